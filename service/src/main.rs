@@ -1,2 +1,17 @@
-//! placeholder
-fn main() {}
+//! `upm`: the one binary of UPM Ledger.
+//!
+//! Here are the command line, the HTTP API and the supervision of a ledger; the only place that reads the clock, the
+//! environment, key files and randomness, and passes them on. Every decision lies in the crates left of it: admission
+//! in `schemas`, the tree in `ledger`, views in `projector`, the road in `pipeline`.
+
+mod cli;
+mod clock;
+mod data_dir;
+mod http;
+mod keys_on_disk;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

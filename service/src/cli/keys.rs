@@ -1,0 +1,14 @@
+//! `upm keys`.
+
+use std::process::ExitCode;
+
+use super::{CliError, Globals};
+
+/// Options of `upm keys`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
+    Err(CliError::could_not("keys is not built yet"))
+}

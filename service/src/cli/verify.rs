@@ -1,0 +1,14 @@
+//! `upm verify`.
+
+use std::process::ExitCode;
+
+use super::{CliError, Globals};
+
+/// Options of `upm verify`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
+    Err(CliError::could_not("verify is not built yet"))
+}

@@ -1,0 +1,301 @@
+//! The data directory: where things lie, who holds it, and what the running server says of itself.
+//!
+//! ```text
+//! DIR/            0700
+//!   ledger/       RocksDB: the system of record
+//!   views/        SQLite, one file a tenant; can be deleted and rebuilt
+//!   nats/         the child nats-server's store and its configuration
+//!   keys/         0700, files 0600 (see `keys_on_disk`)
+//!   lock          locked by the process that uses the directory, and names it
+//!   serve.json    while a server is ready
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// A data directory that exists.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    root: PathBuf,
+}
+
+/// The right to use a data directory; given back when dropped, or when the process ends however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    // Held for the kernel's lock on it, which goes with the last descriptor.
+    _file: File,
+}
+
+/// Why a data directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// There is none.
+    #[error("there is no ledger in {0} (no such directory); `upm serve --data {0}` makes one")]
+    Absent(PathBuf),
+    /// Another process holds it.
+    #[error("the data directory {path} is in use by another process{holder}")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// ` (pid N)`, or empty where the holder has not said.
+        holder: String,
+    },
+    /// The system refused.
+    #[error("can't use the data directory: {path}: {source}")]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl DataDir {
+    /// The directory at `root`, made (private to its owner) with all its parts where they are missing.
+    pub fn create(root: &Path) -> Result<Self, DataDirError> {
+        make_private(root)?;
+        // Absolute, so that a child process and `serve.json` mean the same place whatever their working directory.
+        let root = fs::canonicalize(root).map_err(at(root))?;
+        let dir = Self { root };
+        for part in [dir.ledger(), dir.views(), dir.nats(), dir.keys()] {
+            make_private(&part)?;
+        }
+        Ok(dir)
+    }
+
+    /// The directory at `root`, which must exist and hold a ledger.
+    pub fn existing(root: &Path) -> Result<Self, DataDirError> {
+        if !root.join("ledger").is_dir() {
+            return Err(DataDirError::Absent(root.to_owned()));
+        }
+        Self::create(root)
+    }
+
+    /// The directory itself, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The ledger's store.
+    pub fn ledger(&self) -> PathBuf {
+        self.root.join("ledger")
+    }
+
+    /// The views.
+    pub fn views(&self) -> PathBuf {
+        self.root.join("views")
+    }
+
+    /// The child nats-server's own directory.
+    pub fn nats(&self) -> PathBuf {
+        self.root.join("nats")
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// Takes the directory for this process, or says who has it.
+    pub fn lock(&self) -> Result<Lock, DataDirError> {
+        let path = self.root.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(at(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(DataDirError::InUse {
+                    path: self.root.clone(),
+                    holder: holder(&mut file),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(DataDirError::Io { path, source }),
+        }
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(at(&path))?;
+        Ok(Lock { _file: file })
+    }
+
+    /// Publishes `file` as `serve.json`, whole or not at all.
+    pub fn write_serve_file(&self, file: &ServeFile) -> Result<(), DataDirError> {
+        let path = serve_json(&self.root);
+        let partial = self.root.join("serve.json.partial");
+        let mut text = serde_json::to_vec_pretty(file).map_err(|error| DataDirError::Io {
+            path: path.clone(),
+            source: error.into(),
+        })?;
+        text.push(b'\n');
+        fs::write(&partial, text).map_err(at(&partial))?;
+        fs::rename(&partial, &path).map_err(at(&path))
+    }
+
+    /// Takes `serve.json` away; that there is none is fine.
+    pub fn remove_serve_file(&self) -> Result<(), DataDirError> {
+        let path = serve_json(&self.root);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DataDirError::Io {
+                path,
+                source: error,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `serve.json`: where a ready server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServeFile {
+    /// Its process.
+    pub pid: u32,
+    /// Its HTTP URL, without a trailing slash.
+    pub http: String,
+    /// The URL of its NATS server, without credentials.
+    pub nats: String,
+    /// The ledger's name.
+    pub ledger: String,
+    /// The verifier key (C2SP vkey) of each log, by tenant.
+    pub logs: BTreeMap<String, String>,
+}
+
+impl ServeFile {
+    /// What the server that runs on the data directory `root` says of itself. None where no server runs: no file, or
+    /// one left by a process that was killed.
+    pub fn of_running(root: &Path) -> Option<Self> {
+        let text = fs::read(serve_json(root)).ok()?;
+        let file: Self = serde_json::from_slice(&text).ok()?;
+        alive(file.pid).then_some(file)
+    }
+}
+
+fn serve_json(root: &Path) -> PathBuf {
+    root.join("serve.json")
+}
+
+/// Whether a process with this id exists. One that we may not signal exists too.
+fn alive(pid: u32) -> bool {
+    let Ok(pid) = i32::try_from(pid) else {
+        return false;
+    };
+    // 0 and negative numbers name process groups.
+    pid > 0
+        && !matches!(
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None),
+            Err(nix::errno::Errno::ESRCH)
+        )
+}
+
+/// ` (pid N)` as the holder of the lock wrote it.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    // It is only a hint: at worst the message names nobody.
+    let _ = file.take(32).read_to_string(&mut text);
+    text.trim()
+        .parse::<u32>()
+        .map_or_else(|_| String::new(), |pid| format!(" (pid {pid})"))
+}
+
+/// Makes a directory that only its owner can enter. One that exists and is open to others is closed to them: it holds
+/// what producers sent.
+fn make_private(path: &Path) -> Result<(), DataDirError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(at(path))?;
+    let mode = fs::metadata(path).map_err(at(path))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o700)).map_err(at(path))?;
+    }
+    Ok(())
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |source| DataDirError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_new_directory_is_private_and_whole() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::create(&temp.path().join("a/b")).unwrap();
+        for path in [
+            dir.root().to_owned(),
+            dir.ledger(),
+            dir.views(),
+            dir.nats(),
+            dir.keys(),
+        ] {
+            assert_eq!(mode(&path), 0o700, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn one_process_holds_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::create(temp.path()).unwrap();
+        let lock = dir.lock().unwrap();
+        let refused = dir.lock().unwrap_err().to_string();
+        assert!(
+            refused.ends_with(&format!(
+                "is in use by another process (pid {})",
+                std::process::id()
+            )),
+            "{refused}"
+        );
+        drop(lock);
+        dir.lock().unwrap();
+    }
+
+    #[test]
+    fn a_directory_without_a_ledger_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            DataDir::existing(&temp.path().join("none")),
+            Err(DataDirError::Absent(_))
+        ));
+        assert!(!temp.path().join("none").exists(), "looking makes nothing");
+    }
+
+    #[test]
+    fn serve_json_counts_only_while_its_process_lives() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::create(temp.path()).unwrap();
+        let mut file = ServeFile {
+            pid: std::process::id(),
+            http: "http://127.0.0.1:1".into(),
+            nats: "nats://127.0.0.1:2".into(),
+            ledger: "here".into(),
+            logs: BTreeMap::from([("acme".into(), "vkey".into())]),
+        };
+        dir.write_serve_file(&file).unwrap();
+        assert_eq!(ServeFile::of_running(dir.root()), Some(file.clone()));
+        for gone in [0, u32::MAX, i32::MAX as u32] {
+            file.pid = gone;
+            dir.write_serve_file(&file).unwrap();
+            assert_eq!(ServeFile::of_running(dir.root()), None, "pid {gone}");
+        }
+        dir.remove_serve_file().unwrap();
+        dir.remove_serve_file().unwrap();
+        assert_eq!(ServeFile::of_running(dir.root()), None);
+    }
+}
