@@ -1,0 +1,4 @@
+//! The tests that need the whole: one module a subject.
+#![expect(clippy::disallowed_methods, reason = "tests read where the tools are")]
+
+mod walls;
