@@ -1,0 +1,84 @@
+//! The text encodings that every signed format here is made of: strict base64 (RFC 4648 §4), lowercase hex, decimal.
+//!
+//! Strict means that each value has exactly one spelling: padding is required, trailing bits are zero, hex is lowercase,
+//! a decimal has no sign and no leading zero. Whoever finds two spellings of a signed or hashed thing has found a hole.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+/// Standard base64 with padding.
+pub(crate) fn to_base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// The bytes of a standard base64 text; `None` for any spelling but the one that [`to_base64`] writes.
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
+/// The bytes of a base64 text that must hold exactly `N` of them.
+pub(crate) fn array_from_base64<const N: usize>(text: &str) -> Option<[u8; N]> {
+    // Refused by length before anything is allocated for it.
+    if text.len() != N.div_ceil(3) * 4 {
+        return None;
+    }
+    from_base64(text)?.try_into().ok()
+}
+
+/// The bytes of a lowercase hex text that must hold exactly `N` of them.
+pub(crate) fn array_from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        return None;
+    }
+    let mut out = [0; N];
+    hex::decode_to_slice(text, &mut out).ok()?;
+    Some(out)
+}
+
+/// A decimal without sign or leading zeros.
+pub(crate) fn from_decimal(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if !plain {
+        return None;
+    }
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn decimals_have_one_spelling() {
+        let check = |text: &str, expect: Option<u64>| assert_eq!(from_decimal(text), expect, "{text:?}");
+        check("0", Some(0));
+        check("15", Some(15));
+        check("18446744073709551615", Some(u64::MAX));
+        for bad in ["", "00", "015", "+1", "-1", " 1", "1 ", "1\r", "0x1", "1e3", "18446744073709551616", "١"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn base64_and_hex_have_one_spelling() {
+        assert_eq!(from_base64("TQ=="), Some(b"M".to_vec()));
+        for bad in ["TR==", "TQ", "TQ=", "TQ==\n", "T Q==", "TQ===", "-_-_", "TQ==TQ=="] {
+            assert_eq!(from_base64(bad), None, "{bad:?}");
+        }
+        assert_eq!(array_from_hex::<2>("0aff"), Some([10, 255]));
+        for bad in ["0aFF", "0af", "0aff00", "", "0x0a", "0a f"] {
+            assert_eq!(array_from_hex::<2>(bad), None, "{bad:?}");
+        }
+        assert_eq!(array_from_base64::<1>("TQ=="), Some(*b"M"));
+        assert_eq!(array_from_base64::<2>("TQ=="), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_decodes_is_what_encodes(text in "[A-Za-z0-9+/=]{0,48}") {
+            if let Some(bytes) = from_base64(&text) {
+                prop_assert_eq!(to_base64(&bytes), text);
+            }
+        }
+    }
+}
