@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::Stdio;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ledger::LogId;
 use ledger::entry::Header;
 use ledger::kv::Kv;
@@ -89,7 +91,7 @@ fn every_answer_is_true<K: Kv>(log: &Log<K>, key: &VerifierKey, answers: &[Value
     assert!(answers.len() > 1000, "only {} answers: the crashes came before any work", answers.len());
     for answer in answers {
         assert_ne!(answer["status"], "rejected", "{answer}");
-        let event = decode(answer["event"].as_str().expect("text"));
+        let event = STANDARD.decode(answer["event"].as_str().expect("text")).expect("base64");
         let receipt = Receipt::parse(answer["receipt"].as_str().expect("text")).expect("a receipt");
         receipt.verify(key, &event).unwrap_or_else(|error| panic!("{error}: {answer}"));
         assert_eq!(answer["index"], receipt.index);
@@ -108,7 +110,7 @@ fn every_message_is_one_entry<K: Kv>(log: &Log<K>, road: &BTreeMap<u64, String>)
         };
         let payload = log.stored(index).expect("readable").expect("a payload").payload;
         let subject = format!("upm.events.acme.{}.burst", header.phase);
-        let digest = hex(&Sha256::new_with_prefix(subject).chain_update([0]).chain_update(payload).finalize());
+        let digest = hex::encode(Sha256::new_with_prefix(subject).chain_update([0]).chain_update(payload).finalize());
         assert_eq!(road.get(&header.road.sequence), Some(&digest), "entry {index} is the message at its road sequence");
         let earlier = entries.insert(digest, index);
         assert_eq!(earlier, None, "entry {index} repeats an entry");

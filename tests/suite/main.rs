@@ -1,4 +1,9 @@
 //! The tests that need the whole: one module a subject.
 #![expect(clippy::disallowed_methods, reason = "tests read where the tools are")]
 
+mod crash;
+mod malformed;
+mod model_example;
+mod readme;
+mod serving;
 mod walls;

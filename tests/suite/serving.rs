@@ -1,0 +1,168 @@
+//! How `upm serve` starts, refuses to start, and ends.
+
+use std::path::Path;
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use serde_json::Value;
+use upm_tests::{Server, nats_server, run, upm, wait_for};
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// `upm serve` has to end at once with exit code 2, and the first line of its complaint has to hold `reason`.
+fn check_refusal(data: &Path, arguments: &[&str], reason: &str) {
+    let (code, _, err) =
+        run(upm(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(arguments).env("NO_COLOR", "1"));
+    assert_eq!(code, 2, "{arguments:?}: {err}");
+    let line = err.lines().find(|line| line.starts_with("upm: ")).unwrap_or_default();
+    assert!(line.contains(reason), "expected {reason:?} in the one-line reason, found {err}");
+}
+
+fn nats_pids(data: &Path) -> Vec<i32> {
+    let ours = data.to_str().expect("text");
+    std::fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            line.contains("nats-server") && line.contains(ours)
+        })
+        .collect()
+}
+
+#[test]
+fn a_data_directory_has_one_owner() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &[]);
+    check_refusal(&data, &[], "in use");
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let folder = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    check_refusal(&folder.path().join("data"), &["--listen", &address], &address);
+}
+
+#[test]
+fn an_open_address_needs_a_person_to_mean_it() {
+    let folder = folder();
+    check_refusal(&folder.path().join("data"), &["--listen", "0.0.0.0:0"], "--insecure");
+}
+
+#[test]
+fn a_missing_or_old_nats_server_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let data = folder.path().join("data");
+    check_refusal(&data, &["--nats-server", "/nowhere/nats-server"], "/nowhere/nats-server");
+    let old = folder.path().join("nats-server");
+    std::fs::write(&old, "#!/bin/sh\necho 'nats-server: v2.9.10'\n").expect("written");
+    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    check_refusal(&data, &["--nats-server", old.to_str().expect("text")], "2.9.10");
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let data = folder.path().join("data");
+    assert_eq!(Server::start(&data, &[]).stop(), 0);
+    let key = data.join("keys/default.log.pem");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).expect("ours");
+    check_refusal(&data, &[], "default.log.pem");
+}
+
+#[test]
+fn an_unsound_name_is_refused() {
+    let folder = folder();
+    check_refusal(&folder.path().join("data"), &["--name", "a+b"], "a+b");
+    check_refusal(&folder.path().join("data"), &["--tenant", "Not A Tenant"], "Not A Tenant");
+}
+
+#[test]
+fn keys_are_private_and_openssl_reads_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let data = folder.path().join("data");
+    assert_eq!(Server::start(&data, &[]).stop(), 0);
+    for file in ["default.log.pem", "_ledger.log.pem", "default.dedupe", "admin.pem", "recovery.pem", "nats.key"] {
+        let mode = std::fs::metadata(data.join("keys").join(file)).expect(file).permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    for file in ["default.log.pem", "admin.pem", "recovery.pem"] {
+        let (code, _, err) =
+            run(std::process::Command::new("openssl").args(["pkey", "-noout", "-in"]).arg(data.join("keys").join(file)));
+        assert_eq!(code, 0, "openssl reads {file}: {err}");
+    }
+}
+
+#[test]
+fn sigterm_leaves_nothing_behind_and_the_port_stays() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &[]);
+    let nats = server.nats().to_owned();
+    assert_eq!(nats_pids(&data).len(), 1);
+    assert_eq!(server.stop(), 0);
+    assert!(!data.join("serve.json").exists(), "serve.json is there only while a server runs");
+    assert_eq!(nats_pids(&data), Vec::<i32>::new());
+    let server = Server::start(&data, &[]);
+    assert_eq!(server.nats(), nats, "producers reconnect to the same address");
+}
+
+#[test]
+fn sigkill_takes_the_nats_server_along() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &[]);
+    assert_eq!(nats_pids(&data).len(), 1);
+    server.crash();
+    wait_for("nats-server to be gone", || nats_pids(&data).is_empty().then_some(()));
+}
+
+#[test]
+fn a_nats_server_that_dies_is_started_again() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &[]);
+    let event = upm_tests::project().join("schemas/examples/model.json");
+    let emit = |server: &Server| run(server.upm(&["emit", "--wait", "--json"]).arg(&event));
+    let pid = nats_pids(&data)[0];
+    kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).expect("a child of our own server");
+    wait_for("another nats-server", || nats_pids(&data).first().filter(|other| **other != pid).copied());
+    // The example's tenant does not exist here: an answer at once shows that the road is open again.
+    wait_for("the road to answer", || {
+        let (_, out, err) = emit(&server);
+        (out + &err).contains("upm tenant add acme").then_some(())
+    });
+    wait_for("readiness", || {
+        let (status, body) = server.get("/readyz");
+        let ready: Value = serde_json::from_str(&body).ok()?;
+        (status == 200 && ready["ready"] == true).then_some(())
+    });
+}
+
+#[test]
+fn a_tenant_is_added_while_serving_and_survives_a_restart() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &[]);
+    let (code, _, err) = run(&mut server.upm(&["tenant", "add", "acme"]));
+    assert_eq!(code, 0, "{err}");
+    let event = upm_tests::project().join("schemas/examples/model.json");
+    let (code, out, err) = run(server.upm(&["emit", "--wait", "--json"]).arg(&event));
+    assert_eq!(code, 0, "{out}{err}");
+    assert_eq!(server.stop(), 0);
+    let server = Server::start(&data, &[]);
+    let (code, out, _) = run(&mut server.upm(&["tenant", "list", "--json"]));
+    assert_eq!(code, 0);
+    assert!(out.contains("\"acme\"") && out.contains("\"default\""), "{out}");
+    assert!(nats_server().exists());
+}
