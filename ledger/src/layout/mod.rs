@@ -1,0 +1,49 @@
+//! Every key and every value of the store, and nothing else: what a row means is decided here alone.
+//!
+//! Keys are big-endian, so that byte order is number order; the first byte is the row's kind, then comes the log. Values that
+//! are foreign bytes (entries, checkpoints, hashes of a tile) are stored as they are; ours are fixed fields in order, numbers
+//! big-endian, texts behind a length of four bytes. Both directions are bijective: what does not read back to the same bytes
+//! is refused. [`FORMAT_VERSION`] stands for all of it.
+//!
+//! | space | key | value |
+//! |---|---|---|
+//! | log | `01 ‖ log ‖ index` | entry: header bytes, what the tree hashes |
+//! | log | `02 ‖ log ‖ index` | [`Stored`]: salt, fingerprint, previous index, payload |
+//! | log | `03 ‖ log ‖ level ‖ index` | full tile: 256 hashes |
+//! | log | `04 ‖ log ‖ size` | checkpoint: signed note |
+//! | log | `05 ‖ log ‖ index` | [`Details`] of a rejection: beside the tree, deletable |
+//! | log | `06 ‖ log ‖ index` | what a tenant's commitment in `_ledger` opens to: beside the tree, deletable |
+//! | index | `01 ‖ log ‖ fingerprint` | index of the accepted event |
+//! | index | `02 ‖ log ‖ change key` | [`ChainHead`] |
+//! | meta | `00` | format version |
+//! | meta | `01` | ledger name |
+//! | meta | `02` | next log number |
+//! | meta | `03 ‖ log` | [`LogRow`] |
+//! | meta | `04 ‖ log` | [`Head`](crate::append::Head) |
+//! | meta | `05 ‖ tenant` | log number |
+
+mod key;
+mod value;
+
+pub use key::{Key, KeyBytes, LogId};
+pub use value::{ChainHead, Details, LogRow, Stored, decode_head, decode_tile, encode_head, encode_tile, read_u32, read_u64};
+
+use thiserror::Error;
+
+/// Version of all encodings in this module. A store with a newer one is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Hashes in a full tile.
+pub const TILE_WIDTH: usize = 256;
+
+/// A row that this version never wrote: damage, or another version's.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("not a {what} row: expected {expected}, found {found} bytes")]
+pub struct LayoutError {
+    /// Kind of row.
+    pub what: &'static str,
+    /// What was expected.
+    pub expected: &'static str,
+    /// Length of what was found.
+    pub found: usize,
+}

@@ -1,0 +1,349 @@
+//! Reading a log: entries, payloads, proofs, checkpoints, chains, rejections.
+//!
+//! Rows of a log never change and heads only grow, so everything here is consistent without snapshots: an answer is bounded by
+//! a tree size, and any size that was ever committed stays answerable while the log grows.
+
+mod tiles;
+
+pub(crate) use tiles::{Tiles, receipt_of_row, receipt_of_stored};
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use schemas::ids::ChangeId;
+use schemas::reason::Reason;
+use thiserror::Error;
+
+use crate::append::Head;
+use crate::dedupe::{DedupeKey, Fingerprint};
+use crate::entry::{EntryError, First, Header, RejectionHeader, Road};
+use crate::hash::Hash;
+use crate::kv::{Kv, KvError, Space};
+use crate::layout::{ChainHead, Details, Key, LayoutError, LogId, TILE_WIDTH, decode_head, read_u64};
+pub use crate::layout::Stored;
+use crate::proof::{self, Prover};
+use crate::receipt::Receipt;
+use crate::tree::{TileId, TileSource};
+
+/// Why a log could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The store failed.
+    #[error(transparent)]
+    Kv(#[from] KvError),
+    /// A row is damaged.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// An entry is damaged.
+    #[error("{log}: entry {index} is damaged")]
+    Entry {
+        /// Which log.
+        log: LogId,
+        /// Which entry.
+        index: u64,
+        /// What is wrong with it.
+        #[source]
+        source: EntryError,
+    },
+    /// A row that must be there is not.
+    #[error("{log}: {what} {number} is missing from the store")]
+    Missing {
+        /// Kind of row.
+        what: &'static str,
+        /// Which log.
+        log: LogId,
+        /// Its index, size or number.
+        number: u64,
+    },
+    /// The entry has no payload: its kind has none, or it was erased.
+    #[error("{log}: entry {index} has no payload")]
+    NoPayload {
+        /// Which log.
+        log: LogId,
+        /// Which entry.
+        index: u64,
+    },
+    /// Asked for something that the tree does not hold.
+    #[error("{asked} is beyond a log of {size} entries")]
+    BeyondSize {
+        /// Index or size asked for.
+        asked: u64,
+        /// Entries in the log.
+        size: u64,
+    },
+    /// A tile has fewer hashes than its place asks for.
+    #[error("tile {path} has only {found} hashes")]
+    ShortTile {
+        /// Which tile.
+        path: String,
+        /// Hashes in it.
+        found: usize,
+    },
+}
+
+/// A rejection as `upm rejected` lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedRow {
+    /// Index of its entry.
+    pub index: u64,
+    /// `at` of its entry, milliseconds since 1970.
+    pub at_ms: u64,
+    /// Where it stood on the road.
+    pub road: Road,
+    /// Why it was rejected.
+    pub reason: Reason,
+    /// Bytes kept.
+    pub size: u64,
+    /// Masked places in them.
+    pub masked: u32,
+    /// Subject, path, found, expected.
+    pub details: Details,
+}
+
+/// One log of a store.
+#[derive(Clone, Debug)]
+pub struct Log<K> {
+    kv: K,
+    id: LogId,
+}
+
+impl<K: Kv> Log<K> {
+    /// The log `id` of `kv`; refused where it has no head.
+    pub fn open(kv: K, id: LogId) -> Result<Self, ReadError> {
+        let log = Self { kv, id };
+        log.head()?;
+        Ok(log)
+    }
+
+    /// Its number in the store.
+    pub fn id(&self) -> LogId {
+        self.id
+    }
+
+    /// The newest committed head.
+    pub fn head(&self) -> Result<Head, ReadError> {
+        let row = self.get(&Key::Head(self.id))?;
+        Ok(decode_head(self.id, &row.ok_or(self.missing("head", u64::from(self.id.0)))?)?)
+    }
+
+    /// The first entry: origin, keys, rules.
+    pub fn first(&self) -> Result<First, ReadError> {
+        match self.header(0)? {
+            Some(Header::First(first)) => Ok(first),
+            _ => Err(self.missing("first entry", 0)),
+        }
+    }
+
+    /// What the tree hashes at `index`; none past the end.
+    pub fn entry(&self, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        self.get(&Key::Entry(self.id, index))
+    }
+
+    /// The entry at `index`, typed; none past the end.
+    pub fn header(&self, index: u64) -> Result<Option<Header>, ReadError> {
+        self.entry(index)?.map(|entry| self.decode(index, &entry)).transpose()
+    }
+
+    /// At most `limit` entries of `range`, in order, with their indices.
+    pub fn entries(&self, range: Range<u64>, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
+        let rows = self.rows(&Key::Entry(self.id, range.start), &Key::Entry(self.id, range.end), limit)?;
+        rows.into_iter().map(|(key, entry)| Ok((number_of(&key)?, entry))).collect()
+    }
+
+    /// What is kept beside the tree at `index`; none where the entry has no payload.
+    pub fn stored(&self, index: u64) -> Result<Option<Stored>, ReadError> {
+        Ok(self.get(&Key::Payload(self.id, index))?.map(Stored::decode).transpose()?)
+    }
+
+    /// At most `limit` payloads of `range` with what stands beside them, in order, with their indices.
+    pub fn stored_range(&self, range: Range<u64>, limit: usize) -> Result<Vec<(u64, Stored)>, ReadError> {
+        let rows = self.rows(&Key::Payload(self.id, range.start), &Key::Payload(self.id, range.end), limit)?;
+        rows.into_iter().map(|(key, row)| Ok((number_of(&key)?, Stored::decode(row)?))).collect()
+    }
+
+    /// The note over the tree of exactly `size` entries; none where no round ended there.
+    pub fn checkpoint(&self, size: u64) -> Result<Option<String>, ReadError> {
+        self.get(&Key::Checkpoint(self.id, size))?.map(note).transpose()
+    }
+
+    /// The note over the newest head.
+    pub fn newest_checkpoint(&self) -> Result<String, ReadError> {
+        let size = self.head()?.size;
+        self.checkpoint(size)?.ok_or(self.missing("checkpoint", size))
+    }
+
+    /// The first signed size that is at least `size`, with its note; none past the newest.
+    pub fn checkpoint_at_or_after(&self, size: u64) -> Result<Option<(u64, String)>, ReadError> {
+        let rows = self.rows(&Key::Checkpoint(self.id, size), &Key::Checkpoint(self.id, u64::MAX), 1)?;
+        rows.into_iter().next().map(|(key, row)| Ok((number_of(&key)?, note(row)?))).transpose()
+    }
+
+    /// The audit path of `index` in the tree of `size` entries.
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, ReadError> {
+        let head = self.head_covering(size)?;
+        Ok(proof::inclusion(&self.tiles(&head), index, size)?)
+    }
+
+    /// The audit paths of `indices` in the tree of `size` entries; cheaper than one by one.
+    pub fn inclusions(&self, indices: &[u64], size: u64) -> Result<Vec<Vec<Hash>>, ReadError> {
+        let head = self.head_covering(size)?;
+        let tiles = self.tiles(&head);
+        let mut prover = Prover::new(&tiles, size);
+        indices.iter().map(|index| Ok(prover.inclusion(*index)?)).collect()
+    }
+
+    /// The proof that the tree of `old` entries is a prefix of the tree of `new`.
+    pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, ReadError> {
+        let head = self.head_covering(new)?;
+        Ok(proof::consistency(&self.tiles(&head), old, new)?)
+    }
+
+    /// The root of the tree of `size` entries.
+    pub fn root(&self, size: u64) -> Result<Hash, ReadError> {
+        let head = self.head_covering(size)?;
+        Ok(proof::root(&self.tiles(&head), size)?)
+    }
+
+    /// The first `width` hashes of a tile (1 to 256), as C2SP tlog-tiles serves them; none where the tree has not as many.
+    pub fn tile(&self, id: TileId, width: u16) -> Result<Option<Vec<Hash>>, ReadError> {
+        let head = self.head()?;
+        if width == 0 || id.level > 7 || id.width_at(head.size) < width {
+            return Ok(None);
+        }
+        let mut hashes = self.tiles(&head).tile(id, width)?;
+        hashes.truncate(usize::from(width));
+        Ok(Some(hashes))
+    }
+
+    /// The accepted event with this fingerprint.
+    pub fn duplicate_of(&self, fingerprint: &Fingerprint) -> Result<Option<u64>, ReadError> {
+        let row = self.get(&Key::Dedupe(self.id, *fingerprint))?;
+        Ok(row.map(|row| read_u64("dedupe", &row)).transpose()?)
+    }
+
+    /// Indices of a change's events among the first `size` entries, oldest first. Reads every payload of the change.
+    pub fn change_indices(&self, change: &ChangeId, key: &DedupeKey, size: u64) -> Result<Vec<u64>, ReadError> {
+        let row = self.get(&Key::Chain(self.id, key.change_key(change)))?;
+        let mut next = row.map(|row| ChainHead::decode(&row)).transpose()?.map(|chain| chain.index);
+        let mut indices = Vec::new();
+        while let Some(index) = next {
+            if index < size {
+                indices.push(index);
+            }
+            let stored = self.stored(index)?.ok_or(ReadError::NoPayload { log: self.id, index })?;
+            // A link that does not lead back would never end.
+            next = stored.previous;
+            if next.is_some_and(|previous| previous >= index) {
+                return Err(self.missing("link to an earlier event at", index));
+            }
+        }
+        indices.reverse();
+        Ok(indices)
+    }
+
+    /// At most `limit` rejections from entry `from` on, in order.
+    pub fn rejections(&self, from: u64, limit: usize) -> Result<Vec<RejectedRow>, ReadError> {
+        let rows = self.rows(&Key::Details(self.id, from), &Key::Details(self.id, u64::MAX), limit)?;
+        rows.into_iter().map(|(key, row)| self.rejected(number_of(&key)?, Details::decode(&row)?)).collect()
+    }
+
+    /// The rejection at entry `index`, with the bytes as kept; none where the entry is no rejection.
+    pub fn rejection(&self, index: u64) -> Result<Option<(RejectedRow, Vec<u8>)>, ReadError> {
+        let Some(details) = self.get(&Key::Details(self.id, index))? else { return Ok(None) };
+        let row = self.rejected(index, Details::decode(&details)?)?;
+        let stored = self.stored(index)?.ok_or(ReadError::NoPayload { log: self.id, index })?;
+        Ok(Some((row, stored.payload)))
+    }
+
+    /// Entries made from messages of the current road with a sequence in `range`, by sequence. Reads the log backwards, so
+    /// it is for the end of the log: to answer after a restart whoever was not answered before.
+    pub fn by_road(&self, range: Range<u64>) -> Result<BTreeMap<u64, u64>, ReadError> {
+        let head = self.head()?;
+        let mut found = BTreeMap::new();
+        let mut end = head.size;
+        while end > 0 {
+            let start = end.saturating_sub(TILE_WIDTH as u64);
+            let entries = self.entries(start..end, TILE_WIDTH)?;
+            for (index, entry) in entries.into_iter().rev() {
+                let (road, begins) = road_of(&self.decode(index, &entry)?);
+                if begins == Some(head.epoch) {
+                    return Ok(found);
+                }
+                match road {
+                    Some(road) if road.epoch != head.epoch || road.sequence < range.start => return Ok(found),
+                    Some(road) if road.sequence < range.end => found.insert(road.sequence, index),
+                    _ => None,
+                };
+            }
+            end = start;
+        }
+        Ok(found)
+    }
+
+    /// The receipt of `index` under the newest checkpoint.
+    pub fn receipt(&self, index: u64) -> Result<Receipt, ReadError> {
+        let head = self.head()?;
+        let checkpoint = self.checkpoint(head.size)?.ok_or(self.missing("checkpoint", head.size))?;
+        let tiles = self.tiles(&head);
+        receipt_of_stored(&self.kv, &mut Prover::new(&tiles, head.size), &head, index, &checkpoint)
+    }
+
+    fn rejected(&self, index: u64, details: Details) -> Result<RejectedRow, ReadError> {
+        let Some(Header::Rejection(header)) = self.header(index)? else {
+            return Err(self.missing("rejection entry", index));
+        };
+        let RejectionHeader { at, road, reason, size, masked, .. } = header;
+        Ok(RejectedRow { index, at_ms: at, road, reason, size, masked, details })
+    }
+
+    fn head_covering(&self, size: u64) -> Result<Head, ReadError> {
+        let head = self.head()?;
+        if size > head.size {
+            return Err(ReadError::BeyondSize { asked: size, size: head.size });
+        }
+        Ok(head)
+    }
+
+    fn tiles<'a>(&'a self, head: &'a Head) -> Tiles<'a, K> {
+        Tiles { kv: &self.kv, head, fresh: None }
+    }
+
+    fn decode(&self, index: u64, entry: &[u8]) -> Result<Header, ReadError> {
+        Header::decode(entry).map_err(|source| ReadError::Entry { log: self.id, index, source })
+    }
+
+    fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.kv.get(key.space(), &key.bytes())?)
+    }
+
+    fn rows(&self, from: &Key, to: &Key, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+        Ok(self.kv.range(Space::Log, &from.bytes(), &to.bytes(), limit)?)
+    }
+
+    fn missing(&self, what: &'static str, number: u64) -> ReadError {
+        ReadError::Missing { what, log: self.id, number }
+    }
+}
+
+/// Where an entry's message stood, and which epoch it begins.
+fn road_of(header: &Header) -> (Option<Road>, Option<u32>) {
+    match header {
+        Header::Event(event) => (Some(event.road), None),
+        Header::Rejection(rejection) => (Some(rejection.road), None),
+        Header::Epoch(epoch) => (None, Some(epoch.epoch)),
+        _ => (None, None),
+    }
+}
+
+fn number_of(key: &[u8]) -> Result<u64, LayoutError> {
+    match Key::decode(Space::Log, key)? {
+        Key::Entry(_, number) | Key::Payload(_, number) | Key::Checkpoint(_, number) | Key::Details(_, number) => Ok(number),
+        _ => Err(LayoutError { what: "log", expected: "a numbered key", found: key.len() }),
+    }
+}
+
+fn note(row: Vec<u8>) -> Result<String, ReadError> {
+    String::from_utf8(row).map_err(|error| {
+        ReadError::Layout(LayoutError { what: "checkpoint", expected: "UTF-8", found: error.as_bytes().len() })
+    })
+}
