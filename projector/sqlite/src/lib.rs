@@ -1,1 +1,157 @@
-//! placeholder
+//! Views of one log in SQLite: changes and their events, to be listed and looked up.
+//!
+//! One file per tenant, one writer ([`Views`]), any number of read-only connections ([`Reader`]), in WAL mode with
+//! `synchronous=NORMAL`: a batch is one transaction without an fsync, because whatever is lost is projected again from the log.
+//! The cursor moves in the same transaction as the rows, so a batch is in the views once or not at all.
+//!
+//! Absent here: payloads (the log has them), anomalies and details (they need all payloads of a change), clocks, and any way
+//! from one tenant's file to another's.
+
+mod error;
+mod query;
+mod rows;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+pub use error::ViewError;
+pub use query::{Filter, Page, PageKey};
+pub use rows::{ChangeRow, EventRow};
+pub use write::Row;
+
+/// Version of the tables and of the fold in them. Views of another version must be rebuilt.
+pub const SCHEMA_VERSION: i64 = 1;
+
+// The fold's version is part of the schema's: raise both, so that no file mixes rows of two folds.
+const _: () = assert!(projector::fold::FOLD_VERSION == 1);
+
+/// Marks the file as ours in its header: "UPMv".
+const APPLICATION_ID: i64 = 0x5550_4d76;
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// Page cache of the writer, KiB. A server holds one writer per tenant, so it stays small.
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
+
+/// Pages in the WAL before it is folded into the file, which is when SQLite fsyncs: 32 MiB.
+const WAL_PAGES_MAX: i64 = 8192;
+
+/// How long a connection waits for another one's lock before it reports busy.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The writer of a tenant's views. Dereferences to a [`Reader`] over its own connection.
+pub struct Views {
+    reader: Reader,
+}
+
+/// A connection that answers queries.
+pub struct Reader {
+    connection: Connection,
+}
+
+impl std::ops::Deref for Views {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl Views {
+    /// Opens the views at `path` for writing, or creates them empty.
+    ///
+    /// [`ViewError::RebuildNeeded`] when they are of another version: [`Views::recreate`] and project from entry 0.
+    pub fn open(path: &Path) -> Result<Self, ViewError> {
+        let mut connection = Connection::open(path)?;
+        set_up(&connection)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "normal")?;
+        connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        if is_empty(&connection)? {
+            create(&mut connection)?;
+        }
+        check_version(&connection)?;
+        Ok(Self {
+            reader: Reader { connection },
+        })
+    }
+
+    /// Deletes the views at `path`, whatever is there, and creates them empty. No connection to them may be open.
+    pub fn recreate(path: &Path) -> Result<Self, ViewError> {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            let file = PathBuf::from(name);
+            match std::fs::remove_file(&file) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(ViewError::Remove { file, source });
+                }
+                _ => {}
+            }
+        }
+        Self::open(path)
+    }
+
+    /// Opens the views at `path` for queries only.
+    pub fn open_read_only(path: &Path) -> Result<Reader, ViewError> {
+        let connection = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        set_up(&connection)?;
+        connection.pragma_update(None, "query_only", true)?;
+        check_version(&connection)?;
+        Ok(Reader { connection })
+    }
+
+    /// Empties the views in one transaction, so that they can be projected again from entry 0 while readers stay connected.
+    pub fn reset(&mut self) -> Result<(), ViewError> {
+        let transaction = self.reader.connection.transaction()?;
+        transaction.execute_batch(
+            "DELETE FROM events; DELETE FROM changes; UPDATE cursors SET next_index = 0;",
+        )?;
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+/// What every connection needs: patience, and no trust in what a file's schema could make it do.
+fn set_up(connection: &Connection) -> Result<(), ViewError> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(())
+}
+
+fn is_empty(connection: &Connection) -> Result<bool, ViewError> {
+    Ok(
+        connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
+            row.get(0)
+        })?,
+    )
+}
+
+fn create(connection: &mut Connection) -> Result<(), ViewError> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(SCHEMA)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn check_version(connection: &Connection) -> Result<(), ViewError> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    match (number("application_id")?, number("user_version")?) {
+        (APPLICATION_ID, SCHEMA_VERSION) => Ok(()),
+        (APPLICATION_ID, found) => Err(ViewError::RebuildNeeded {
+            found,
+            expected: SCHEMA_VERSION,
+        }),
+        (found, _) => Err(ViewError::NotViews { found }),
+    }
+}

@@ -1,0 +1,299 @@
+//! Questions to the core views: lists of changes, one change, its events, events by id.
+//!
+//! Pages follow the index of a change's first entry, newest first. That key never changes, so a page is stable under load: what is
+//! appended meanwhile lies before the first page, and nothing is seen twice or missed. A filter uses one index and looks at the
+//! rest row by row; a page looks at no more than [`SCANNED_MAX`] rows and then ends early with a key to go on from,
+//! so that no question holds a connection for long.
+
+use std::fmt;
+use std::str::FromStr;
+
+use projector::fold::{ChangeFold, State};
+use rusqlite::{Connection, OptionalExtension};
+use schemas::ids::{ChangeId, Environment, EventId};
+
+use crate::Reader;
+use crate::error::ViewError;
+use crate::rows::{CHANGE_COLUMNS, ChangeRow, EVENT_COLUMNS, EventRow, fold_of};
+
+/// Rows that one page looks at: about 50 ms of work.
+const SCANNED_MAX: usize = 20_000;
+
+/// Which changes to list. All that is given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// In this state.
+    pub state: Option<State>,
+    /// Of this owner, exactly.
+    pub owner: Option<String>,
+    /// Asked for by this initiator, exactly.
+    pub initiator: Option<String>,
+    /// In this environment.
+    pub environment: Option<Environment>,
+    /// First recorded at or after this time (milliseconds, the log's).
+    pub from_ms: Option<u64>,
+    /// First recorded before this time.
+    pub to_ms: Option<u64>,
+    /// With this text in change, request, initiator or owner, whatever the case.
+    pub text: Option<String>,
+}
+
+/// Where a page ended: the next one goes on behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PageKey(u64);
+
+impl fmt::Display for PageKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+impl FromStr for PageKey {
+    type Err = ViewError;
+
+    fn from_str(text: &str) -> Result<Self, ViewError> {
+        let canonical = text.bytes().all(|byte| byte.is_ascii_digit());
+        let key = text
+            .parse()
+            .ok()
+            .filter(|key: &u64| canonical && i64::try_from(*key).is_ok());
+        key.map(Self).ok_or_else(|| ViewError::PageKey {
+            found: text.chars().take(64).collect(),
+        })
+    }
+}
+
+/// A page of changes.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The changes, newest first. May be fewer than asked for, even none, although there is a next page.
+    pub rows: Vec<ChangeRow>,
+    /// The next page's key; `None` at the end.
+    pub next: Option<PageKey>,
+}
+
+impl Reader {
+    /// The changes that pass `filter`: up to `limit` of them, from behind `after`.
+    pub fn changes(
+        &self,
+        filter: &Filter,
+        after: Option<PageKey>,
+        limit: usize,
+    ) -> Result<Page, ViewError> {
+        // One read transaction: the bounds and the rows are of the same moment.
+        let transaction = self.connection.unchecked_transaction()?;
+        let from = first_index_at(&transaction, filter.from_ms.unwrap_or(0))?;
+        let to = match filter.to_ms {
+            Some(to) => first_index_at(&transaction, to)?,
+            None => i64::MAX,
+        };
+        let behind = after.map_or(i64::MAX, |key| i64::try_from(key.0).unwrap_or(i64::MAX));
+        scan(&transaction, filter, from, to.min(behind), limit)
+    }
+
+    /// The change of this id.
+    pub fn change(&self, change: &ChangeId) -> Result<Option<ChangeRow>, ViewError> {
+        let mut statement = self.connection.prepare_cached(&change_sql())?;
+        let mut rows = statement.query([change.as_str()])?;
+        Ok(rows.next()?.map(fold_of).transpose()?.map(ChangeRow::from))
+    }
+
+    /// Events of a change in the order of the log: up to `limit`, from entry `from_index` on.
+    pub fn events(
+        &self,
+        change: &ChangeId,
+        from_index: u64,
+        limit: usize,
+    ) -> Result<Vec<EventRow>, ViewError> {
+        self.event_rows(
+            &events_sql(),
+            rusqlite::params![change.as_str(), clamp(from_index), clamp(limit as u64)],
+        )
+    }
+
+    /// Events that carry this id, in the order of the log: ids are not unique. Up to `limit`, from entry `from_index` on.
+    pub fn events_by_id(
+        &self,
+        id: &EventId,
+        from_index: u64,
+        limit: usize,
+    ) -> Result<Vec<EventRow>, ViewError> {
+        self.event_rows(
+            &events_by_id_sql(),
+            rusqlite::params![id.as_str(), clamp(from_index), clamp(limit as u64)],
+        )
+    }
+
+    /// The event of one entry; `None` when the entry is no event or not in the views yet.
+    pub fn event(&self, index: u64) -> Result<Option<EventRow>, ViewError> {
+        Ok(self
+            .event_rows(&event_sql(), rusqlite::params![clamp(index)])?
+            .pop())
+    }
+
+    fn event_rows(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<Vec<EventRow>, ViewError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut events = Vec::new();
+        while let Some(row) = rows.next()? {
+            events.push(EventRow::read(row)?);
+        }
+        Ok(events)
+    }
+}
+
+/// The one index that a list walks: the most telling of those its filter can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Walk {
+    Initiator,
+    Owner,
+    State,
+    Environment,
+    All,
+}
+
+impl Walk {
+    fn of(filter: &Filter) -> (Self, Option<&str>) {
+        match filter {
+            Filter {
+                initiator: Some(initiator),
+                ..
+            } => (Self::Initiator, Some(initiator)),
+            Filter {
+                owner: Some(owner), ..
+            } => (Self::Owner, Some(owner)),
+            Filter {
+                state: Some(state), ..
+            } => (Self::State, Some(state.as_str())),
+            Filter {
+                environment: Some(environment),
+                ..
+            } => (Self::Environment, Some(environment.as_str())),
+            _ => (Self::All, None),
+        }
+    }
+
+    /// Parameters: the value (`NULL` for all), from (inclusive), to (exclusive).
+    fn sql(self) -> String {
+        let by = match self {
+            Self::Initiator => "INDEXED BY changes_by_initiator WHERE initiator = ?1",
+            Self::Owner => "INDEXED BY changes_by_owner WHERE owner = ?1",
+            Self::State => "INDEXED BY changes_by_state WHERE state = ?1",
+            Self::Environment => "INDEXED BY changes_by_environment WHERE environment = ?1",
+            Self::All => "NOT INDEXED WHERE ?1 IS NULL",
+        };
+        format!(
+            "SELECT {CHANGE_COLUMNS} FROM changes {by} AND first_index >= ?2 AND first_index < ?3 ORDER BY first_index DESC"
+        )
+    }
+}
+
+fn scan(
+    connection: &Connection,
+    filter: &Filter,
+    from: i64,
+    to: i64,
+    limit: usize,
+) -> Result<Page, ViewError> {
+    let (walk, value) = Walk::of(filter);
+    let text = filter.text.as_deref().map(str::to_lowercase);
+    let mut statement = connection.prepare_cached(&walk.sql())?;
+    let mut rows = statement.query(rusqlite::params![value, from, to])?;
+    let mut page = Page {
+        rows: Vec::new(),
+        next: None,
+    };
+    let mut scanned = 0;
+    let mut behind = None;
+    while let Some(row) = rows.next()? {
+        if page.rows.len() >= limit || scanned >= SCANNED_MAX {
+            page.next = behind;
+            break;
+        }
+        let fold = fold_of(row)?;
+        scanned += 1;
+        behind = Some(PageKey(fold.first.index));
+        if passes(filter, text.as_deref(), &fold) {
+            page.rows.push(ChangeRow::from(fold));
+        }
+    }
+    Ok(page)
+}
+
+/// Whether a change passes the whole filter but for its times, which bound the walk.
+fn passes(filter: &Filter, text: Option<&str>, fold: &ChangeFold) -> bool {
+    let holds =
+        |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+    let contains = |found: Option<&str>, text: &str| {
+        found.is_some_and(|found| found.to_lowercase().contains(text))
+    };
+    filter.state.is_none_or(|state| state == fold.state())
+        && holds(&filter.owner, &fold.owner)
+        && holds(&filter.initiator, &fold.initiator)
+        && (filter.environment.is_none() || filter.environment == fold.environment)
+        && text.is_none_or(|text| {
+            [
+                Some(fold.change.as_str()),
+                fold.request.as_deref(),
+                fold.initiator.as_deref(),
+                fold.owner.as_deref(),
+            ]
+            .into_iter()
+            .any(|found| contains(found, text))
+        })
+}
+
+/// The key of the first change recorded at or after a time. The log's time never falls, so keys and times rise together and a
+/// search by halves needs no index.
+fn first_index_at(connection: &Connection, at_ms: u64) -> Result<i64, ViewError> {
+    let mut after = connection.prepare_cached("SELECT first_index, first_at FROM changes WHERE first_index >= ?1 ORDER BY first_index LIMIT 1")?;
+    let mut low = 0_i64;
+    let mut high: i64 = connection.query_row(
+        "SELECT coalesce(max(first_index), -1) + 1 FROM changes",
+        [],
+        |row| row.get(0),
+    )?;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found: Option<(i64, u64)> = after
+            .query_row([middle], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        match found {
+            Some((index, at)) if at < at_ms => low = index + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+fn change_sql() -> String {
+    format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE change = ?1")
+}
+
+fn events_sql() -> String {
+    format!(
+        "SELECT {EVENT_COLUMNS} FROM changes CROSS JOIN events INDEXED BY events_by_change \
+         ON events.first_index = changes.first_index WHERE changes.change = ?1 AND events.entry >= ?2 ORDER BY events.entry LIMIT ?3"
+    )
+}
+
+fn events_by_id_sql() -> String {
+    format!(
+        "SELECT {EVENT_COLUMNS} FROM events INDEXED BY events_by_id CROSS JOIN changes ON changes.first_index = events.first_index \
+         WHERE events.id = ?1 AND events.entry >= ?2 ORDER BY events.entry LIMIT ?3"
+    )
+}
+
+fn event_sql() -> String {
+    format!(
+        "SELECT {EVENT_COLUMNS} FROM events CROSS JOIN changes ON changes.first_index = events.first_index WHERE events.entry = ?1"
+    )
+}
+
+fn clamp(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

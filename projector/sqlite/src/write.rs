@@ -1,0 +1,269 @@
+//! Entries into the core views: one transaction per batch, one upsert per change in it.
+
+use std::collections::HashMap;
+
+use ledger::entry::{EventHeader, Header};
+use projector::facts::{Facts, Visibility};
+use projector::fold::ChangeFold;
+use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, params};
+use schemas::ids::{ChangeClass, ChangeId, Environment, Producer};
+
+use crate::error::ViewError;
+use crate::rows::{CHANGE_COLUMNS, fold_of};
+use crate::{Reader, Views};
+
+/// One entry of the log, whatever its kind: the cursor counts them all.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// Index in the log.
+    pub index: u64,
+    /// The entry's header.
+    pub header: &'a Header,
+    /// An event's stored payload; empty for other kinds, and for an event that was erased.
+    pub payload: &'a [u8],
+}
+
+impl Reader {
+    /// The first entry that the core views do not hold yet.
+    pub fn core_cursor(&self) -> Result<u64, ViewError> {
+        cursor(&self.connection)
+    }
+}
+
+impl Views {
+    /// Projects consecutive entries and returns the new cursor. Entries below the cursor are skipped, so a batch may be
+    /// handed in again; one that begins past the cursor or leaves an entry out is refused whole ([`ViewError::Hole`]).
+    pub fn project(&mut self, rows: &[Row<'_>]) -> Result<u64, ViewError> {
+        let transaction = self
+            .reader
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let from = cursor(&transaction)?;
+        let rows = unseen(rows, from)?;
+        let Some(last) = rows.last() else {
+            return Ok(from);
+        };
+        let next = last.index + 1;
+        let folds = insert_events(&transaction, rows)?;
+        upsert_changes(&transaction, folds)?;
+        transaction
+            .prepare_cached("UPDATE cursors SET next_index = ?1 WHERE name = 'core'")?
+            .execute([number("entry", next)?])?;
+        transaction.commit()?;
+        Ok(next)
+    }
+}
+
+/// A change of the batch, and what it was in the views before.
+struct Folded {
+    before: Option<ChangeFold>,
+    now: ChangeFold,
+}
+
+fn cursor(connection: &Connection) -> Result<u64, ViewError> {
+    let mut statement =
+        connection.prepare_cached("SELECT next_index FROM cursors WHERE name = 'core'")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
+/// The rows from the cursor on, if they go on without a hole.
+fn unseen<'r, 'a>(rows: &'r [Row<'a>], from: u64) -> Result<&'r [Row<'a>], ViewError> {
+    for pair in rows.windows(2) {
+        if Some(pair[1].index) != pair[0].index.checked_add(1) {
+            return Err(ViewError::Hole {
+                expected: pair[0].index.saturating_add(1),
+                found: pair[1].index,
+            });
+        }
+    }
+    match rows.first() {
+        Some(first) if first.index > from => Err(ViewError::Hole {
+            expected: from,
+            found: first.index,
+        }),
+        Some(first) => {
+            number("entry", rows[rows.len() - 1].index)?;
+            let known = usize::try_from(from - first.index).unwrap_or(usize::MAX);
+            Ok(rows.get(known..).unwrap_or_default())
+        }
+        None => Ok(&[]),
+    }
+}
+
+fn insert_events(
+    transaction: &Transaction<'_>,
+    rows: &[Row<'_>],
+) -> Result<Vec<Folded>, ViewError> {
+    let select = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE change = ?1");
+    let mut select = transaction.prepare_cached(&select)?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    )?;
+    let mut places: HashMap<&ChangeId, usize> = HashMap::with_capacity(rows.len());
+    let mut folds: Vec<Folded> = Vec::new();
+    let mut has = String::new();
+    for row in rows {
+        let Header::Event(header) = row.header else {
+            continue;
+        };
+        let facts = Facts::of(
+            header,
+            Some(row.payload).filter(|payload| !payload.is_empty()),
+        );
+        let place = match places.get(&header.change) {
+            Some(place) => *place,
+            None => {
+                folds.push(load(&mut select, &header.change)?);
+                places.insert(&header.change, folds.len() - 1);
+                folds.len() - 1
+            }
+        };
+        let fold = &mut folds[place].now;
+        fold.apply(row.index, header, &facts);
+        list(&mut has, header);
+        insert_event(
+            &mut insert,
+            row.index,
+            header,
+            &facts,
+            fold.first.index,
+            &has,
+        )?;
+    }
+    Ok(folds)
+}
+
+fn load(select: &mut Statement<'_>, change: &ChangeId) -> Result<Folded, ViewError> {
+    let mut rows = select.query([change.as_str()])?;
+    let before = rows.next()?.map(fold_of).transpose()?;
+    let now = before
+        .clone()
+        .unwrap_or_else(|| ChangeFold::new(change.clone()));
+    Ok(Folded { before, now })
+}
+
+/// The sections of an event, sorted, separated by commas.
+fn list(has: &mut String, header: &EventHeader) {
+    has.clear();
+    for name in header.has.iter() {
+        if !has.is_empty() {
+            has.push(',');
+        }
+        has.push_str(name);
+    }
+}
+
+fn insert_event(
+    insert: &mut Statement<'_>,
+    index: u64,
+    header: &EventHeader,
+    facts: &Facts<'_>,
+    first_index: u64,
+    has: &str,
+) -> Result<(), ViewError> {
+    insert.execute(params![
+        number("entry", index)?,
+        number("entry", first_index)?,
+        number("position", header.seq)?,
+        header.id.as_str(),
+        header.phase.as_str(),
+        number("attempt", facts.attempt)?,
+        number("time", header.at)?,
+        header.ts,
+        has,
+        header.outcome.as_str(),
+        header.env.as_ref().map(Environment::as_str),
+        header.class.map(ChangeClass::as_str),
+        header.probe,
+        header.producer.as_ref().map(Producer::as_str),
+        number("size", header.size)?,
+        header.masked,
+    ])?;
+    Ok(())
+}
+
+const INSERT_CHANGE: &str = "INSERT INTO changes (first_index, attempt, marks, events, last_index, last_at, request, class, \
+    asked_visibility, reached, state, owner, initiator, environment, change, first_at) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+
+const ADVANCE_CHANGE: &str = "UPDATE changes SET attempt = ?2, marks = ?3, events = ?4, last_index = ?5, last_at = ?6, request = ?7, \
+    class = ?8, asked_visibility = ?9, reached = ?10 WHERE first_index = ?1";
+
+const RESTATE_CHANGE: &str = "UPDATE changes SET state = ?2 WHERE first_index = ?1";
+
+const RENAME_CHANGE: &str =
+    "UPDATE changes SET owner = ?2, initiator = ?3, environment = ?4 WHERE first_index = ?1";
+
+/// Written in the order of their keys. Columns under an index are left alone where they did not change, because SQLite
+/// rewrites the index of every column that an UPDATE names.
+fn upsert_changes(transaction: &Transaction<'_>, mut folds: Vec<Folded>) -> Result<(), ViewError> {
+    folds.sort_unstable_by_key(|folded| folded.now.first.index);
+    let mut insert = transaction.prepare_cached(INSERT_CHANGE)?;
+    let mut advance = transaction.prepare_cached(ADVANCE_CHANGE)?;
+    let mut restate = transaction.prepare_cached(RESTATE_CHANGE)?;
+    let mut rename = transaction.prepare_cached(RENAME_CHANGE)?;
+    for Folded { before, now } in folds {
+        let Some(before) = before else {
+            insert_change(&mut insert, &now)?;
+            continue;
+        };
+        let key = number("entry", now.first.index)?;
+        advance_change(&mut advance, &now)?;
+        if before.state() != now.state() {
+            restate.execute(params![key, now.state().as_str()])?;
+        }
+        if (&before.owner, &before.initiator, &before.environment)
+            != (&now.owner, &now.initiator, &now.environment)
+        {
+            rename.execute(params![
+                key,
+                now.owner,
+                now.initiator,
+                now.environment.as_ref().map(Environment::as_str)
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+fn insert_change(insert: &mut Statement<'_>, fold: &ChangeFold) -> Result<(), ViewError> {
+    insert.execute(params![
+        number("entry", fold.first.index)?,
+        number("attempt", fold.attempt)?,
+        fold.marks.bits(),
+        number("events", fold.events)?,
+        number("entry", fold.last.index)?,
+        number("time", fold.last.at)?,
+        fold.request,
+        fold.class.map(ChangeClass::as_str),
+        fold.asked_visibility.map(Visibility::as_str),
+        fold.reached().as_str(),
+        fold.state().as_str(),
+        fold.owner,
+        fold.initiator,
+        fold.environment.as_ref().map(Environment::as_str),
+        fold.change.as_str(),
+        number("time", fold.first.at)?,
+    ])?;
+    Ok(())
+}
+
+fn advance_change(advance: &mut Statement<'_>, fold: &ChangeFold) -> Result<(), ViewError> {
+    advance.execute(params![
+        number("entry", fold.first.index)?,
+        number("attempt", fold.attempt)?,
+        fold.marks.bits(),
+        number("events", fold.events)?,
+        number("entry", fold.last.index)?,
+        number("time", fold.last.at)?,
+        fold.request,
+        fold.class.map(ChangeClass::as_str),
+        fold.asked_visibility.map(Visibility::as_str),
+        fold.reached().as_str(),
+    ])?;
+    Ok(())
+}
+
+fn number(what: &'static str, value: u64) -> Result<i64, ViewError> {
+    i64::try_from(value).map_err(|_| ViewError::TooLarge { what, value })
+}

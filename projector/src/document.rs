@@ -1,0 +1,313 @@
+//! `change.json`: what the entries of one change say, and nothing else.
+//!
+//! A pure function of the entries handed in: the same entries give the same bytes on any machine in any year, because packs ship
+//! them and verifiers derive them again. Values of events are kept as data, however hostile; only the sentences are
+//! cleaned, being made to be read.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use ledger::entry::EventHeader;
+use schemas::admit::{Has, Outcome};
+use schemas::ids::{ChangeClass, ChangeId, Environment, EventId, Phase, Producer};
+use serde::Serialize;
+
+use crate::anomaly::Anomaly;
+use crate::facts::{Facts, Visibility};
+use crate::fold::{FOLD_VERSION, Marks, State};
+use crate::{judge, sentence};
+
+/// The version of the document's shape.
+pub const DOCUMENT_FORMAT: u32 = 1;
+
+/// One event entry of a change, as the log holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Index in the log.
+    pub index: u64,
+    /// The entry's header.
+    pub header: &'a EventHeader,
+    /// The stored event; `None` when it was erased.
+    pub payload: Option<&'a [u8]>,
+}
+
+/// A change: `change.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChangeDocument {
+    /// [`DOCUMENT_FORMAT`].
+    pub format: u32,
+    /// The fold's version.
+    pub fold: u32,
+    /// The change.
+    pub change: ChangeId,
+    /// The state of its highest attempt.
+    pub state: State,
+    /// Who asked: the first entry that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initiator: Option<String>,
+    /// Through what: the first entry that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// What was asked: the first entry that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// Who owns it: the last entry that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Where: the last entry that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
+    /// Standard, normal or emergency: the last entry that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<ChangeClass>,
+    /// The narrowest that any entry asked for; private if none did.
+    pub visibility: Visibility,
+    /// By number.
+    pub attempts: Vec<Attempt>,
+    /// By index.
+    pub timeline: Vec<Moment>,
+    /// By index, then as listed in the event.
+    pub approvals: Vec<GivenApproval>,
+    /// By index, then by code.
+    pub anomalies: Vec<Anomaly>,
+}
+
+/// One attempt at the change.
+#[derive(Clone, Debug, Serialize)]
+pub struct Attempt {
+    /// Its number.
+    pub attempt: u64,
+    /// Its state.
+    pub state: State,
+    /// What it had reached when it was closed; absent while it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reached: Option<State>,
+    /// Digest of the plan in force: the last one recorded before or with the first execution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_digest: Option<String>,
+    /// Its entries, by index.
+    pub entries: Vec<u64>,
+}
+
+/// One entry on the timeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct Moment {
+    /// Index in the log.
+    pub index: u64,
+    /// Position in the change, from 0.
+    pub seq: u64,
+    /// The log's time, milliseconds.
+    pub at: u64,
+    /// The producer's time, seconds.
+    pub ts: i64,
+    /// Phase the producer gave.
+    pub phase: Phase,
+    /// Event id.
+    pub id: EventId,
+    /// The attempt it belongs to.
+    pub attempt: u64,
+    /// The outcome in its header.
+    pub outcome: Outcome,
+    /// The sections in its header.
+    pub has: Has,
+    /// Who the road says sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub producer: Option<Producer>,
+    /// What happened, in a short sentence.
+    pub text: String,
+}
+
+/// An approval or refusal as an event records it. Nothing here checks a signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GivenApproval {
+    /// The entry that records it.
+    pub index: u64,
+    /// The attempt it belongs to.
+    pub attempt: u64,
+    /// Who.
+    pub approver: String,
+    /// In which role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The decision, as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
+    /// When, as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// Of which plan, as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_digest: Option<String>,
+    /// Whether a signature came with it.
+    pub signed: bool,
+}
+
+/// An entry and what was read of it.
+pub(crate) struct Seen<'a> {
+    pub(crate) index: u64,
+    pub(crate) header: &'a EventHeader,
+    pub(crate) facts: Facts<'a>,
+    /// Digest of the plan as stored; absent without a plan.
+    pub(crate) plan_digest: Option<String>,
+}
+
+/// An attempt's entries in the order of the log.
+pub(crate) struct Tried<'a> {
+    pub(crate) number: u64,
+    pub(crate) marks: Marks,
+    pub(crate) seen: Vec<&'a Seen<'a>>,
+}
+
+/// Derives the document of a change. Entries may come in any order and repeat; those of another change are left out.
+pub fn document(change: &ChangeId, entries: &[Entry<'_>]) -> ChangeDocument {
+    let seen = read(change, entries);
+    let attempts = group(&seen);
+    let last = |pick: fn(&Seen<'_>) -> Option<String>| seen.iter().rev().find_map(pick);
+    let first = |pick: fn(&Seen<'_>) -> Option<String>| seen.iter().find_map(pick);
+    ChangeDocument {
+        format: DOCUMENT_FORMAT,
+        fold: FOLD_VERSION,
+        change: change.clone(),
+        state: attempts
+            .last()
+            .map_or(State::Planned, |attempt| attempt.marks.state()),
+        initiator: first(|seen| seen.facts.initiator.as_deref().map(str::to_owned)),
+        source: first(|seen| seen.facts.source.as_deref().map(str::to_owned)),
+        request: first(|seen| seen.facts.request.as_deref().map(str::to_owned)),
+        owner: last(|seen| seen.facts.owner.as_deref().map(str::to_owned)),
+        environment: seen.iter().rev().find_map(|seen| seen.header.env.clone()),
+        class: seen.iter().rev().find_map(|seen| seen.header.class),
+        visibility: seen
+            .iter()
+            .filter_map(|seen| seen.facts.asked_visibility())
+            .min()
+            .unwrap_or_default(),
+        attempts: attempts.iter().map(attempt).collect(),
+        timeline: seen.iter().map(moment).collect(),
+        approvals: seen.iter().flat_map(approvals).collect(),
+        anomalies: judge::anomalies(&seen, &attempts),
+    }
+}
+
+impl ChangeDocument {
+    /// Its bytes: indented JSON in the order of the fields, ending in LF.
+    pub fn to_json(&self) -> Vec<u8> {
+        #[expect(
+            clippy::expect_used,
+            reason = "strings, numbers and lists of them always serialise into memory"
+        )]
+        let mut bytes = serde_json::to_vec_pretty(self).expect("a document of plain values");
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+impl Tried<'_> {
+    /// The last plan recorded before or with the first execution; the last of all while there is none.
+    pub(crate) fn plan_in_force(&self) -> Option<&str> {
+        let executed = self
+            .seen
+            .iter()
+            .find(|seen| seen.facts.marks.any(Marks::EXECUTING))
+            .map(|seen| seen.index);
+        let before = self
+            .seen
+            .iter()
+            .rev()
+            .filter(|seen| executed.is_none_or(|index| seen.index <= index));
+        before
+            .into_iter()
+            .find_map(|seen| seen.plan_digest.as_deref())
+    }
+}
+
+fn read<'a>(change: &ChangeId, entries: &[Entry<'a>]) -> Vec<Seen<'a>> {
+    let mut by_index = BTreeMap::new();
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.header.change == *change)
+    {
+        by_index.entry(entry.index).or_insert_with(|| see(*entry));
+    }
+    by_index.into_values().collect()
+}
+
+fn see(entry: Entry<'_>) -> Seen<'_> {
+    let facts = Facts::of(entry.header, entry.payload);
+    let plan_digest = facts
+        .plan
+        .as_ref()
+        .and(entry.payload)
+        .and_then(schemas::plan::digest);
+    Seen {
+        index: entry.index,
+        header: entry.header,
+        facts,
+        plan_digest,
+    }
+}
+
+fn group<'a>(seen: &'a [Seen<'a>]) -> Vec<Tried<'a>> {
+    let mut attempts: BTreeMap<u64, Tried<'a>> = BTreeMap::new();
+    for seen in seen {
+        let number = seen.facts.attempt;
+        let tried = attempts.entry(number).or_insert_with(|| Tried {
+            number,
+            marks: Marks::NONE,
+            seen: Vec::new(),
+        });
+        tried.marks |= seen.facts.marks;
+        tried.seen.push(seen);
+    }
+    attempts.into_values().collect()
+}
+
+fn attempt(tried: &Tried<'_>) -> Attempt {
+    let state = tried.marks.state();
+    Attempt {
+        attempt: tried.number,
+        state,
+        reached: (state == State::Closed).then(|| tried.marks.reached()),
+        plan_digest: tried.plan_in_force().map(str::to_owned),
+        entries: tried.seen.iter().map(|seen| seen.index).collect(),
+    }
+}
+
+fn moment(seen: &Seen<'_>) -> Moment {
+    let header = seen.header;
+    Moment {
+        index: seen.index,
+        seq: header.seq,
+        at: header.at,
+        ts: header.ts,
+        phase: header.phase,
+        id: header.id.clone(),
+        attempt: seen.facts.attempt,
+        outcome: header.outcome,
+        has: header.has,
+        producer: header.producer.clone(),
+        text: sentence::of(header.phase, &seen.facts),
+    }
+}
+
+fn approvals<'s>(seen: &'s Seen<'_>) -> impl Iterator<Item = GivenApproval> + 's {
+    let text = |value: &Option<crate::facts::Text<'_>>| {
+        value
+            .as_ref()
+            .map(|text| text.0.clone())
+            .map(Cow::into_owned)
+    };
+    seen.facts
+        .approvals
+        .iter()
+        .map(move |approval| GivenApproval {
+            index: seen.index,
+            attempt: seen.facts.attempt,
+            approver: approval.approver.to_string(),
+            role: text(&approval.role),
+            decision: text(&approval.decision),
+            at: text(&approval.at),
+            plan_digest: text(&approval.plan_digest),
+            signed: approval.signature,
+        })
+}

@@ -1,0 +1,244 @@
+//! What one event says about its change: the only reader of payloads that the folds use.
+//!
+//! One pass over the stored bytes, borrowing strings and counting list items without keeping them, because every event of a rebuild
+//! goes through here. A payload that cannot be read (its rules were newer than this binary) falls back to its header,
+//! so that one entry never stops a view; bad news in the header's `outcome` is kept in every case.
+//!
+//! Left out: judging several events together ([`crate::fold`], `judge`), and every section that no fold looks at.
+
+use std::borrow::Cow;
+
+use ledger::entry::EventHeader;
+use schemas::admit::Outcome;
+use schemas::ids::Phase;
+
+use crate::fold::Marks;
+
+mod read;
+
+pub use read::{Approval, Decision, Steps, Tests, Text};
+
+/// Who may see a change. The narrower, the smaller.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Visibility {
+    /// Its owner alone; also what a missing or unknown word means.
+    #[default]
+    Private,
+    /// The owner's team.
+    Team,
+    /// Everybody of the tenant.
+    Org,
+}
+
+impl Visibility {
+    /// The word of the model.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Team => "team",
+            Self::Org => "org",
+        }
+    }
+
+    /// The visibility a word stands for; `None` for a word the model does not have.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "private" => Some(Self::Private),
+            "team" => Some(Self::Team),
+            "org" => Some(Self::Org),
+            _ => None,
+        }
+    }
+}
+
+/// What one event says, borrowed from its payload.
+#[derive(Clone, Debug, Default)]
+pub struct Facts<'a> {
+    /// The attempt it belongs to, from 1.
+    pub attempt: u64,
+    /// What it adds to the state of that attempt.
+    pub marks: Marks,
+    /// False when the payload could not be read and only the header spoke.
+    pub readable: bool,
+    /// `intent.request`.
+    pub request: Option<Cow<'a, str>>,
+    /// `intent.source`.
+    pub source: Option<Cow<'a, str>>,
+    /// `intent.initiator`.
+    pub initiator: Option<Cow<'a, str>>,
+    /// `governance.owner`.
+    pub owner: Option<Cow<'a, str>>,
+    /// `governance.visibility`, whatever word it is.
+    pub visibility: Option<Cow<'a, str>>,
+    /// `execution.agent`.
+    pub agent: Option<Cow<'a, str>>,
+    /// `execution.executor`.
+    pub executor: Option<Cow<'a, str>>,
+    /// The plan section, if there is one.
+    pub plan: Option<PlanFacts<'a>>,
+    /// Pipes that `execution.pipe_allow_list` allows beyond the model's default.
+    pub widened_pipes: Vec<Cow<'a, str>>,
+    /// `preflight.approvals`.
+    pub approvals: Vec<Approval<'a>>,
+    /// `preflight.checks`.
+    pub preflight_checks: Tests,
+    /// `preflight.policies`; failed = mandatory and denied.
+    pub policies: Tests,
+    /// `execution.steps`.
+    pub steps: Steps,
+    /// `verification.checks` and `verification.slo`.
+    pub checks: Tests,
+    /// `verification.drift.diff`: its length, absent without a diff.
+    pub drift: Option<u64>,
+    /// `rollback.executed`, if there is one.
+    pub rollback: Option<RollbackFacts<'a>>,
+}
+
+/// What the plan section says.
+#[derive(Clone, Debug, Default)]
+pub struct PlanFacts<'a> {
+    /// Number of commands.
+    pub commands: u64,
+    /// The digest its producer computed.
+    pub digest: Option<Cow<'a, str>>,
+    /// `resources_needed` is there and empty: nothing has to be checked before this plan runs.
+    pub needs_nothing: bool,
+    /// Who must approve, as the plan names them.
+    pub approvers: Vec<Cow<'a, str>>,
+}
+
+/// What an executed rollback says.
+#[derive(Clone, Debug, Default)]
+pub struct RollbackFacts<'a> {
+    /// Its steps.
+    pub steps: Steps,
+    /// Its outcome; absent while it is under way.
+    pub outcome: Option<Cow<'a, str>>,
+}
+
+impl<'a> Facts<'a> {
+    /// Reads an event. `payload` is the stored event, `None` when it was erased.
+    pub fn of(header: &EventHeader, payload: Option<&'a [u8]>) -> Self {
+        let read = payload.and_then(|bytes| read::read(bytes).ok());
+        let mut facts = read.unwrap_or_else(|| Self {
+            attempt: 1,
+            ..Self::default()
+        });
+        facts.marks = if facts.readable {
+            marks_of(header.phase, &facts)
+        } else {
+            marks_of_header(header)
+        };
+        facts.marks = with_bad_news(facts.marks, header.outcome);
+        facts
+    }
+
+    /// The visibility this event asks for: an unknown word asks for `private`, no word asks for nothing.
+    pub fn asked_visibility(&self) -> Option<Visibility> {
+        self.visibility
+            .as_deref()
+            .map(|word| Visibility::parse(word).unwrap_or_default())
+    }
+}
+
+/// The sections of one event in the order plan, preflight, approvals, execute, verify, rollback; only `closed` looks at `phase`.
+fn marks_of(phase: Phase, facts: &Facts<'_>) -> Marks {
+    let mut marks = facts.marks;
+    if facts.plan.is_some() || phase == Phase::Plan {
+        marks |= Marks::PLANNED;
+    }
+    if facts.preflight_checks.failed > 0 {
+        marks |= Marks::PREFLIGHT_FAILED;
+    } else if facts.preflight_checks.passed + facts.policies.passed > 0
+        && facts.policies.failed == 0
+    {
+        marks |= Marks::PREFLIGHT_PASSED;
+    }
+    if facts.policies.failed > 0 {
+        marks |= Marks::REFUSED;
+    }
+    for approval in &facts.approvals {
+        marks |= match approval.decided() {
+            Decision::Approved => Marks::APPROVED,
+            Decision::Refused => Marks::REFUSED,
+            Decision::Unclear => Marks::NONE,
+        };
+    }
+    if phase == Phase::Execute || facts.steps.count > 0 {
+        marks |= Marks::EXECUTING;
+        if facts.steps.failed > 0 {
+            marks |= Marks::FAILED;
+        } else if facts.steps.count > 0 && facts.steps.succeeded == facts.steps.count {
+            marks |= Marks::EXECUTED;
+        }
+    }
+    if facts.checks.failed > 0 {
+        marks |= Marks::VERIFY_FAILED;
+    } else if facts.checks.passed > 0 || facts.drift == Some(0) {
+        marks |= Marks::VERIFIED;
+    }
+    if let Some(rollback) = &facts.rollback {
+        marks |= rollback_marks(rollback);
+    }
+    if phase != Phase::Audit {
+        marks = marks.without(Marks::CLOSED);
+    }
+    marks
+}
+
+fn rollback_marks(rollback: &RollbackFacts<'_>) -> Marks {
+    match rollback.outcome.as_deref() {
+        _ if rollback.steps.failed > 0 => Marks::ROLLING_BACK | Marks::ROLLBACK_FAILED,
+        None => Marks::ROLLING_BACK,
+        Some(word) if read::is_failure(word) => Marks::ROLLING_BACK | Marks::ROLLBACK_FAILED,
+        Some(_) => Marks::ROLLING_BACK | Marks::ROLLED_BACK,
+    }
+}
+
+/// What a header alone tells: which sections there are, and never a success that the payload would have to show.
+fn marks_of_header(header: &EventHeader) -> Marks {
+    let mut marks = Marks::NONE;
+    for (name, mark) in [
+        ("plan", Marks::PLANNED),
+        ("execution", Marks::EXECUTING),
+        ("rollback", Marks::ROLLING_BACK),
+    ] {
+        if header.has.iter().any(|has| has == name) {
+            marks |= mark;
+        }
+    }
+    marks
+}
+
+/// The header's outcome follows the rules that admitted the event: what it calls bad stays bad whatever was read above.
+fn with_bad_news(marks: Marks, outcome: Outcome) -> Marks {
+    match outcome {
+        Outcome::RollbackFailed => marks | Marks::ROLLING_BACK | Marks::ROLLBACK_FAILED,
+        Outcome::Refused => marks | Marks::REFUSED,
+        Outcome::Failed if !marks.any(Marks::BAD) => marks | furthest_failure(marks),
+        Outcome::Failed | Outcome::RolledBack | Outcome::Passed | Outcome::None => marks,
+    }
+}
+
+/// Where a failure of an unnamed section belongs: the furthest stage that the event reached.
+fn furthest_failure(marks: Marks) -> Marks {
+    if marks.any(Marks::VERIFIED) {
+        Marks::VERIFY_FAILED
+    } else if marks.any(Marks::EXECUTING) {
+        Marks::FAILED
+    } else {
+        Marks::PREFLIGHT_FAILED
+    }
+}

@@ -1,0 +1,317 @@
+//! Which anomalies the entries of a change determine.
+//!
+//! Order here is the order of the log, never the producers' clocks; the one comparison of clocks is an anomaly of its own.
+//! Names are compared as sent: nobody's identity is proved by a payload.
+
+use std::collections::BTreeSet;
+
+use crate::anomaly::{Anomaly, Code};
+use crate::document::{Seen, Tried};
+use crate::facts::{Approval, Decision, Visibility};
+use crate::fold::Marks;
+use crate::sentence::quote;
+
+/// How far a producer's clock may be from the log's, milliseconds.
+const CLOCKS_APART_MS_MAX: i128 = 5 * 60 * 1000;
+
+/// The model's words for `intent.source`.
+const SOURCES: [&str; 3] = ["chatops", "api", "ticket"];
+
+/// The model's words for `execution.agent`.
+const AGENTS: [&str; 1] = ["agent-session"];
+
+/// All anomalies, by index and then code, each once.
+pub(crate) fn anomalies(seen: &[Seen<'_>], attempts: &[Tried<'_>]) -> Vec<Anomaly> {
+    let mut found = Found::default();
+    for seen in seen {
+        of_entry(&mut found, seen);
+    }
+    for tried in attempts {
+        of_execution(&mut found, tried);
+        of_verification(&mut found, tried);
+        of_approvals(&mut found, tried);
+    }
+    found
+        .0
+        .into_iter()
+        .map(|(index, code, attempt, text)| Anomaly {
+            code,
+            index,
+            attempt,
+            text,
+        })
+        .collect()
+}
+
+/// Sorted by index, code, attempt, sentence.
+#[derive(Default)]
+struct Found(BTreeSet<(u64, Code, u64, String)>);
+
+impl Found {
+    fn add(&mut self, code: Code, seen: &Seen<'_>, text: impl Into<String>) {
+        self.0
+            .insert((seen.index, code, seen.facts.attempt, text.into()));
+    }
+}
+
+/// What one entry shows by itself.
+fn of_entry(found: &mut Found, seen: &Seen<'_>) {
+    let facts = &seen.facts;
+    if !facts.readable {
+        found.add(
+            Code::PayloadNotRead,
+            seen,
+            "The payload is gone or could not be read; only its header counts here.",
+        );
+    }
+    if let Some(source) = facts
+        .source
+        .as_deref()
+        .filter(|source| !SOURCES.contains(source))
+    {
+        found.add(
+            Code::UnknownSource,
+            seen,
+            format!("The source {} is none of the model's.", quote(source)),
+        );
+    }
+    if let Some(agent) = facts
+        .agent
+        .as_deref()
+        .filter(|agent| !AGENTS.contains(agent))
+    {
+        found.add(
+            Code::UnknownAgent,
+            seen,
+            format!("The agent {} is none of the model's.", quote(agent)),
+        );
+    }
+    if let Some(word) = facts
+        .visibility
+        .as_deref()
+        .filter(|word| Visibility::parse(word).is_none())
+    {
+        found.add(
+            Code::UnknownVisibility,
+            seen,
+            format!(
+                "The visibility {} is unknown and treated as private.",
+                quote(word)
+            ),
+        );
+    }
+    if let Some(pipe) = facts.widened_pipes.first() {
+        let more = facts.widened_pipes.len() - 1;
+        let text = format!(
+            "The pipe allow-list adds {} and {more} more to the model's default.",
+            quote(pipe)
+        );
+        found.add(Code::PipeAllowListWidened, seen, text);
+    }
+    of_clock(found, seen);
+    let stated = facts.plan.as_ref().and_then(|plan| plan.digest.as_deref());
+    if let (Some(stated), Some(computed)) = (stated, &seen.plan_digest)
+        && stated != computed
+    {
+        let text = format!(
+            "The producer gives the plan digest {}; the plan as stored has {computed}.",
+            quote(stated)
+        );
+        found.add(Code::PlanDigestDiffers, seen, text);
+    }
+}
+
+/// `ts` is floored to seconds, so the producer's time lies anywhere within that second.
+fn of_clock(found: &mut Found, seen: &Seen<'_>) {
+    let (at, earliest) = (
+        i128::from(seen.header.at),
+        i128::from(seen.header.ts) * 1000,
+    );
+    let (behind, ahead) = (at - (earliest + 999), earliest - at);
+    if behind > CLOCKS_APART_MS_MAX {
+        found.add(
+            Code::ProducerTimeOff,
+            seen,
+            format!(
+                "The producer's time is {} s before the log's.",
+                behind / 1000
+            ),
+        );
+    } else if ahead > CLOCKS_APART_MS_MAX {
+        found.add(
+            Code::ProducerTimeOff,
+            seen,
+            format!("The producer's time is {} s after the log's.", ahead / 1000),
+        );
+    }
+}
+
+/// What an executed attempt lacks, shown by its first execution.
+fn of_execution(found: &mut Found, tried: &Tried<'_>) {
+    let Some(execution) = first(tried, Marks::EXECUTING) else {
+        return;
+    };
+    if !tried.marks.any(Marks::APPROVED) {
+        found.add(
+            Code::NoApprovalRecorded,
+            execution,
+            "Executed; no approval of this attempt is recorded.",
+        );
+    }
+    let preflight = Marks::PREFLIGHT_PASSED | Marks::PREFLIGHT_FAILED;
+    let policies = tried
+        .seen
+        .iter()
+        .any(|seen| seen.facts.policies.count + seen.facts.preflight_checks.count > 0);
+    let needs_nothing = tried.seen.iter().any(|seen| {
+        seen.facts
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.needs_nothing)
+    });
+    if !tried.marks.any(preflight) && !policies && !needs_nothing {
+        found.add(
+            Code::ExecutedWithoutPreflight,
+            execution,
+            "Executed; no preflight check or policy is recorded.",
+        );
+    }
+    if tried.marks.any(Marks::PREFLIGHT_FAILED) {
+        found.add(
+            Code::ExecutedThoughPreflightFailed,
+            execution,
+            "Executed although a preflight check failed.",
+        );
+    }
+    if tried.marks.any(Marks::REFUSED) {
+        found.add(
+            Code::ExecutedThoughRefused,
+            execution,
+            "Executed although it was refused or denied by policy.",
+        );
+    }
+    let approval = first(tried, Marks::APPROVED);
+    if let Some(approval) = approval.filter(|approval| approval.index > execution.index) {
+        let text = format!(
+            "The first approval came after the execution in entry {}.",
+            execution.index
+        );
+        found.add(Code::ApprovalAfterExecution, approval, text);
+    }
+    if approval.is_some() {
+        of_required_approvals(found, tried, execution);
+    }
+}
+
+/// `plan.approvals` names who must approve: a person or a role, compared with both.
+fn of_required_approvals(found: &mut Found, tried: &Tried<'_>, execution: &Seen<'_>) {
+    let given: BTreeSet<&str> = given(tried)
+        .filter(|(_, approval)| approval.decided() == Decision::Approved)
+        .flat_map(|(_, approval)| [Some(&*approval.approver), approval.role.as_deref()])
+        .flatten()
+        .collect();
+    let plans = tried
+        .seen
+        .iter()
+        .filter_map(|seen| seen.facts.plan.as_ref());
+    if let Some(missing) = plans
+        .flat_map(|plan| &plan.approvers)
+        .find(|name| !given.contains(&***name))
+    {
+        let text = format!(
+            "Executed without the approval by {} that the plan asks for.",
+            quote(missing)
+        );
+        found.add(Code::RequiredApprovalMissing, execution, text);
+    }
+}
+
+fn of_verification(found: &mut Found, tried: &Tried<'_>) {
+    let verification = first(tried, Marks::VERIFIED | Marks::VERIFY_FAILED);
+    let execution = first(tried, Marks::EXECUTING);
+    if let Some(verification) = verification
+        && execution.is_none_or(|execution| execution.index > verification.index)
+    {
+        found.add(
+            Code::VerifiedBeforeExecuted,
+            verification,
+            "Verified before any execution of this attempt is recorded.",
+        );
+    }
+}
+
+fn of_approvals(found: &mut Found, tried: &Tried<'_>) {
+    let (initiators, plan_in_force) = (initiators(tried), tried.plan_in_force());
+    let executors: BTreeSet<&str> = tried
+        .seen
+        .iter()
+        .filter_map(|seen| seen.facts.executor.as_deref())
+        .collect();
+    for (seen, approval) in
+        given(tried).filter(|(_, approval)| approval.decided() == Decision::Approved)
+    {
+        let approver = &*approval.approver;
+        if initiators.contains(approver) {
+            found.add(
+                Code::ApproverIsInitiator,
+                seen,
+                format!("{} approved a change of their own.", quote(approver)),
+            );
+        }
+        if executors.contains(approver) {
+            found.add(
+                Code::ApproverIsExecutor,
+                seen,
+                format!("{} approved what they executed.", quote(approver)),
+            );
+        }
+        if let (Some(digest), Some(plan)) = (approval.plan_digest.as_deref(), plan_in_force)
+            && digest != plan
+        {
+            let text = format!(
+                "{} approved the plan {}; in force is {plan}.",
+                quote(approver),
+                quote(digest)
+            );
+            found.add(Code::ApprovedAnotherPlan, seen, text);
+        }
+    }
+}
+
+/// Who asked for the change. An entry that only records approvals may be sent in the approver's name, so it names an initiator
+/// only where nothing else does.
+fn initiators<'t>(tried: &'t Tried<'_>) -> BTreeSet<&'t str> {
+    let names = |only_approves: bool| -> BTreeSet<&'t str> {
+        let entries = tried.seen.iter().filter(|seen| {
+            let acts = Marks::PLANNED | Marks::EXECUTING | Marks::ROLLING_BACK;
+            let approves = !seen.facts.approvals.is_empty() && !seen.facts.marks.any(acts);
+            approves == only_approves
+        });
+        entries
+            .filter_map(|seen| seen.facts.initiator.as_deref())
+            .collect()
+    };
+    let acting = names(false);
+    if acting.is_empty() {
+        names(true)
+    } else {
+        acting
+    }
+}
+
+fn first<'t>(tried: &Tried<'t>, marks: Marks) -> Option<&'t Seen<'t>> {
+    tried
+        .seen
+        .iter()
+        .copied()
+        .find(|seen| seen.facts.marks.any(marks))
+}
+
+fn given<'t>(tried: &'t Tried<'_>) -> impl Iterator<Item = (&'t Seen<'t>, &'t Approval<'t>)> {
+    tried.seen.iter().flat_map(|seen| {
+        seen.facts
+            .approvals
+            .iter()
+            .map(move |approval| (*seen, approval))
+    })
+}

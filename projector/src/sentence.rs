@@ -1,0 +1,161 @@
+//! Short sentences for the timeline.
+//!
+//! They are read by people on pages and terminals, so what they quote of an event is shortened and cannot turn, hide or
+//! break the line: control characters and Unicode's direction and invisible marks are written as escapes.
+
+use std::fmt::Write as _;
+
+use schemas::ids::Phase;
+
+use crate::facts::{Decision, Facts, Steps, Tests};
+use crate::fold::Marks;
+
+/// Longest quotation, in characters.
+const QUOTE_CHARS_MAX: usize = 64;
+
+/// What an event says happened.
+pub(crate) fn of(phase: Phase, facts: &Facts<'_>) -> String {
+    if !facts.readable {
+        return "The payload is gone or could not be read.".to_owned();
+    }
+    let mut parts = Vec::new();
+    if let Some(plan) = &facts.plan {
+        parts.push(format!("plan of {}", count(plan.commands, "command")));
+    }
+    parts.extend(tests("preflight check", facts.preflight_checks, "failed"));
+    parts.extend(policies(facts.policies));
+    parts.extend(
+        facts
+            .approvals
+            .iter()
+            .map(|approval| match approval.decided() {
+                Decision::Approved => format!("approved by {}", quote(&approval.approver)),
+                Decision::Refused => format!("refused by {}", quote(&approval.approver)),
+                Decision::Unclear => format!("unclear decision by {}", quote(&approval.approver)),
+            }),
+    );
+    if facts.marks.any(Marks::EXECUTING) {
+        parts.push(steps("executed", facts.steps));
+    }
+    parts.extend(tests("check", facts.checks, "failed"));
+    if let Some(differences) = facts.drift {
+        parts.push(if differences == 0 {
+            "no drift".to_owned()
+        } else {
+            format!("drift in {}", count(differences, "place"))
+        });
+    }
+    if let Some(rollback) = &facts.rollback {
+        let outcome = rollback
+            .outcome
+            .as_deref()
+            .map_or("under way".to_owned(), quote);
+        parts.push(format!(
+            "{}, outcome {outcome}",
+            steps("rolled back", rollback.steps)
+        ));
+    }
+    if facts.marks.any(Marks::CLOSED) {
+        parts.push("closed".to_owned());
+    }
+    if parts.is_empty() {
+        return format!("Event of phase {phase}.");
+    }
+    capital(&parts.join("; ")) + "."
+}
+
+/// A quotation of a producer's text: shortened, and with nothing in it that moves or hides other text.
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = String::from("“");
+    for (position, char) in text.chars().enumerate() {
+        if position == QUOTE_CHARS_MAX {
+            quoted.push('…');
+            break;
+        }
+        if is_deceptive(char) {
+            // Writing to a string cannot fail.
+            let _ = write!(quoted, "\\u{{{:x}}}", u32::from(char));
+        } else {
+            quoted.push(char);
+        }
+    }
+    quoted.push('”');
+    quoted
+}
+
+/// Control characters, line and paragraph separators, direction marks, invisible characters, and the marks of quotation itself.
+fn is_deceptive(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '“' | '”' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(char, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn tests(noun: &str, tests: Tests, failed: &str) -> Option<String> {
+    match tests {
+        Tests { count: 0, .. } => None,
+        Tests {
+            failed: 0,
+            count: all,
+            passed,
+        } if passed == all => Some(format!("{} passed", count(all, noun))),
+        Tests {
+            count: all,
+            passed,
+            failed: bad,
+        } => Some(format!(
+            "{}: {passed} passed, {bad} {failed}",
+            count(all, noun)
+        )),
+    }
+}
+
+fn policies(policies: Tests) -> Option<String> {
+    match policies.count {
+        0 => None,
+        1 => Some(format!(
+            "1 policy: {} passed, {} denied",
+            policies.passed, policies.failed
+        )),
+        all => Some(format!(
+            "{all} policies: {} passed, {} denied",
+            policies.passed, policies.failed
+        )),
+    }
+}
+
+fn steps(verb: &str, steps: Steps) -> String {
+    match steps {
+        Steps { count: 0, .. } => format!("{verb}, no step recorded"),
+        Steps {
+            count: all,
+            succeeded,
+            ..
+        } if succeeded == all => format!("{verb} {}, all returned 0", count(all, "step")),
+        Steps {
+            count: all,
+            succeeded,
+            failed,
+        } => {
+            format!(
+                "{verb} {}: {succeeded} returned 0, {failed} failed, {} open",
+                count(all, "step"),
+                all - succeeded - failed
+            )
+        }
+    }
+}
+
+fn count(number: u64, noun: &str) -> String {
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
