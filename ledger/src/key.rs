@@ -47,7 +47,11 @@ impl PublicKey {
     /// A key of its 32 bytes.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<PublicKey, KeyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Point)?;
-        if key.is_weak() { Err(KeyError::Point) } else { Ok(PublicKey(key)) }
+        if key.is_weak() {
+            Err(KeyError::Point)
+        } else {
+            Ok(PublicKey(key))
+        }
     }
 
     /// The 32 bytes, RFC 8032 §5.1.5.
@@ -83,7 +87,10 @@ impl PublicKey {
 
     /// PEM of the `SubjectPublicKeyInfo`, as `openssl pkey -pubout` writes it and cosign reads it.
     pub fn spki_pem(&self) -> String {
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", encoding::to_base64(&self.spki_der()))
+        format!(
+            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+            encoding::to_base64(&self.spki_der())
+        )
     }
 
     /// The key of an SPKI PEM.
@@ -94,7 +101,9 @@ impl PublicKey {
 
     /// Checks a signature over `message`, RFC 8032 §5.1.7, strictly.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), BadSignature> {
-        self.0.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| BadSignature)
+        self.0
+            .verify_strict(message, &Signature::from_bytes(signature))
+            .map_err(|_| BadSignature)
     }
 }
 

@@ -71,7 +71,11 @@ impl TileId {
             rest /= 1000;
         }
         groups.reverse();
-        let partial = if usize::from(width) < TILE_WIDTH { format!(".p/{width}") } else { String::new() };
+        let partial = if usize::from(width) < TILE_WIDTH {
+            format!(".p/{width}")
+        } else {
+            String::new()
+        };
         format!("tile/{}/{}{partial}", self.level, groups.join("/"))
     }
 
@@ -117,7 +121,9 @@ impl Edge {
     /// The root hash, RFC 6962 §2.1.
     pub fn root(&self) -> Hash {
         let mut peaks = self.peaks.iter().rev();
-        let Some(smallest) = peaks.next() else { return hash::empty_root() };
+        let Some(smallest) = peaks.next() else {
+            return hash::empty_root();
+        };
         peaks.fold(*smallest, |right, left| hash::node(left, &right))
     }
 
@@ -128,7 +134,10 @@ impl Edge {
 
     /// The place of a level's unfinished tile.
     pub fn tile_id(&self, level: u8) -> TileId {
-        TileId { level, index: self.size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0) }
+        TileId {
+            level,
+            index: self.size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0),
+        }
     }
 
     /// Size (u64, big-endian), then the hashes of each level from 0. The size says how many there are: one encoding.
@@ -150,11 +159,17 @@ impl Edge {
         }
         let expected = encoded_len(size);
         if bytes.len() != expected {
-            return Err(EdgeError::Length { size, expected, found: bytes.len() });
+            return Err(EdgeError::Length {
+                size,
+                expected,
+                found: bytes.len(),
+            });
         }
         let (hashes, _) = hashes.as_chunks::<32>();
         let mut hashes = hashes.iter().map(|bytes| Hash(*bytes));
-        let levels: Vec<Vec<Hash>> = widths(size).map(|width| hashes.by_ref().take(width).collect()).collect();
+        let levels: Vec<Vec<Hash>> = widths(size)
+            .map(|width| hashes.by_ref().take(width).collect())
+            .collect();
         let peaks = levels.iter().rev().flat_map(|level| peaks_of(level)).collect();
         Ok(Edge { size, levels, peaks })
     }
@@ -171,7 +186,10 @@ impl Edge {
         let level = height / 8 - 1;
         let index = (self.size >> height) - 1;
         // `height` is below 64, so the level is below 8.
-        let id = TileId { level: u8::try_from(level).unwrap_or(u8::MAX), index };
+        let id = TileId {
+            level: u8::try_from(level).unwrap_or(u8::MAX),
+            index,
+        };
         let tile = self.level_mut(level as usize);
         full(id, tile);
         tile.clear();
