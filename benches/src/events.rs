@@ -1,0 +1,130 @@
+//! Events that look like real ones: distinct, of varied words, about 1.3 KB, five to a change.
+
+use std::fmt::Write;
+
+use schemas::ids::Phase;
+
+const CLOUDS: [&str; 4] = ["azure", "aws", "gcp", "openstack"];
+const REGIONS: [&str; 6] = ["eastus", "westeurope", "eu-west-1", "us-east-2", "europe-north1", "ap-southeast-2"];
+const TEAMS: [&str; 8] = ["payments", "identity", "search", "ledger", "platform", "media", "logistics", "growth"];
+const VERBS: [&str; 5] = ["create", "update", "scale", "rotate", "delete"];
+const KINDS: [&str; 6] = ["az_aks", "aws_lambda_permission", "k8s_namespace", "gcp_sql_instance", "aws_s3_bucket", "az_key_vault"];
+
+/// A small generator (xorshift64*): the same seed gives the same events everywhere.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
+        let count = words.len() as u64;
+        words[usize::try_from(self.next() % count).unwrap_or_default()]
+    }
+}
+
+/// Event `number` of a backlog: its phase and its bytes.
+pub(crate) fn event(random: &mut Random, tenant: &str, number: u64) -> (Phase, String) {
+    let phase = Phase::ALL[usize::try_from(number % 5).unwrap_or_default()];
+    let change = number / 5;
+    let (team, region, kind, verb) =
+        (random.pick(&TEAMS), random.pick(&REGIONS), random.pick(&KINDS), random.pick(&VERBS));
+    let cloud = random.pick(&CLOUDS);
+    let (a, b) = (random.next(), random.next());
+    let mut text = format!(
+        r#"{{"provisioning_event":{{"id":"{a:016x}-{number}","change_id":"CHG-{change:08}","timestamp":"2026-04-{:02}T{:02}:{:02}:{:02}Z","phase":"{phase}","environment":"{}","intent":{{"request":"{verb} {kind} {team}-{:x} in {region}","source":"api","initiator":"{team}-pipeline","tenant":"{tenant}","ticket":"OPS-{}"}},"target":{{"cloud":"{cloud}","cluster_endpoint_id":"{region}-{}","resources":["#,
+        1 + a % 28,
+        b % 24,
+        a % 60,
+        b % 60,
+        if a.is_multiple_of(3) { "production" } else { "staging" },
+        b >> 40,
+        b % 100_000,
+        a % 16,
+    );
+    for resource in 0..3 {
+        let comma = if resource == 0 { "" } else { "," };
+        let name = random.next();
+        let _ = write!(text, r#"{comma}{{"type":"{kind}","name":"{team}-{name:012x}","location":"{region}","action":"{verb}"}}"#);
+    }
+    text.push_str("]}");
+    sections(random, phase, (team, region, kind, verb), &mut text);
+    let _ = write!(
+        text,
+        r#","governance":{{"visibility":"team","owner":"{team}"}},"audit_trace":[{{"ts":"2026-04-02T10:00:01Z","msg":"{phase} {} on {region}"}}]}}}}"#,
+        random.next()
+    );
+    (phase, text)
+}
+
+fn sections(random: &mut Random, phase: Phase, (team, region, kind, verb): (&str, &str, &str, &str), text: &mut String) {
+    match phase {
+        Phase::Plan => {
+            text.push_str(r#","plan":{"commands":["#);
+            for step in 0..4 {
+                let comma = if step == 0 { "" } else { "," };
+                let name = random.next();
+                let _ = write!(
+                    text,
+                    r#"{comma}"{kind} {verb} --name {team}-{name:016x} --region {region} --node-count {} --tag owner={team}""#,
+                    name % 9
+                );
+            }
+            text.push_str(r#"],"resources_needed":[],"approvals":["platform-owners"]}"#);
+        }
+        Phase::Preflight => {
+            text.push_str(r#","preflight":{"checks":["#);
+            for check in 0..5 {
+                let comma = if check == 0 { "" } else { "," };
+                let used = random.next();
+                let _ = write!(
+                    text,
+                    r#"{comma}{{"type":"quota","target":"{kind}/{region}/{used:x}","used":{},"limit":500,"ok":true}}"#,
+                    used % 400
+                );
+            }
+            let _ = write!(
+                text,
+                r#"],"approvals":[{{"approver":"{team}-lead","role":"platform-owners","decision":"approved","at":"2026-04-02T09:58:00Z"}}]}}"#
+            );
+        }
+        Phase::Execute | Phase::Audit => {
+            text.push_str(r#","execution":{"agent":"agent-session","mTLS":true,"steps":["#);
+            for step in 0..3 {
+                let comma = if step == 0 { "" } else { "," };
+                let id = random.next();
+                let _ = write!(
+                    text,
+                    r#"{comma}{{"cmd":"{kind} {verb} --name {team}-{id:x}","rc":0,"duration_ms":{},"stdout":"{kind}/{id:016x} {verb}d in {region}, revision {}"}}"#,
+                    id % 90_000,
+                    id % 1000
+                );
+            }
+            text.push_str("]}");
+        }
+        Phase::Verify => {
+            text.push_str(r#","verification":{"checks":["#);
+            for check in 0..5 {
+                let comma = if check == 0 { "" } else { "," };
+                let _ = write!(
+                    text,
+                    r#"{comma}{{"type":"read_back","target":"{kind}/{team}-{:x}","namespace":"{team}","ok":true}}"#,
+                    random.next()
+                );
+            }
+            let (baseline, current) = (random.next(), random.next());
+            let _ = write!(
+                text,
+                r#"],"drift":{{"baseline_hash":"sha256:{baseline:016x}","current_hash":"sha256:{current:016x}","diff":[]}}}}"#
+            );
+        }
+    }
+}
