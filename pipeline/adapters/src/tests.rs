@@ -1,0 +1,438 @@
+//! The adapters over the real files of `real-inputs/` (snapshots), over documents that are not what they claim, and
+//! over programs of the user's own.
+
+use super::*;
+use schemas::redact;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const TERRAFORM: &[u8] = include_bytes!("../real-inputs/terraform-plan-1.14-format-1.2.json");
+const GITHUB: &[u8] = include_bytes!("../real-inputs/github-workflow_run-completed.json");
+const KUBERNETES: &[u8] = include_bytes!("../real-inputs/k8s-audit-create-deployment.json");
+const REAL: [(&str, &[u8]); 3] =
+    [("terraform-plan", TERRAFORM), ("github-workflow-run", GITHUB), ("k8s-audit", KUBERNETES)];
+
+fn given() -> Given {
+    Given {
+        tenant: Some("acme".into()),
+        initiator: Some("ci-bot".into()),
+        change: Some("chg-1042".into()),
+        environment: Some("staging".into()),
+        owner: Some("platform".into()),
+        ..Given::default()
+    }
+}
+
+/// What a person gives who relies on the document for everything else.
+fn tenant_only() -> Given {
+    Given { tenant: Some("acme".into()), ..Given::default() }
+}
+
+fn with(name: &str, document: &[u8], given: &Given) -> Result<Vec<Value>, String> {
+    run(&Adapter::find(name).unwrap().program(), document, given)
+}
+
+fn run(program: &Program, document: &[u8], given: &Given) -> Result<Vec<Value>, String> {
+    let adapted = adapt(program, document, given).map_err(|error| error.to_string())?;
+    Ok(adapted.iter().map(|one| serde_json::from_slice(&one.event).unwrap()).collect())
+}
+
+fn edited(document: &[u8], edit: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut value = serde_json::from_slice(document).unwrap();
+    edit(&mut value);
+    serde_json::to_vec(&value).unwrap()
+}
+
+fn first(name: &str, document: &[u8]) -> Value {
+    with(name, document, &given()).unwrap().remove(0)
+}
+
+#[test]
+fn real_files_become_these_events() {
+    for (name, document) in REAL {
+        insta::assert_snapshot!(name, serde_json::to_string_pretty(&first(name, document)).unwrap());
+    }
+}
+
+/// How often each scalar of a document occurs, whatever its place.
+fn scalars(value: &Value, counts: &mut BTreeMap<String, usize>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| scalars(item, counts)),
+        Value::Object(members) => members.iter().for_each(|(name, member)| {
+            *counts.entry(format!("member {name}")).or_default() += 1;
+            scalars(member, counts);
+        }),
+        scalar => *counts.entry(scalar.to_string()).or_default() += 1,
+    }
+}
+
+#[test]
+fn nothing_of_a_real_file_is_dropped() {
+    for (name, document) in REAL {
+        let (masked, _) = redact::mask_document(document).unwrap();
+        let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
+        scalars(&serde_json::from_slice(&masked).unwrap(), &mut before);
+        scalars(&with(name, document, &Given { initiator: Some("x".into()), ..tenant_only() }).unwrap()[0], &mut after);
+        for (scalar, count) in before {
+            assert!(
+                after.get(&scalar).is_some_and(|kept| *kept >= count),
+                "{name}: {scalar} was there {count} times, kept {:?}",
+                after.get(&scalar)
+            );
+        }
+    }
+}
+
+#[test]
+fn members_keep_the_order_of_the_document() {
+    let adapted = adapt(&Adapter::find("terraform-plan").unwrap().program(), TERRAFORM, &given()).unwrap();
+    let text = String::from_utf8(adapted[0].event.clone()).unwrap();
+    let at = |member: &str| text.find(&format!("\"{member}\":")).unwrap();
+    let order = [
+        "id",
+        "timestamp",
+        "phase",
+        "change_id",
+        "intent",
+        "target",
+        "terraform_plan",
+        "format_version",
+        "planned_values",
+        "configuration",
+        "applyable",
+        "errored",
+    ];
+    assert!(order.is_sorted_by_key(|member| at(member)), "{text}");
+}
+
+#[test]
+fn the_secret_of_the_real_plan_is_gone_and_confirms_no_guess() {
+    let event = first("terraform-plan", TERRAFORM);
+    let secret = &event["provisioning_event"]["terraform_plan"]["configuration"]["provider_config"]["aws"]["expressions"]
+        ["secret_key"];
+    assert!(secret.to_string().contains("[masked:"), "{secret}");
+    let other = edited(TERRAFORM, |plan| {
+        plan["configuration"]["provider_config"]["aws"]["expressions"]["secret_key"]["constant_value"] =
+            "another".into()
+    });
+    let same = edited(TERRAFORM, |_| ());
+    assert_eq!(first("terraform-plan", &other), first("terraform-plan", &same), "the id must not depend on a secret");
+}
+
+#[test]
+fn ids_depend_on_the_document_alone() {
+    let id = |document: &[u8], given: &Given| {
+        with("k8s-audit", document, given).unwrap()[0]["provisioning_event"]["id"].clone()
+    };
+    assert_eq!(id(KUBERNETES, &given()), id(KUBERNETES, &tenant_only()));
+    assert_ne!(id(KUBERNETES, &given()), id(&edited(KUBERNETES, |audit| audit["verb"] = "update".into()), &given()));
+}
+
+#[test]
+fn the_document_says_it_unless_a_flag_does() {
+    let intent = |given: &Given| {
+        with("k8s-audit", KUBERNETES, given).unwrap()[0]["provisioning_event"]["intent"]["initiator"].clone()
+    };
+    assert_eq!(intent(&tenant_only()), "minikube-user");
+    assert_eq!(intent(&given()), "ci-bot");
+    let event = with("k8s-audit", KUBERNETES, &given()).unwrap().remove(0);
+    assert_eq!(
+        event["provisioning_event"]["k8s_audit"]["user"]["username"], "minikube-user",
+        "what a flag overrides is still kept"
+    );
+}
+
+fn check_error(name: &str, document: &[u8], given: &Given, expect: &str) {
+    let error = with(name, document, given).unwrap_err();
+    assert!(error.contains(expect), "{name}: {error:?} does not say {expect:?}");
+}
+
+#[test]
+fn what_a_file_is_not_is_said() {
+    let cases: &[(&str, &[u8], &str)] = &[
+        ("terraform-plan", b"", "the file is empty"),
+        ("terraform-plan", b" \n", "the file is empty"),
+        ("terraform-plan", b"Terraform will perform", "line 1: not_json"),
+        ("terraform-plan", b"{\"format_version\":\"1.2\"", "line 1: not_json"),
+        ("terraform-plan", b"{\"a\":1,\"a\":2}", "duplicate_key"),
+        ("terraform-plan", b"[]", "found an array of 0; expected the output of `terraform show -json"),
+        ("terraform-plan", b"{}", "found an object without members"),
+        ("terraform-plan", br#"{"@level":"info","@message":"x"}"#, "found an object with @level, @message"),
+        ("terraform-plan", br#"{"format_version":"1.0","values":{}}"#, "found a Terraform state"),
+        (
+            "terraform-plan",
+            br#"{"format_version":"2.0","planned_values":{}}"#,
+            "(line 1, /format_version): found 2.0; expected a plan format 0.x or 1.x",
+        ),
+        (
+            "terraform-plan",
+            br#"{"format_version":"1.0","resource_changes":{}}"#,
+            "/resource_changes): found an object without members; expected an array",
+        ),
+        (
+            "terraform-plan",
+            br#"{"format_version":"1.0","resource_changes":[{"type":"x"}]}"#,
+            "a row without change.actions",
+        ),
+        (
+            "terraform-plan",
+            KUBERNETES,
+            "found an object with annotations, auditID, kind, level, metadata, objectRef, …",
+        ),
+        ("github-workflow-run", TERRAFORM, "expected GitHub's workflow_run payload"),
+        ("github-workflow-run", br#"{"workflow_run":{"id":"7"}}"#, "(line 1, /workflow_run): found an object with id"),
+        ("github-workflow-run", b"\"text\"", "found the string \"text\""),
+        ("k8s-audit", GITHUB, "expected a Kubernetes audit Event"),
+        ("k8s-audit", br#"{"kind":"Event","involvedObject":{}}"#, "an Event of the core API"),
+        ("k8s-audit", br#"{"kind":"EventList","items":[{"verb":"get"}]}"#, "/items/0): found an object with verb"),
+        ("k8s-audit", br#"{"kind":"EventList","items":[]}"#, "made no event"),
+    ];
+    for (name, document, expect) in cases {
+        check_error(name, document, &given(), expect);
+    }
+}
+
+#[test]
+fn what_nobody_says_is_asked_for() {
+    check_error(
+        "terraform-plan",
+        TERRAFORM,
+        &tenant_only(),
+        "the document says no initiator (line 1): add --initiator",
+    );
+    check_error("k8s-audit", KUBERNETES, &Given::default(), "add --tenant");
+    let old = edited(TERRAFORM, |plan| drop(plan.as_object_mut().unwrap().remove("timestamp")));
+    check_error("terraform-plan", &old, &given(), "add --timestamp");
+    let at = Some("2026-01-02T03:04:05Z".to_owned());
+    assert_eq!(
+        with("terraform-plan", &old, &Given { timestamp: at, ..given() }).unwrap()[0]["provisioning_event"]["timestamp"],
+        "2026-01-02T03:04:05Z"
+    );
+}
+
+#[test]
+fn what_admission_would_refuse_never_leaves() {
+    check_error(
+        "k8s-audit",
+        KUBERNETES,
+        &Given { timestamp: Some("yesterday".into()), ..given() },
+        "would be rejected, bad_timestamp",
+    );
+    check_error("k8s-audit", KUBERNETES, &Given { tenant: Some("Acme!".into()), ..given() }, "would be rejected");
+    let large = edited(KUBERNETES, |audit| audit["requestObject"]["blob"] = "x".repeat(1_000_001).into());
+    check_error("k8s-audit", &large, &given(), "the largest parts are k8s_audit.requestObject (1");
+}
+
+fn plan(document: Value) -> Value {
+    let mut document = document;
+    document["format_version"] = "1.2".into();
+    document["timestamp"] = "2026-05-06T22:20:20Z".into();
+    first("terraform-plan", document.to_string().as_bytes())["provisioning_event"].take()
+}
+
+#[test]
+fn a_replacement_is_two_rows_and_what_stays_has_no_action() {
+    let row = |name: &str, actions: &[&str]| json!({"address": format!("t.{name}"), "type": "t", "name": name, "change": {"actions": actions, "before": {"a": 1}, "after": null}});
+    let event = plan(
+        json!({"resource_changes": [row("a", &["create", "delete"]), row("b", &["no-op"]), row("c", &["forget"]), row("d", &["read"])]}),
+    );
+    let rows: Vec<String> = event["target"]["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| format!("{} {} {}", r["name"], r["action"], r["change"]["actions"]))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            r#""a" "create" ["create","delete"]"#,
+            r#""a" "delete" null"#,
+            r#""b" null ["no-op"]"#,
+            r#""c" null ["forget"]"#,
+            r#""d" "read" ["read"]"#
+        ]
+    );
+    assert_eq!(event["intent"]["request"], "Terraform plan: 1 to create, 1 to delete, 1 to read");
+}
+
+#[test]
+fn checks_and_errors_of_a_plan_are_not_lost() {
+    let check = |name: &str, status: &str| json!({"address": {"kind": "check", "to_display": name}, "status": status, "instances": []});
+    let event = plan(
+        json!({"planned_values": {}, "errored": true, "checks": [check("check.up", "pass"), check("check.dns", "fail"), check("check.later", "unknown")]}),
+    );
+    let checks: Vec<String> = event["preflight"]["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| format!("{} {}", c["target"], c["ok"]))
+        .collect();
+    assert_eq!(checks, [r#""check.up" true"#, r#""check.dns" false"#, r#""check.later" null"#, "null false"]);
+    assert_eq!(event["plan"]["commands"], json!([]), "a plan in error is nothing to apply");
+}
+
+#[test]
+fn the_graph_follows_variables_outputs_data_and_depends_on() {
+    let resource =
+        |address: &str, refs: &[&str]| json!({"address": address, "expressions": {"x": {"references": refs}}});
+    let event = plan(json!({"planned_values": {}, "configuration": {"root_module": {
+        "resources": [resource("net.a", &[]), resource("data.zone.z", &["net.a[0].id", "net.a"]), resource("out.o", &["module.m[0].id", "module.m[0]", "module.m"]),
+            {"address": "late.l", "depends_on": ["module.m"]}],
+        "module_calls": {"m": {
+            "expressions": {"zone": {"references": ["data.zone.z.id", "data.zone.z"]}},
+            "depends_on": ["net.a"],
+            "module": {
+                "resources": [resource("host.h", &["var.zone", "local.unknown", "each.key"]), resource("free.f", &[])],
+                "outputs": {"id": {"expression": {"references": ["host.h.id", "host.h"]}}},
+            },
+        }},
+    }}}));
+    let edges: Vec<String> = event["plan"]["dependency_graph"]["edges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| format!("{}>{}", e["from"].as_str().unwrap(), e["to"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        edges,
+        [
+            "data.zone.z>net.a",
+            "late.l>module.m.free.f",
+            "late.l>module.m.host.h",
+            "module.m.free.f>net.a",
+            "module.m.host.h>data.zone.z",
+            "module.m.host.h>net.a",
+            "out.o>module.m.host.h",
+        ]
+    );
+}
+
+#[test]
+fn a_hostile_graph_ends() {
+    let event = plan(json!({"planned_values": {}, "configuration": {"root_module": {
+        "resources": [{"address": "a.a", "expressions": {"x": {"references": ["module.m.o", "a.a", "", ".", "var.", "module", "module.none.x", "data.x"]}}}],
+        "module_calls": {"m": {
+            "expressions": {"v": {"references": ["module.m.o"]}},
+            "module": {"outputs": {"o": {"expression": {"references": ["var.v", "module.m.o"]}}}},
+        }},
+    }}}));
+    assert_eq!(event["plan"]["dependency_graph"], json!({"nodes": ["a.a"], "edges": []}));
+}
+
+#[test]
+fn a_run_that_failed_was_skipped_or_still_runs() {
+    for (status, conclusion, rc) in [
+        ("completed", json!("failure"), json!(1)),
+        ("completed", json!("timed_out"), json!(1)),
+        ("completed", json!("cancelled"), json!(1)),
+        ("completed", json!("neutral"), json!(0)),
+        ("completed", json!("skipped"), Value::Null),
+        ("in_progress", Value::Null, Value::Null),
+    ] {
+        let document = edited(GITHUB, |payload| {
+            payload["workflow_run"]["status"] = status.into();
+            payload["workflow_run"]["conclusion"] = conclusion.clone();
+        });
+        let event = first("github-workflow-run", &document);
+        assert_eq!(event["provisioning_event"]["execution"]["steps"][0]["rc"], rc, "{status} {conclusion}");
+    }
+}
+
+#[test]
+fn the_rest_api_s_own_form_of_a_run_is_taken_too() {
+    let bare = edited(GITHUB, |payload| *payload = payload["workflow_run"].take());
+    assert_eq!(first("github-workflow-run", &bare)["provisioning_event"]["execution"]["steps"][0]["rc"], 0);
+}
+
+#[test]
+fn an_audit_log_is_an_event_a_line_and_a_list_an_event_an_item() {
+    let compact = edited(KUBERNETES, |_| ());
+    let log = [compact.as_slice(), b"\r\n\n", &compact, b"\n"].concat();
+    let adapted = adapt(&Adapter::find("k8s-audit").unwrap().program(), &log, &given()).unwrap();
+    assert_eq!(adapted.iter().map(|one| one.line).collect::<Vec<_>>(), [1, 3]);
+    check_error("k8s-audit", &[compact.as_slice(), b"\n{}\n"].concat(), &given(), "(line 2, the document)");
+    check_error("k8s-audit", &[compact.as_slice(), b"\nnonsense\n"].concat(), &given(), "line 2: not_json");
+
+    let list = json!({"kind": "EventList", "items": [serde_json::from_slice::<Value>(&compact).unwrap(), serde_json::from_slice::<Value>(&compact).unwrap()]});
+    let events = with("k8s-audit", list.to_string().as_bytes(), &given()).unwrap();
+    let id = |n: usize| events[n]["provisioning_event"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(id(1), format!("{}-2", id(0)));
+}
+
+#[test]
+fn a_refused_request_failed_and_a_dry_run_executed_nothing() {
+    let forbidden = edited(KUBERNETES, |audit| {
+        audit["responseStatus"] = json!({"code": 403, "status": "Failure", "message": "forbidden: quota"})
+    });
+    let step = &first("k8s-audit", &forbidden)["provisioning_event"]["execution"]["steps"][0];
+    assert_eq!((&step["rc"], &step["stderr"]), (&json!(1), &json!("forbidden: quota")));
+
+    let dry = edited(KUBERNETES, |audit| {
+        audit["requestURI"] = "/apis/apps/v1/namespaces/default/deployments?dryRun=All&fieldManager=x".into()
+    });
+    let event = first("k8s-audit", &dry);
+    assert_eq!(
+        (&event["provisioning_event"]["phase"], &event["provisioning_event"]["execution"]),
+        (&json!("preflight"), &Value::Null)
+    );
+    assert_eq!(event["provisioning_event"]["preflight"]["checks"][0]["ok"], true);
+
+    let received = edited(KUBERNETES, |audit| drop(audit.as_object_mut().unwrap().remove("responseStatus")));
+    assert_eq!(first("k8s-audit", &received)["provisioning_event"]["execution"]["steps"][0]["rc"], Value::Null);
+}
+
+#[test]
+fn programs_of_ones_own() {
+    let mine = Program::new(
+        "mine.jq",
+        r#"event(0; "verify"; {timestamp: .at, initiator: .who}; {verification: {checks: [{type: "http", ok: (.code < 400)}]}, mine: .})"#,
+    );
+    let events = run(
+        &mine,
+        br#"{"at":"2026-01-02T03:04:05Z","who":"ada","code":200,"big":12345678901234567890123,"exact":1.10}"#,
+        &tenant_only(),
+    );
+    // Integers past 2^53 are refused as everywhere.
+    assert!(events.unwrap_err().contains("integer_too_large"));
+    let document = br#"{"at":"2026-01-02T03:04:05Z","who":"ada","code":200,"exact":1.10}"#;
+    let adapted = adapt(&mine, document, &tenant_only()).unwrap();
+    let text = String::from_utf8(adapted[0].event.clone()).unwrap();
+    assert!(text.contains(r#""exact":1.10"#), "numbers keep their digits: {text}");
+}
+
+#[test]
+fn a_program_that_is_wrong_says_where() {
+    let cases = [
+        ("1 +", "mine.jq, line 1: "),
+        (".\n| ) .", "mine.jq, line 2: "),
+        (".\n\n| nonsense", "mine.jq, line 3: undefined filter nonsense"),
+        ("$nonsense", "mine.jq, line 1: undefined variable $nonsense"),
+        ("import \"a\" as a; .", "without imports"),
+        ("now", "no clock"),
+        ("env", "no clock"),
+        ("halt", "no clock"),
+        ("\"x\" | error", "mine.jq failed on the document at line 1: x"),
+        ("empty", "mine.jq made no event"),
+        (
+            "repeat({provisioning_event: {id: $id, timestamp: \"2026-01-02T03:04:05Z\", phase: \"plan\", intent: {source: \"api\", initiator: \"x\", tenant: \"acme\"}}})",
+            "more than 10000 events",
+        ),
+        (".", "would be rejected, not_an_event"),
+        ("nan", "would be rejected"),
+        ("missing(\"ticket\")", "add --ticket"),
+    ];
+    for (source, expect) in cases {
+        let error = run(&Program::new("mine.jq", source), b"{}", &given()).unwrap_err();
+        assert!(error.contains(expect), "{source}: {error:?} does not say {expect:?}");
+    }
+}
+
+#[test]
+fn every_adapter_compiles_and_is_found_by_its_name() {
+    for adapter in ADAPTERS {
+        assert_eq!(Adapter::find(adapter.name).unwrap().name, adapter.name);
+        check_error(adapter.name, b"0", &given(), "this is not what");
+    }
+    assert!(Adapter::find("cloudtrail").is_none());
+    assert!(ADAPTERS.is_sorted_by_key(|adapter| adapter.name));
+}
