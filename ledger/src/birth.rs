@@ -267,7 +267,7 @@ pub fn check_log<K: Kv>(kv: &K, tenant: &Tenant, signer: &Signer, dedupe: &Dedup
 
 /// What the listing at `index` of `_ledger` opens to: salt and opening bytes; none where it was deleted or never was.
 pub fn opening<K: Kv>(kv: &K, index: u64) -> Result<Option<(Salt, Vec<u8>)>, BirthError> {
-    let Some(mut row) = kv.get(Space::Log, &Key::Opening(LogId::LEDGER, index).bytes())? else { return Ok(None) };
+    let Some(mut row) = kv.get(Space::Tree, &Key::Opening(LogId::LEDGER, index).bytes())? else { return Ok(None) };
     let damaged = LayoutError { what: "opening", expected: "a salt of 16 bytes", found: row.len() };
     let salt = Salt(*row.first_chunk().ok_or(damaged)?);
     row.drain(..16);
@@ -341,6 +341,6 @@ fn list(birth: &LogBirth<'_>, ledger: &Head, origin: &Origin, first: &Hash) -> R
     growth.head.control_prev = growth.push(header, Some(beside))?;
     growth.head.control_counter = counter;
     let key = Key::Opening(LogId::LEDGER, index).bytes();
-    growth.others.put(Space::Log, &key, &[&birth.opening_salt.0, &opening]);
+    growth.others.put(Space::Tree, &key, &[&birth.opening_salt.0, &opening]);
     Ok(growth)
 }

@@ -1,8 +1,8 @@
-//! The store as the ledger sees it: three ordered maps and one atomic, durable write.
+//! The store as the ledger sees it: five ordered maps and one atomic, durable write.
 //!
 //! Two implementations stand: [`MemKv`] here (tests, fuzzing, browser builds) and `RocksDB` in `ledger-rocks`. What a row
-//! means is said in [`crate::layout`] and nowhere else. No snapshots: rows of [`Space::Log`] never change once written, so a
-//! reader that bounds itself by a tree size it has seen has a consistent view.
+//! means is said in [`crate::layout`] and nowhere else. No snapshots: what is in a tree never changes once written, so a reader
+//! that bounds itself by a tree size it has seen has a consistent view.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,11 +11,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use thiserror::Error;
 
-/// One ordered map of the store; they differ in how they are written, which a store may use to lay them out.
+/// One ordered map of the store; they differ in how they are written, which a store may use to lay them out. Entries and
+/// payloads are apart because each ascends by itself: a log-structured store then never rewrites them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
-    /// Entries, payloads, tiles, checkpoints, details of rejections: keys only grow, rows never change.
-    Log,
+    /// Entries: keys only grow within a log, rows never change.
+    Entries,
+    /// Payloads with what stands beside them: nearly all bytes. Keys only grow within a log; rows are deleted by erasure only.
+    Payloads,
+    /// Tiles, checkpoints, details of rejections: keys only grow within a log and kind, rows never change.
+    Tree,
     /// The dedupe index and chain heads: random keys, small values, looked up for every event.
     Index,
     /// Heads and what is known of each log: few rows, overwritten with every round.
@@ -24,12 +29,14 @@ pub enum Space {
 
 impl Space {
     /// All spaces, in the order in which batches are sorted.
-    pub const ALL: [Self; 3] = [Self::Log, Self::Index, Self::Meta];
+    pub const ALL: [Self; 5] = [Self::Entries, Self::Payloads, Self::Tree, Self::Index, Self::Meta];
 
     /// The space's name on disk.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Log => "log",
+            Self::Entries => "entries",
+            Self::Payloads => "payloads",
+            Self::Tree => "tree",
             Self::Index => "index",
             Self::Meta => "meta",
         }
@@ -60,7 +67,7 @@ pub enum KvError {
     WriteAfterFailure,
 }
 
-/// An ordered key-value store of three spaces.
+/// An ordered key-value store of five spaces.
 ///
 /// Contract of every implementation:
 /// - [`write`](Self::write) applies all rows of a batch or none, over all spaces, and returns `Ok` only when they would survive
@@ -215,7 +222,7 @@ fn push(arena: &mut Vec<u8>, parts: &[&[u8]]) -> Range<usize> {
 /// A store in memory: durable for as long as the process lives, never failing.
 #[derive(Debug, Default)]
 pub struct MemKv {
-    spaces: RwLock<[BTreeMap<Vec<u8>, Vec<u8>>; 3]>,
+    spaces: RwLock<[BTreeMap<Vec<u8>, Vec<u8>>; 5]>,
 }
 
 impl MemKv {

@@ -208,7 +208,7 @@ impl Step {
             expected: rejection.expected,
         };
         let key = Key::Details(self.growth.head.log, index).bytes();
-        self.growth.others.put(Space::Log, &key, &[&details.encode()]);
+        self.growth.others.put(Space::Tree, &key, &[&details.encode()]);
         self.dispositions.push((rejection.road_sequence, Disposition::Rejected { index }));
         Ok(())
     }

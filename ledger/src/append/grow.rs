@@ -52,11 +52,11 @@ impl Growth {
         self.head.edge.push(hash, &mut |id: TileId, hashes: &[Hash]| tiles.push((id, hashes.to_vec())));
         self.head.size = self.head.edge.size();
         self.head.at_ms = header.at().unwrap_or(self.head.at_ms);
-        self.entries.put(Space::Log, &Key::Entry(log, index).bytes(), &[&entry]);
+        self.entries.put(Space::Entries, &Key::Entry(log, index).bytes(), &[&entry]);
         let (mut salt, mut payload) = (None, Vec::new());
         if let Some(beside) = beside {
             let prefix = Stored::prefix(&beside.salt, &beside.fingerprint, beside.previous);
-            self.payloads.put(Space::Log, &Key::Payload(log, index).bytes(), &[&prefix, &beside.payload]);
+            self.payloads.put(Space::Payloads, &Key::Payload(log, index).bytes(), &[&prefix, &beside.payload]);
             (salt, payload) = (Some(beside.salt), beside.payload);
         }
         self.rows.push(NewRow { index, entry, header, salt, payload });
@@ -71,10 +71,10 @@ impl Growth {
         let mut batch = std::mem::take(&mut self.entries);
         batch.append(std::mem::take(&mut self.payloads));
         for (id, hashes) in &self.tiles {
-            batch.put(Space::Log, &Key::Tile(head.log, *id).bytes(), &[&encode_tile(hashes)]);
+            batch.put(Space::Tree, &Key::Tile(head.log, *id).bytes(), &[&encode_tile(hashes)]);
         }
         if head.size != self.base_size {
-            batch.put(Space::Log, &Key::Checkpoint(head.log, head.size).bytes(), &[note.as_bytes()]);
+            batch.put(Space::Tree, &Key::Checkpoint(head.log, head.size).bytes(), &[note.as_bytes()]);
         }
         batch.append(std::mem::take(&mut self.others));
         batch.put(Space::Meta, &Key::Head(head.log).bytes(), &[&encode_head(head)]);

@@ -94,7 +94,7 @@ fn check_tail<K: Kv>(kv: &K, head: &Head) -> Result<(), LoadError> {
     let start = tile.index * TILE_WIDTH as u64;
     let tiles = Tiles { kv, head, fresh: None };
     let leaves = tiles.tile(tile, tile.width_at(size)).map_err(|source| LoadError::Tile { log, source })?;
-    let rows = kv.range(Space::Log, &Key::Entry(log, start).bytes(), &Key::Entry(log, size).bytes(), TILE_WIDTH)?;
+    let rows = kv.range(Space::Entries, &Key::Entry(log, start).bytes(), &Key::Entry(log, size).bytes(), TILE_WIDTH)?;
     for (index, expected) in (start..size).zip(&leaves) {
         // No place is beyond a tile's width.
         let found = rows.get((index - start) as usize).filter(|(key, _)| **key == *Key::Entry(log, index).bytes());
@@ -108,7 +108,7 @@ fn check_tail<K: Kv>(kv: &K, head: &Head) -> Result<(), LoadError> {
 /// The signature is not checked here: that wants a key, and whoever verifies has one.
 fn check_checkpoint<K: Kv>(kv: &K, head: &Head) -> Result<(), LoadError> {
     let expected = Checkpoint { origin: head.origin.clone(), size: head.size, root: head.edge.root() };
-    let row = kv.get(Space::Log, &Key::Checkpoint(head.log, head.size).bytes())?;
+    let row = kv.get(Space::Tree, &Key::Checkpoint(head.log, head.size).bytes())?;
     let found = row.and_then(|row| String::from_utf8(row).ok()).and_then(|note| peek(&note).ok());
     if found != Some(expected) {
         return Err(LoadError::Checkpoint { log: head.log, size: head.size });

@@ -79,12 +79,9 @@ impl Key {
     /// Where the row lives.
     pub fn space(&self) -> Space {
         match self {
-            Self::Entry(..)
-            | Self::Payload(..)
-            | Self::Tile(..)
-            | Self::Checkpoint(..)
-            | Self::Details(..)
-            | Self::Opening(..) => Space::Log,
+            Self::Entry(..) => Space::Entries,
+            Self::Payload(..) => Space::Payloads,
+            Self::Tile(..) | Self::Checkpoint(..) | Self::Details(..) | Self::Opening(..) => Space::Tree,
             Self::Dedupe(..) | Self::Chain(..) => Space::Index,
             Self::Format | Self::LedgerName | Self::NextLog | Self::Log(_) | Self::Head(_) | Self::Tenant(_) => Space::Meta,
         }
@@ -114,18 +111,16 @@ impl Key {
     pub fn decode(space: Space, bytes: &[u8]) -> Result<Self, LayoutError> {
         let refused = LayoutError { what: space.name(), expected: "a known kind and its length", found: bytes.len() };
         let (&kind, rest) = bytes.split_first().ok_or(refused.clone())?;
-        let key = match (space, kind) {
-            (Space::Log, _) => decode_log(kind, rest),
-            (Space::Index, DEDUPE) => log_and(rest).map(|(log, key)| Self::Dedupe(log, Fingerprint(key))),
-            (Space::Index, CHAIN) => log_and(rest).map(|(log, key)| Self::Chain(log, key)),
-            (Space::Index, _) => None,
-            (Space::Meta, _) => decode_meta(kind, rest),
+        let key = match space {
+            Space::Entries | Space::Payloads | Space::Tree => decode_numbered(kind, rest),
+            Space::Index => decode_index(kind, rest),
+            Space::Meta => decode_meta(kind, rest),
         };
-        key.ok_or(refused)
+        key.filter(|key| key.space() == space).ok_or(refused)
     }
 }
 
-fn decode_log(kind: u8, rest: &[u8]) -> Option<Key> {
+fn decode_numbered(kind: u8, rest: &[u8]) -> Option<Key> {
     if kind == TILE {
         let (log, tail) = log_and::<9>(rest)?;
         let (&level, index) = tail.split_first()?;
@@ -141,6 +136,14 @@ fn decode_log(kind: u8, rest: &[u8]) -> Option<Key> {
         OPENING => Key::Opening(log, number),
         _ => return None,
     })
+}
+
+fn decode_index(kind: u8, rest: &[u8]) -> Option<Key> {
+    match kind {
+        DEDUPE => log_and(rest).map(|(log, key)| Key::Dedupe(log, Fingerprint(key))),
+        CHAIN => log_and(rest).map(|(log, key)| Key::Chain(log, key)),
+        _ => None,
+    }
 }
 
 fn decode_meta(kind: u8, rest: &[u8]) -> Option<Key> {

@@ -7,12 +7,12 @@
 //!
 //! | space | key | value |
 //! |---|---|---|
-//! | log | `01 ‖ log ‖ index` | entry: header bytes, what the tree hashes |
-//! | log | `02 ‖ log ‖ index` | [`Stored`]: salt, fingerprint, previous index, payload |
-//! | log | `03 ‖ log ‖ level ‖ index` | full tile: 256 hashes |
-//! | log | `04 ‖ log ‖ size` | checkpoint: signed note |
-//! | log | `05 ‖ log ‖ index` | [`Details`] of a rejection: beside the tree, deletable |
-//! | log | `06 ‖ log ‖ index` | what a tenant's commitment in `_ledger` opens to: beside the tree, deletable |
+//! | entries | `01 ‖ log ‖ index` | entry: header bytes, what the tree hashes |
+//! | payloads | `02 ‖ log ‖ index` | [`Stored`]: salt, fingerprint, previous index, payload |
+//! | tree | `03 ‖ log ‖ level ‖ index` | full tile: 256 hashes |
+//! | tree | `04 ‖ log ‖ size` | checkpoint: signed note |
+//! | tree | `05 ‖ log ‖ index` | [`Details`] of a rejection: beside the tree, deletable |
+//! | tree | `06 ‖ log ‖ index` | what a tenant's commitment in `_ledger` opens to: beside the tree, deletable |
 //! | index | `01 ‖ log ‖ fingerprint` | index of the accepted event |
 //! | index | `02 ‖ log ‖ change key` | [`ChainHead`] |
 //! | meta | `00` | format version |

@@ -147,7 +147,7 @@ impl<K: Kv> Log<K> {
     /// At most `limit` entries of `range`, in order, with their indices.
     pub fn entries(&self, range: Range<u64>, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
         let rows = self.rows(&Key::Entry(self.id, range.start), &Key::Entry(self.id, range.end), limit)?;
-        rows.into_iter().map(|(key, entry)| Ok((number_of(&key)?, entry))).collect()
+        rows.into_iter().map(|(key, entry)| Ok((number_of(Space::Entries, &key)?, entry))).collect()
     }
 
     /// What is kept beside the tree at `index`; none where the entry has no payload.
@@ -158,7 +158,7 @@ impl<K: Kv> Log<K> {
     /// At most `limit` payloads of `range` with what stands beside them, in order, with their indices.
     pub fn stored_range(&self, range: Range<u64>, limit: usize) -> Result<Vec<(u64, Stored)>, ReadError> {
         let rows = self.rows(&Key::Payload(self.id, range.start), &Key::Payload(self.id, range.end), limit)?;
-        rows.into_iter().map(|(key, row)| Ok((number_of(&key)?, Stored::decode(row)?))).collect()
+        rows.into_iter().map(|(key, row)| Ok((number_of(Space::Payloads, &key)?, Stored::decode(row)?))).collect()
     }
 
     /// The note over the tree of exactly `size` entries; none where no round ended there.
@@ -175,7 +175,7 @@ impl<K: Kv> Log<K> {
     /// The first signed size that is at least `size`, with its note; none past the newest.
     pub fn checkpoint_at_or_after(&self, size: u64) -> Result<Option<(u64, String)>, ReadError> {
         let rows = self.rows(&Key::Checkpoint(self.id, size), &Key::Checkpoint(self.id, u64::MAX), 1)?;
-        rows.into_iter().next().map(|(key, row)| Ok((number_of(&key)?, note(row)?))).transpose()
+        rows.into_iter().next().map(|(key, row)| Ok((number_of(Space::Tree, &key)?, note(row)?))).transpose()
     }
 
     /// The audit path of `index` in the tree of `size` entries.
@@ -244,7 +244,7 @@ impl<K: Kv> Log<K> {
     /// At most `limit` rejections from entry `from` on, in order.
     pub fn rejections(&self, from: u64, limit: usize) -> Result<Vec<RejectedRow>, ReadError> {
         let rows = self.rows(&Key::Details(self.id, from), &Key::Details(self.id, u64::MAX), limit)?;
-        rows.into_iter().map(|(key, row)| self.rejected(number_of(&key)?, Details::decode(&row)?)).collect()
+        rows.into_iter().map(|(key, row)| self.rejected(number_of(Space::Tree, &key)?, Details::decode(&row)?)).collect()
     }
 
     /// The rejection at entry `index`, with the bytes as kept; none where the entry is no rejection.
@@ -317,7 +317,7 @@ impl<K: Kv> Log<K> {
     }
 
     fn rows(&self, from: &Key, to: &Key, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
-        Ok(self.kv.range(Space::Log, &from.bytes(), &to.bytes(), limit)?)
+        Ok(self.kv.range(from.space(), &from.bytes(), &to.bytes(), limit)?)
     }
 
     fn missing(&self, what: &'static str, number: u64) -> ReadError {
@@ -335,10 +335,10 @@ fn road_of(header: &Header) -> (Option<Road>, Option<u32>) {
     }
 }
 
-fn number_of(key: &[u8]) -> Result<u64, LayoutError> {
-    match Key::decode(Space::Log, key)? {
+fn number_of(space: Space, key: &[u8]) -> Result<u64, LayoutError> {
+    match Key::decode(space, key)? {
         Key::Entry(_, number) | Key::Payload(_, number) | Key::Checkpoint(_, number) | Key::Details(_, number) => Ok(number),
-        _ => Err(LayoutError { what: "log", expected: "a numbered key", found: key.len() }),
+        _ => Err(LayoutError { what: space.name(), expected: "a numbered key", found: key.len() }),
     }
 }
 

@@ -33,7 +33,7 @@ impl<K: Kv> TileSource for Tiles<'_, K> {
             return Ok(tile.clone());
         }
         let log = self.head.log;
-        let row = self.kv.get(Space::Log, &Key::Tile(log, id).bytes())?;
+        let row = self.kv.get(Space::Tree, &Key::Tile(log, id).bytes())?;
         Ok(decode_tile(&row.ok_or(ReadError::Missing { what: "tile", log, number: id.index })?)?)
     }
 }
@@ -66,10 +66,10 @@ pub(crate) fn receipt_of_stored<K: Kv>(
 ) -> Result<Receipt, ReadError> {
     let log = head.log;
     let path = prover.inclusion(index).map_err(ReadError::from)?;
-    let entry = kv.get(Space::Log, &Key::Entry(log, index).bytes())?;
+    let entry = kv.get(Space::Entries, &Key::Entry(log, index).bytes())?;
     let entry = entry.ok_or(ReadError::Missing { what: "entry", log, number: index })?;
     let header = Header::decode(&entry).map_err(|source| ReadError::Entry { log, index, source })?;
-    let row = kv.get(Space::Log, &Key::Payload(log, index).bytes())?.ok_or(ReadError::NoPayload { log, index })?;
+    let row = kv.get(Space::Payloads, &Key::Payload(log, index).bytes())?.ok_or(ReadError::NoPayload { log, index })?;
     let Stored { salt, payload, .. } = Stored::decode(row)?;
     let payload = is_masked(&header).then_some(payload);
     Ok(Receipt { index, entry, salt, payload, path, checkpoint: checkpoint.to_owned() })
