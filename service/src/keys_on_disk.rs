@@ -1,1 +1,292 @@
-//! Keys in `keys/`.
+//! Secret keys as files: made at birth, private to their owner, refused when others could have read them.
+//!
+//! ```text
+//! keys/admin.pem          signs control messages                    PKCS#8 PEM, one per ledger
+//! keys/recovery.pem       replaces lost keys; to be kept offline    PKCS#8 PEM, one per ledger, never read by serve
+//! keys/<tenant>.log.pem   signs the tenant's checkpoints            PKCS#8 PEM
+//! keys/<tenant>.dedupe    recognises repeats                        64 hex digits
+//! keys/nats.key           encrypts the child server's store         64 hex digits
+//! ```
+//!
+//! Left out: encrypted PEM files and keys held elsewhere. A file is never overwritten: whoever lost a key must notice.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use ledger::checkpoint::Origin;
+use ledger::dedupe::DedupeKey;
+use ledger::signing::Signer;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::clock;
+
+/// No key file of ours is longer; what is longer is none.
+const MAX_KEY_FILE_BYTES: u64 = 16 * 1024;
+
+/// The directory of a ledger's keys.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    dir: PathBuf,
+}
+
+/// Why a key can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// There is no such file.
+    #[error("the key file {0} is missing; restore it from your backup (a new key would be another ledger's)")]
+    Missing(PathBuf),
+    /// Others than the owner may read or change it.
+    #[error("the key file {path} can be read by others (mode {mode:04o}); if nobody did, run: chmod 600 {path}")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It holds something else.
+    #[error("the key file {path} is not {expected}: {found}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+        /// What is wrong with it; never its content.
+        found: String,
+    },
+    /// No randomness to make a key from.
+    #[error("can't make a key: {0}")]
+    NoEntropy(getrandom::Error),
+    /// The system refused.
+    #[error("can't use the key file {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Keys {
+    /// The keys in `dir`.
+    pub fn at(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// The file of the log key of `log`, a tenant's name or `_ledger`.
+    pub fn log_path(&self, log: &str) -> PathBuf {
+        self.dir.join(format!("{log}.log.pem"))
+    }
+
+    /// The key that signs control messages.
+    pub fn admin_path(&self) -> PathBuf {
+        self.dir.join("admin.pem")
+    }
+
+    /// The key that replaces lost ones. It belongs elsewhere.
+    pub fn recovery_path(&self) -> PathBuf {
+        self.dir.join("recovery.pem")
+    }
+
+    fn dedupe_path(&self, tenant: &str) -> PathBuf {
+        self.dir.join(format!("{tenant}.dedupe"))
+    }
+
+    fn nats_path(&self) -> PathBuf {
+        self.dir.join("nats.key")
+    }
+
+    /// Reads a signing key. `name` is the key's name in notes.
+    pub fn signer(&self, path: &Path, name: &Origin) -> Result<Signer, KeyFileError> {
+        let text = read_private(path)?;
+        Signer::from_pkcs8_pem(name, &text)
+            .map_err(|error| malformed(path, "an Ed25519 private key in PKCS#8 PEM", &error.to_string()))
+    }
+
+    /// Reads a signing key, or makes it where the file is missing.
+    pub fn signer_or_new(&self, path: &Path, name: &Origin) -> Result<Signer, KeyFileError> {
+        if !exists(path)? {
+            let mut seed = Zeroizing::new([0; 32]);
+            clock::fill(&mut *seed).map_err(KeyFileError::NoEntropy)?;
+            let signer = Signer::from_seed(name, *seed);
+            write_private(path, signer.to_pkcs8_pem().as_bytes())?;
+        }
+        // Read back in both cases, so that what is used is what a restart will find.
+        self.signer(path, name)
+    }
+
+    /// Reads a tenant's key for recognising repeats.
+    pub fn dedupe(&self, tenant: &str) -> Result<DedupeKey, KeyFileError> {
+        let path = self.dedupe_path(tenant);
+        let text = read_private(&path)?;
+        DedupeKey::from_hex(text.trim()).map_err(|error| malformed(&path, "64 hex digits", &error.to_string()))
+    }
+
+    /// Reads a tenant's key for recognising repeats, or makes it where the file is missing.
+    pub fn dedupe_or_new(&self, tenant: &str) -> Result<DedupeKey, KeyFileError> {
+        make_hex(&self.dedupe_path(tenant))?;
+        self.dedupe(tenant)
+    }
+
+    /// The key of the child server's store as 64 hex digits; made where it is missing.
+    pub fn nats_or_new(&self) -> Result<Zeroizing<String>, KeyFileError> {
+        let path = self.nats_path();
+        make_hex(&path)?;
+        let text = read_private(&path)?;
+        let key = Zeroizing::new(text.trim().to_owned());
+        if key.len() != 64 || !key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(malformed(&path, "64 hex digits", &format!("{} characters", key.len())));
+        }
+        Ok(key)
+    }
+}
+
+/// Makes a file with 32 random bytes in hex, unless it is there.
+fn make_hex(path: &Path) -> Result<(), KeyFileError> {
+    if exists(path)? {
+        return Ok(());
+    }
+    let mut bytes = Zeroizing::new([0; 32]);
+    clock::fill(&mut *bytes).map_err(KeyFileError::NoEntropy)?;
+    let mut text = Zeroizing::new(hex::encode(*bytes));
+    text.push('\n');
+    write_private(path, text.as_bytes())
+}
+
+fn exists(path: &Path) -> Result<bool, KeyFileError> {
+    path.try_exists().map_err(io_at(path))
+}
+
+/// Reads a file that only its owner may read. The permissions are those of the opened file, not of the name.
+fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyFileError::Missing(path.to_owned())),
+        other => other.map_err(io_at(path))?,
+    };
+    let metadata = file.metadata().map_err(io_at(path))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if !metadata.is_file() {
+        return Err(malformed(path, "a file", "a directory or a device"));
+    }
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
+    }
+    if metadata.len() > MAX_KEY_FILE_BYTES {
+        return Err(malformed(path, "a key", &format!("{} bytes long", metadata.len())));
+    }
+    // Room for the whole file at once: a growing string would leave copies behind that nobody wipes.
+    let capacity = usize::try_from(metadata.len()).unwrap_or(0) + 1;
+    let mut text = Zeroizing::new(String::with_capacity(capacity));
+    match file.by_ref().take(MAX_KEY_FILE_BYTES).read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(malformed(path, "a key", "not text")),
+        Err(source) => Err(KeyFileError::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// Writes a new file that only its owner may read, durable when it returns, never half there and never over another.
+fn write_private(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    // What a crash left behind was never used.
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_at(&partial)(error)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(io_at(&partial))?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(io_at(&partial))?;
+    // A link, unlike a rename, refuses to replace.
+    fs::hard_link(&partial, path).map_err(io_at(path))?;
+    fs::remove_file(&partial).map_err(io_at(&partial))?;
+    if let Some(dir) = path.parent() {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))?;
+    }
+    Ok(())
+}
+
+fn malformed(path: &Path, expected: &'static str, found: &str) -> KeyFileError {
+    KeyFileError::Malformed { path: path.to_owned(), expected, found: found.to_owned() }
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> KeyFileError {
+    let path = path.to_owned();
+    move |source| KeyFileError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> (tempfile::TempDir, Keys) {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keys::at(dir.path().to_owned());
+        (dir, keys)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_found_again() {
+        let (_dir, keys) = keys();
+        let name = Origin::parse("here/acme").unwrap();
+        let path = keys.log_path("acme");
+        let made = keys.signer_or_new(&path, &name).unwrap();
+        let found = keys.signer_or_new(&path, &name).unwrap();
+        assert_eq!(made.verifier().to_vkey(), found.verifier().to_vkey());
+        assert_eq!(mode(&path), 0o600);
+        assert!(fs::read_to_string(&path).unwrap().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+        assert_eq!(*keys.nats_or_new().unwrap(), *keys.nats_or_new().unwrap());
+        keys.dedupe_or_new("acme").unwrap();
+        assert_eq!(fs::read_dir(&keys.dir).unwrap().count(), 3, "nothing partial stays");
+    }
+
+    #[test]
+    fn what_a_crash_left_is_made_anew() {
+        let (_dir, keys) = keys();
+        fs::write(keys.dir.join("nats.key.partial"), "half").unwrap();
+        assert_eq!(keys.nats_or_new().unwrap().len(), 64);
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let (_dir, keys) = keys();
+        keys.nats_or_new().unwrap();
+        let path = keys.nats_path();
+        for exposed in [0o640, 0o604, 0o644, 0o620, 0o601, 0o777] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(exposed)).unwrap();
+            let text = keys.nats_or_new().unwrap_err().to_string();
+            assert!(text.contains(&format!("(mode {exposed:04o})")), "{text}");
+        }
+        for private in [0o600, 0o400, 0o700] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(private)).unwrap();
+            keys.nats_or_new().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_named_and_never_shown() {
+        let (_dir, keys) = keys();
+        let name = Origin::parse("here/acme").unwrap();
+        let path = keys.log_path("acme");
+        for content in [&b""[..], b"hunter2", b"\xff\xfe", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", &[b'x'; 20_000]] {
+            let _ = fs::remove_file(&path);
+            write_private(&path, content).unwrap();
+            let text = keys.signer(&path, &name).map(|_| ()).unwrap_err().to_string();
+            assert!(text.contains("acme.log.pem") && !text.contains("hunter2"), "{text}");
+        }
+        assert!(matches!(keys.dedupe("nobody"), Err(KeyFileError::Missing(_))));
+    }
+
+    #[test]
+    fn a_key_is_never_overwritten() {
+        let (_dir, keys) = keys();
+        let path = keys.admin_path();
+        write_private(&path, b"first").unwrap();
+        assert!(write_private(&path, b"second").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+    }
+}
