@@ -1,1 +1,34 @@
-//! placeholder
+//! Evidence packs: the zip that hands one change to a stranger, and the verifier that trusts nothing in it.
+//!
+//! - [`plan`] makes every file of a pack out of entries, payloads and proofs; [`PackPlan::seal`] signs; [`write`] copies.
+//! - [`verify_pack`] and [`verify_receipt`] check, offline, with a key from elsewhere, and answer with a [`Report`].
+//! - [`cli`] is the command line that `upm-verify` and `upm verify` share.
+//!
+//! Layout and promises are DESIGN §7 and FORMATS, "Receipt, pack, population". Foreign formats: zip (PKWARE APPNOTE), C2SP
+//! tlog-proof and tlog-checkpoint, Sigstore bundle v0.3, DSSE, in-toto Statement v1, `sha256sum`.
+//!
+//! Absent here: databases, networks, clocks, randomness and C++. Key changes, cosignatures, erasures and populations are
+//! not written yet; a verifier that meets them says that it cannot judge them.
+
+mod attest;
+mod chain;
+pub mod cli;
+pub mod document;
+mod files;
+mod json;
+mod page;
+mod parts;
+mod plan;
+pub mod report;
+mod sums;
+mod trust;
+mod verify;
+pub mod zip;
+
+pub use attest::PREDICATE_TYPE;
+pub use chain::{Broken, Mismatch, NotAnEvent};
+pub use files::DeriveError;
+pub use plan::{PackEntry, PackError, PackInput, PackPlan, SealedPack, plan, write};
+pub use report::{Check, Report, Status, Verdict};
+pub use trust::{KeyError, KeyFile, Reach, Trust};
+pub use verify::{verify_pack, verify_receipt};

@@ -1,0 +1,30 @@
+//! `upm-verify`: checks an evidence pack or a receipt, offline, with nothing but a public key.
+//!
+//! The same checks as `upm verify`, in a binary without a database, a network or a server in it. All of it is
+//! [`evidence::cli`].
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "upm-verify", version, about = "Check an evidence pack or a receipt of UPM Ledger", after_help = evidence::cli::EXAMPLE)]
+struct Cli {
+    #[command(flatten)]
+    verify: evidence::cli::VerifyArgs,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match evidence::cli::run(&cli.verify, cli.json, &mut io::stdout().lock()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("upm-verify: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The command line of verification, shared by `upm-verify` and `upm verify`.
+//!
+//! Reads the named files and prints the report; decides nothing itself. Exit codes: 0 all checks held, 1 refuted, 2 could not.
+
+use std::fs;
+use std::io::{self, Cursor, Write};
+use std::path::{Path, PathBuf};
+
+use crate::report::Report;
+use crate::trust::{KeyError, KeyFile, Reach, Trust};
+use crate::verify::{verify_pack, verify_receipt};
+
+/// First line of a C2SP tlog-proof, by which a receipt is recognised. Anything else is checked as a pack.
+const RECEIPT_START: &[u8] = b"c2sp.org/tlog-proof@";
+
+/// Example shown below `--help`.
+pub const EXAMPLE: &str = "\
+Examples:
+  upm-verify pack.zip --key ledger.example+4f1c2d3e+AY0x…       a pack, with a vkey as text
+  upm-verify pack.zip --key my-copy.pub --json                 the same with a PEM file, for scripts
+  upm-verify receipt.txt --key my-copy.vkey --event event.json a receipt and the event it was given for
+  upm-verify pack.zip --key my-copy.vkey --known-checkpoint last-year.txt --consistency proof.txt
+
+Exit code: 0 every check held; 1 refuted, wrong key or unmet --require; 2 could not decide.";
+
+/// What a verification is asked.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Evidence pack (zip) or receipt
+    pub file: PathBuf,
+    /// The log's public key, from a source other than the pack: vkey or PEM, as a file or as text
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// The event as it was sent (receipts only)
+    #[arg(long, value_name = "FILE")]
+    pub event: Option<PathBuf>,
+    /// A checkpoint of the same log, kept from earlier
+    #[arg(long, value_name = "FILE")]
+    pub known_checkpoint: Option<PathBuf>,
+    /// Proof between that checkpoint and this one (body of a tlog-witness add-checkpoint request)
+    #[arg(long, value_name = "FILE", requires = "known_checkpoint")]
+    pub consistency: Option<PathBuf>,
+    /// Refute whatever rests on less than this
+    #[arg(long, value_name = "REACH", value_parser = parse_require)]
+    pub require: Option<Reach>,
+}
+
+/// Why nothing could be checked at all (exit code 2).
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A file could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The key is no key, and no file either.
+    #[error("--key {given:?} is not a key and not a file with one: {why}")]
+    Key {
+        /// What was given.
+        given: String,
+        /// Why it is no key.
+        why: String,
+    },
+    /// The file holds no UTF-8 text where text is expected.
+    #[error("{path} is not text")]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
+    /// `--event` was given with a pack, which carries its own events.
+    #[error("--event goes with a receipt; a pack carries its events")]
+    EventWithPack,
+    /// The report could not be written.
+    #[error("cannot write the report: {0}")]
+    Write(#[from] io::Error),
+    /// The report could not be encoded.
+    #[error("cannot encode the report: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// Verifies what `args` names, prints the report to `out` (JSON if `json`), and gives the exit code.
+///
+/// An `Err` means that nothing was decided: print it and exit with 2.
+pub fn run(args: &VerifyArgs, json: bool, out: &mut impl Write) -> Result<u8, CliError> {
+    let report = check(args)?;
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &report)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{report}")?;
+    }
+    Ok(report.exit_code())
+}
+
+/// Verifies what `args` names.
+pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
+    let trust = Trust {
+        key: args.key.as_deref().map(read_key).transpose()?,
+        known_checkpoint: args.known_checkpoint.as_deref().map(read_text).transpose()?,
+        consistency: args.consistency.as_deref().map(read_text).transpose()?,
+        require: args.require,
+    };
+    let bytes = read(&args.file)?;
+    if bytes.starts_with(RECEIPT_START) {
+        let text = String::from_utf8(bytes).map_err(|_| CliError::NotText { path: args.file.clone() })?;
+        let event = args.event.as_deref().map(read).transpose()?;
+        return Ok(verify_receipt(&text, event.as_deref(), &trust));
+    }
+    if args.event.is_some() {
+        return Err(CliError::EventWithPack);
+    }
+    Ok(verify_pack(Cursor::new(bytes), &trust))
+}
+
+fn parse_require(word: &str) -> Result<Reach, String> {
+    match word {
+        "witnessed" => Ok(Reach::Witnessed),
+        "kept-checkpoint" => Ok(Reach::KeptCheckpoint),
+        _ => Err("expected witnessed or kept-checkpoint".to_owned()),
+    }
+}
+
+/// A key as text, or the name of a file that holds one.
+fn read_key(given: &str) -> Result<KeyFile, CliError> {
+    let literal = KeyFile::parse(given);
+    if literal.is_ok() || given.trim_start().starts_with("-----BEGIN") {
+        return literal.map_err(|why: KeyError| CliError::Key { given: "(PEM text)".to_owned(), why: why.to_string() });
+    }
+    let path = Path::new(given);
+    if !path.exists() {
+        let why = "no such file".to_owned();
+        return Err(CliError::Key { given: given.to_owned(), why });
+    }
+    KeyFile::parse(&read_text(path)?).map_err(|why| CliError::Key { given: given.to_owned(), why: why.to_string() })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    fs::read(path).map_err(|source| CliError::Read { path: path.to_owned(), source })
+}
+
+fn read_text(path: &Path) -> Result<String, CliError> {
+    String::from_utf8(read(path)?).map_err(|_| CliError::NotText { path: path.to_owned() })
+}

@@ -1,0 +1,132 @@
+//! `pack.json`: what a pack is and of what it is a function (FORMATS, "Receipt, pack, population").
+//!
+//! Its bytes are RFC 8785, so there is one text for one meaning. Members that a later pack may carry and this version never
+//! writes (`cosignatures`, `erasures`, `objects`) are kept as they are and make a verification undecided, never refuted.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Format of packs written here.
+pub const FORMAT: u32 = 1;
+/// Version of everything derived for people and scripts but `change.json`: `index.html`, `VERIFY.md` and the five parts.
+/// Frozen: a change to their bytes is a new version.
+pub const REPORT_VERSION: u32 = 1;
+
+/// The content of `pack.json`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackDocument {
+    /// Format of the pack: [`FORMAT`].
+    pub format: u32,
+    /// Version of the fold behind `change.json`.
+    pub fold: u32,
+    /// Version of the derived files: [`REPORT_VERSION`].
+    pub report: u32,
+    /// Origin of the log.
+    pub origin: String,
+    /// The change.
+    pub change: String,
+    /// Size of the tree under which everything is proved.
+    pub size: u64,
+    /// Its root, lowercase hex.
+    pub root: String,
+    /// The entries of the change below `size`, oldest first.
+    pub entries: Vec<EntryRef>,
+    /// Cosignatures that the checkpoint carries; none are written yet.
+    pub cosignatures: Vec<Box<RawValue>>,
+    /// Erasures that concern these entries; none are written yet.
+    pub erasures: Vec<Box<RawValue>>,
+    /// Stored objects that the pack carries; none are written yet.
+    pub objects: Vec<Box<RawValue>>,
+}
+
+/// One entry of the change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryRef {
+    /// Its index in the log.
+    pub index: u64,
+    /// Salt of its commitment, 16 bytes as lowercase hex; absent when the payload was erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+}
+
+/// Why a `pack.json` cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// A format this version does not know: cannot be decided here.
+    #[error("pack format {found}, this verifier knows {FORMAT}")]
+    NewerFormat {
+        /// The format found.
+        found: u64,
+    },
+    /// Not a pack.json.
+    #[error("pack.json is malformed: {0}")]
+    Malformed(String),
+    /// The right content in other bytes.
+    #[error("pack.json is not RFC 8785 JSON: other bytes for the same content")]
+    NotCanonical,
+}
+
+impl PackDocument {
+    /// The bytes of `pack.json`.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json_canonicalizer::to_vec(self)
+    }
+
+    /// Reads a `pack.json`: closed, canonical, of the known format.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let malformed = |error: serde_json::Error| DocumentError::Malformed(error.to_string());
+        let Format { format } = serde_json::from_slice(bytes).map_err(malformed)?;
+        if format > u64::from(FORMAT) {
+            return Err(DocumentError::NewerFormat { found: format });
+        }
+        let document: Self = serde_json::from_slice(bytes).map_err(malformed)?;
+        if document.format != FORMAT {
+            return Err(DocumentError::Malformed(format!("format {format} never existed")));
+        }
+        if document.to_json().map_err(malformed)? != bytes {
+            return Err(DocumentError::NotCanonical);
+        }
+        Ok(document)
+    }
+}
+
+/// The one member that every future format keeps.
+#[derive(Deserialize)]
+struct Format {
+    format: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"change":"c-1","cosignatures":[],"entries":[{"index":3,"salt":"000102030405060708090a0b0c0d0e0f"},{"index":9}],"erasures":[],"fold":1,"format":1,"objects":[],"origin":"l/acme","report":1,"root":"00","size":10}"#;
+
+    #[test]
+    fn one_text_for_one_meaning() {
+        let document = PackDocument::parse(GOOD.as_bytes()).unwrap();
+        assert_eq!(document.entries[1], EntryRef { index: 9, salt: None });
+        assert_eq!(document.to_json().unwrap(), GOOD.as_bytes());
+    }
+
+    #[test]
+    fn hostile_documents_are_refused() {
+        fn check(from: &str, to: &str, expect: &str) {
+            let text = GOOD.replacen(from, to, 1);
+            assert_ne!(text, GOOD, "the case {from:?} changes nothing");
+            let error = PackDocument::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expect), "{text}: {error}");
+        }
+        check(r#""format":1"#, r#""format":2"#, "pack format 2");
+        check(r#""format":1"#, r#""format":0"#, "never existed");
+        check(r#""format":1"#, r#""format":1,"format":1"#, "duplicate field");
+        check(r#""fold":1"#, r#""fold":1,"extra":1"#, "unknown field");
+        check(r#""index":9"#, r#""index":9,"salt":null"#, "not RFC 8785");
+        check(r#""fold":1"#, r#""fold": 1"#, "not RFC 8785");
+        check(r#""size":10"#, r#""size":10.0"#, "malformed");
+        check(r#""size":10"#, r#""size":-1"#, "malformed");
+        check("}", "}x", "malformed");
+    }
+}

@@ -1,0 +1,110 @@
+//! The files of a pack and where each comes from: one place for the writer and the verifier, so that what is written is
+//! what is derived again.
+//!
+//! | files | from |
+//! |---|---|
+//! | `pack.json` | what the pack is of ([`PackDocument`]) |
+//! | `entries/N.json`, `events/N-PHASE.json`, `proofs/N.tlog-proof`, `checkpoint` | the log, byte for byte |
+//! | `ledger.vkey`, `ledger.pub` | the log's key: hints |
+//! | `change.json` | the fold, by its version |
+//! | `index.html`, `VERIFY.md`, `plan/ approvals/ logs/ verify/ rollback/` | the payloads, by the report's version |
+//! | `SHA256SUMS`, `attestation.sigstore.json` | all of the above |
+//!
+//! `keys/` holds key changes. No log has any yet, so a pack has no such directory; a verifier that meets one says that it does
+//! not know it.
+
+use ledger::hash::Hash;
+use ledger::note::VerifierKey;
+use ledger::receipt::TlogProof;
+use projector::document::{self, ChangeDocument, Entry};
+use schemas::ids::{ChangeId, Phase};
+
+use crate::chain::Opened;
+use crate::page;
+use crate::parts::{self, PackFile, number};
+
+/// Name of the pack's own description.
+pub(crate) const PACK: &str = "pack.json";
+/// Name of the signed tree head.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// Name of the vkey hint.
+pub(crate) const VKEY: &str = "ledger.vkey";
+/// Name of the PEM hint.
+pub(crate) const PEM: &str = "ledger.pub";
+/// Name of the folded change.
+pub(crate) const CHANGE: &str = "change.json";
+/// Name of the page for people.
+pub(crate) const PAGE: &str = "index.html";
+/// Directory of key changes, in packs of later versions.
+pub(crate) const KEYS: &str = "keys/";
+
+/// Why files cannot be derived from payloads.
+#[derive(Debug, thiserror::Error)]
+pub enum DeriveError {
+    /// A payload is no event document.
+    #[error("the payload of entry {index} cannot be read: {source}")]
+    Payload {
+        /// Index in the log.
+        index: u64,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The page could not be rendered.
+    #[error("index.html cannot be rendered: {0}")]
+    Page(#[from] askama::Error),
+}
+
+/// Name of an entry's file.
+pub(crate) fn entry_name(index: u64) -> String {
+    format!("entries/{}.json", number(index))
+}
+
+/// Name of an event's file.
+pub(crate) fn event_name(index: u64, phase: Phase) -> String {
+    format!("events/{}-{}.json", number(index), phase.as_str())
+}
+
+/// Name of a proof's file.
+pub(crate) fn proof_name(index: u64) -> String {
+    format!("proofs/{}.tlog-proof", number(index))
+}
+
+/// The text of a proof: C2SP tlog-proof without an `extra` line, because the leaf is the entry's own file.
+pub(crate) fn proof_text(index: u64, path: &[Hash], checkpoint: &str) -> String {
+    TlogProof { extra: None, index, path: path.to_vec(), checkpoint: checkpoint.to_owned() }.to_text()
+}
+
+/// The key hints.
+pub(crate) fn key_files(key: &VerifierKey) -> [PackFile; 2] {
+    [(PEM.to_owned(), key.spki_pem().into_bytes()), (VKEY.to_owned(), format!("{}\n", key.to_vkey()).into_bytes())]
+}
+
+/// The folded change.
+pub(crate) fn change_document(change: &ChangeId, entries: &[Opened<'_>]) -> ChangeDocument {
+    let entries: Vec<Entry<'_>> = entries
+        .iter()
+        .map(|entry| Entry { index: entry.index, header: &entry.header, payload: Some(entry.payload) })
+        .collect();
+    document::document(change, &entries)
+}
+
+/// The files of report version 1 that stand for themselves: the five parts and `VERIFY.md`.
+pub(crate) fn part_files(entries: &[Opened<'_>]) -> Result<Vec<PackFile>, DeriveError> {
+    let mut out = vec![("VERIFY.md".to_owned(), page::GUIDE.as_bytes().to_vec())];
+    for entry in entries {
+        let index = entry.index;
+        out.extend(parts::files(index, entry.payload).map_err(|source| DeriveError::Payload { index, source })?);
+    }
+    Ok(out)
+}
+
+/// The page of report version 1, which also shows the folded change.
+pub(crate) fn page_file(
+    origin: &str,
+    size: u64,
+    root: &Hash,
+    document: &ChangeDocument,
+    entries: &[Opened<'_>],
+) -> Result<PackFile, DeriveError> {
+    Ok((PAGE.to_owned(), page::render(origin, size, root, document, entries)?.into_bytes()))
+}

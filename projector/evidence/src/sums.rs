@@ -1,0 +1,146 @@
+//! `SHA256SUMS` as `sha256sum -c` reads it, and `files_root`, the RFC 6962 root over its lines.
+//!
+//! The tree over the files of a pack is `rs_merkle` with an RFC 6962 hasher: small, in memory, and not the log's own code,
+//! so that the two hold each other (FORMATS, "Receipt, pack, population").
+
+use rs_merkle::{Hasher, MerkleTree};
+use sha2::{Digest, Sha256};
+
+use crate::zip;
+
+/// Name of the file in a pack.
+pub(crate) const NAME: &str = "SHA256SUMS";
+
+/// One line: the digest of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line<'a> {
+    /// Lowercase hex SHA-256.
+    pub(crate) digest: &'a str,
+    /// Name of the file.
+    pub(crate) name: &'a str,
+}
+
+/// Why a text is not a `SHA256SUMS` of a pack.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum SumsError {
+    #[error("it is not UTF-8 text that ends with a line feed")]
+    Text,
+    #[error("line {line} is not `<64 hex digits>  <name>`")]
+    Line { line: usize },
+    #[error("line {line}: {name:?} is there twice or out of order")]
+    Order { line: usize, name: String },
+}
+
+/// The text over `files`, which come sorted by name.
+pub(crate) fn text<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    files.map(|(name, bytes)| format!("{}  {name}\n", hex::encode(Sha256::digest(bytes)))).collect()
+}
+
+/// Parses the text; accepts exactly what [`text`] gives.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Line<'_>>, SumsError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| SumsError::Text)?;
+    let text = text.strip_suffix('\n').ok_or(SumsError::Text)?;
+    let mut lines: Vec<Line<'_>> = Vec::new();
+    for (n, line) in text.split('\n').enumerate() {
+        let malformed = SumsError::Line { line: n + 1 };
+        let Some((digest, name)) = line.split_once("  ") else { return Err(malformed) };
+        let hex = digest.len() == 64 && digest.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        if !hex || zip::bad_name(name.as_bytes()).is_some() {
+            return Err(malformed);
+        }
+        if lines.last().is_some_and(|last| last.name >= name) {
+            return Err(SumsError::Order { line: n + 1, name: name.to_owned() });
+        }
+        lines.push(Line { digest, name });
+    }
+    Ok(lines)
+}
+
+/// RFC 6962 root over the lines of the text, each without its line feed.
+pub(crate) fn files_root(text: &[u8]) -> [u8; 32] {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let leaves: Vec<[u8; 32]> = text.split(|c| *c == b'\n').map(|line| digest(&[&[0x00], line])).collect();
+    // A tree of at least one leaf has a root; of none it is SHA-256 of nothing (RFC 6962, section 2.1).
+    MerkleTree::<Rfc6962>::from_leaves(&leaves).root().unwrap_or_else(|| Rfc6962::hash(b""))
+}
+
+#[derive(Clone)]
+struct Rfc6962;
+
+impl Hasher for Rfc6962 {
+    type Hash = [u8; 32];
+
+    fn hash(data: &[u8]) -> [u8; 32] {
+        digest(&[data])
+    }
+
+    fn concat_and_hash(left: &[u8; 32], right: Option<&[u8; 32]>) -> [u8; 32] {
+        right.map_or(*left, |right| digest(&[&[0x01], left, right]))
+    }
+}
+
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_parse_are_inverse() {
+        let files: [(&str, &[u8]); 2] = [("a.txt", b"a"), ("b/c", b"")];
+        let text = text(files.into_iter());
+        assert_eq!(
+            text,
+            "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb  a.txt\n\
+             e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  b/c\n"
+        );
+        let lines = parse(text.as_bytes()).unwrap();
+        assert_eq!(lines.iter().map(|l| l.name).collect::<Vec<_>>(), ["a.txt", "b/c"]);
+    }
+
+    #[test]
+    fn other_forms_are_refused() {
+        let digest = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
+        let upper = digest.to_uppercase();
+        let check = |text: &str, expect: SumsError| assert_eq!(parse(text.as_bytes()), Err(expect), "{text:?}");
+        check("", SumsError::Text);
+        check("\n", SumsError::Line { line: 1 });
+        check(&format!("{digest}  a"), SumsError::Text);
+        check(&format!("{digest}  a\n\n"), SumsError::Line { line: 2 });
+        check(&format!("{digest} *a\n"), SumsError::Line { line: 1 });
+        check(&format!("\\{digest}  a\n"), SumsError::Line { line: 1 });
+        check(&format!("{digest}  a\r\n"), SumsError::Line { line: 1 });
+        check(&format!("{digest}   a\n"), SumsError::Line { line: 1 });
+        check(&format!("{digest}  ../a\n"), SumsError::Line { line: 1 });
+        check(&format!("{upper}  a\n"), SumsError::Line { line: 1 });
+        check(&format!("{digest}  a\n{digest}  a\n"), SumsError::Order { line: 2, name: "a".into() });
+        check(&format!("{digest}  b\n{digest}  a\n"), SumsError::Order { line: 2, name: "a".into() });
+    }
+
+    #[test]
+    fn the_root_is_the_one_of_rfc_6962() {
+        /// RFC 6962, section 2.1, word for word.
+        fn mth(leaves: &[&[u8]]) -> [u8; 32] {
+            match leaves {
+                [] => digest(&[b""]),
+                [leaf] => digest(&[&[0], leaf]),
+                _ => {
+                    let k = leaves.len().next_power_of_two() / 2;
+                    digest(&[&[1], &mth(&leaves[..k]), &mth(&leaves[k..])])
+                }
+            }
+        }
+        for n in 1..70 {
+            let lines: Vec<String> = (0..n).map(|i| format!("line {i}")).collect();
+            let text = lines.join("\n") + "\n";
+            let leaves: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+            assert_eq!(files_root(text.as_bytes()), mth(&leaves), "{n} lines");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Whether everything that a pack derives for people and scripts is what its events give, byte for byte, and whether any file is
+//! there that nothing explains.
+
+use std::collections::BTreeMap;
+
+use ledger::hash::Hash;
+use ledger::note::VerifierKey;
+use projector::fold::FOLD_VERSION;
+use schemas::ids::ChangeId;
+
+use super::pack::Files;
+use crate::chain::Opened;
+use crate::document::{PackDocument, REPORT_VERSION};
+use crate::files;
+use crate::parts::PackFile;
+use crate::report::{Id, Log};
+use crate::{attest, sums};
+
+/// Directories that the five parts use: what is in them is judged only by a verifier that knows the report's version.
+const PART_DIRECTORIES: [&str; 5] = ["plan/", "approvals/", "logs/", "verify/", "rollback/"];
+
+/// Checks the derived files. `entries` is `None` if not all entries and events could be read.
+pub(super) fn check(
+    document: &PackDocument,
+    change: Option<&ChangeId>,
+    root: Option<&Hash>,
+    entries: Option<&[Opened<'_>]>,
+    key: Option<&VerifierKey>,
+    files: &Files<'_>,
+    log: &mut Log,
+) {
+    let mut expected: BTreeMap<String, ()> = BTreeMap::new();
+    let mut note = |names: &[PackFile]| expected.extend(names.iter().map(|(name, _)| (name.clone(), ())));
+    match (entries, change, root) {
+        (Some(entries), Some(change), Some(root)) => {
+            let folded = fold_files(document, change, root, entries, files, log);
+            note(&folded);
+            note(&report_files(document, entries, files, log));
+        }
+        _ => log.none_done(
+            &[Id::DerivedChange, Id::DerivedPage, Id::DerivedParts],
+            "not re-derived: not every entry and event could be read",
+        ),
+    }
+    match key {
+        Some(key) => {
+            let hints = files::key_files(key);
+            note(&hints);
+            compare(Id::DerivedKeys, &hints, files, log);
+        }
+        None => log.not_done(Id::DerivedKeys, "there is no key to compare them with"),
+    }
+    for fixed in [files::PACK, files::CHECKPOINT, files::VKEY, files::PEM, sums::NAME, attest::NAME] {
+        expected.insert(fixed.to_owned(), ());
+    }
+    for name in log_names(document, entries) {
+        expected.insert(name, ());
+    }
+    complete(document, entries.is_some(), &expected, files, log);
+}
+
+/// `change.json` and `index.html`, by the fold's version. Gives what was derived.
+fn fold_files(
+    document: &PackDocument,
+    change: &ChangeId,
+    root: &Hash,
+    entries: &[Opened<'_>],
+    files: &Files<'_>,
+    log: &mut Log,
+) -> Vec<PackFile> {
+    if document.fold != FOLD_VERSION {
+        let why = format!("not re-derived: fold version {}, this verifier knows {FOLD_VERSION}", document.fold);
+        log.none_done(&[Id::DerivedChange, Id::DerivedPage], &why);
+        return named(&[files::CHANGE, files::PAGE]);
+    }
+    let folded = files::change_document(change, entries);
+    let change_file = vec![(files::CHANGE.to_owned(), folded.to_json())];
+    compare(Id::DerivedChange, &change_file, files, log);
+    if document.report != REPORT_VERSION {
+        log.not_done(Id::DerivedPage, unknown_report(document));
+        return named(&[files::CHANGE, files::PAGE]);
+    }
+    match files::page_file(&document.origin, document.size, root, &folded, entries) {
+        Ok(page) => compare(Id::DerivedPage, &[page], files, log),
+        Err(error) => log.not_done(Id::DerivedPage, format!("not re-derived: {error}")),
+    }
+    named(&[files::CHANGE, files::PAGE])
+}
+
+/// The five parts and `VERIFY.md`, by the report's version. Gives what was derived.
+fn report_files(document: &PackDocument, entries: &[Opened<'_>], files: &Files<'_>, log: &mut Log) -> Vec<PackFile> {
+    if document.report != REPORT_VERSION {
+        log.not_done(Id::DerivedParts, unknown_report(document));
+        return Vec::new();
+    }
+    match files::part_files(entries) {
+        Ok(parts) => {
+            compare(Id::DerivedParts, &parts, files, log);
+            parts
+        }
+        Err(error) => {
+            log.not_done(Id::DerivedParts, format!("not re-derived: {error}"));
+            Vec::new()
+        }
+    }
+}
+
+fn unknown_report(document: &PackDocument) -> String {
+    format!("not re-derived: report version {}, this verifier knows {REPORT_VERSION}", document.report)
+}
+
+fn named(names: &[&str]) -> Vec<PackFile> {
+    names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect()
+}
+
+fn compare(id: Id, derived: &[PackFile], files: &Files<'_>, log: &mut Log) {
+    for (name, bytes) in derived {
+        match files.get(name.as_str()) {
+            None => return log.refute(id, format!("{name} is missing")),
+            Some(found) if *found != bytes.as_slice() => {
+                return log.refute(
+                    id,
+                    format!("{name} is not what the entries give (first differs at {})", place(found, bytes)),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    let words = if derived.len() == 1 {
+        "1 file, the same bytes".to_owned()
+    } else {
+        format!("{} files, the same bytes", derived.len())
+    };
+    log.ok(id, words);
+}
+
+fn place(found: &[u8], expected: &[u8]) -> String {
+    let at = found.iter().zip(expected).position(|(a, b)| a != b).unwrap_or(found.len().min(expected.len()));
+    format!("byte {at} of {}, expected {} bytes", found.len(), expected.len())
+}
+
+/// Names that the log's own files have. Events need their entry's phase.
+fn log_names(document: &PackDocument, entries: Option<&[Opened<'_>]>) -> Vec<String> {
+    let mut out = Vec::new();
+    for entry in &document.entries {
+        out.push(files::entry_name(entry.index));
+        out.push(files::proof_name(entry.index));
+    }
+    for entry in entries.unwrap_or_default() {
+        out.push(files::event_name(entry.index, entry.header.phase));
+    }
+    out
+}
+
+/// Every file is explained by what the pack is of.
+fn complete(document: &PackDocument, opened: bool, expected: &BTreeMap<String, ()>, files: &Files<'_>, log: &mut Log) {
+    let known = |name: &str| expected.contains_key(name);
+    let mut unknown = None;
+    for name in files.keys().filter(|name| !known(name)) {
+        let part = PART_DIRECTORIES.iter().any(|directory| name.starts_with(directory)) || *name == "VERIFY.md";
+        let undecidable = name.starts_with(files::KEYS)
+            || (part && (document.report != REPORT_VERSION || !opened))
+            || (!opened && (name.starts_with("events/") || [files::CHANGE, files::PAGE].contains(name)))
+            || (*name == files::PAGE && document.report != REPORT_VERSION);
+        if !undecidable {
+            return log.refute(Id::FilesComplete, format!("nothing explains {name}"));
+        }
+        unknown.get_or_insert(*name);
+    }
+    match (unknown, expected.keys().find(|name| !files.contains_key(name.as_str()))) {
+        (_, Some(missing)) => log.refute(Id::FilesComplete, format!("{missing} is missing")),
+        (Some(name), None) => log.not_done(Id::FilesComplete, format!("this verifier cannot judge {name}")),
+        (None, None) => log.ok(Id::FilesComplete, format!("{} files, each explained", files.len())),
+    }
+}

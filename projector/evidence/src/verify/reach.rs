@@ -1,0 +1,87 @@
+//! How far trust reaches: the key, and a checkpoint that the verifier kept.
+//!
+//! The comparison itself is [`ledger::consistency`]; here it becomes a check and a reach.
+
+use ledger::checkpoint::{self, Checkpoint, Verified};
+use ledger::consistency::{self, Compared, ConsistencyProof};
+use ledger::note::VerifierKey;
+
+use crate::report::{Id, Log};
+use crate::trust::{Reach, Trust};
+
+/// Establishes how far trust reaches beyond a checkpoint whose signature was checked under `key`, and records the checks that
+/// this takes.
+///
+/// `head` is the verified checkpoint at hand; `None` when there is none under a trusted key.
+pub(super) fn establish(trust: &Trust, head: Option<(&Verified<Checkpoint>, &VerifierKey)>, log: &mut Log) -> Reach {
+    let mut reach = if head.is_some() { Reach::OperatorOnly } else { Reach::None };
+    if let Some(known) = &trust.known_checkpoint {
+        match head {
+            None => log.not_done(Id::KnownCheckpoint, "there is no checkpoint under a trusted key to compare it with"),
+            Some((head, key)) => {
+                if compare(known, trust.consistency.as_deref(), head, key, log) {
+                    reach = Reach::KeptCheckpoint;
+                }
+            }
+        }
+    }
+    if let Some(required) = trust.require {
+        let words = format!("required: {}; reached: {}", required.words(), reach.words());
+        if reach >= required { log.ok(Id::Require, words) } else { log.refute(Id::Require, words) }
+    }
+    reach
+}
+
+/// The words of a report: a refuted object is trusted for nothing.
+pub(super) fn words(reach: Reach, log: &Log) -> String {
+    if log.clean() { reach.words().to_owned() } else { "nothing (refuted)".to_owned() }
+}
+
+fn compare(
+    known: &str,
+    consistency: Option<&str>,
+    head: &Verified<Checkpoint>,
+    key: &VerifierKey,
+    log: &mut Log,
+) -> bool {
+    let known = match checkpoint::open(known, key) {
+        Ok(known) => known,
+        Err(error) => {
+            log.refute(
+                Id::KnownCheckpoint,
+                format!("the kept checkpoint is not one of this log under this key: {error}"),
+            );
+            return false;
+        }
+    };
+    let proof = match consistency.map(ConsistencyProof::parse).transpose() {
+        Ok(proof) => proof,
+        Err(error) => {
+            log.not_done(Id::KnownCheckpoint, format!("not compared: {error}"));
+            return false;
+        }
+    };
+    match consistency::compare(&known, head, proof.as_ref(), key) {
+        Ok(Compared::Same) => log.ok(Id::KnownCheckpoint, format!("both have size {} and the same root", head.size)),
+        Ok(Compared::Consistent { old, new }) => {
+            log.ok(Id::KnownCheckpoint, format!("the tree of size {old} is the beginning of the tree of size {new}"));
+        }
+        Ok(Compared::NotCompared { old, new }) => {
+            let detail = format!(
+                "not compared: their sizes are {old} and {new}; a proof between them (--consistency) is needed"
+            );
+            log.not_done(Id::KnownCheckpoint, detail);
+            return false;
+        }
+        // A proof that does not hold says nothing against the log: anybody can write a wrong one.
+        Err(error) if !error.is_fork() => {
+            log.not_done(Id::KnownCheckpoint, format!("not compared: {error}"));
+            return false;
+        }
+        Err(error) => {
+            log.refute(Id::KnownCheckpoint, error);
+            return false;
+        }
+    }
+    true
+}
