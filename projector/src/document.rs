@@ -138,8 +138,8 @@ pub struct GivenApproval {
     /// Of which plan, as sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_digest: Option<String>,
-    /// Whether a signature came with it.
-    pub signed: bool,
+    /// Whether a signature came with it; nothing is said of its worth.
+    pub signature_attached: bool,
 }
 
 /// An entry and what was read of it.
@@ -168,20 +168,14 @@ pub fn document(change: &ChangeId, entries: &[Entry<'_>]) -> ChangeDocument {
         format: DOCUMENT_FORMAT,
         fold: FOLD_VERSION,
         change: change.clone(),
-        state: attempts
-            .last()
-            .map_or(State::Planned, |attempt| attempt.marks.state()),
+        state: attempts.last().map_or(State::Planned, |attempt| attempt.marks.state()),
         initiator: first(|seen| seen.facts.initiator.as_deref().map(str::to_owned)),
         source: first(|seen| seen.facts.source.as_deref().map(str::to_owned)),
         request: first(|seen| seen.facts.request.as_deref().map(str::to_owned)),
         owner: last(|seen| seen.facts.owner.as_deref().map(str::to_owned)),
         environment: seen.iter().rev().find_map(|seen| seen.header.env.clone()),
         class: seen.iter().rev().find_map(|seen| seen.header.class),
-        visibility: seen
-            .iter()
-            .filter_map(|seen| seen.facts.asked_visibility())
-            .min()
-            .unwrap_or_default(),
+        visibility: seen.iter().filter_map(|seen| seen.facts.asked_visibility()).min().unwrap_or_default(),
         attempts: attempts.iter().map(attempt).collect(),
         timeline: seen.iter().map(moment).collect(),
         approvals: seen.iter().flat_map(approvals).collect(),
@@ -192,10 +186,7 @@ pub fn document(change: &ChangeId, entries: &[Entry<'_>]) -> ChangeDocument {
 impl ChangeDocument {
     /// Its bytes: indented JSON in the order of the fields, ending in LF.
     pub fn to_json(&self) -> Vec<u8> {
-        #[expect(
-            clippy::expect_used,
-            reason = "strings, numbers and lists of them always serialise into memory"
-        )]
+        #[expect(clippy::expect_used, reason = "strings, numbers and lists of them always serialise into memory")]
         let mut bytes = serde_json::to_vec_pretty(self).expect("a document of plain values");
         bytes.push(b'\n');
         bytes
@@ -205,28 +196,15 @@ impl ChangeDocument {
 impl Tried<'_> {
     /// The last plan recorded before or with the first execution; the last of all while there is none.
     pub(crate) fn plan_in_force(&self) -> Option<&str> {
-        let executed = self
-            .seen
-            .iter()
-            .find(|seen| seen.facts.marks.any(Marks::EXECUTING))
-            .map(|seen| seen.index);
-        let before = self
-            .seen
-            .iter()
-            .rev()
-            .filter(|seen| executed.is_none_or(|index| seen.index <= index));
-        before
-            .into_iter()
-            .find_map(|seen| seen.plan_digest.as_deref())
+        let executed = self.seen.iter().find(|seen| seen.facts.marks.any(Marks::EXECUTING)).map(|seen| seen.index);
+        let before = self.seen.iter().rev().filter(|seen| executed.is_none_or(|index| seen.index <= index));
+        before.into_iter().find_map(|seen| seen.plan_digest.as_deref())
     }
 }
 
 fn read<'a>(change: &ChangeId, entries: &[Entry<'a>]) -> Vec<Seen<'a>> {
     let mut by_index = BTreeMap::new();
-    for entry in entries
-        .iter()
-        .filter(|entry| entry.header.change == *change)
-    {
+    for entry in entries.iter().filter(|entry| entry.header.change == *change) {
         by_index.entry(entry.index).or_insert_with(|| see(*entry));
     }
     by_index.into_values().collect()
@@ -234,28 +212,15 @@ fn read<'a>(change: &ChangeId, entries: &[Entry<'a>]) -> Vec<Seen<'a>> {
 
 fn see(entry: Entry<'_>) -> Seen<'_> {
     let facts = Facts::of(entry.header, entry.payload);
-    let plan_digest = facts
-        .plan
-        .as_ref()
-        .and(entry.payload)
-        .and_then(schemas::plan::digest);
-    Seen {
-        index: entry.index,
-        header: entry.header,
-        facts,
-        plan_digest,
-    }
+    let plan_digest = facts.plan.as_ref().and(entry.payload).and_then(schemas::plan::digest);
+    Seen { index: entry.index, header: entry.header, facts, plan_digest }
 }
 
 fn group<'a>(seen: &'a [Seen<'a>]) -> Vec<Tried<'a>> {
     let mut attempts: BTreeMap<u64, Tried<'a>> = BTreeMap::new();
     for seen in seen {
         let number = seen.facts.attempt;
-        let tried = attempts.entry(number).or_insert_with(|| Tried {
-            number,
-            marks: Marks::NONE,
-            seen: Vec::new(),
-        });
+        let tried = attempts.entry(number).or_insert_with(|| Tried { number, marks: Marks::NONE, seen: Vec::new() });
         tried.marks |= seen.facts.marks;
         tried.seen.push(seen);
     }
@@ -291,23 +256,108 @@ fn moment(seen: &Seen<'_>) -> Moment {
 }
 
 fn approvals<'s>(seen: &'s Seen<'_>) -> impl Iterator<Item = GivenApproval> + 's {
-    let text = |value: &Option<crate::facts::Text<'_>>| {
-        value
-            .as_ref()
-            .map(|text| text.0.clone())
-            .map(Cow::into_owned)
-    };
-    seen.facts
-        .approvals
-        .iter()
-        .map(move |approval| GivenApproval {
-            index: seen.index,
-            attempt: seen.facts.attempt,
-            approver: approval.approver.to_string(),
-            role: text(&approval.role),
-            decision: text(&approval.decision),
-            at: text(&approval.at),
-            plan_digest: text(&approval.plan_digest),
-            signed: approval.signature,
-        })
+    let text = |value: &Option<crate::facts::Text<'_>>| value.as_ref().map(|text| text.0.clone()).map(Cow::into_owned);
+    seen.facts.approvals.iter().map(move |approval| GivenApproval {
+        index: seen.index,
+        attempt: seen.facts.attempt,
+        approver: approval.approver().to_owned(),
+        role: text(&approval.role),
+        decision: text(&approval.decision),
+        at: text(&approval.at),
+        plan_digest: text(&approval.plan_digest),
+        signature_attached: approval.signature,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::anomaly::Code;
+    use crate::testing::{EXAMPLE, Made, change, event, logged, raw, told};
+
+    #[test]
+    fn the_models_example_is_verified_without_a_recorded_approval() {
+        let document = told(&[raw("execute", EXAMPLE.into())]);
+        assert_eq!(document.state, State::Verified);
+        let codes: Vec<_> = document.anomalies.iter().map(|anomaly| anomaly.code).collect();
+        assert_eq!(codes, [Code::NoApprovalRecorded]);
+        assert_eq!(
+            document.timeline[0].text,
+            "Plan of 3 commands; executed 3 steps, all returned 0; 2 checks passed; no drift."
+        );
+        assert_eq!(document.owner.as_deref(), Some("platform"));
+        assert_eq!(document.visibility, Visibility::Team);
+    }
+
+    #[test]
+    fn its_bytes_are_these() {
+        let approval =
+            json!({"approver": "bob", "role": "owners", "decision": "approved", "at": "2025-10-09", "signature": "x"});
+        let approved = event("preflight", &json!({"preflight": {"approvals": [approval]}}));
+        let closed = event("audit", &json!({"governance": {"closed": true}}));
+        let text = String::from_utf8(told(&[approved, closed]).to_json()).unwrap();
+        assert_eq!(text, include_str!("../testdata/change.json"));
+    }
+
+    #[test]
+    fn entries_may_come_in_any_order_and_twice() {
+        let events = [
+            event("plan", &json!({"plan": {}})),
+            event("execute", &json!({})),
+            event("verify", &json!({"attempt": 2})),
+        ];
+        let logged = logged(&events);
+        let entry = |(index, made): &(u64, Made)| (*index, made.clone());
+        let straight: Vec<_> = logged.iter().map(entry).collect();
+        let mixed: Vec<_> = logged.iter().rev().chain(&logged).map(entry).collect();
+        let tell = |logged: &[(u64, Made)]| {
+            let entries: Vec<_> = logged
+                .iter()
+                .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
+                .collect();
+            document(&change(), &entries).to_json()
+        };
+        assert_eq!(tell(&straight), tell(&mixed));
+    }
+
+    #[test]
+    fn entries_of_another_change_are_left_out() {
+        let other = ChangeId::parse("d").unwrap();
+        let logged = logged(&[event("plan", &json!({"plan": {}}))]);
+        let entries = [Entry { index: 10, header: &logged[0].1.header, payload: Some(&logged[0].1.payload) }];
+        assert!(document(&other, &entries).timeline.is_empty());
+    }
+
+    #[test]
+    fn an_erased_payload_leaves_its_moment_and_an_anomaly() {
+        let logged = logged(&[event("plan", &json!({"plan": {}}))]);
+        let document = document(&change(), &[Entry { index: 10, header: &logged[0].1.header, payload: None }]);
+        assert_eq!(document.timeline.len(), 1);
+        assert_eq!(document.anomalies[0].code, Code::PayloadNotRead);
+        assert_eq!(document.initiator, None);
+    }
+
+    #[test]
+    fn hostile_text_is_kept_as_data_and_harmless_in_sentences() {
+        let approver = "\u{202e}ecila\u{0}\n” and “root".to_owned() + &"x".repeat(100_000);
+        let approval = json!({"approver": approver, "decision": "approved"});
+        let document = told(&[event("preflight", &json!({"preflight": {"approvals": [approval]}}))]);
+        assert_eq!(document.approvals[0].approver, approver);
+        let text = &document.timeline[0].text;
+        assert!(text.starts_with("Approved by “\\u{202e}ecila\\u{0}\\u{a}\\u{201d} and \\u{201c}rootx"), "{text}");
+        assert!(text.chars().count() < 200);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_make_a_document(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..64), 0..4)) {
+            let events: Vec<_> = payloads.into_iter().map(|payload| raw("execute", payload)).collect();
+            let bytes = told(&events).to_json();
+            prop_assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
+            prop_assert_eq!(bytes.last(), Some(&b'\n'));
+        }
+    }
 }

@@ -19,18 +19,7 @@ mod read;
 pub use read::{Approval, Decision, Steps, Tests, Text};
 
 /// Who may see a change. The narrower, the smaller.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    serde::Serialize,
-    serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
     /// Its owner alone; also what a missing or unknown word means.
@@ -132,24 +121,15 @@ impl<'a> Facts<'a> {
     /// Reads an event. `payload` is the stored event, `None` when it was erased.
     pub fn of(header: &EventHeader, payload: Option<&'a [u8]>) -> Self {
         let read = payload.and_then(|bytes| read::read(bytes).ok());
-        let mut facts = read.unwrap_or_else(|| Self {
-            attempt: 1,
-            ..Self::default()
-        });
-        facts.marks = if facts.readable {
-            marks_of(header.phase, &facts)
-        } else {
-            marks_of_header(header)
-        };
+        let mut facts = read.unwrap_or_else(|| Self { attempt: 1, ..Self::default() });
+        facts.marks = if facts.readable { marks_of(header.phase, &facts) } else { marks_of_header(header) };
         facts.marks = with_bad_news(facts.marks, header.outcome);
         facts
     }
 
     /// The visibility this event asks for: an unknown word asks for `private`, no word asks for nothing.
     pub fn asked_visibility(&self) -> Option<Visibility> {
-        self.visibility
-            .as_deref()
-            .map(|word| Visibility::parse(word).unwrap_or_default())
+        self.visibility.as_deref().map(|word| Visibility::parse(word).unwrap_or_default())
     }
 }
 
@@ -161,9 +141,7 @@ fn marks_of(phase: Phase, facts: &Facts<'_>) -> Marks {
     }
     if facts.preflight_checks.failed > 0 {
         marks |= Marks::PREFLIGHT_FAILED;
-    } else if facts.preflight_checks.passed + facts.policies.passed > 0
-        && facts.policies.failed == 0
-    {
+    } else if facts.preflight_checks.passed + facts.policies.passed > 0 && facts.policies.failed == 0 {
         marks |= Marks::PREFLIGHT_PASSED;
     }
     if facts.policies.failed > 0 {
@@ -210,11 +188,7 @@ fn rollback_marks(rollback: &RollbackFacts<'_>) -> Marks {
 /// What a header alone tells: which sections there are, and never a success that the payload would have to show.
 fn marks_of_header(header: &EventHeader) -> Marks {
     let mut marks = Marks::NONE;
-    for (name, mark) in [
-        ("plan", Marks::PLANNED),
-        ("execution", Marks::EXECUTING),
-        ("rollback", Marks::ROLLING_BACK),
-    ] {
+    for (name, mark) in [("plan", Marks::PLANNED), ("execution", Marks::EXECUTING), ("rollback", Marks::ROLLING_BACK)] {
         if header.has.iter().any(|has| has == name) {
             marks |= mark;
         }
@@ -240,5 +214,146 @@ fn furthest_failure(marks: Marks) -> Marks {
         Marks::FAILED
     } else {
         Marks::PREFLIGHT_FAILED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fold::State;
+    use crate::testing::{event, raw};
+
+    fn check(phase: &str, sections: &Value, expect: State) {
+        let made = event(phase, sections);
+        let facts = Facts::of(&made.header, Some(&made.payload));
+        assert!(facts.readable, "{sections}");
+        assert_eq!(facts.marks.state(), expect, "{phase} {sections}");
+    }
+
+    #[test]
+    fn each_section_speaks_whatever_the_phase() {
+        use State::{
+            Approved, Closed, Executed, Executing, Failed, Planned, PreflightFailed, PreflightPassed, Refused,
+            RollbackFailed, RolledBack, RollingBack, Verified, VerifyFailed,
+        };
+        let cases = [
+            (json!({}), Planned),
+            (json!({"plan": {"commands": ["a"]}}), Planned),
+            (json!({"preflight": {}}), Planned),
+            (json!({"preflight": {"checks": [{"name": "quota"}]}}), Planned),
+            (json!({"preflight": {"checks": [{"ok": true}]}}), PreflightPassed),
+            (json!({"preflight": {"checks": [{"ok": true}, {"ok": false}]}}), PreflightFailed),
+            (json!({"preflight": {"approvals": [{"approver": "bob", "decision": "approved"}]}}), Approved),
+            (json!({"preflight": {"approvals": [{"approver": "bob", "decision": "perhaps"}]}}), Planned),
+            (json!({"preflight": {"approvals": [{"approver": "bob"}]}}), Planned),
+            (
+                json!({"preflight": {"approvals": [{"approver": "b", "decision": "approved"}, {"approver": "c", "decision": "refused"}]}}),
+                Refused,
+            ),
+            (json!({"execution": {"steps": [{"rc": 0}]}}), Executed),
+            (json!({"execution": {"steps": [{"rc": 0.0}, {"rc": 0e5}]}}), Executed),
+            (json!({"execution": {"steps": [{"rc": 0}, {"cmd": "b"}]}}), Executing),
+            (json!({"execution": {"steps": [{"rc": 0}, {"rc": -1}, {"cmd": "b"}]}}), Failed),
+            (json!({"verification": {}}), Planned),
+            (json!({"verification": {"checks": [{"ok": true}]}}), Verified),
+            (json!({"verification": {"checks": [{"ok": true}], "slo": [{"ok": false}]}}), VerifyFailed),
+            (json!({"verification": {"drift": {"diff": []}}}), Verified),
+            (json!({"verification": {"drift": {"diff": ["x"]}}}), Planned),
+            (json!({"execution": {"steps": [{"rc": 1}]}, "verification": {"checks": [{"ok": true}]}}), Failed),
+            (json!({"rollback": {"available": true, "plan": ["undo"]}}), Planned),
+            (json!({"rollback": {"executed": {}}}), RollingBack),
+            (json!({"rollback": {"executed": {"steps": [{"rc": 0}]}}}), RollingBack),
+            (json!({"rollback": {"executed": {"outcome": "passed"}}}), RolledBack),
+            (json!({"rollback": {"executed": {"outcome": "failed"}}}), RollbackFailed),
+            (json!({"rollback": {"executed": {"steps": [{"rc": 3}]}}}), RollbackFailed),
+            (json!({"governance": {"closed": false}}), Planned),
+        ];
+        for (sections, state) in cases {
+            check("audit", &sections, state);
+            check("plan", &sections, state);
+        }
+        check("audit", &json!({"governance": {"closed": true}}), Closed);
+        check("plan", &json!({"governance": {"closed": true}}), Planned);
+        check("execute", &json!({}), Executing);
+    }
+
+    #[test]
+    fn an_attempt_is_a_whole_number_from_one() {
+        for (value, expect) in [
+            (json!(null), 1),
+            (json!(1), 1),
+            (json!(7), 7),
+            (json!(7.0), 7),
+            (json!(0), 1),
+            (json!(-3), 1),
+            (json!(1.5), 1),
+            (json!(9_007_199_254_740_991_u64), 9_007_199_254_740_991),
+            (json!(u64::MAX), 1),
+        ] {
+            let made = event("plan", &json!({ "attempt": value }));
+            assert_eq!(Facts::of(&made.header, Some(&made.payload)).attempt, expect, "{value}");
+        }
+    }
+
+    #[test]
+    fn bad_news_of_the_header_is_kept_whatever_was_read() {
+        let passed = json!({"execution": {"steps": [{"rc": 0}]}});
+        for (outcome, expect) in [
+            (Outcome::Passed, State::Executed),
+            (Outcome::None, State::Executed),
+            (Outcome::Failed, State::Failed),
+            (Outcome::RollbackFailed, State::RollbackFailed),
+        ] {
+            let mut made = event("execute", &passed);
+            made.header.outcome = outcome;
+            assert_eq!(Facts::of(&made.header, Some(&made.payload)).marks.state(), expect);
+        }
+        let mut refused =
+            event("preflight", &json!({"preflight": {"approvals": [{"approver": "b", "decision": "njet"}]}}));
+        refused.header.outcome = Outcome::Refused;
+        assert_eq!(Facts::of(&refused.header, Some(&refused.payload)).marks.state(), State::Refused);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_by_its_header() {
+        let hostile: [&[u8]; 6] = [
+            b"",
+            b"[]",
+            b"{\"provisioning_event\": 1}",
+            b"\xff",
+            b"{\"provisioning_event\":{\"plan\":\"x\"}}",
+            b"null",
+        ];
+        for payload in hostile {
+            let mut made = raw("execute", payload.to_vec());
+            made.header.has = schemas::admit::Has::from_names(["execution", "verification"]).unwrap();
+            made.header.outcome = Outcome::Passed;
+            let facts = Facts::of(&made.header, Some(&made.payload));
+            assert!(!facts.readable);
+            assert_eq!(facts.marks.state(), State::Executing, "a success needs its payload");
+        }
+    }
+
+    #[test]
+    fn visibility_of_an_unknown_word_is_private() {
+        for (word, expect) in [
+            (json!({}), None),
+            (json!({"governance": {"visibility": "team"}}), Some(Visibility::Team)),
+            (json!({"governance": {"visibility": "org"}}), Some(Visibility::Org)),
+            (json!({"governance": {"visibility": "ORG"}}), Some(Visibility::Private)),
+            (json!({"governance": {"visibility": ""}}), Some(Visibility::Private)),
+        ] {
+            let made = event("plan", &word);
+            assert_eq!(Facts::of(&made.header, Some(&made.payload)).asked_visibility(), expect, "{word}");
+        }
+    }
+
+    #[test]
+    fn strings_without_escapes_are_borrowed() {
+        let made = event("plan", &json!({}));
+        let facts = Facts::of(&made.header, Some(&made.payload));
+        assert!(matches!(facts.initiator, Some(Cow::Borrowed("ann"))));
     }
 }

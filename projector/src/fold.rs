@@ -148,11 +148,7 @@ impl Marks {
     pub const CLOSED: Self = Self(1 << 13);
     /// Every mark of bad news.
     pub const BAD: Self = Self(
-        Self::PREFLIGHT_FAILED.0
-            | Self::REFUSED.0
-            | Self::FAILED.0
-            | Self::VERIFY_FAILED.0
-            | Self::ROLLBACK_FAILED.0,
+        Self::PREFLIGHT_FAILED.0 | Self::REFUSED.0 | Self::FAILED.0 | Self::VERIFY_FAILED.0 | Self::ROLLBACK_FAILED.0,
     );
 
     /// Whether any mark of `other` is in this set.
@@ -178,11 +174,7 @@ impl Marks {
 
     /// The state these marks amount to.
     pub fn state(self) -> State {
-        if self.any(Self::CLOSED) {
-            State::Closed
-        } else {
-            self.reached()
-        }
+        if self.any(Self::CLOSED) { State::Closed } else { self.reached() }
     }
 
     /// The state without regard to closing: what was reached when it was closed.
@@ -280,10 +272,7 @@ impl ChangeFold {
     /// Adds an entry. The state does not depend on the order; the summary (who, what, where) follows the order of
     /// the log, so callers fold in that order.
     pub fn apply(&mut self, index: u64, header: &EventHeader, facts: &Facts<'_>) {
-        let place = Place {
-            index,
-            at: header.at,
-        };
+        let place = Place { index, at: header.at };
         if self.events == 0 || index < self.first.index {
             self.first = place;
         }
@@ -293,9 +282,7 @@ impl ChangeFold {
         // `seq` counts from 0 within the change, so a repeat is not counted twice.
         self.events = self.events.max(header.seq.saturating_add(1));
         match facts.attempt.cmp(&self.attempt) {
-            std::cmp::Ordering::Greater => {
-                (self.attempt, self.marks) = (facts.attempt, facts.marks)
-            }
+            std::cmp::Ordering::Greater => (self.attempt, self.marks) = (facts.attempt, facts.marks),
             std::cmp::Ordering::Equal => self.marks |= facts.marks,
             std::cmp::Ordering::Less => {}
         }
@@ -345,5 +332,150 @@ fn shorten(text: &str) -> String {
     match text.char_indices().nth(SUMMARY_CHARS_MAX) {
         Some((end, _)) => text[..end].to_owned(),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{Made, change, event, logged, told};
+
+    fn folded(events: &[Made]) -> ChangeFold {
+        let mut fold = ChangeFold::new(change());
+        for (index, made) in logged(events) {
+            fold.apply(index, &made.header, &Facts::of(&made.header, Some(&made.payload)));
+        }
+        fold
+    }
+
+    fn section() -> impl Strategy<Value = Value> {
+        let parts = vec![
+            json!({}),
+            json!({"plan": {"commands": ["a"]}}),
+            json!({"preflight": {"checks": [{"ok": true}]}}),
+            json!({"preflight": {"checks": [{"ok": false}]}}),
+            json!({"preflight": {"approvals": [{"approver": "bob", "decision": "approved"}]}}),
+            json!({"preflight": {"approvals": [{"approver": "bob", "decision": "refused"}]}}),
+            json!({"execution": {"steps": [{"cmd": "a"}]}}),
+            json!({"execution": {"steps": [{"rc": 0}]}}),
+            json!({"execution": {"steps": [{"rc": 2}]}}),
+            json!({"verification": {"checks": [{"ok": true}]}}),
+            json!({"verification": {"checks": [{"ok": false}]}}),
+            json!({"rollback": {"executed": {}}}),
+            json!({"rollback": {"executed": {"outcome": "passed"}}}),
+            json!({"rollback": {"executed": {"outcome": "failed"}}}),
+            json!({"governance": {"closed": true}}),
+        ];
+        prop::sample::select(parts)
+    }
+
+    fn events() -> impl Strategy<Value = Vec<Made>> {
+        let phase = prop::sample::select(vec!["plan", "preflight", "execute", "verify", "audit"]);
+        let one = (phase, section(), section(), 0..4_u8).prop_map(|(phase, a, b, attempt)| {
+            let mut sections = a;
+            for (name, part) in b.as_object().unwrap() {
+                sections[name] = part.clone();
+            }
+            if attempt > 0 {
+                sections["attempt"] = json!(attempt);
+            }
+            event(phase, &sections)
+        });
+        prop::collection::vec(one, 1..8)
+    }
+
+    proptest! {
+        #[test]
+        fn every_order_with_repeats_gives_the_same_state(
+            (events, shuffled) in events().prop_flat_map(|events| {
+                let twice: Vec<_> = events.iter().chain(&events).cloned().collect();
+                (Just(events), Just(twice).prop_shuffle())
+            }),
+        ) {
+            let (straight, mixed) = (folded(&events), folded(&shuffled));
+            prop_assert_eq!(straight.state(), mixed.state());
+            prop_assert_eq!((straight.attempt, straight.marks), (mixed.attempt, mixed.marks));
+            let (told_straight, told_mixed) = (told(&events), told(&shuffled));
+            prop_assert_eq!(told_straight.state, straight.state());
+            let states = |document: &crate::document::ChangeDocument| -> Vec<_> {
+                document.attempts.iter().map(|attempt| (attempt.attempt, attempt.state, attempt.reached)).collect()
+            };
+            prop_assert_eq!(states(&told_straight), states(&told_mixed));
+        }
+
+        #[test]
+        fn applying_in_any_order_finds_the_same_first_and_last(events in events(), turn in 0..8_usize) {
+            let mut logged = logged(&events);
+            let turn = turn % logged.len();
+            logged.rotate_left(turn);
+            let mut fold = ChangeFold::new(change());
+            for (index, made) in logged.iter().chain(&logged) {
+                fold.apply(*index, &made.header, &Facts::of(&made.header, Some(&made.payload)));
+            }
+            prop_assert_eq!(fold.events, events.len() as u64);
+            prop_assert_eq!(fold.first.index, 10);
+            prop_assert_eq!(fold.last.index, 9 + events.len() as u64);
+        }
+    }
+
+    #[test]
+    fn the_highest_attempt_counts() {
+        let failed = event("execute", &json!({"execution": {"steps": [{"rc": 1}]}}));
+        let second = event("plan", &json!({"attempt": 2, "plan": {"commands": []}}));
+        assert_eq!(folded(&[failed.clone(), second.clone()]).state(), State::Planned);
+        assert_eq!(folded(&[second, failed]).attempt, 2);
+    }
+
+    #[test]
+    fn good_news_never_hides_bad_news() {
+        for (marks, expect) in [
+            (Marks::FAILED | Marks::VERIFIED | Marks::EXECUTED, State::Failed),
+            (Marks::VERIFIED | Marks::VERIFY_FAILED, State::VerifyFailed),
+            (Marks::PREFLIGHT_FAILED | Marks::APPROVED, State::PreflightFailed),
+            (Marks::REFUSED | Marks::APPROVED, State::Refused),
+            (Marks::ROLLED_BACK | Marks::ROLLBACK_FAILED, State::RollbackFailed),
+            (Marks::ROLLED_BACK | Marks::FAILED | Marks::VERIFIED, State::RolledBack),
+            (Marks::EXECUTED | Marks::REFUSED, State::Executed),
+        ] {
+            assert_eq!(marks.state(), expect);
+            assert_eq!((marks | Marks::CLOSED).state(), State::Closed);
+            assert_eq!((marks | Marks::CLOSED).reached(), expect);
+        }
+    }
+
+    #[test]
+    fn a_summary_is_short_and_follows_the_log() {
+        let first = event("plan", &json!({"governance": {"owner": "a", "visibility": "org"}}));
+        let request = "ä".repeat(1000);
+        let intent = json!({"source": "api", "initiator": "mallory", "tenant": "acme", "request": request});
+        let second = event("plan", &json!({"intent": intent, "governance": {"owner": "b", "visibility": "team"}}));
+        let fold = folded(&[first, second]);
+        assert_eq!(fold.owner.as_deref(), Some("b"));
+        assert_eq!(fold.initiator.as_deref(), Some("ann"));
+        assert_eq!(fold.request.unwrap().chars().count(), SUMMARY_CHARS_MAX);
+        assert_eq!(fold.asked_visibility, Some(Visibility::Team));
+        assert_eq!(ChangeFold::new(change()).visibility(), Visibility::Private);
+    }
+
+    #[test]
+    fn states_and_marks_read_back() {
+        for state in State::ALL {
+            assert_eq!(State::parse(state.as_str()), Some(state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        assert_eq!(State::parse("Planned"), None);
+        let marks = Marks::PLANNED | Marks::CLOSED;
+        assert_eq!(marks.bits(), 0b10_0000_0000_0001, "stored in views");
+        assert_eq!(Marks::from_bits(marks.bits()), marks);
+    }
+
+    #[test]
+    fn a_fold_survives_json() {
+        let fold = folded(&[event("plan", &json!({"plan": {}}))]);
+        let text = serde_json::to_string(&fold).unwrap();
+        assert_eq!(serde_json::from_str::<ChangeFold>(&text).unwrap(), fold);
     }
 }

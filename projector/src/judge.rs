@@ -31,16 +31,7 @@ pub(crate) fn anomalies(seen: &[Seen<'_>], attempts: &[Tried<'_>]) -> Vec<Anomal
         of_verification(&mut found, tried);
         of_approvals(&mut found, tried);
     }
-    found
-        .0
-        .into_iter()
-        .map(|(index, code, attempt, text)| Anomaly {
-            code,
-            index,
-            attempt,
-            text,
-        })
-        .collect()
+    found.0.into_iter().map(|(index, code, attempt, text)| Anomaly { code, index, attempt, text }).collect()
 }
 
 /// Sorted by index, code, attempt, sentence.
@@ -49,8 +40,7 @@ struct Found(BTreeSet<(u64, Code, u64, String)>);
 
 impl Found {
     fn add(&mut self, code: Code, seen: &Seen<'_>, text: impl Into<String>) {
-        self.0
-            .insert((seen.index, code, seen.facts.attempt, text.into()));
+        self.0.insert((seen.index, code, seen.facts.attempt, text.into()));
     }
 }
 
@@ -58,54 +48,24 @@ impl Found {
 fn of_entry(found: &mut Found, seen: &Seen<'_>) {
     let facts = &seen.facts;
     if !facts.readable {
-        found.add(
-            Code::PayloadNotRead,
-            seen,
-            "The payload is gone or could not be read; only its header counts here.",
-        );
+        found.add(Code::PayloadNotRead, seen, "The payload is gone or could not be read; only its header counts here.");
     }
-    if let Some(source) = facts
-        .source
-        .as_deref()
-        .filter(|source| !SOURCES.contains(source))
-    {
-        found.add(
-            Code::UnknownSource,
-            seen,
-            format!("The source {} is none of the model's.", quote(source)),
-        );
+    if let Some(source) = facts.source.as_deref().filter(|source| !SOURCES.contains(source)) {
+        found.add(Code::UnknownSource, seen, format!("The source {} is none of the model's.", quote(source)));
     }
-    if let Some(agent) = facts
-        .agent
-        .as_deref()
-        .filter(|agent| !AGENTS.contains(agent))
-    {
-        found.add(
-            Code::UnknownAgent,
-            seen,
-            format!("The agent {} is none of the model's.", quote(agent)),
-        );
+    if let Some(agent) = facts.agent.as_deref().filter(|agent| !AGENTS.contains(agent)) {
+        found.add(Code::UnknownAgent, seen, format!("The agent {} is none of the model's.", quote(agent)));
     }
-    if let Some(word) = facts
-        .visibility
-        .as_deref()
-        .filter(|word| Visibility::parse(word).is_none())
-    {
+    if let Some(word) = facts.visibility.as_deref().filter(|word| Visibility::parse(word).is_none()) {
         found.add(
             Code::UnknownVisibility,
             seen,
-            format!(
-                "The visibility {} is unknown and treated as private.",
-                quote(word)
-            ),
+            format!("The visibility {} is unknown and treated as private.", quote(word)),
         );
     }
     if let Some(pipe) = facts.widened_pipes.first() {
         let more = facts.widened_pipes.len() - 1;
-        let text = format!(
-            "The pipe allow-list adds {} and {more} more to the model's default.",
-            quote(pipe)
-        );
+        let text = format!("The pipe allow-list adds {} and {more} more to the model's default.", quote(pipe));
         found.add(Code::PipeAllowListWidened, seen, text);
     }
     of_clock(found, seen);
@@ -113,36 +73,19 @@ fn of_entry(found: &mut Found, seen: &Seen<'_>) {
     if let (Some(stated), Some(computed)) = (stated, &seen.plan_digest)
         && stated != computed
     {
-        let text = format!(
-            "The producer gives the plan digest {}; the plan as stored has {computed}.",
-            quote(stated)
-        );
+        let text = format!("The producer gives the plan digest {}; the plan as stored has {computed}.", quote(stated));
         found.add(Code::PlanDigestDiffers, seen, text);
     }
 }
 
 /// `ts` is floored to seconds, so the producer's time lies anywhere within that second.
 fn of_clock(found: &mut Found, seen: &Seen<'_>) {
-    let (at, earliest) = (
-        i128::from(seen.header.at),
-        i128::from(seen.header.ts) * 1000,
-    );
+    let (at, earliest) = (i128::from(seen.header.at), i128::from(seen.header.ts) * 1000);
     let (behind, ahead) = (at - (earliest + 999), earliest - at);
     if behind > CLOCKS_APART_MS_MAX {
-        found.add(
-            Code::ProducerTimeOff,
-            seen,
-            format!(
-                "The producer's time is {} s before the log's.",
-                behind / 1000
-            ),
-        );
+        found.add(Code::ProducerTimeOff, seen, format!("The producer's time is {} s before the log's.", behind / 1000));
     } else if ahead > CLOCKS_APART_MS_MAX {
-        found.add(
-            Code::ProducerTimeOff,
-            seen,
-            format!("The producer's time is {} s after the log's.", ahead / 1000),
-        );
+        found.add(Code::ProducerTimeOff, seen, format!("The producer's time is {} s after the log's.", ahead / 1000));
     }
 }
 
@@ -152,50 +95,23 @@ fn of_execution(found: &mut Found, tried: &Tried<'_>) {
         return;
     };
     if !tried.marks.any(Marks::APPROVED) {
-        found.add(
-            Code::NoApprovalRecorded,
-            execution,
-            "Executed; no approval of this attempt is recorded.",
-        );
+        found.add(Code::NoApprovalRecorded, execution, "Executed; no approval of this attempt is recorded.");
     }
     let preflight = Marks::PREFLIGHT_PASSED | Marks::PREFLIGHT_FAILED;
-    let policies = tried
-        .seen
-        .iter()
-        .any(|seen| seen.facts.policies.count + seen.facts.preflight_checks.count > 0);
-    let needs_nothing = tried.seen.iter().any(|seen| {
-        seen.facts
-            .plan
-            .as_ref()
-            .is_some_and(|plan| plan.needs_nothing)
-    });
+    let policies = tried.seen.iter().any(|seen| seen.facts.policies.count + seen.facts.preflight_checks.count > 0);
+    let needs_nothing = tried.seen.iter().any(|seen| seen.facts.plan.as_ref().is_some_and(|plan| plan.needs_nothing));
     if !tried.marks.any(preflight) && !policies && !needs_nothing {
-        found.add(
-            Code::ExecutedWithoutPreflight,
-            execution,
-            "Executed; no preflight check or policy is recorded.",
-        );
+        found.add(Code::ExecutedWithoutPreflight, execution, "Executed; no preflight check or policy is recorded.");
     }
     if tried.marks.any(Marks::PREFLIGHT_FAILED) {
-        found.add(
-            Code::ExecutedThoughPreflightFailed,
-            execution,
-            "Executed although a preflight check failed.",
-        );
+        found.add(Code::ExecutedThoughPreflightFailed, execution, "Executed although a preflight check failed.");
     }
     if tried.marks.any(Marks::REFUSED) {
-        found.add(
-            Code::ExecutedThoughRefused,
-            execution,
-            "Executed although it was refused or denied by policy.",
-        );
+        found.add(Code::ExecutedThoughRefused, execution, "Executed although it was refused or denied by policy.");
     }
     let approval = first(tried, Marks::APPROVED);
     if let Some(approval) = approval.filter(|approval| approval.index > execution.index) {
-        let text = format!(
-            "The first approval came after the execution in entry {}.",
-            execution.index
-        );
+        let text = format!("The first approval came after the execution in entry {}.", execution.index);
         found.add(Code::ApprovalAfterExecution, approval, text);
     }
     if approval.is_some() {
@@ -207,21 +123,12 @@ fn of_execution(found: &mut Found, tried: &Tried<'_>) {
 fn of_required_approvals(found: &mut Found, tried: &Tried<'_>, execution: &Seen<'_>) {
     let given: BTreeSet<&str> = given(tried)
         .filter(|(_, approval)| approval.decided() == Decision::Approved)
-        .flat_map(|(_, approval)| [Some(&*approval.approver), approval.role.as_deref()])
+        .flat_map(|(_, approval)| [Some(approval.approver()), approval.role.as_deref()])
         .flatten()
         .collect();
-    let plans = tried
-        .seen
-        .iter()
-        .filter_map(|seen| seen.facts.plan.as_ref());
-    if let Some(missing) = plans
-        .flat_map(|plan| &plan.approvers)
-        .find(|name| !given.contains(&***name))
-    {
-        let text = format!(
-            "Executed without the approval by {} that the plan asks for.",
-            quote(missing)
-        );
+    let plans = tried.seen.iter().filter_map(|seen| seen.facts.plan.as_ref());
+    if let Some(missing) = plans.flat_map(|plan| &plan.approvers).find(|name| !given.contains(&***name)) {
+        let text = format!("Executed without the approval by {} that the plan asks for.", quote(missing));
         found.add(Code::RequiredApprovalMissing, execution, text);
     }
 }
@@ -242,37 +149,19 @@ fn of_verification(found: &mut Found, tried: &Tried<'_>) {
 
 fn of_approvals(found: &mut Found, tried: &Tried<'_>) {
     let (initiators, plan_in_force) = (initiators(tried), tried.plan_in_force());
-    let executors: BTreeSet<&str> = tried
-        .seen
-        .iter()
-        .filter_map(|seen| seen.facts.executor.as_deref())
-        .collect();
-    for (seen, approval) in
-        given(tried).filter(|(_, approval)| approval.decided() == Decision::Approved)
-    {
-        let approver = &*approval.approver;
+    let executors: BTreeSet<&str> = tried.seen.iter().filter_map(|seen| seen.facts.executor.as_deref()).collect();
+    for (seen, approval) in given(tried).filter(|(_, approval)| approval.decided() == Decision::Approved) {
+        let approver = approval.approver();
         if initiators.contains(approver) {
-            found.add(
-                Code::ApproverIsInitiator,
-                seen,
-                format!("{} approved a change of their own.", quote(approver)),
-            );
+            found.add(Code::ApproverIsInitiator, seen, format!("{} approved a change of their own.", quote(approver)));
         }
         if executors.contains(approver) {
-            found.add(
-                Code::ApproverIsExecutor,
-                seen,
-                format!("{} approved what they executed.", quote(approver)),
-            );
+            found.add(Code::ApproverIsExecutor, seen, format!("{} approved what they executed.", quote(approver)));
         }
         if let (Some(digest), Some(plan)) = (approval.plan_digest.as_deref(), plan_in_force)
             && digest != plan
         {
-            let text = format!(
-                "{} approved the plan {}; in force is {plan}.",
-                quote(approver),
-                quote(digest)
-            );
+            let text = format!("{} approved the plan {}; in force is {plan}.", quote(approver), quote(digest));
             found.add(Code::ApprovedAnotherPlan, seen, text);
         }
     }
@@ -287,31 +176,163 @@ fn initiators<'t>(tried: &'t Tried<'_>) -> BTreeSet<&'t str> {
             let approves = !seen.facts.approvals.is_empty() && !seen.facts.marks.any(acts);
             approves == only_approves
         });
-        entries
-            .filter_map(|seen| seen.facts.initiator.as_deref())
-            .collect()
+        entries.filter_map(|seen| seen.facts.initiator.as_deref()).collect()
     };
     let acting = names(false);
-    if acting.is_empty() {
-        names(true)
-    } else {
-        acting
-    }
+    if acting.is_empty() { names(true) } else { acting }
 }
 
 fn first<'t>(tried: &Tried<'t>, marks: Marks) -> Option<&'t Seen<'t>> {
-    tried
-        .seen
-        .iter()
-        .copied()
-        .find(|seen| seen.facts.marks.any(marks))
+    tried.seen.iter().copied().find(|seen| seen.facts.marks.any(marks))
 }
 
 fn given<'t>(tried: &'t Tried<'_>) -> impl Iterator<Item = (&'t Seen<'t>, &'t Approval<'t>)> {
-    tried.seen.iter().flat_map(|seen| {
-        seen.facts
-            .approvals
-            .iter()
-            .map(move |approval| (*seen, approval))
-    })
+    tried.seen.iter().flat_map(|seen| seen.facts.approvals.iter().map(move |approval| (*seen, approval)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{EXAMPLE, Made, event, raw, told};
+
+    fn check(events: &[Made], expect: &[(u64, Code)]) {
+        let found: Vec<_> = told(events).anomalies.iter().map(|anomaly| (anomaly.index, anomaly.code)).collect();
+        assert_eq!(found, expect);
+    }
+
+    fn plan() -> Made {
+        event("plan", &json!({"plan": {"commands": ["a"]}}))
+    }
+
+    fn preflight(approvals: &Value) -> Made {
+        event("preflight", &json!({"preflight": {"checks": [{"ok": true}], "approvals": approvals}}))
+    }
+
+    fn bob() -> Made {
+        preflight(&json!([{"approver": "bob", "role": "owners", "decision": "approved"}]))
+    }
+
+    fn execute() -> Made {
+        event("execute", &json!({"execution": {"agent": "agent-session", "executor": "eve", "steps": [{"rc": 0}]}}))
+    }
+
+    fn verify() -> Made {
+        event("verify", &json!({"verification": {"checks": [{"ok": true}]}}))
+    }
+
+    #[test]
+    fn a_change_by_the_book_has_none() {
+        let closed = event("audit", &json!({"governance": {"closed": true, "visibility": "team"}}));
+        check(&[plan(), bob(), execute(), verify(), closed], &[]);
+        check(&[], &[]);
+    }
+
+    #[test]
+    fn what_an_execution_lacks() {
+        check(&[plan(), preflight(&json!([])), execute()], &[(12, Code::NoApprovalRecorded)]);
+        check(&[plan(), execute()], &[(11, Code::NoApprovalRecorded), (11, Code::ExecutedWithoutPreflight)]);
+        let needs_nothing = event("plan", &json!({"plan": {"resources_needed": []}}));
+        check(&[needs_nothing, execute()], &[(11, Code::NoApprovalRecorded)]);
+        let needs = event("plan", &json!({"plan": {"resources_needed": ["vnet"]}}));
+        check(&[needs, execute()], &[(11, Code::NoApprovalRecorded), (11, Code::ExecutedWithoutPreflight)]);
+        check(&[plan(), bob(), execute(), verify()], &[]);
+        let other_attempt = event("execute", &json!({"attempt": 2, "execution": {"steps": [{"rc": 0}]}}));
+        check(&[bob(), other_attempt], &[(11, Code::NoApprovalRecorded), (11, Code::ExecutedWithoutPreflight)]);
+    }
+
+    #[test]
+    fn executed_against_a_no() {
+        let failed = event("preflight", &json!({"preflight": {"checks": [{"ok": false}]}}));
+        check(&[bob(), failed, execute()], &[(12, Code::ExecutedThoughPreflightFailed)]);
+        let refused = preflight(&json!([{"approver": "carl", "decision": "rejected"}]));
+        check(&[bob(), refused, execute()], &[(12, Code::ExecutedThoughRefused)]);
+        let denied = event("preflight", &json!({"preflight": {"policies": [{"name": "p", "ok": false}]}}));
+        check(&[bob(), denied, execute()], &[(12, Code::ExecutedThoughRefused)]);
+        let advised = event("preflight", &json!({"preflight": {"policies": [{"ok": false, "mandatory": false}]}}));
+        check(&[bob(), advised, execute()], &[]);
+    }
+
+    #[test]
+    fn order_in_the_log() {
+        check(&[execute(), bob()], &[(11, Code::ApprovalAfterExecution)]);
+        check(&[bob(), execute(), bob()], &[]);
+        check(&[bob(), verify(), execute()], &[(11, Code::VerifiedBeforeExecuted)]);
+        check(&[verify()], &[(10, Code::VerifiedBeforeExecuted)]);
+        check(&[bob(), execute(), verify()], &[]);
+    }
+
+    #[test]
+    fn who_must_approve_and_who_must_not() {
+        let asks = |names: Value| event("plan", &json!({"plan": {"approvals": names}}));
+        check(&[asks(json!(["owners"])), bob(), execute()], &[]);
+        check(&[asks(json!(["bob"])), bob(), execute()], &[]);
+        check(&[asks(json!(["owners", "security"])), bob(), execute()], &[(12, Code::RequiredApprovalMissing)]);
+        let approve = |name: &str| preflight(&json!([{"approver": name, "decision": "approved"}]));
+        check(&[plan(), approve("ann"), execute()], &[(11, Code::ApproverIsInitiator)]);
+        check(&[plan(), approve("eve"), execute()], &[(11, Code::ApproverIsExecutor)]);
+        let refuse = preflight(&json!([{"approver": "ann", "decision": "refused"}]));
+        check(&[plan(), refuse], &[]);
+    }
+
+    #[test]
+    fn an_approval_sent_in_the_approvers_own_name_is_no_self_approval() {
+        let intent = json!({"source": "api", "initiator": "bob", "tenant": "acme"});
+        let approvals = json!({"approvals": [{"approver": "bob", "decision": "approved"}]});
+        let sent_by_bob = event("preflight", &json!({"intent": intent, "preflight": approvals}));
+        check(&[plan(), sent_by_bob.clone()], &[]);
+        check(&[sent_by_bob], &[(10, Code::ApproverIsInitiator)]);
+    }
+
+    #[test]
+    fn words_that_the_model_lacks() {
+        let intent = json!({"source": "ci", "initiator": "ann", "tenant": "acme"});
+        check(&[event("plan", &json!({ "intent": intent }))], &[(10, Code::UnknownSource)]);
+        check(&[event("plan", &json!({"execution": {"agent": "robot"}}))], &[(10, Code::UnknownAgent)]);
+        check(&[event("plan", &json!({"governance": {"visibility": "world"}}))], &[(10, Code::UnknownVisibility)]);
+        check(
+            &[event("plan", &json!({"execution": {"pipe_allow_list": ["jq", "sh"]}}))],
+            &[(10, Code::PipeAllowListWidened)],
+        );
+        check(&[event("plan", &json!({"execution": {"pipe_allow_list": ["jq", "grep"]}}))], &[]);
+    }
+
+    #[test]
+    fn clocks_more_than_five_minutes_apart() {
+        // Entry 10 is logged at the full second of `ts`, which stands for any moment of that second.
+        for (shift, expect) in
+            [(0, false), (300, false), (301, true), (-300, false), (-301, true), (i64::MAX / 2, true)]
+        {
+            let mut made = plan();
+            made.header.ts = made.header.ts.saturating_add(shift);
+            let found = told(&[made]).anomalies.iter().any(|anomaly| anomaly.code == Code::ProducerTimeOff);
+            assert_eq!(found, expect, "{shift}");
+        }
+    }
+
+    #[test]
+    fn digests_of_plans() {
+        let digest = schemas::plan::digest(&plan().payload).unwrap();
+        let stated = |digest: &str| event("plan", &json!({"plan": {"commands": ["a"], "digest": digest}}));
+        check(&[stated(&digest)], &[]);
+        check(&[stated("sha256:00")], &[(10, Code::PlanDigestDiffers)]);
+        let approve =
+            |digest: &str| preflight(&json!([{"approver": "bob", "decision": "approved", "plan_digest": digest}]));
+        check(&[plan(), approve(&digest), execute()], &[]);
+        check(&[plan(), approve("sha256:00"), execute()], &[(11, Code::ApprovedAnotherPlan)]);
+        let changed = event("plan", &json!({"plan": {"commands": ["b"]}}));
+        check(&[plan(), approve(&digest), changed.clone(), execute()], &[(11, Code::ApprovedAnotherPlan)]);
+        check(&[plan(), approve(&digest), execute(), changed], &[]);
+        check(&[approve("sha256:00")], &[]);
+    }
+
+    #[test]
+    fn every_code_has_a_word_and_can_be_told() {
+        for code in Code::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+        let anomaly = &told(&[raw("execute", EXAMPLE.into())]).anomalies[0];
+        assert_eq!((anomaly.attempt, &*anomaly.text), (1, "Executed; no approval of this attempt is recorded."));
+    }
 }

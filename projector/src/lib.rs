@@ -13,3 +13,5 @@ pub mod fold;
 
 mod judge;
 mod sentence;
+#[cfg(test)]
+mod testing;

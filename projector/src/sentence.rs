@@ -24,16 +24,11 @@ pub(crate) fn of(phase: Phase, facts: &Facts<'_>) -> String {
     }
     parts.extend(tests("preflight check", facts.preflight_checks, "failed"));
     parts.extend(policies(facts.policies));
-    parts.extend(
-        facts
-            .approvals
-            .iter()
-            .map(|approval| match approval.decided() {
-                Decision::Approved => format!("approved by {}", quote(&approval.approver)),
-                Decision::Refused => format!("refused by {}", quote(&approval.approver)),
-                Decision::Unclear => format!("unclear decision by {}", quote(&approval.approver)),
-            }),
-    );
+    parts.extend(facts.approvals.iter().map(|approval| match approval.decided() {
+        Decision::Approved => format!("approved by {}", quote(approval.approver())),
+        Decision::Refused => format!("refused by {}", quote(approval.approver())),
+        Decision::Unclear => format!("unclear decision by {}", quote(approval.approver())),
+    }));
     if facts.marks.any(Marks::EXECUTING) {
         parts.push(steps("executed", facts.steps));
     }
@@ -46,14 +41,8 @@ pub(crate) fn of(phase: Phase, facts: &Facts<'_>) -> String {
         });
     }
     if let Some(rollback) = &facts.rollback {
-        let outcome = rollback
-            .outcome
-            .as_deref()
-            .map_or("under way".to_owned(), quote);
-        parts.push(format!(
-            "{}, outcome {outcome}",
-            steps("rolled back", rollback.steps)
-        ));
+        let outcome = rollback.outcome.as_deref().map_or("under way".to_owned(), quote);
+        parts.push(format!("{}, outcome {outcome}", steps("rolled back", rollback.steps)));
     }
     if facts.marks.any(Marks::CLOSED) {
         parts.push("closed".to_owned());
@@ -93,49 +82,28 @@ fn is_deceptive(char: char) -> bool {
 fn tests(noun: &str, tests: Tests, failed: &str) -> Option<String> {
     match tests {
         Tests { count: 0, .. } => None,
-        Tests {
-            failed: 0,
-            count: all,
-            passed,
-        } if passed == all => Some(format!("{} passed", count(all, noun))),
-        Tests {
-            count: all,
-            passed,
-            failed: bad,
-        } => Some(format!(
-            "{}: {passed} passed, {bad} {failed}",
-            count(all, noun)
-        )),
+        Tests { failed: 0, count: all, passed } if passed == all => Some(format!("{} passed", count(all, noun))),
+        Tests { count: all, passed, failed: bad } => {
+            Some(format!("{}: {passed} passed, {bad} {failed}", count(all, noun)))
+        }
     }
 }
 
 fn policies(policies: Tests) -> Option<String> {
     match policies.count {
         0 => None,
-        1 => Some(format!(
-            "1 policy: {} passed, {} denied",
-            policies.passed, policies.failed
-        )),
-        all => Some(format!(
-            "{all} policies: {} passed, {} denied",
-            policies.passed, policies.failed
-        )),
+        1 => Some(format!("1 policy: {} passed, {} denied", policies.passed, policies.failed)),
+        all => Some(format!("{all} policies: {} passed, {} denied", policies.passed, policies.failed)),
     }
 }
 
 fn steps(verb: &str, steps: Steps) -> String {
     match steps {
         Steps { count: 0, .. } => format!("{verb}, no step recorded"),
-        Steps {
-            count: all,
-            succeeded,
-            ..
-        } if succeeded == all => format!("{verb} {}, all returned 0", count(all, "step")),
-        Steps {
-            count: all,
-            succeeded,
-            failed,
-        } => {
+        Steps { count: all, succeeded, .. } if succeeded == all => {
+            format!("{verb} {}, all returned 0", count(all, "step"))
+        }
+        Steps { count: all, succeeded, failed } => {
             format!(
                 "{verb} {}: {succeeded} returned 0, {failed} failed, {} open",
                 count(all, "step"),
@@ -146,16 +114,10 @@ fn steps(verb: &str, steps: Steps) -> String {
 }
 
 fn count(number: u64, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
-    }
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(chars).collect()
-    })
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -75,9 +75,7 @@ impl Views {
             create(&mut connection)?;
         }
         check_version(&connection)?;
-        Ok(Self {
-            reader: Reader { connection },
-        })
+        Ok(Self { reader: Reader { connection } })
     }
 
     /// Deletes the views at `path`, whatever is there, and creates them empty. No connection to them may be open.
@@ -98,10 +96,8 @@ impl Views {
 
     /// Opens the views at `path` for queries only.
     pub fn open_read_only(path: &Path) -> Result<Reader, ViewError> {
-        let connection = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
+        let connection =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         set_up(&connection)?;
         connection.pragma_update(None, "query_only", true)?;
         check_version(&connection)?;
@@ -111,9 +107,7 @@ impl Views {
     /// Empties the views in one transaction, so that they can be projected again from entry 0 while readers stay connected.
     pub fn reset(&mut self) -> Result<(), ViewError> {
         let transaction = self.reader.connection.transaction()?;
-        transaction.execute_batch(
-            "DELETE FROM events; DELETE FROM changes; UPDATE cursors SET next_index = 0;",
-        )?;
+        transaction.execute_batch("DELETE FROM events; DELETE FROM changes; UPDATE cursors SET next_index = 0;")?;
         transaction.commit()?;
         Ok(())
     }
@@ -128,11 +122,7 @@ fn set_up(connection: &Connection) -> Result<(), ViewError> {
 }
 
 fn is_empty(connection: &Connection) -> Result<bool, ViewError> {
-    Ok(
-        connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
-            row.get(0)
-        })?,
-    )
+    Ok(connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?)
 }
 
 fn create(connection: &mut Connection) -> Result<(), ViewError> {
@@ -148,10 +138,10 @@ fn check_version(connection: &Connection) -> Result<(), ViewError> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     match (number("application_id")?, number("user_version")?) {
         (APPLICATION_ID, SCHEMA_VERSION) => Ok(()),
-        (APPLICATION_ID, found) => Err(ViewError::RebuildNeeded {
-            found,
-            expected: SCHEMA_VERSION,
-        }),
+        (APPLICATION_ID, found) => Err(ViewError::RebuildNeeded { found, expected: SCHEMA_VERSION }),
         (found, _) => Err(ViewError::NotViews { found }),
     }
 }
+
+#[cfg(test)]
+mod tests;

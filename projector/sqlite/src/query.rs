@@ -17,7 +17,7 @@ use crate::error::ViewError;
 use crate::rows::{CHANGE_COLUMNS, ChangeRow, EVENT_COLUMNS, EventRow, fold_of};
 
 /// Rows that one page looks at: about 50 ms of work.
-const SCANNED_MAX: usize = 20_000;
+pub(crate) const SCANNED_MAX: usize = 20_000;
 
 /// Which changes to list. All that is given must hold.
 #[derive(Clone, Debug, Default)]
@@ -53,13 +53,8 @@ impl FromStr for PageKey {
 
     fn from_str(text: &str) -> Result<Self, ViewError> {
         let canonical = text.bytes().all(|byte| byte.is_ascii_digit());
-        let key = text
-            .parse()
-            .ok()
-            .filter(|key: &u64| canonical && i64::try_from(*key).is_ok());
-        key.map(Self).ok_or_else(|| ViewError::PageKey {
-            found: text.chars().take(64).collect(),
-        })
+        let key = text.parse().ok().filter(|key: &u64| canonical && i64::try_from(*key).is_ok());
+        key.map(Self).ok_or_else(|| ViewError::PageKey { found: text.chars().take(64).collect() })
     }
 }
 
@@ -74,12 +69,7 @@ pub struct Page {
 
 impl Reader {
     /// The changes that pass `filter`: up to `limit` of them, from behind `after`.
-    pub fn changes(
-        &self,
-        filter: &Filter,
-        after: Option<PageKey>,
-        limit: usize,
-    ) -> Result<Page, ViewError> {
+    pub fn changes(&self, filter: &Filter, after: Option<PageKey>, limit: usize) -> Result<Page, ViewError> {
         // One read transaction: the bounds and the rows are of the same moment.
         let transaction = self.connection.unchecked_transaction()?;
         let from = first_index_at(&transaction, filter.from_ms.unwrap_or(0))?;
@@ -99,43 +89,21 @@ impl Reader {
     }
 
     /// Events of a change in the order of the log: up to `limit`, from entry `from_index` on.
-    pub fn events(
-        &self,
-        change: &ChangeId,
-        from_index: u64,
-        limit: usize,
-    ) -> Result<Vec<EventRow>, ViewError> {
-        self.event_rows(
-            &events_sql(),
-            rusqlite::params![change.as_str(), clamp(from_index), clamp(limit as u64)],
-        )
+    pub fn events(&self, change: &ChangeId, from_index: u64, limit: usize) -> Result<Vec<EventRow>, ViewError> {
+        self.event_rows(&events_sql(), rusqlite::params![change.as_str(), clamp(from_index), clamp(limit as u64)])
     }
 
     /// Events that carry this id, in the order of the log: ids are not unique. Up to `limit`, from entry `from_index` on.
-    pub fn events_by_id(
-        &self,
-        id: &EventId,
-        from_index: u64,
-        limit: usize,
-    ) -> Result<Vec<EventRow>, ViewError> {
-        self.event_rows(
-            &events_by_id_sql(),
-            rusqlite::params![id.as_str(), clamp(from_index), clamp(limit as u64)],
-        )
+    pub fn events_by_id(&self, id: &EventId, from_index: u64, limit: usize) -> Result<Vec<EventRow>, ViewError> {
+        self.event_rows(&events_by_id_sql(), rusqlite::params![id.as_str(), clamp(from_index), clamp(limit as u64)])
     }
 
     /// The event of one entry; `None` when the entry is no event or not in the views yet.
     pub fn event(&self, index: u64) -> Result<Option<EventRow>, ViewError> {
-        Ok(self
-            .event_rows(&event_sql(), rusqlite::params![clamp(index)])?
-            .pop())
+        Ok(self.event_rows(&event_sql(), rusqlite::params![clamp(index)])?.pop())
     }
 
-    fn event_rows(
-        &self,
-        sql: &str,
-        params: impl rusqlite::Params,
-    ) -> Result<Vec<EventRow>, ViewError> {
+    fn event_rows(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<EventRow>, ViewError> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params)?;
         let mut events = Vec::new();
@@ -159,20 +127,10 @@ enum Walk {
 impl Walk {
     fn of(filter: &Filter) -> (Self, Option<&str>) {
         match filter {
-            Filter {
-                initiator: Some(initiator),
-                ..
-            } => (Self::Initiator, Some(initiator)),
-            Filter {
-                owner: Some(owner), ..
-            } => (Self::Owner, Some(owner)),
-            Filter {
-                state: Some(state), ..
-            } => (Self::State, Some(state.as_str())),
-            Filter {
-                environment: Some(environment),
-                ..
-            } => (Self::Environment, Some(environment.as_str())),
+            Filter { initiator: Some(initiator), .. } => (Self::Initiator, Some(initiator)),
+            Filter { owner: Some(owner), .. } => (Self::Owner, Some(owner)),
+            Filter { state: Some(state), .. } => (Self::State, Some(state.as_str())),
+            Filter { environment: Some(environment), .. } => (Self::Environment, Some(environment.as_str())),
             _ => (Self::All, None),
         }
     }
@@ -192,21 +150,12 @@ impl Walk {
     }
 }
 
-fn scan(
-    connection: &Connection,
-    filter: &Filter,
-    from: i64,
-    to: i64,
-    limit: usize,
-) -> Result<Page, ViewError> {
+fn scan(connection: &Connection, filter: &Filter, from: i64, to: i64, limit: usize) -> Result<Page, ViewError> {
     let (walk, value) = Walk::of(filter);
     let text = filter.text.as_deref().map(str::to_lowercase);
     let mut statement = connection.prepare_cached(&walk.sql())?;
     let mut rows = statement.query(rusqlite::params![value, from, to])?;
-    let mut page = Page {
-        rows: Vec::new(),
-        next: None,
-    };
+    let mut page = Page { rows: Vec::new(), next: None };
     let mut scanned = 0;
     let mut behind = None;
     while let Some(row) = rows.next()? {
@@ -226,42 +175,31 @@ fn scan(
 
 /// Whether a change passes the whole filter but for its times, which bound the walk.
 fn passes(filter: &Filter, text: Option<&str>, fold: &ChangeFold) -> bool {
-    let holds =
-        |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
-    let contains = |found: Option<&str>, text: &str| {
-        found.is_some_and(|found| found.to_lowercase().contains(text))
-    };
+    let holds = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+    let contains = |found: Option<&str>, text: &str| found.is_some_and(|found| found.to_lowercase().contains(text));
     filter.state.is_none_or(|state| state == fold.state())
         && holds(&filter.owner, &fold.owner)
         && holds(&filter.initiator, &fold.initiator)
         && (filter.environment.is_none() || filter.environment == fold.environment)
         && text.is_none_or(|text| {
-            [
-                Some(fold.change.as_str()),
-                fold.request.as_deref(),
-                fold.initiator.as_deref(),
-                fold.owner.as_deref(),
-            ]
-            .into_iter()
-            .any(|found| contains(found, text))
+            [Some(fold.change.as_str()), fold.request.as_deref(), fold.initiator.as_deref(), fold.owner.as_deref()]
+                .into_iter()
+                .any(|found| contains(found, text))
         })
 }
 
 /// The key of the first change recorded at or after a time. The log's time never falls, so keys and times rise together and a
 /// search by halves needs no index.
 fn first_index_at(connection: &Connection, at_ms: u64) -> Result<i64, ViewError> {
-    let mut after = connection.prepare_cached("SELECT first_index, first_at FROM changes WHERE first_index >= ?1 ORDER BY first_index LIMIT 1")?;
-    let mut low = 0_i64;
-    let mut high: i64 = connection.query_row(
-        "SELECT coalesce(max(first_index), -1) + 1 FROM changes",
-        [],
-        |row| row.get(0),
+    let mut after = connection.prepare_cached(
+        "SELECT first_index, first_at FROM changes WHERE first_index >= ?1 ORDER BY first_index LIMIT 1",
     )?;
+    let mut low = 0_i64;
+    let mut high: i64 =
+        connection.query_row("SELECT coalesce(max(first_index), -1) + 1 FROM changes", [], |row| row.get(0))?;
     while low < high {
         let middle = low + (high - low) / 2;
-        let found: Option<(i64, u64)> = after
-            .query_row([middle], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+        let found: Option<(i64, u64)> = after.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         match found {
             Some((index, at)) if at < at_ms => low = index + 1,
             _ => high = middle,
@@ -296,4 +234,49 @@ fn event_sql() -> String {
 
 fn clamp(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The plan of a statement, one line a step.
+    fn plan(connection: &Connection, sql: &str) -> String {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let parameters = vec![1_i64; statement.parameter_count()];
+        let steps = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn every_question_uses_its_index_and_sorts_nothing() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let views = crate::Views::open(&dir.path().join("v.db")).unwrap();
+        let by_change = "SEARCH changes USING INDEX sqlite_autoindex_changes_1 (change=?)";
+        let covering = "SEARCH changes USING COVERING INDEX sqlite_autoindex_changes_1 (change=?)";
+        let by_key = "SEARCH changes USING INTEGER PRIMARY KEY (rowid=?)";
+        let cases = [
+            (
+                Walk::Initiator.sql(),
+                "SEARCH changes USING INDEX changes_by_initiator (initiator=? AND rowid>? AND rowid<?)".into(),
+            ),
+            (Walk::Owner.sql(), "SEARCH changes USING INDEX changes_by_owner (owner=? AND rowid>? AND rowid<?)".into()),
+            (Walk::State.sql(), "SEARCH changes USING INDEX changes_by_state (state=? AND rowid>? AND rowid<?)".into()),
+            (
+                Walk::Environment.sql(),
+                "SEARCH changes USING INDEX changes_by_environment (environment=? AND rowid>? AND rowid<?)".into(),
+            ),
+            (Walk::All.sql(), "SEARCH changes USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)".to_owned()),
+            (change_sql(), by_change.into()),
+            (
+                events_sql(),
+                format!("{covering}\nSEARCH events USING INDEX events_by_change (first_index=? AND rowid>?)"),
+            ),
+            (events_by_id_sql(), format!("SEARCH events USING INDEX events_by_id (id=? AND rowid>?)\n{by_key}")),
+            (event_sql(), format!("SEARCH events USING INTEGER PRIMARY KEY (rowid=?)\n{by_key}")),
+        ];
+        for (sql, expect) in cases {
+            assert_eq!(plan(&views.connection, &sql), expect, "{sql}");
+        }
+    }
 }

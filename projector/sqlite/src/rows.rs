@@ -115,18 +115,12 @@ impl From<ChangeFold> for ChangeRow {
 /// The fold of a row of [`CHANGE_COLUMNS`].
 pub(crate) fn fold_of(row: &rusqlite::Row<'_>) -> Result<ChangeFold, ViewError> {
     Ok(ChangeFold {
-        first: Place {
-            index: row.get(0)?,
-            at: row.get(5)?,
-        },
+        first: Place { index: row.get(0)?, at: row.get(5)? },
         change: parsed(row, 1, "change", |text| ChangeId::parse(text).ok())?,
         attempt: row.get(2)?,
         marks: Marks::from_bits(row.get(3)?),
         events: row.get(4)?,
-        last: Place {
-            index: row.get(6)?,
-            at: row.get(7)?,
-        },
+        last: Place { index: row.get(6)?, at: row.get(7)? },
         initiator: row.get(8)?,
         request: row.get(9)?,
         owner: row.get(10)?,
@@ -149,11 +143,7 @@ impl EventRow {
             attempt: row.get(5)?,
             at: row.get(6)?,
             ts: row.get(7)?,
-            has: has
-                .split(',')
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-                .collect(),
+            has: has.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
             outcome: row.get(9)?,
             environment: optional(row, 10, "environment", |text| Environment::parse(text).ok())?,
             class: optional(row, 11, "class", |text| ChangeClass::parse(text).ok())?,
@@ -172,14 +162,8 @@ fn parsed<T>(
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<T, ViewError> {
     let text = row.get_ref(column)?;
-    let text = text.as_str().map_err(|_| ViewError::Damaged {
-        what,
-        found: format!("{text:?}"),
-    })?;
-    parse(text).ok_or_else(|| ViewError::Damaged {
-        what,
-        found: text.to_owned(),
-    })
+    let text = text.as_str().map_err(|_| ViewError::Damaged { what, found: format!("{text:?}") })?;
+    parse(text).ok_or_else(|| ViewError::Damaged { what, found: text.to_owned() })
 }
 
 fn optional<T>(

@@ -34,10 +34,7 @@ impl Views {
     /// Projects consecutive entries and returns the new cursor. Entries below the cursor are skipped, so a batch may be
     /// handed in again; one that begins past the cursor or leaves an entry out is refused whole ([`ViewError::Hole`]).
     pub fn project(&mut self, rows: &[Row<'_>]) -> Result<u64, ViewError> {
-        let transaction = self
-            .reader
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.reader.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let from = cursor(&transaction)?;
         let rows = unseen(rows, from)?;
         let Some(last) = rows.last() else {
@@ -61,8 +58,7 @@ struct Folded {
 }
 
 fn cursor(connection: &Connection) -> Result<u64, ViewError> {
-    let mut statement =
-        connection.prepare_cached("SELECT next_index FROM cursors WHERE name = 'core'")?;
+    let mut statement = connection.prepare_cached("SELECT next_index FROM cursors WHERE name = 'core'")?;
     Ok(statement.query_row([], |row| row.get(0))?)
 }
 
@@ -70,17 +66,11 @@ fn cursor(connection: &Connection) -> Result<u64, ViewError> {
 fn unseen<'r, 'a>(rows: &'r [Row<'a>], from: u64) -> Result<&'r [Row<'a>], ViewError> {
     for pair in rows.windows(2) {
         if Some(pair[1].index) != pair[0].index.checked_add(1) {
-            return Err(ViewError::Hole {
-                expected: pair[0].index.saturating_add(1),
-                found: pair[1].index,
-            });
+            return Err(ViewError::Hole { expected: pair[0].index.saturating_add(1), found: pair[1].index });
         }
     }
     match rows.first() {
-        Some(first) if first.index > from => Err(ViewError::Hole {
-            expected: from,
-            found: first.index,
-        }),
+        Some(first) if first.index > from => Err(ViewError::Hole { expected: from, found: first.index }),
         Some(first) => {
             number("entry", rows[rows.len() - 1].index)?;
             let known = usize::try_from(from - first.index).unwrap_or(usize::MAX);
@@ -90,10 +80,7 @@ fn unseen<'r, 'a>(rows: &'r [Row<'a>], from: u64) -> Result<&'r [Row<'a>], ViewE
     }
 }
 
-fn insert_events(
-    transaction: &Transaction<'_>,
-    rows: &[Row<'_>],
-) -> Result<Vec<Folded>, ViewError> {
+fn insert_events(transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<Vec<Folded>, ViewError> {
     let select = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE change = ?1");
     let mut select = transaction.prepare_cached(&select)?;
     let mut insert = transaction.prepare_cached(
@@ -106,10 +93,7 @@ fn insert_events(
         let Header::Event(header) = row.header else {
             continue;
         };
-        let facts = Facts::of(
-            header,
-            Some(row.payload).filter(|payload| !payload.is_empty()),
-        );
+        let facts = Facts::of(header, Some(row.payload).filter(|payload| !payload.is_empty()));
         let place = match places.get(&header.change) {
             Some(place) => *place,
             None => {
@@ -121,14 +105,7 @@ fn insert_events(
         let fold = &mut folds[place].now;
         fold.apply(row.index, header, &facts);
         list(&mut has, header);
-        insert_event(
-            &mut insert,
-            row.index,
-            header,
-            &facts,
-            fold.first.index,
-            &has,
-        )?;
+        insert_event(&mut insert, row.index, header, &facts, fold.first.index, &has)?;
     }
     Ok(folds)
 }
@@ -136,9 +113,7 @@ fn insert_events(
 fn load(select: &mut Statement<'_>, change: &ChangeId) -> Result<Folded, ViewError> {
     let mut rows = select.query([change.as_str()])?;
     let before = rows.next()?.map(fold_of).transpose()?;
-    let now = before
-        .clone()
-        .unwrap_or_else(|| ChangeFold::new(change.clone()));
+    let now = before.clone().unwrap_or_else(|| ChangeFold::new(change.clone()));
     Ok(Folded { before, now })
 }
 
@@ -191,8 +166,7 @@ const ADVANCE_CHANGE: &str = "UPDATE changes SET attempt = ?2, marks = ?3, event
 
 const RESTATE_CHANGE: &str = "UPDATE changes SET state = ?2 WHERE first_index = ?1";
 
-const RENAME_CHANGE: &str =
-    "UPDATE changes SET owner = ?2, initiator = ?3, environment = ?4 WHERE first_index = ?1";
+const RENAME_CHANGE: &str = "UPDATE changes SET owner = ?2, initiator = ?3, environment = ?4 WHERE first_index = ?1";
 
 /// Written in the order of their keys. Columns under an index are left alone where they did not change, because SQLite
 /// rewrites the index of every column that an UPDATE names.
@@ -212,9 +186,7 @@ fn upsert_changes(transaction: &Transaction<'_>, mut folds: Vec<Folded>) -> Resu
         if before.state() != now.state() {
             restate.execute(params![key, now.state().as_str()])?;
         }
-        if (&before.owner, &before.initiator, &before.environment)
-            != (&now.owner, &now.initiator, &now.environment)
-        {
+        if (&before.owner, &before.initiator, &before.environment) != (&now.owner, &now.initiator, &now.environment) {
             rename.execute(params![
                 key,
                 now.owner,

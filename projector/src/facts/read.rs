@@ -44,7 +44,7 @@ pub struct Steps {
 pub struct Approval<'a> {
     /// Who decided.
     #[serde(borrow)]
-    pub approver: Text<'a>,
+    pub approver: Option<Text<'a>>,
     /// In which role.
     #[serde(borrow)]
     pub role: Option<Text<'a>>,
@@ -74,33 +74,41 @@ pub enum Decision {
 }
 
 impl Approval<'_> {
+    /// Who decided; empty when the event does not say.
+    pub fn approver(&self) -> &str {
+        self.approver.as_deref().unwrap_or_default()
+    }
+
     /// What the word means. An unknown word approves nothing.
     pub fn decided(&self) -> Decision {
-        match self.decision.as_deref() {
-            Some("approved" | "approve") => Decision::Approved,
-            Some("refused" | "refuse" | "rejected" | "reject" | "denied" | "deny") => {
-                Decision::Refused
-            }
-            _ => Decision::Unclear,
-        }
+        decision(self.decision.as_deref())
     }
 }
 
-/// Whether the outcome of an executed rollback is a failure.
+/// The words of version 1, whatever their case. They are the fold's own and frozen with it: later rules may know more words of refusal, and
+/// the outcome in an event's header then says so.
+fn decision(word: Option<&str>) -> Decision {
+    let is = |words: &[&str]| word.is_some_and(|word| words.iter().any(|known| known.eq_ignore_ascii_case(word)));
+    if is(&["approved", "approve", "accepted", "accept", "allowed", "allow", "granted", "pass", "passed"]) {
+        Decision::Approved
+    } else if is(&[
+        "refused", "refuse", "rejected", "reject", "denied", "deny", "declined", "decline", "block", "blocked",
+    ]) {
+        Decision::Refused
+    } else {
+        Decision::Unclear
+    }
+}
+
+/// Whether the outcome of an executed rollback is a failure. Frozen like the words above.
 pub(super) fn is_failure(word: &str) -> bool {
-    matches!(word, "failed" | "failure" | "rollback_failed")
+    ["failed", "failure", "fail", "error", "rollback_failed"].iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
 /// Reads a stored event.
 pub(super) fn read(payload: &[u8]) -> Result<Facts<'_>, serde_json::Error> {
-    let Document {
-        provisioning_event: body,
-    } = serde_json::from_slice(payload)?;
-    let mut facts = Facts {
-        attempt: attempt(body.attempt),
-        readable: true,
-        ..Facts::default()
-    };
+    let Document { provisioning_event: body } = serde_json::from_slice(payload)?;
+    let mut facts = Facts { attempt: attempt(body.attempt), readable: true, ..Facts::default() };
     if let Some(intent) = body.intent {
         facts.request = cow(intent.request);
         facts.source = cow(intent.source);
@@ -127,18 +135,12 @@ pub(super) fn read(payload: &[u8]) -> Result<Facts<'_>, serde_json::Error> {
     }
     if let Some(verification) = body.verification {
         facts.checks = sum(verification.checks, verification.slo);
-        facts.drift = verification
-            .drift
-            .and_then(|drift| drift.diff)
-            .map(|diff| diff.0);
+        facts.drift = verification.drift.and_then(|drift| drift.diff).map(|diff| diff.0);
     }
     facts.rollback = body
         .rollback
         .and_then(|rollback| rollback.executed)
-        .map(|executed| RollbackFacts {
-            steps: executed.steps.unwrap_or_default().0,
-            outcome: cow(executed.outcome),
-        });
+        .map(|executed| RollbackFacts { steps: executed.steps.unwrap_or_default().0, outcome: cow(executed.outcome) });
     Ok(facts)
 }
 
@@ -189,7 +191,8 @@ struct Plan<'a> {
 #[derive(Deserialize)]
 struct Preflight<'a> {
     checks: Option<Tally<Checked>>,
-    policies: Option<Tally<Policy>>,
+    #[serde(borrow)]
+    policies: Option<Tally<Policy<'a>>>,
     #[serde(borrow)]
     approvals: Option<Vec<Approval<'a>>>,
 }
@@ -256,18 +259,10 @@ fn cow(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
 }
 
 /// An attempt is a whole number from 1; anything else is the first.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "checked to be a whole number below 2^53"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a whole number below 2^53")]
 fn attempt(number: Option<f64>) -> u64 {
     match number {
-        Some(number)
-            if number.fract() == 0.0 && (1.0..=9_007_199_254_740_991.0).contains(&number) =>
-        {
-            number as u64
-        }
+        Some(number) if number.fract() == 0.0 && (1.0..=9_007_199_254_740_991.0).contains(&number) => number as u64,
         _ => 1,
     }
 }
@@ -277,22 +272,13 @@ fn plan_facts(plan: Plan<'_>) -> PlanFacts<'_> {
         commands: plan.commands.map_or(0, |count| count.0),
         digest: cow(plan.digest),
         needs_nothing: plan.resources_needed.is_some_and(|needed| needed.0 == 0),
-        approvers: plan
-            .approvals
-            .unwrap_or_default()
-            .into_iter()
-            .map(|name| name.0)
-            .collect(),
+        approvers: plan.approvals.unwrap_or_default().into_iter().map(|name| name.0).collect(),
     }
 }
 
 fn sum(checks: Option<Tally<Checked>>, levels: Option<Tally<Checked>>) -> Tests {
     let (a, b) = (checks.unwrap_or_default().0, levels.unwrap_or_default().0);
-    Tests {
-        count: a.count + b.count,
-        passed: a.passed + b.passed,
-        failed: a.failed + b.failed,
-    }
+    Tests { count: a.count + b.count, passed: a.passed + b.passed, failed: a.failed + b.failed }
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
@@ -316,17 +302,21 @@ impl Verdict for Checked {
 }
 
 #[derive(Deserialize)]
-struct Policy {
+struct Policy<'a> {
     mandatory: Option<bool>,
     ok: Option<bool>,
+    #[serde(borrow)]
+    decision: Option<Text<'a>>,
 }
 
-impl Verdict for Policy {
+/// Mandatory unless it says otherwise; a policy that is not may deny without consequence.
+impl Verdict for Policy<'_> {
     fn verdict(&self) -> Option<bool> {
-        match (self.ok, self.mandatory) {
-            (Some(false), Some(false)) => None,
-            (ok, _) => ok,
+        let word = decision(self.decision.as_deref());
+        if self.ok == Some(false) || word == Decision::Refused {
+            return (self.mandatory != Some(false)).then_some(false);
         }
+        (self.ok == Some(true) || word == Decision::Approved).then_some(true)
     }
 }
 
@@ -397,10 +387,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for WidenedPipes<'a> {
 }
 
 /// Hands over the items of a list one by one, keeping none.
-fn each<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-    take: impl FnMut(T),
-) -> Result<(), D::Error> {
+fn each<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D, take: impl FnMut(T)) -> Result<(), D::Error> {
     struct Items<F, T>(F, PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Items<F, T> {
