@@ -1,1 +1,31 @@
-//! placeholder
+//! The async shell: from a JetStream road into a signed log, its answers and its core views.
+//!
+//! Four threads in a row, joined by short channels of batches moved by value: `intake` (one current-thread runtime) → `admit` →
+//! `append` → `project`, with `answer` beside `project`. `append` is the only one that writes the ledger; a round's answers and
+//! views follow its synced write. Each thread carries its name, so that its CPU time can be read from `/proc`.
+//!
+//! Left out: what an event is (`schemas`), what an entry is (`ledger`), what state a change is in (`projector`), where keys and
+//! flags come from and what HTTP looks like (`service`). Formats: FORMATS "Subjects and streams" (stream, answers, cursors).
+
+pub mod answer;
+pub mod produce;
+pub mod server;
+pub mod streams;
+
+mod admit;
+mod append;
+mod batch;
+mod config;
+mod intake;
+mod project;
+mod pull;
+mod reply;
+mod road;
+mod running;
+mod shared;
+mod target;
+
+pub use config::{Clock, Config, Entropy, TenantSetup};
+pub use running::{Running, StartError, start};
+pub use shared::{Health, Progress};
+pub use target::{ConnectError, NatsAuth, NatsTarget};

@@ -1,0 +1,184 @@
+//! The `admit` thread: bytes → items to append, secrets masked, duplicates made recognisable.
+//!
+//! Events are `schemas::admit`'s to judge, control messages `ledger::control`'s. Nothing is looked up and nothing written here, so
+//! this goes on while the previous round is being synced. A control operation that is properly signed is refused too, as one that
+//! this version cannot carry out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use async_nats::{Message, Subject as NatsSubject};
+use ledger::append::{Cursor, Item, PendingEvent, PendingRejection};
+use ledger::control;
+use ledger::dedupe::Fingerprint;
+use ledger::entry::Salt;
+use ledger::hash::Hash;
+use schemas::admit::{Rejection, Scratch};
+use schemas::ids::Subject;
+use schemas::reason::Reason;
+use schemas::{admit, ids, redact, rules};
+use tokio::sync::mpsc;
+
+use crate::answer::{Problem, RECEIPT_HEADER, may_answer_to};
+use crate::batch::{Admitted, Arrived, News, Received, Replies};
+use crate::shared::{Common, Position, TenantState};
+
+/// Subjects remembered as parsed; a tenant has a handful, unless somebody makes up producers.
+const SUBJECTS_MAX: usize = 4_096;
+/// Longest text of what was found, in an answer.
+const FOUND_CHARS: usize = 64;
+
+/// Runs until the intake ends or the appender does.
+pub(crate) fn run(mut arrived: mpsc::Receiver<Arrived>, to_append: &SyncSender<Admitted>, common: &Common) {
+    let mut admitter =
+        Admitter { scratch: Scratch::default(), subjects: HashMap::new(), rules: Hash(rules::current().name) };
+    while let Some(arrived) = arrived.blocking_recv() {
+        let admitted = admitter.admit(arrived, common);
+        let position = Position { cuts: admitted.cuts, cursor: admitted.cursor };
+        let road = Arc::clone(&admitted.road);
+        if to_append.send(admitted).is_err() {
+            return;
+        }
+        road.set_admitted(position);
+    }
+}
+
+struct Admitter {
+    scratch: Scratch,
+    subjects: HashMap<String, Subject>,
+    /// Name of the rules in force.
+    rules: Hash,
+}
+
+impl Admitter {
+    fn admit(&mut self, arrived: Arrived, common: &Common) -> Admitted {
+        let Arrived { road, cuts, stream_created_ns, what } = arrived;
+        let mut cursor = Cursor { stream_created_ns, ..Cursor::default() };
+        let mut replies = Replies::default();
+        let mut items = Vec::new();
+        match what {
+            News::Cut { at_ms } => items.push(Item::Epoch { stream_created_ns, at_ms }),
+            News::Messages { gap, messages } => {
+                items.reserve(messages.len() + 1);
+                items.extend(gap.map(|(from, to, at_ms)| Item::Gap { from, to, at_ms }));
+                let mut salts = salts(messages.len(), common);
+                for (received, salt) in messages.iter().zip(&mut salts) {
+                    let subject = received.message.subject.as_str();
+                    let fingerprint = road.dedupe.fingerprint(subject, &received.message.payload);
+                    items.push(self.item(&road, received, fingerprint, Salt(*salt), &mut replies));
+                    (cursor.sequence, cursor.at_ns, cursor.digest) = (received.sequence, received.at_ns, fingerprint);
+                }
+            }
+        }
+        Admitted { road, cuts, items, cursor, replies }
+    }
+
+    fn item(
+        &mut self,
+        road: &TenantState,
+        received: &Received,
+        fingerprint: Fingerprint,
+        salt: Salt,
+        replies: &mut Replies,
+    ) -> Item {
+        let Received { sequence, at_ns, message } = received;
+        if let Some(reply) = asks_for_answer(message, road) {
+            replies.asked.push((*sequence, reply));
+        }
+        let at_ms = at_ns / 1_000_000;
+        match self.judge(road, message) {
+            Ok((producer, admitted)) => Item::Event(PendingEvent {
+                road_sequence: *sequence,
+                at_ms,
+                fingerprint,
+                change_key: road.dedupe.change_key(&admitted.facts.change),
+                salt,
+                producer,
+                facts: admitted.facts,
+                payload: admitted.payload.into_owned(),
+                masked: admitted.masked,
+                rules: self.rules,
+            }),
+            Err(rejection) => {
+                replies.problems.push((*sequence, Problem::of(&rejection)));
+                let Rejection { reason, path, found, expected, payload, masked } = rejection;
+                let subject = message.subject.to_string();
+                Item::Rejection(PendingRejection {
+                    road_sequence: *sequence,
+                    at_ms,
+                    salt,
+                    subject,
+                    reason,
+                    path,
+                    found,
+                    expected,
+                    payload,
+                    masked,
+                    rules: self.rules,
+                })
+            }
+        }
+    }
+
+    fn judge<'a>(
+        &mut self,
+        road: &TenantState,
+        message: &'a Message,
+    ) -> Result<(Option<ids::Producer>, admit::Admitted<'a>), Rejection> {
+        let subject = message.subject.as_str();
+        if subject.starts_with("upm.control.") {
+            return Err(refuse_control(road, &message.payload));
+        }
+        if !self.subjects.contains_key(subject) {
+            let parsed = Subject::parse(subject).map_err(|error| refuse_subject(subject, &error, &message.payload))?;
+            if self.subjects.len() >= SUBJECTS_MAX {
+                self.subjects.clear();
+            }
+            self.subjects.insert(subject.to_owned(), parsed);
+        }
+        let subject = &self.subjects[subject];
+        let admitted = admit::admit(subject, &message.payload, &mut self.scratch)?;
+        Ok((subject.producer.clone(), admitted))
+    }
+}
+
+/// Where a message asks its answer to be sent, if it may be sent there.
+pub(crate) fn asks_for_answer(message: &Message, road: &TenantState) -> Option<NatsSubject> {
+    let wanted = message.headers.as_ref()?.get(RECEIPT_HEADER)?.as_str();
+    if may_answer_to(wanted, &road.tenant) {
+        return Some(wanted.into());
+    }
+    tracing::debug!(tenant = %road.tenant, wanted, "no answer: only _INBOX.> and upm.receipts.<tenant>.> may be asked for");
+    None
+}
+
+/// One draw of randomness for a whole batch.
+fn salts(count: usize, common: &Common) -> Vec<[u8; 16]> {
+    let mut bytes = vec![[0; 16]; count];
+    (common.entropy)(bytes.as_flattened_mut());
+    bytes
+}
+
+fn refuse_control(road: &TenantState, bytes: &[u8]) -> Rejection {
+    let state = &road.control;
+    let (reason, found, expected) = match control::check(bytes, &road.origin, &state.keys, state.counter, &state.prev) {
+        Ok(op) => (Reason::ControlUnsupportedOp, op.as_str().to_owned(), "an operation that this version carries out"),
+        Err(error) => (error.reason(), error.to_string(), "a DSSE envelope signed by who may, and the next in order"),
+    };
+    reject(reason, &found, expected, bytes)
+}
+
+/// A subject of the stream that is not one of ours: its phase or its producer is not what it should be.
+fn refuse_subject(subject: &str, error: &ids::IdError, bytes: &[u8]) -> Rejection {
+    let token = |place| subject.split('.').nth(place).unwrap_or_default();
+    let phase_known = ids::Phase::parse(token(3)).is_ok();
+    let (reason, found) = if phase_known { (Reason::BadId, token(4)) } else { (Reason::UnknownPhase, token(3)) };
+    reject(reason, &format!("subject token {found:?}"), error.expected, bytes)
+}
+
+fn reject(reason: Reason, found: &str, expected: &str, bytes: &[u8]) -> Rejection {
+    let (payload, masked) = redact::mask_lexically(bytes);
+    let found = redact::mask_text(found).0.chars().take(FOUND_CHARS).collect();
+    Rejection { reason, path: String::new(), found, expected: expected.to_owned(), payload, masked }
+}

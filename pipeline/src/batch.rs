@@ -1,0 +1,87 @@
+//! What travels between the threads: batches, moved by value, each of one road.
+
+use std::sync::Arc;
+
+use async_nats::{Message, Subject};
+use ledger::append::{Committed, Cursor, Item};
+
+use crate::answer::Problem;
+use crate::shared::TenantState;
+
+/// One message of a road, as received.
+pub(crate) struct Received {
+    pub(crate) sequence: u64,
+    /// The road's time, nanoseconds since 1970.
+    pub(crate) at_ns: u64,
+    pub(crate) message: Message,
+}
+
+/// `intake` → `admit`: what had arrived.
+pub(crate) struct Arrived {
+    pub(crate) road: Arc<TenantState>,
+    /// Cuts of this road since we started, this one included.
+    pub(crate) cuts: u32,
+    /// When the stream was made: part of every cursor on it.
+    pub(crate) stream_created_ns: u64,
+    pub(crate) what: News,
+}
+
+/// In the order of the road.
+pub(crate) enum News {
+    /// Another stream begins; alone in its batch.
+    Cut { at_ms: u64 },
+    /// Messages, after what is missing before the first of them.
+    Messages { gap: Option<(u64, u64, u64)>, messages: Vec<Received> },
+}
+
+/// `admit` → `append`: what to append.
+pub(crate) struct Admitted {
+    pub(crate) road: Arc<TenantState>,
+    pub(crate) cuts: u32,
+    pub(crate) items: Vec<Item>,
+    pub(crate) cursor: Cursor,
+    pub(crate) replies: Replies,
+}
+
+/// Who wants to hear what became of the messages of a batch, in the order of the road.
+#[derive(Default)]
+pub(crate) struct Replies {
+    /// Sequence and where to answer.
+    pub(crate) asked: Vec<(u64, Subject)>,
+    /// Sequence and what was wrong, for all rejections.
+    pub(crate) problems: Vec<(u64, Problem)>,
+}
+
+impl Replies {
+    pub(crate) fn append(&mut self, mut later: Self) {
+        self.asked.append(&mut later.asked);
+        self.problems.append(&mut later.problems);
+    }
+}
+
+/// To `answer`.
+pub(crate) enum Answers {
+    /// From `append`: a durable round, with who waits for it, log by log as in the round.
+    Round { committed: Arc<Committed>, parts: Vec<AnswerPart> },
+    /// From `intake`, once after a start: messages that were durable before, whose answers may not have been sent.
+    Again { road: Arc<TenantState>, messages: Vec<Received> },
+}
+
+/// One log's share of a round's answers.
+pub(crate) struct AnswerPart {
+    pub(crate) road: Arc<TenantState>,
+    pub(crate) cuts: u32,
+    /// The round's cursor: once all is sent, everything up to here is answered.
+    pub(crate) sequence: u64,
+    pub(crate) replies: Replies,
+}
+
+/// To `project`.
+pub(crate) enum Projectable {
+    /// A road that is followed from now on.
+    Road(Arc<TenantState>),
+    /// A durable round and whose it is.
+    Round { committed: Arc<Committed>, roads: Vec<Arc<TenantState>> },
+    /// Finish what is durable, then end.
+    Stop,
+}

@@ -1,0 +1,192 @@
+//! The `project` thread: durable entries → core views, each tenant's with a cursor of its own.
+//!
+//! It takes rounds from the appender while it keeps up. When it does not, the appender drops rounds rather than wait, and the
+//! entries are read from the store from the cursor on; so it is after a start, too. A view that fails says so in health and is tried
+//! again; it never stops the ledger. Left out: rebuilding (`upm rebuild` deletes the file and starts us).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
+
+use ledger::append::CommittedLog;
+use ledger::entry::{EntryError, Header};
+use ledger::kv::Kv;
+use ledger::layout::LogId;
+use ledger::read::{Log, ReadError};
+use projector_sqlite::{Row, ViewError, Views};
+
+use crate::batch::Projectable;
+use crate::shared::{Common, TenantState};
+
+/// Entries read from the store at a time.
+const CHUNK: usize = 2_048;
+/// How long until a view that failed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+enum ProjectError {
+    #[error(transparent)]
+    View(#[from] ViewError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("entry {0} is damaged: {1}")]
+    Entry(u64, EntryError),
+}
+
+/// Projects until it is told to stop and has caught up, or nobody sends any more.
+pub(crate) fn run<K: Kv>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Projectable>, common: &Common) {
+    let mut projector = Projector { kv, views_dir, roads: BTreeMap::new(), common };
+    let mut stopping = false;
+    loop {
+        let behind = projector.catch_up_once();
+        if stopping && !behind {
+            return;
+        }
+        let next = if behind { nonblocking(rounds) } else { rounds.recv_timeout(RETRY) };
+        match next {
+            Ok(Projectable::Road(state)) => projector.follow(state),
+            Ok(Projectable::Round { committed, roads }) => {
+                for (log, road) in committed.logs().iter().zip(&roads) {
+                    projector.project_round(log, road);
+                }
+            }
+            Ok(Projectable::Stop) | Err(RecvTimeoutError::Disconnected) => stopping = true,
+            Err(RecvTimeoutError::Timeout) => projector.forgive(),
+        }
+    }
+}
+
+fn nonblocking(rounds: &Receiver<Projectable>) -> Result<Projectable, RecvTimeoutError> {
+    rounds.try_recv().map_err(|error| match error {
+        TryRecvError::Empty => RecvTimeoutError::Timeout,
+        TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+    })
+}
+
+struct Projector<'a, K> {
+    kv: &'a Arc<K>,
+    views_dir: PathBuf,
+    roads: BTreeMap<LogId, Viewed>,
+    common: &'a Common,
+}
+
+/// A tenant and its views.
+struct Viewed {
+    state: Arc<TenantState>,
+    views: Option<Views>,
+    /// Index of the next entry to project.
+    next: u64,
+    /// Set aside until the next retry.
+    failed: bool,
+}
+
+impl<K: Kv> Projector<'_, K> {
+    fn follow(&mut self, state: Arc<TenantState>) {
+        let viewed = Viewed { state: Arc::clone(&state), views: None, next: 0, failed: false };
+        self.roads.insert(state.log, viewed);
+    }
+
+    /// One chunk for every tenant that is behind. False if none is, or all that are have failed.
+    fn catch_up_once(&mut self) -> bool {
+        let mut behind = false;
+        for viewed in self.roads.values_mut().filter(|viewed| !viewed.failed && viewed.is_behind()) {
+            let outcome = viewed.open(&self.views_dir).and_then(|()| viewed.read_chunk(self.kv));
+            viewed.note(outcome, self.common);
+            behind |= !viewed.failed && viewed.is_behind();
+        }
+        behind
+    }
+
+    /// The rows of a round, if they are the next ones; else the store has them.
+    fn project_round(&mut self, log: &CommittedLog, road: &TenantState) {
+        let Some(viewed) = self.roads.get_mut(&road.log) else { return };
+        if viewed.failed || viewed.views.is_none() || viewed.next != log.base_size {
+            return;
+        }
+        let rows: Vec<Row<'_>> = log
+            .rows
+            .iter()
+            .map(|row| Row { index: row.index, header: &row.header, payload: payload_of(&row.header, &row.payload) })
+            .collect();
+        let outcome = viewed.project(&rows);
+        viewed.note(outcome, self.common);
+    }
+
+    fn forgive(&mut self) {
+        self.roads.values_mut().for_each(|viewed| viewed.failed = false);
+    }
+}
+
+impl Viewed {
+    /// Views that were never opened count as behind, so that a cursor is known even where nothing is new.
+    fn is_behind(&self) -> bool {
+        self.views.is_none() || self.next < self.state.progress.borrow().committed
+    }
+
+    fn open(&mut self, dir: &std::path::Path) -> Result<(), ProjectError> {
+        if self.views.is_none() {
+            let path = dir.join(format!("{}.db", self.state.tenant));
+            let views = match Views::open(&path) {
+                Err(ViewError::RebuildNeeded { found, expected }) => {
+                    tracing::warn!(tenant = %self.state.tenant, found, expected, "views of another version: projecting again from entry 0");
+                    Views::recreate(&path)?
+                }
+                opened => opened?,
+            };
+            self.next = views.core_cursor()?;
+            self.views = Some(views);
+        }
+        Ok(())
+    }
+
+    fn read_chunk<K: Kv>(&mut self, kv: &Arc<K>) -> Result<(), ProjectError> {
+        let end = self.state.progress.borrow().committed.min(self.next + CHUNK as u64);
+        if self.next >= end {
+            return Ok(());
+        }
+        let log = Log::open(kv, self.state.log)?;
+        let entries = log.entries(self.next..end, CHUNK)?;
+        let stored: BTreeMap<u64, _> = log.stored_range(self.next..end, CHUNK)?.into_iter().collect();
+        let mut headers = Vec::with_capacity(entries.len());
+        for (index, entry) in &entries {
+            headers.push((*index, Header::decode(entry).map_err(|error| ProjectError::Entry(*index, error))?));
+        }
+        let rows: Vec<Row<'_>> = headers
+            .iter()
+            .map(|(index, header)| {
+                let payload = stored.get(index).map_or(&[][..], |stored| &stored.payload);
+                Row { index: *index, header, payload: payload_of(header, payload) }
+            })
+            .collect();
+        self.project(&rows)
+    }
+
+    fn project(&mut self, rows: &[Row<'_>]) -> Result<(), ProjectError> {
+        let Some(views) = &mut self.views else { return Ok(()) };
+        self.next = views.project(rows)?;
+        Ok(())
+    }
+
+    fn note(&mut self, outcome: Result<(), ProjectError>, common: &Common) {
+        let who = format!("views {}", self.state.tenant);
+        match outcome {
+            Ok(()) => {
+                common.troubles.clear(&who);
+                let next = self.next;
+                self.state.progress.send_if_modified(|progress| std::mem::replace(&mut progress.core, next) != next);
+            }
+            Err(error) => {
+                common.troubles.set(&who, format!("tenant {}: views: {error}", self.state.tenant));
+                // Opened again at the next try: a broken connection would stay broken.
+                (self.failed, self.views) = (true, None);
+            }
+        }
+    }
+}
+
+/// Only events have a payload that views read.
+fn payload_of<'a>(header: &Header, payload: &'a [u8]) -> &'a [u8] {
+    if matches!(header, Header::Event(_)) { payload } else { &[] }
+}

@@ -1,0 +1,598 @@
+//! The NATS server that runs as our child: found, checked, started, watched, stopped.
+//!
+//! It listens on the loopback address only, keeps its store encrypted, and lives and dies with us: it is started through a re-exec
+//! of our own program (`… nats-child PARENT PROGRAM ARGS`, see [`run_child`]) that asks the kernel to kill it when we die, however
+//! we die. Two users share it: `upm`, which is us, and everybody else, who may publish events and hear answers but can neither read
+//! the road (it holds originals before masking) nor cut it. Configuration: nats-server 2.12 and newer.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ledger::hash;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getppid};
+
+use crate::target::{NatsAuth, NatsTarget};
+
+/// The oldest nats-server that has what we use (the strict API, an exit code of 0 on SIGTERM).
+pub const MINIMUM_VERSION: (u32, u32) = (2, 12);
+
+/// The largest message the server takes: far above the largest event, so that an event that is too large still gets a reason.
+pub const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
+
+const SERVICE_USER: &str = "upm";
+const PRIVATE_INBOX: &str = "_UPM_INBOX";
+const KEY_VARIABLE: &str = "UPM_NATS_KEY";
+const PASSWORD_VARIABLE: &str = "UPM_NATS_PASSWORD";
+/// A server with a thousand streams needs several seconds to come and to go.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+/// After a SIGKILL of ours the old child dies at once, but its socket may outlive it for a moment.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(25);
+
+/// A nats-server program that is new enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says it is, such as `2.15.1`.
+    pub version: String,
+}
+
+/// How to run the child.
+#[derive(Clone)]
+pub struct ChildConfig {
+    /// The program, as [`find`] returned it.
+    pub program: Program,
+    /// What to put before the program: `[our own executable, "nats-child"]`. Empty starts it directly, and then nothing ends it
+    /// when we are killed.
+    pub launcher: Vec<OsString>,
+    /// Where its store, configuration, port and log go (`nats/` of the data directory). Made when missing.
+    pub dir: PathBuf,
+    /// The key that its store is encrypted with; the service's password derives from it too.
+    pub store_key: String,
+    /// A port to insist on. Without one: the port of last time, else a free one.
+    pub port: Option<u16>,
+}
+
+/// Why there is no running nats-server. Each message is one line for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Nothing found at any of the places.
+    #[error("nats-server is missing (looked at {}); install nats-server 2.12 or newer, or set NATS_SERVER", .looked.join(", "))]
+    Missing {
+        /// Where we looked.
+        looked: Vec<String>,
+    },
+    /// Found, but too old.
+    #[error("nats-server at {path} is version {found}; {}.{} or newer is needed", MINIMUM_VERSION.0, MINIMUM_VERSION.1)]
+    TooOld {
+        /// The program.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// Found, but it does not tell a version.
+    #[error("{path} is no usable nats-server: {reason}")]
+    Unusable {
+        /// The program.
+        path: PathBuf,
+        /// What it did instead.
+        reason: String,
+    },
+    /// The port that producers know is not free.
+    #[error(
+        "port {port} on 127.0.0.1 is taken, and producers of this data directory expect NATS there; free it, or delete {file} to move"
+    )]
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// The file that remembers it.
+        file: PathBuf,
+    },
+    /// A file or directory of the child's.
+    #[error("{path}: {source}")]
+    Io {
+        /// What we touched.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// It started and ended, or never became ready.
+    #[error("nats-server did not start: {reason} (its log: {log})")]
+    NotStarted {
+        /// The last line it said, or how it ended.
+        reason: String,
+        /// Its log file.
+        log: PathBuf,
+    },
+    /// `run_child` was called with something else than what [`NatsChild`] passes.
+    #[error("nats-child is started by `serve` only")]
+    NotForPeople,
+    /// `run_child` found its parent gone, or could not become the server.
+    #[error("nats-child: {0}")]
+    Exec(std::io::Error),
+}
+
+/// Finds a server: the explicit path if one is given, else the first candidate that exists and is new enough.
+pub fn find(explicit: Option<&Path>, candidates: &[PathBuf]) -> Result<Program, ServerError> {
+    if let Some(path) = explicit {
+        if !path.exists() {
+            return Err(ServerError::Missing { looked: vec![path.display().to_string()] });
+        }
+        return check(path);
+    }
+    let mut found = None;
+    for path in candidates.iter().filter(|path| path.exists()) {
+        match check(path) {
+            Ok(program) => return Ok(program),
+            Err(error) => found = found.or(Some(error)),
+        }
+    }
+    let looked = candidates.iter().map(|path| path.display().to_string()).collect();
+    Err(found.unwrap_or(ServerError::Missing { looked }))
+}
+
+/// The password of the user `upm` on a child whose store has this key. Whoever may read the key file may speak for the service.
+pub fn service_password(store_key: &str) -> String {
+    hash::leaf(format!("upm nats service user\0{store_key}").as_bytes()).to_string()
+}
+
+/// The other side of the launcher: called first thing in `main` with what follows `nats-child`, it asks the kernel to kill it when
+/// its parent dies and then becomes the server. It returns only when that failed.
+pub fn run_child(args: &[OsString]) -> ServerError {
+    let [parent, program, rest @ ..] = args else {
+        return ServerError::NotForPeople;
+    };
+    let Some(parent) = parent.to_str().and_then(|text| text.parse::<i32>().ok()) else {
+        return ServerError::NotForPeople;
+    };
+    // SIGKILL, not SIGTERM: nothing is left of us to wait for a slow shutdown, and the next start needs the port and the store.
+    // The server loses nothing by it: what it acknowledged is with the kernel.
+    if let Err(errno) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
+        return ServerError::Exec(errno.into());
+    }
+    // The parent may have died before the line above: then no signal will ever come.
+    if getppid() != Pid::from_raw(parent) {
+        return ServerError::Exec(std::io::Error::other("the parent is gone already"));
+    }
+    ServerError::Exec(Command::new(program).args(rest).exec())
+}
+
+/// A supervised nats-server. Dropping it stops the server too, but only [`NatsChild::stop`] reports and does not block a runtime.
+pub struct NatsChild {
+    target: NatsTarget,
+    stop: Option<Sender<()>>,
+    keeper: Option<std::thread::JoinHandle<()>>,
+    state: Arc<Mutex<ChildState>>,
+}
+
+/// What the keeper thread knows of the child.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChildState {
+    /// Process id while it runs.
+    pub pid: Option<u32>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// Why it does not run now, if so.
+    pub trouble: Option<String>,
+}
+
+impl NatsChild {
+    /// Starts the server and waits until it answers.
+    pub async fn start(config: ChildConfig) -> Result<Self, ServerError> {
+        let files = Files::in_dir(&config.dir);
+        prepare_dirs(&files)?;
+        let port = choose_port(config.port, &files).await?;
+        let password = service_password(&config.store_key);
+        write_private(&files.conf, &conf_text(&files, port))?;
+        let target = target_of(port, &password);
+        let mut child = Self::supervise(&config, &files, &password, target)?;
+        child.wait_until_ready(&files).await?;
+        write_private(&files.port, &format!("{port}\n"))?;
+        Ok(child)
+    }
+
+    /// How the service reaches it, with the service's own rights.
+    pub fn target(&self) -> NatsTarget {
+        self.target.clone()
+    }
+
+    /// The address for producers, `nats://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        &self.target.url
+    }
+
+    /// Whether it runs, and if not, why.
+    pub fn state(&self) -> ChildState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the server with SIGTERM and waits until it is gone, so that its port and store are free.
+    pub async fn stop(mut self) {
+        let keeper = self.signal_stop();
+        // Joining is blocking, and a server with many streams takes seconds to end.
+        let _ = tokio::task::spawn_blocking(move || keeper.map(std::thread::JoinHandle::join)).await;
+    }
+
+    fn signal_stop(&mut self) -> Option<std::thread::JoinHandle<()>> {
+        drop(self.stop.take());
+        self.keeper.take()
+    }
+
+    fn supervise(config: &ChildConfig, files: &Files, password: &str, target: NatsTarget) -> Result<Self, ServerError> {
+        let state = Arc::new(Mutex::new(ChildState::default()));
+        let (stop, stopped) = channel();
+        let keeper = Keeper {
+            command: CommandLine {
+                launcher: config.launcher.clone(),
+                program: config.program.path.clone(),
+                conf: files.conf.clone(),
+                stderr: files.stderr.clone(),
+                key: config.store_key.clone(),
+                password: password.to_owned(),
+            },
+            state: Arc::clone(&state),
+            stopped,
+        };
+        // The signal of the parent's death is sent when the *thread* that started the child ends, so that thread is the keeper's.
+        let thread = std::thread::Builder::new().name("nats-keeper".into()).spawn(move || keeper.run());
+        let keeper = thread.map_err(|source| ServerError::Io { path: config.program.path.clone(), source })?;
+        Ok(Self { target, stop: Some(stop), keeper: Some(keeper), state })
+    }
+
+    async fn wait_until_ready(&mut self, files: &Files) -> Result<(), ServerError> {
+        let connecting = async {
+            loop {
+                if let Ok(client) = self.target.connect("upm start").await {
+                    let jetstream = async_nats::jetstream::new(client);
+                    if jetstream.query_account().await.is_ok() {
+                        return Ok(());
+                    }
+                }
+                let state = self.state();
+                if let (Some(trouble), true) = (state.trouble, state.pid.is_none()) {
+                    let reason = last_line(&files.stderr).or_else(|| last_line(&files.log)).unwrap_or(trouble);
+                    return Err(ServerError::NotStarted { reason, log: files.log.clone() });
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let patience = format!("no answer within {} s", START_PATIENCE.as_secs());
+        let late = Err(ServerError::NotStarted { reason: patience, log: files.log.clone() });
+        tokio::time::timeout(START_PATIENCE, connecting).await.unwrap_or(late)
+    }
+}
+
+impl Drop for NatsChild {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.signal_stop() {
+            let _ = keeper.join();
+        }
+    }
+}
+
+/// The thread that owns the child process: it alone starts, waits for and signals it, so that a process id is never used after its
+/// process is gone.
+struct Keeper {
+    command: CommandLine,
+    state: Arc<Mutex<ChildState>>,
+    stopped: Receiver<()>,
+}
+
+struct CommandLine {
+    launcher: Vec<OsString>,
+    program: PathBuf,
+    conf: PathBuf,
+    stderr: PathBuf,
+    key: String,
+    password: String,
+}
+
+enum Ended {
+    ByUs,
+    ByItself(String),
+}
+
+impl Keeper {
+    fn run(self) {
+        let mut delay = Duration::from_millis(100);
+        loop {
+            let trouble = match self.command.spawn() {
+                Ok(mut child) => {
+                    self.update(|state| (state.pid, state.trouble) = (Some(child.id()), None));
+                    match self.watch(&mut child, &mut delay) {
+                        Ended::ByUs => return self.update(|state| state.pid = None),
+                        Ended::ByItself(how) => how,
+                    }
+                }
+                Err(error) => format!("it can't be started: {error}"),
+            };
+            tracing::warn!(%trouble, "nats-server is down; starting it again in {} ms", delay.as_millis());
+            self.update(|state| (state.pid, state.trouble) = (None, Some(trouble)));
+            if !matches!(self.stopped.recv_timeout(delay), Err(RecvTimeoutError::Timeout)) {
+                return;
+            }
+            self.update(|state| state.restarts += 1);
+            delay = (delay * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// Waits for the child's end or our own. A child that lived for half a minute starts with a short delay again.
+    fn watch(&self, child: &mut Child, delay: &mut Duration) -> Ended {
+        let mut lived = Duration::ZERO;
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => return Ended::ByItself(format!("it ended with {status}")),
+                Err(error) => return Ended::ByItself(format!("it can't be waited for: {error}")),
+                Ok(None) => {}
+            }
+            if !matches!(self.stopped.recv_timeout(POLL), Err(RecvTimeoutError::Timeout)) {
+                end(child);
+                return Ended::ByUs;
+            }
+            lived += POLL;
+            if lived > Duration::from_secs(30) {
+                *delay = Duration::from_millis(100);
+            }
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut ChildState)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl CommandLine {
+    fn spawn(&self) -> std::io::Result<Child> {
+        let mut command = match self.launcher.split_first() {
+            Some((exe, before)) => {
+                let mut command = Command::new(exe);
+                command.args(before).arg(std::process::id().to_string()).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        let stderr = private_options().truncate(true).open(&self.stderr)?;
+        command
+            .arg("-c")
+            .arg(&self.conf)
+            // In quotes, because the server reads the value as if it stood in the file: `1e5` would be a number.
+            .env(KEY_VARIABLE, format!("\"{}\"", self.key))
+            .env(PASSWORD_VARIABLE, format!("\"{}\"", self.password))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(stderr))
+            // Ctrl-C goes to the whole group of the terminal: the child must outlive it until we have drained.
+            .process_group(0)
+            .spawn()
+    }
+}
+
+/// SIGTERM, patience, SIGKILL.
+fn end(child: &mut Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    let mut waited = Duration::ZERO;
+    while waited < STOP_PATIENCE {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(POLL);
+        waited += POLL;
+    }
+    tracing::warn!("nats-server did not end within {} s; killing it", STOP_PATIENCE.as_secs());
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+struct Files {
+    dir: PathBuf,
+    store: PathBuf,
+    conf: PathBuf,
+    port: PathBuf,
+    log: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Files {
+    fn in_dir(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            store: dir.join("store"),
+            conf: dir.join("nats-server.conf"),
+            port: dir.join("port"),
+            log: dir.join("nats-server.log"),
+            stderr: dir.join("nats-server.stderr"),
+        }
+    }
+}
+
+/// The server's configuration. Secrets are referenced, never written.
+fn conf_text(files: &Files, port: u16) -> String {
+    let quoted = |path: &Path| serde_json::Value::String(path.display().to_string()).to_string();
+    format!(
+        r#"# Written by upm at every start.
+listen: "127.0.0.1:{port}"
+server_name: "upm-ledger"
+max_payload: {MAX_PAYLOAD_BYTES}
+max_pending: 256MB
+log_file: {log}
+logfile_size_limit: 16MB
+logfile_max_num: 3
+jetstream {{
+  store_dir: {store}
+  cipher: aes
+  key: ${KEY_VARIABLE}
+  # Each road has its own limit; the sum of all limits is not what a disk must hold.
+  max_file_store: 1000TB
+}}
+authorization {{
+  users = [
+    {{ user: {SERVICE_USER}, password: ${PASSWORD_VARIABLE} }}
+    # Whoever gives no credentials: publishes events, hears answers, and can neither read the road nor cut it.
+    {{ user: producer, password: producer, permissions: {{
+        publish: {{ allow: ["upm.events.*.*", "upm.events.*.*.*", "upm.control.*",
+                           "$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES"] }}
+        subscribe: {{ allow: ["_INBOX.>", "upm.receipts.>", "upm.rejected.*"] }} }} }}
+  ]
+}}
+no_auth_user: producer
+"#,
+        log = quoted(&files.log),
+        store = quoted(&files.store),
+    )
+}
+
+fn target_of(port: u16, password: &str) -> NatsTarget {
+    NatsTarget {
+        url: format!("nats://{}:{port}", Ipv4Addr::LOCALHOST),
+        auth: NatsAuth::Password { user: SERVICE_USER.to_owned(), password: password.to_owned() },
+        ca: None,
+        inbox_prefix: Some(PRIVATE_INBOX.to_owned()),
+    }
+}
+
+fn prepare_dirs(files: &Files) -> Result<(), ServerError> {
+    for dir in [&files.dir, &files.store] {
+        let made = std::fs::create_dir_all(dir);
+        made.map_err(|source| ServerError::Io { path: dir.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// The port to use: the one insisted on, the one of last time, or a free one.
+async fn choose_port(wanted: Option<u16>, files: &Files) -> Result<u16, ServerError> {
+    let remembered = std::fs::read_to_string(&files.port).ok().and_then(|text| text.trim().parse().ok());
+    let Some(port) = wanted.or(remembered).filter(|port| *port != 0) else {
+        return free_port(0).map_err(|source| ServerError::Io { path: files.port.clone(), source });
+    };
+    let mut waited = Duration::ZERO;
+    while free_port(port).is_err() {
+        if waited >= PORT_PATIENCE {
+            return Err(ServerError::PortTaken { port, file: files.port.clone() });
+        }
+        tokio::time::sleep(POLL).await;
+        waited += POLL;
+    }
+    Ok(port)
+}
+
+fn free_port(port: u16) -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()?.port())
+}
+
+fn private_options() -> std::fs::OpenOptions {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+fn write_private(path: &Path, text: &str) -> Result<(), ServerError> {
+    let written = private_options().truncate(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|source| ServerError::Io { path: path.to_owned(), source })
+}
+
+fn last_line(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned)
+}
+
+fn check(path: &Path) -> Result<Program, ServerError> {
+    let unusable = |reason: String| ServerError::Unusable { path: path.to_owned(), reason };
+    let output = Command::new(path).arg("--version").stdin(Stdio::null()).output();
+    let output = output.map_err(|error| unusable(error.to_string()))?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let version = version_in(&said).ok_or_else(|| unusable(format!("`--version` says {said:?}")))?;
+    match parse_version(&version) {
+        Some(found) if found >= MINIMUM_VERSION => Ok(Program { path: path.to_owned(), version }),
+        Some(_) => Err(ServerError::TooOld { path: path.to_owned(), found: version }),
+        None => Err(unusable(format!("`--version` says {said:?}"))),
+    }
+}
+
+/// `nats-server: v2.15.1` → `2.15.1`.
+fn version_in(said: &str) -> Option<String> {
+    let version = said.strip_prefix("nats-server: v")?;
+    Some(version.to_owned())
+}
+
+fn parse_version(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(['.', '-']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_and_compared_as_numbers() {
+        let cases = [
+            ("nats-server: v2.15.1", true),
+            ("nats-server: v2.9.10", false),
+            ("nats-server: v3.0.0", true),
+            ("nats-server: v2.12.0-RC.1", true),
+        ];
+        for (said, enough) in cases {
+            let version = version_in(said).and_then(|version| parse_version(&version)).expect(said);
+            assert_eq!(version >= MINIMUM_VERSION, enough, "{said}");
+        }
+        for said in ["", "hello", "nats-server: 2.15.1"] {
+            assert_eq!(version_in(said), None, "{said}");
+        }
+        assert_eq!(parse_version("banana"), None);
+    }
+
+    #[test]
+    fn a_configuration_never_contains_a_secret() {
+        let files = Files::in_dir(Path::new("/tmp/a \"quoted\" dir"));
+        let text = conf_text(&files, 4222);
+        assert!(text.contains("key: $UPM_NATS_KEY") && text.contains("password: $UPM_NATS_PASSWORD"), "{text}");
+        assert!(text.contains(r#"store_dir: "/tmp/a \"quoted\" dir/store""#), "{text}");
+    }
+
+    #[test]
+    fn what_is_missing_too_old_or_something_else_has_its_own_reason() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let script = |name: &str, says: &str| {
+            let path = dir.path().join(name);
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(&path).expect("a file");
+            write!(file, "#!/bin/sh\necho '{says}'\n").expect("a script");
+            path
+        };
+        let old = script("old", "nats-server: v2.9.10");
+        let other = script("other", "hello");
+        let new = script("new", "nats-server: v2.15.1");
+        let missing = dir.path().join("missing");
+        assert!(matches!(find(Some(&missing), &[new.clone()]), Err(ServerError::Missing { .. })));
+        assert!(
+            matches!(find(Some(&old), &[new.clone()]), Err(ServerError::TooOld { found, .. }) if found == "2.9.10")
+        );
+        assert!(matches!(find(Some(&other), &[]), Err(ServerError::Unusable { .. })));
+        assert!(matches!(find(None, &[missing.clone(), old.clone()]), Err(ServerError::TooOld { .. })));
+        assert!(matches!(find(None, &[missing.clone()]), Err(ServerError::Missing { .. })));
+        let found = find(None, &[missing, old, new.clone()]).expect("the new one");
+        assert_eq!(found, Program { path: new, version: "2.15.1".into() });
+    }
+
+    #[test]
+    fn the_child_is_not_for_people() {
+        assert!(matches!(run_child(&[]), ServerError::NotForPeople));
+        assert!(matches!(run_child(&["x".into(), "y".into()]), ServerError::NotForPeople));
+        // A parent that is not ours: refused before anything is started.
+        let nobody = i32::MAX.to_string();
+        assert!(matches!(run_child(&[nobody.into(), "/bin/true".into()]), ServerError::Exec(_)));
+    }
+}

@@ -1,0 +1,174 @@
+//! What the threads of the pipeline know together: each tenant's progress, and what is wrong right now.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ledger::append::{Cursor, Head, LogId};
+use ledger::checkpoint::Origin;
+use ledger::control::Keys;
+use ledger::dedupe::DedupeKey;
+use ledger::hash::Hash;
+use ledger::signing::Signer;
+use schemas::ids::Tenant;
+use tokio::sync::watch;
+
+use crate::config::{Clock, Entropy, TenantSetup};
+
+/// How far a tenant's events have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Number of durable entries.
+    pub committed: u64,
+    /// Number of entries in the core views; what waits for `at_least` waits until this is larger.
+    pub core: u64,
+    /// The road's sequence up to which everything is durable.
+    pub road: u64,
+}
+
+/// Whether everything works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Every road is followed and every round written.
+    pub ready: bool,
+    /// One line for each thing that is wrong, or not begun.
+    pub reasons: Vec<String>,
+}
+
+/// One tenant, as all threads see it.
+pub(crate) struct TenantState {
+    pub(crate) tenant: Tenant,
+    pub(crate) log: LogId,
+    pub(crate) origin: Origin,
+    pub(crate) signer: Signer,
+    pub(crate) dedupe: DedupeKey,
+    /// Creation of the stream as the log's first entry names it: what counts until a message was read.
+    pub(crate) born_stream_ms: Option<u64>,
+    pub(crate) control: ControlState,
+    pub(crate) progress: watch::Sender<Progress>,
+    /// Where admission stands: behind what intake has sent, before what is committed.
+    admitted: Mutex<Position>,
+    /// Up to where every answer was sent.
+    answered: Mutex<Answered>,
+}
+
+/// What a control message is checked against. Nothing can change it yet: no operation is carried out.
+pub(crate) struct ControlState {
+    pub(crate) keys: Keys,
+    pub(crate) counter: u64,
+    pub(crate) prev: Hash,
+}
+
+/// A place on a road, with the number of cuts since we started: sequences of different roads don't compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) cuts: u32,
+    pub(crate) cursor: Cursor,
+}
+
+#[derive(Clone, Copy)]
+struct Answered {
+    cuts: u32,
+    sequence: u64,
+}
+
+impl TenantState {
+    pub(crate) fn new(setup: TenantSetup, head: &Head, keys: Keys, born_stream_ms: Option<u64>) -> Self {
+        let progress = Progress { committed: head.size, core: 0, road: head.cursor.sequence };
+        Self {
+            tenant: setup.tenant,
+            log: setup.log,
+            origin: head.origin.clone(),
+            signer: setup.signer,
+            dedupe: setup.dedupe,
+            born_stream_ms,
+            control: ControlState { keys, counter: head.control_counter, prev: head.control_prev },
+            progress: watch::Sender::new(progress),
+            admitted: Mutex::new(Position { cuts: 0, cursor: head.cursor }),
+            answered: Mutex::new(Answered { cuts: 0, sequence: head.answered }),
+        }
+    }
+
+    pub(crate) fn admitted(&self) -> Position {
+        *lock(&self.admitted)
+    }
+
+    pub(crate) fn set_admitted(&self, position: Position) {
+        *lock(&self.admitted) = position;
+    }
+
+    /// The sequence that a turn may record as answered: on a new road nothing is.
+    pub(crate) fn answered(&self, cuts: u32) -> u64 {
+        let answered = *lock(&self.answered);
+        if answered.cuts == cuts { answered.sequence } else { 0 }
+    }
+
+    pub(crate) fn set_answered(&self, cuts: u32, sequence: u64) {
+        *lock(&self.answered) = Answered { cuts, sequence };
+    }
+}
+
+/// What all threads share beside tenants.
+pub(crate) struct Common {
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    pub(crate) troubles: Troubles,
+    /// Number of roads: the more there are, the less is asked of each at once.
+    pub(crate) roads: AtomicUsize,
+}
+
+impl Common {
+    pub(crate) fn road_count(&self) -> usize {
+        self.roads.load(Ordering::Relaxed).max(1)
+    }
+}
+
+/// What is wrong right now, by who says so.
+#[derive(Default)]
+pub(crate) struct Troubles(Mutex<BTreeMap<String, String>>);
+
+impl Troubles {
+    /// Says that something is wrong, until [`Troubles::clear`]. True if it is news.
+    pub(crate) fn set(&self, who: &str, reason: impl Into<String>) -> bool {
+        let reason = reason.into();
+        let news = lock(&self.0).insert(who.to_owned(), reason.clone()).as_ref() != Some(&reason);
+        if news {
+            tracing::warn!(%who, %reason, "not ready");
+        }
+        news
+    }
+
+    pub(crate) fn clear(&self, who: &str) {
+        lock(&self.0).remove(who);
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let reasons: Vec<String> = lock(&self.0).values().cloned().collect();
+        Health { ready: reasons.is_empty(), reasons }
+    }
+}
+
+/// A lock whose holder panicked still guards plain values.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tenants by name, as [`crate::Running`] knows them.
+pub(crate) type Tenants = BTreeMap<Tenant, Arc<TenantState>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_ready_when_nobody_says_otherwise() {
+        let troubles = Troubles::default();
+        assert!(troubles.health().ready);
+        assert!(troubles.set("a", "broken"));
+        assert!(!troubles.set("a", "broken"), "the same again is no news");
+        assert!(troubles.set("a", "worse"));
+        assert_eq!(troubles.health(), Health { ready: false, reasons: vec!["worse".into()] });
+        troubles.clear("a");
+        assert!(troubles.health().ready);
+    }
+}
