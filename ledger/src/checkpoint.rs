@@ -98,9 +98,7 @@ impl Origin {
     /// The origin of a tenant's log, or of `_ledger`, in a ledger.
     pub fn of(ledger: &str, log: &str) -> Result<Origin, OriginError> {
         if log.contains('/') {
-            return Err(OriginError::Form(
-                format!("{ledger}/{log}").chars().take(MAX_ORIGIN_BYTES).collect(),
-            ));
+            return Err(OriginError::Form(format!("{ledger}/{log}").chars().take(MAX_ORIGIN_BYTES).collect()));
         }
         Origin::parse(&format!("{ledger}/{log}"))
     }
@@ -155,10 +153,7 @@ pub fn open(note: &str, key: &VerifierKey) -> Result<Verified<Checkpoint>, Check
     note.verify(std::slice::from_ref(key))?;
     let checkpoint = Checkpoint::parse_text(note.text())?;
     if checkpoint.origin.key_name() != key.name() {
-        return Err(CheckpointError::OtherLog {
-            expected: key.name().clone(),
-            found: checkpoint.origin,
-        });
+        return Err(CheckpointError::OtherLog { expected: key.name().clone(), found: checkpoint.origin });
     }
     Ok(Verified(checkpoint))
 }

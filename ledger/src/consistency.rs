@@ -112,17 +112,9 @@ pub fn compare(
         if known.root == other.root {
             return Ok(Compared::Same);
         }
-        return Err(Inconsistent::Fork {
-            size: known.size,
-            known: known.root,
-            other: other.root,
-        });
+        return Err(Inconsistent::Fork { size: known.size, known: known.root, other: other.root });
     }
-    let (older, newer) = if known.size < other.size {
-        (known, other)
-    } else {
-        (other, known)
-    };
+    let (older, newer) = if known.size < other.size { (known, other) } else { (other, known) };
     let (old, new) = (older.size, newer.size);
     if old == 0 && older.root == empty_root() {
         // Every tree begins empty, so there is nothing to prove and no proof of it.
@@ -133,19 +125,10 @@ pub fn compare(
     };
     let stated = checkpoint::open(&proof.checkpoint, key)?;
     if proof.old != old || stated.size != new {
-        return Err(Inconsistent::OtherProof {
-            old,
-            new,
-            found_old: proof.old,
-            found_new: stated.size,
-        });
+        return Err(Inconsistent::OtherProof { old, new, found_old: proof.old, found_new: stated.size });
     }
     if stated.root != newer.root {
-        return Err(Inconsistent::Fork {
-            size: new,
-            known: newer.root,
-            other: stated.root,
-        });
+        return Err(Inconsistent::Fork { size: new, known: newer.root, other: stated.root });
     }
     proof::verify_consistency(old, new, &older.root, &newer.root, &proof.path)?;
     Ok(Compared::Consistent { old, new })
@@ -174,23 +157,14 @@ impl ConsistencyProof {
     /// The proof of a text; only the spelling of [`ConsistencyProof::to_text`] is read.
     pub fn parse(text: &str) -> Result<ConsistencyProof, ConsistencyError> {
         let bad = |line: usize, reason: &'static str| ConsistencyError { line, reason };
-        let (head, checkpoint) = text
-            .split_once("\n\n")
-            .ok_or(bad(1, "no empty line before the checkpoint"))?;
+        let (head, checkpoint) = text.split_once("\n\n").ok_or(bad(1, "no empty line before the checkpoint"))?;
         let mut lines = head.split('\n');
-        let old = lines
-            .next()
-            .and_then(|line| line.strip_prefix("old "))
-            .and_then(encoding::from_decimal);
+        let old = lines.next().and_then(|line| line.strip_prefix("old ")).and_then(encoding::from_decimal);
         let old = old.ok_or(bad(1, "not `old` and a tree size"))?;
         let path = parse_hashes(lines, MAX_PROOF_HASHES).map_err(|(at, reason)| bad(at + 2, reason))?;
         let checkpoint_line = path.len() + 3;
         checkpoint::peek(checkpoint).map_err(|_| bad(checkpoint_line, "not a checkpoint"))?;
-        Ok(ConsistencyProof {
-            old,
-            path,
-            checkpoint: checkpoint.to_owned(),
-        })
+        Ok(ConsistencyProof { old, path, checkpoint: checkpoint.to_owned() })
     }
 }
 

@@ -143,17 +143,19 @@ pub fn check(
     counter: u64,
     prev: &Hash,
 ) -> Result<ControlOp, ControlError> {
-    open(message, origin, keys, counter, prev).map(|message| message.op)
+    let message = open(message, origin, keys)?;
+    let expected = counter.saturating_add(1);
+    if message.counter != expected || counter == u64::MAX {
+        return Err(ControlError::Counter { expected, found: message.counter });
+    }
+    if message.prev != *prev {
+        return Err(ControlError::Prev { expected: *prev, found: message.prev });
+    }
+    Ok(message.op)
 }
 
-/// [`check`], with everything that the message says.
-pub fn open(
-    message: &[u8],
-    origin: &Origin,
-    keys: &Keys,
-    counter: u64,
-    prev: &Hash,
-) -> Result<ControlMessage, ControlError> {
+/// What a message says, if it is for this log and signed by those whom its act asks for. Its turn is [`check`]'s matter.
+pub fn open(message: &[u8], origin: &Origin, keys: &Keys) -> Result<ControlMessage, ControlError> {
     let envelope = Envelope::parse(message)?;
     if envelope.payload_type != PAYLOAD_TYPE {
         return Err(ControlError::PayloadType(shown(&envelope.payload_type)));
@@ -165,37 +167,13 @@ pub fn open(
     let roles = signing_roles(&envelope, origin, keys)?;
     let payload = Payload::parse(&envelope.payload)?;
     if payload.origin != origin.as_str() {
-        return Err(ControlError::Origin {
-            expected: origin.clone(),
-            found: shown(&payload.origin),
-        });
+        return Err(ControlError::Origin { expected: origin.clone(), found: shown(&payload.origin) });
     }
     let op = ControlOp::parse(&payload.op).ok_or_else(|| ControlError::UnknownOp(shown(&payload.op)))?;
-    if let Some(role) = roles_of(op, &payload.body)
-        .into_iter()
-        .find(|role| !roles.contains(role))
-    {
+    if let Some(role) = roles_of(op, &payload.body).into_iter().find(|role| !roles.contains(role)) {
         return Err(ControlError::MissingRole { op: op.as_str(), role });
     }
-    let expected = counter.saturating_add(1);
-    if payload.counter != expected {
-        return Err(ControlError::Counter {
-            expected,
-            found: payload.counter,
-        });
-    }
-    if payload.prev != *prev {
-        return Err(ControlError::Prev {
-            expected: *prev,
-            found: payload.prev,
-        });
-    }
-    Ok(ControlMessage {
-        op,
-        counter: expected,
-        prev: payload.prev,
-        body: payload.body,
-    })
+    Ok(ControlMessage { op, counter: payload.counter, prev: payload.prev, body: payload.body })
 }
 
 /// A control message for the log `origin`, signed by one key (an admin key speaks to every log of its ledger).
@@ -226,12 +204,7 @@ pub fn envelope_by(
         keyid: Some(hex::encode(note::key_id(origin.as_str(), &signer.public_key()))),
         sig: signer.sign_bytes(&signed).to_vec(),
     });
-    Envelope {
-        signatures: signatures.collect(),
-        payload_type: PAYLOAD_TYPE.to_owned(),
-        payload,
-    }
-    .print()
+    Envelope { signatures: signatures.collect(), payload_type: PAYLOAD_TYPE.to_owned(), payload }.print()
 }
 
 impl ControlOp {
@@ -281,11 +254,7 @@ impl Role {
 impl Keys {
     /// The keys with which a log begins.
     pub fn of(first: &First) -> Keys {
-        Keys {
-            admin: first.admin_keys.clone(),
-            recovery: first.recovery_key,
-            log: first.log_key,
-        }
+        Keys { admin: first.admin_keys.clone(), recovery: first.recovery_key, log: first.log_key }
     }
 
     /// The key with a note key id under the log's name, and what it may do.
@@ -298,10 +267,7 @@ impl Keys {
             (Role::Recovery, self.recovery == key),
             (Role::OldLogKey, self.log == key),
         ];
-        Some((
-            key,
-            may.into_iter().filter(|(_, is)| *is).map(|(role, _)| role).collect(),
-        ))
+        Some((key, may.into_iter().filter(|(_, is)| *is).map(|(role, _)| role).collect()))
     }
 }
 
@@ -363,14 +329,12 @@ fn signing_roles(envelope: &Envelope, origin: &Origin, keys: &Keys) -> Result<Ve
     let mut roles = Vec::new();
     for signature in &envelope.signatures {
         let keyid = signature.keyid.as_deref().unwrap_or_default();
-        let (key, may) = keys
-            .find(origin, keyid)
-            .ok_or_else(|| ControlError::UnknownKey(shown(keyid)))?;
+        let (key, may) = keys.find(origin, keyid).ok_or_else(|| ControlError::UnknownKey(shown(keyid)))?;
         if seen.contains(&key) {
             return Err(ControlError::UnknownKey(shown(keyid)));
         }
-        let sig = signature.sig.as_slice().try_into().ok();
-        if !sig.is_some_and(|sig| key.verify(&signed, sig).is_ok()) {
+        let fits = |sig: &[u8; 64]| key.verify(&signed, sig).is_ok();
+        if !<&[u8; 64]>::try_from(signature.sig.as_slice()).is_ok_and(fits) {
             return Err(ControlError::BadSignature(shown(keyid)));
         }
         seen.push(key);

@@ -60,16 +60,9 @@ impl Envelope {
     pub fn verify(&self, key: &PublicKey) -> Result<(), BadSignature> {
         let signed = pae(&self.payload_type, &self.payload);
         let fits = |one: &EnvelopeSignature| {
-            one.sig
-                .as_slice()
-                .try_into()
-                .is_ok_and(|sig: &[u8; 64]| key.verify(&signed, sig).is_ok())
+            one.sig.as_slice().try_into().is_ok_and(|sig: &[u8; 64]| key.verify(&signed, sig).is_ok())
         };
-        if self.signatures.iter().any(fits) {
-            Ok(())
-        } else {
-            Err(BadSignature)
-        }
+        if self.signatures.iter().any(fits) { Ok(()) } else { Err(BadSignature) }
     }
 }
 
@@ -155,26 +148,16 @@ impl<'de> Visitor<'de> for SignatureVisitor {
                 other => return Err(unknown(other)),
             }
         }
-        Ok(EnvelopeSignature {
-            keyid,
-            sig: sig.ok_or_else(|| de::Error::missing_field("sig"))?,
-        })
+        Ok(EnvelopeSignature { keyid, sig: sig.ok_or_else(|| de::Error::missing_field("sig"))? })
     }
 }
 
 fn once<T, E: de::Error>(member: &'static str, slot: &mut Option<T>, value: T) -> Result<(), E> {
-    if slot.replace(value).is_some() {
-        Err(E::duplicate_field(member))
-    } else {
-        Ok(())
-    }
+    if slot.replace(value).is_some() { Err(E::duplicate_field(member)) } else { Ok(()) }
 }
 
 fn unknown<E: de::Error>(member: &str) -> E {
-    E::custom(format_args!(
-        "unknown member {:?}",
-        member.chars().take(40).collect::<String>()
-    ))
+    E::custom(format_args!("unknown member {:?}", member.chars().take(40).collect::<String>()))
 }
 
 /// Bytes in standard base64.
@@ -183,9 +166,7 @@ struct Base64(Vec<u8>);
 impl<'de> Deserialize<'de> for Base64 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Base64, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        encoding::from_base64(&text)
-            .map(Base64)
-            .ok_or_else(|| de::Error::custom("not standard base64"))
+        encoding::from_base64(&text).map(Base64).ok_or_else(|| de::Error::custom("not standard base64"))
     }
 }
 

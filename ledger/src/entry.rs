@@ -300,13 +300,7 @@ impl EventHeader {
 
 /// SHA-256(salt ‖ payload): what an entry says of a payload.
 pub fn commitment(salt: &Salt, payload: &[u8]) -> Hash {
-    Hash(
-        Sha256::new()
-            .chain_update(salt.0)
-            .chain_update(payload)
-            .finalize()
-            .into(),
-    )
+    Hash(Sha256::new().chain_update(salt.0).chain_update(payload).finalize().into())
 }
 
 impl Salt {

@@ -32,16 +32,12 @@ impl Hash {
 
     /// The hash of 64 lowercase hex digits.
     pub fn parse(hex: &str) -> Result<Hash, HashError> {
-        encoding::array_from_hex(hex)
-            .map(Hash)
-            .ok_or_else(|| HashError::new("lowercase hex", hex))
+        encoding::array_from_hex(hex).map(Hash).ok_or_else(|| HashError::new("lowercase hex", hex))
     }
 
     /// The hash of 44 characters of standard base64, as C2SP checkpoints and proofs write it.
     pub fn from_base64(text: &str) -> Result<Hash, HashError> {
-        encoding::array_from_base64(text)
-            .map(Hash)
-            .ok_or_else(|| HashError::new("base64", text))
+        encoding::array_from_base64(text).map(Hash).ok_or_else(|| HashError::new("base64", text))
     }
 
     /// Standard base64, as C2SP checkpoints and proofs write it.
@@ -75,10 +71,7 @@ pub fn empty_root() -> Hash {
 
 impl HashError {
     fn new(expected: &'static str, found: &str) -> HashError {
-        HashError {
-            expected,
-            found: found.chars().take(80).collect(),
-        }
+        HashError { expected, found: found.chars().take(80).collect() }
     }
 }
 
@@ -122,18 +115,9 @@ mod tests {
     #[test]
     fn known_values() {
         // RFC 6962 reference values, as transparency-dev/merkle tests them.
-        assert_eq!(
-            empty_root().to_string(),
-            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        );
-        assert_eq!(
-            leaf(b"").to_string(),
-            "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
-        );
-        assert_eq!(
-            leaf(b"L123456").to_string(),
-            "395aa064aa4c29f7010acfe3f25db9485bbd4b91897b6ad7ad547639252b4d56"
-        );
+        assert_eq!(empty_root().to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(leaf(b"").to_string(), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
+        assert_eq!(leaf(b"L123456").to_string(), "395aa064aa4c29f7010acfe3f25db9485bbd4b91897b6ad7ad547639252b4d56");
         assert_eq!(leaf(b"ab"), Hash::of(b"\0ab"));
         let (l, r) = (Hash::of(b"N123"), Hash::of(b"N456"));
         assert_eq!(node(&l, &r), Hash::of(&[&[1], &l.0[..], &r.0[..]].concat()));
@@ -144,19 +128,10 @@ mod tests {
         let hash = leaf(b"x");
         assert_eq!(Hash::parse(&hash.to_string()), Ok(hash));
         assert_eq!(Hash::from_base64(&hash.to_base64()), Ok(hash));
-        assert_eq!(
-            serde_json::from_str::<Hash>(&serde_json::to_string(&hash).unwrap()).unwrap(),
-            hash
-        );
+        assert_eq!(serde_json::from_str::<Hash>(&serde_json::to_string(&hash).unwrap()).unwrap(), hash);
         assert!(Hash::parse(&hash.to_string().to_uppercase()).is_err());
         assert!(Hash::parse("e3b0").is_err());
-        assert!(
-            Hash::from_base64("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFV=").is_err(),
-            "trailing bits"
-        );
-        assert!(
-            Hash::from_base64("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU").is_err(),
-            "no padding"
-        );
+        assert!(Hash::from_base64("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFV=").is_err(), "trailing bits");
+        assert!(Hash::from_base64("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU").is_err(), "no padding");
     }
 }

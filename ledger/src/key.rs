@@ -17,9 +17,9 @@ pub const ED25519: u8 = 0x01;
 /// DER of an Ed25519 `SubjectPublicKeyInfo` (RFC 8410 §4) up to the 32 bytes of the key.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// An Ed25519 public key: a point on the curve that is not of small order.
+/// An Ed25519 public key: the 32 bytes of a point on the curve that is not of small order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PublicKey(VerifyingKey);
+pub struct PublicKey([u8; 32]);
 
 /// A text or bytes that are no Ed25519 public key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,16 +47,12 @@ impl PublicKey {
     /// A key of its 32 bytes.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<PublicKey, KeyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Point)?;
-        if key.is_weak() {
-            Err(KeyError::Point)
-        } else {
-            Ok(PublicKey(key))
-        }
+        if key.is_weak() { Err(KeyError::Point) } else { Ok(PublicKey(*bytes)) }
     }
 
     /// The 32 bytes, RFC 8032 §5.1.5.
     pub fn as_bytes(&self) -> &[u8; 32] {
-        self.0.as_bytes()
+        &self.0
     }
 
     /// Base64 of 01 ‖ key, as a log's first entry and a vkey write it.
@@ -87,10 +83,7 @@ impl PublicKey {
 
     /// PEM of the `SubjectPublicKeyInfo`, as `openssl pkey -pubout` writes it and cosign reads it.
     pub fn spki_pem(&self) -> String {
-        format!(
-            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-            encoding::to_base64(&self.spki_der())
-        )
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", encoding::to_base64(&self.spki_der()))
     }
 
     /// The key of an SPKI PEM.
@@ -101,16 +94,15 @@ impl PublicKey {
 
     /// Checks a signature over `message`, RFC 8032 §5.1.7, strictly.
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), BadSignature> {
-        self.0
-            .verify_strict(message, &Signature::from_bytes(signature))
-            .map_err(|_| BadSignature)
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| BadSignature)?;
+        key.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| BadSignature)
     }
 }
 
 impl From<VerifyingKey> for PublicKey {
     /// For keys that come from a secret key, which are never weak.
     fn from(key: VerifyingKey) -> PublicKey {
-        PublicKey(key)
+        PublicKey(key.to_bytes())
     }
 }
 

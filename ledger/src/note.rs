@@ -110,11 +110,7 @@ pub enum VerifierKeyError {
     #[error("not a verifier key `<name>+<8 hex digits>+<base64>`: {0:?}")]
     Form(String),
     /// The id is not that of name and key.
-    #[error(
-        "key id {} does not belong to this name and key, which have {}",
-        hex::encode(found),
-        hex::encode(expected)
-    )]
+    #[error("key id {} does not belong to this name and key, which have {}", hex::encode(found), hex::encode(expected))]
     Id {
         /// The id that name and key have.
         expected: [u8; 4],
@@ -155,11 +151,7 @@ pub fn key_id(name: &str, key: &PublicKey) -> [u8; 4] {
 impl VerifierKey {
     /// A key under a name.
     pub fn new(name: KeyName, key: PublicKey) -> VerifierKey {
-        VerifierKey {
-            id: key_id(name.as_str(), &key),
-            name,
-            key,
-        }
+        VerifierKey { id: key_id(name.as_str(), &key), name, key }
     }
 
     /// A vkey, `<name>+<hex id>+<base64 of type ‖ key>`; the id must be that of name and key.
@@ -170,14 +162,7 @@ impl VerifierKey {
         let (id, key) = rest.split_once('+').ok_or_else(form)?;
         let found = encoding::array_from_hex::<4>(id).ok_or_else(form)?;
         let key = VerifierKey::new(KeyName::parse(name)?, PublicKey::from_typed_base64(key)?);
-        if found == key.id {
-            Ok(key)
-        } else {
-            Err(VerifierKeyError::Id {
-                expected: key.id,
-                found,
-            })
-        }
+        if found == key.id { Ok(key) } else { Err(VerifierKeyError::Id { expected: key.id, found }) }
     }
 
     /// The key of an SPKI PEM, which holds no name: the caller says whose it is.
@@ -225,9 +210,7 @@ impl SignedNote {
         if text == "\n" {
             return Err(NoteError::Form("no text"));
         }
-        let lines = lines
-            .strip_suffix('\n')
-            .ok_or(NoteError::Form("no signature, or no newline after it"))?;
+        let lines = lines.strip_suffix('\n').ok_or(NoteError::Form("no signature, or no newline after it"))?;
         let count = lines.split('\n').count();
         if count > MAX_SIGNATURES {
             return Err(NoteError::TooManySignatures(count));
@@ -235,10 +218,7 @@ impl SignedNote {
         let signatures = lines.split('\n').enumerate().map(|(at, line)| {
             NoteSignature::parse(line).map_err(|reason| NoteError::SignatureLine { line: at + 1, reason })
         });
-        Ok(SignedNote {
-            text: text.to_owned(),
-            signatures: signatures.collect::<Result<_, _>>()?,
-        })
+        Ok(SignedNote { text: text.to_owned(), signatures: signatures.collect::<Result<_, _>>()? })
     }
 
     /// The text that was signed, its last newline included.
@@ -273,11 +253,7 @@ impl SignedNote {
             }
         }
         if signers.is_empty() {
-            let found = self
-                .signatures
-                .iter()
-                .map(|s| format!("{} ({})", s.name, hex::encode(s.id)))
-                .collect();
+            let found = self.signatures.iter().map(|s| format!("{} ({})", s.name, hex::encode(s.id))).collect();
             return Err(NoteError::Unsigned { found });
         }
         Ok(signers)
@@ -292,18 +268,14 @@ impl NoteSignature {
     }
 
     fn parse(line: &str) -> Result<NoteSignature, &'static str> {
-        let rest = line
-            .strip_prefix("\u{2014} ")
-            .ok_or("does not begin with an em dash and a space")?;
+        let rest = line.strip_prefix("\u{2014} ").ok_or("does not begin with an em dash and a space")?;
         let (name, blob) = rest.split_once(' ').ok_or("no space between key name and signature")?;
         let name = KeyName::parse(name).map_err(|_| "not a key name")?;
         let blob = encoding::from_base64(blob).ok_or("the signature is not base64")?;
         match blob.split_first_chunk::<4>() {
-            Some((id, signature)) if !signature.is_empty() => Ok(NoteSignature {
-                name,
-                id: *id,
-                signature: signature.to_vec(),
-            }),
+            Some((id, signature)) if !signature.is_empty() => {
+                Ok(NoteSignature { name, id: *id, signature: signature.to_vec() })
+            }
             _ => Err("too short for a key id and a signature"),
         }
     }
@@ -312,19 +284,13 @@ impl NoteSignature {
         let mut matching = known.iter().filter(|key| key.id == self.id && key.name == self.name);
         let first = matching.next();
         if matching.any(|other| Some(other) != first) {
-            return Err(NoteError::AmbiguousKey {
-                name: self.name.clone(),
-                id: self.id,
-            });
+            return Err(NoteError::AmbiguousKey { name: self.name.clone(), id: self.id });
         }
         Ok(first)
     }
 
     fn verify(&self, key: &VerifierKey, text: &str) -> Result<(), NoteError> {
-        let bad = || NoteError::BadSignature {
-            name: self.name.clone(),
-            id: self.id,
-        };
+        let bad = || NoteError::BadSignature { name: self.name.clone(), id: self.id };
         let signature = self.signature.as_slice().try_into().map_err(|_| bad())?;
         key.key.verify(text.as_bytes(), signature).map_err(|_| bad())
     }

@@ -123,11 +123,7 @@ pub fn verify_inclusion(index: u64, size: u64, leaf: &Hash, path: &[Hash], root:
     if last != 0 {
         return Err(Unproved::Length(path.len()));
     }
-    if found == *root {
-        Ok(())
-    } else {
-        Err(Unproved::Root { expected: *root, found })
-    }
+    if found == *root { Ok(()) } else { Err(Unproved::Root { expected: *root, found }) }
 }
 
 /// Checks a consistency proof, RFC 9162 §2.1.4.2. Sizes that are equal need equal roots and an empty proof; from the empty
@@ -175,33 +171,16 @@ pub fn verify_consistency(
         return Err(Unproved::Length(proof.len()));
     }
     if old_found != *old_root {
-        return Err(Unproved::OldRoot {
-            expected: *old_root,
-            found: old_found,
-        });
+        return Err(Unproved::OldRoot { expected: *old_root, found: old_found });
     }
-    if new_found == *new_root {
-        Ok(())
-    } else {
-        Err(Unproved::Root {
-            expected: *new_root,
-            found: new_found,
-        })
-    }
+    if new_found == *new_root { Ok(()) } else { Err(Unproved::Root { expected: *new_root, found: new_found }) }
 }
 
 fn verify_same(old_root: &Hash, new_root: &Hash, proof: &[Hash]) -> Result<(), Unproved> {
     if !proof.is_empty() {
         return Err(Unproved::Length(proof.len()));
     }
-    if old_root == new_root {
-        Ok(())
-    } else {
-        Err(Unproved::Root {
-            expected: *new_root,
-            found: *old_root,
-        })
-    }
+    if old_root == new_root { Ok(()) } else { Err(Unproved::Root { expected: *new_root, found: *old_root }) }
 }
 
 /// A node without a right sibling rises unhashed: both counters move up to the next level where it is a right child.
@@ -215,20 +194,13 @@ fn skip_without_sibling(position: &mut u64, last: &mut u64) {
 impl<'s, S: TileSource> Prover<'s, S> {
     /// Proofs within the tree of `size` leaves.
     pub fn new(source: &'s S, size: u64) -> Prover<'s, S> {
-        Prover {
-            source,
-            size,
-            tiles: HashMap::new(),
-        }
+        Prover { source, size, tiles: HashMap::new() }
     }
 
     /// See [`inclusion`].
     pub fn inclusion(&mut self, index: u64) -> Result<Vec<Hash>, ProofError<S::Error>> {
         if index >= self.size {
-            return Err(ProofError::OutOfRange {
-                asked: index,
-                size: self.size,
-            });
+            return Err(ProofError::OutOfRange { asked: index, size: self.size });
         }
         let (mut begin, mut end) = (0, self.size);
         let mut path = Vec::new();
@@ -249,10 +221,7 @@ impl<'s, S: TileSource> Prover<'s, S> {
     /// See [`consistency`].
     pub fn consistency(&mut self, old: u64) -> Result<Vec<Hash>, ProofError<S::Error>> {
         if old > self.size {
-            return Err(ProofError::OutOfRange {
-                asked: old,
-                size: self.size,
-            });
+            return Err(ProofError::OutOfRange { asked: old, size: self.size });
         }
         if old == 0 || old == self.size {
             return Ok(Vec::new());
@@ -294,10 +263,7 @@ impl<'s, S: TileSource> Prover<'s, S> {
         // Heights are below 64, so there are 8 levels.
         let level = u8::try_from(height / 8).unwrap_or(u8::MAX);
         let within = begin >> (height / 8 * 8);
-        let id = TileId {
-            level,
-            index: within / TILE_WIDTH as u64,
-        };
+        let id = TileId { level, index: within / TILE_WIDTH as u64 };
         let first = usize::try_from(within % TILE_WIDTH as u64).unwrap_or(0);
         let up = (height % 8) as usize;
         if !self.tiles.contains_key(&id) {
@@ -305,22 +271,14 @@ impl<'s, S: TileSource> Prover<'s, S> {
             self.tiles.insert(id, tile);
         }
         let found = self.tiles.get(&id).and_then(|tile| tile.rows.get(up)?.get(first >> up));
-        found.copied().ok_or(ProofError::Short {
-            id,
-            found: 0,
-            expected: id.width_at(self.size),
-        })
+        found.copied().ok_or(ProofError::Short { id, found: 0, expected: id.width_at(self.size) })
     }
 
     fn read(&self, id: TileId) -> Result<Pyramid, ProofError<S::Error>> {
         let width = id.width_at(self.size);
         let mut hashes = self.source.tile(id, width).map_err(ProofError::Source)?;
         if hashes.len() < usize::from(width) {
-            return Err(ProofError::Short {
-                id,
-                found: hashes.len(),
-                expected: width,
-            });
+            return Err(ProofError::Short { id, found: hashes.len(), expected: width });
         }
         // A source may know a larger tree; what is beyond ours must not be hashed into it.
         hashes.truncate(usize::from(width));

@@ -183,23 +183,13 @@ impl Receipt {
             Header::Unknown { v, kind } => return Err(ReceiptError::UnknownKind { v, kind }),
             other => return Err(ReceiptError::NotAnEvent(other.kind().to_owned())),
         };
-        if self
-            .payload
-            .as_deref()
-            .is_some_and(|payload| !self.commits(&header, payload))
-        {
+        if self.payload.as_deref().is_some_and(|payload| !self.commits(&header, payload)) {
             return Err(ReceiptError::OtherPayload);
         }
         let mut scratch = Scratch::default();
         let (event_match, stored) = self.match_event(&header, event, &mut scratch)?;
         let facts = check_facts(&header, entry.checkpoint.origin.log(), &stored, &mut scratch)?;
-        Ok(VerifiedReceipt {
-            index: self.index,
-            header,
-            checkpoint: entry.checkpoint,
-            event: event_match,
-            facts,
-        })
+        Ok(VerifiedReceipt { index: self.index, header, checkpoint: entry.checkpoint, event: event_match, facts })
     }
 
     /// Checks what needs no event: the checkpoint's signature, that it is of the key's log, the inclusion of the entry.
@@ -207,11 +197,7 @@ impl Receipt {
         let checkpoint = checkpoint::open(&self.checkpoint, key)?;
         let leaf = hash::leaf(&self.entry);
         proof::verify_inclusion(self.index, checkpoint.size, &leaf, &self.path, &checkpoint.root)?;
-        Ok(VerifiedEntry {
-            index: self.index,
-            header: Header::decode(&self.entry)?,
-            checkpoint,
-        })
+        Ok(VerifiedEntry { index: self.index, header: Header::decode(&self.entry)?, checkpoint })
     }
 
     /// The receipt's text.
@@ -222,10 +208,7 @@ impl Receipt {
     /// The receipt of a text, unverified.
     pub fn parse(text: &str) -> Result<Receipt, ReceiptFormError> {
         let proof = TlogProof::parse(text)?;
-        let extra = proof
-            .extra
-            .as_deref()
-            .ok_or(ReceiptFormError::Extra("is absent: a tlog-proof, but no receipt"))?;
+        let extra = proof.extra.as_deref().ok_or(ReceiptFormError::Extra("is absent: a tlog-proof, but no receipt"))?;
         let extra = Extra::parse(extra)?;
         Ok(Receipt {
             index: proof.index,
@@ -240,9 +223,10 @@ impl Receipt {
     /// The tlog-proof that carries the receipt.
     pub fn to_proof(&self) -> TlogProof {
         // Base64 and hex need no escaping and the members are sorted: this is RFC 8785.
-        let payload = self.payload.as_deref().map_or(String::new(), |payload| {
-            format!("\"payload\":\"{}\",", encoding::to_base64(payload))
-        });
+        let payload = self
+            .payload
+            .as_deref()
+            .map_or(String::new(), |payload| format!("\"payload\":\"{}\",", encoding::to_base64(payload)));
         let entry = encoding::to_base64(&self.entry);
         let extra = format!("{{\"entry\":\"{entry}\",{payload}\"salt\":\"{}\"}}", self.salt.to_hex());
         TlogProof {
@@ -298,11 +282,7 @@ fn check_facts(
     if tenant.as_str() != log {
         return Err(ReceiptError::OtherFacts { member: "tenant" });
     }
-    let differs = if phase == header.phase {
-        header.differs_from(masked, &facts)
-    } else {
-        Some("phase")
-    };
+    let differs = if phase == header.phase { header.differs_from(masked, &facts) } else { Some("phase") };
     match differs {
         Some(member) => Err(ReceiptError::OtherFacts { member }),
         None => Ok(FactsCheck::Agree),
@@ -325,7 +305,9 @@ impl TlogProof {
             out.push_str(&encoding::to_base64(extra));
             out.push('\n');
         }
-        out.push_str(&format!("index {}\n", self.index));
+        out.push_str("index ");
+        out.push_str(&self.index.to_string());
+        out.push('\n');
         for hash in &self.path {
             out.push_str(&hash.to_base64());
             out.push('\n');
@@ -339,9 +321,7 @@ impl TlogProof {
     /// a checkpoint's form.
     pub fn parse(text: &str) -> Result<TlogProof, ReceiptFormError> {
         let bad = |line: usize, reason: &'static str| ReceiptFormError::Line { line, reason };
-        let (head, checkpoint) = text
-            .split_once("\n\n")
-            .ok_or(bad(1, "no empty line before the checkpoint"))?;
+        let (head, checkpoint) = text.split_once("\n\n").ok_or(bad(1, "no empty line before the checkpoint"))?;
         let mut lines = head.split('\n').peekable();
         if lines.next() != Some(TLOG_PROOF_V1) {
             return Err(bad(1, "not c2sp.org/tlog-proof@v1"));
@@ -353,19 +333,11 @@ impl TlogProof {
             lines.next();
             line += 1;
         }
-        let index = lines
-            .next()
-            .and_then(|next| next.strip_prefix("index "))
-            .and_then(encoding::from_decimal);
+        let index = lines.next().and_then(|next| next.strip_prefix("index ")).and_then(encoding::from_decimal);
         let index = index.ok_or(bad(line, "not `index` and a number"))?;
         let path = parse_hashes(lines, MAX_PATH_HASHES).map_err(|(at, reason)| bad(line + 1 + at, reason))?;
         checkpoint::peek(checkpoint)?;
-        Ok(TlogProof {
-            extra,
-            index,
-            path,
-            checkpoint: checkpoint.to_owned(),
-        })
+        Ok(TlogProof { extra, index, path, checkpoint: checkpoint.to_owned() })
     }
 }
 
@@ -388,16 +360,9 @@ impl Extra {
         let member = |name: &str| value.get(name).map(|member| member.as_str().unwrap_or("\0"));
         let base64 = |text: &str, reason| encoding::from_base64(text).ok_or(error(reason));
         Ok(Extra {
-            entry: base64(
-                member("entry").ok_or(error("has no entry"))?,
-                "has an entry that is not base64",
-            )?,
-            salt: member("salt")
-                .and_then(Salt::from_hex)
-                .ok_or(error("has no salt of 32 hex digits"))?,
-            payload: member("payload")
-                .map(|text| base64(text, "has a payload that is not base64"))
-                .transpose()?,
+            entry: base64(member("entry").ok_or(error("has no entry"))?, "has an entry that is not base64")?,
+            salt: member("salt").and_then(Salt::from_hex).ok_or(error("has no salt of 32 hex digits"))?,
+            payload: member("payload").map(|text| base64(text, "has a payload that is not base64")).transpose()?,
         })
     }
 }

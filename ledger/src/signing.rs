@@ -16,9 +16,8 @@ use crate::note::{NoteSignature, VerifierKey};
 
 /// DER of a PKCS#8 v1 Ed25519 key (RFC 8410 §7) up to the 32 bytes of the seed. Version 1 because it is what every `openssl`
 /// reads; version 2, with the public key inside, is refused by 1.1.1 and by some builds of 3.
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 /// A secret key that signs under the name of a log.
 pub struct Signer {
@@ -45,19 +44,13 @@ impl Signer {
         }
         let key = SigningKey::from_pkcs8_pem(pem.trim());
         let key = key.map_err(|error| SecretKeyError::NotEd25519(error.to_string()))?;
-        Ok(Signer {
-            name: name.clone(),
-            key,
-        })
+        Ok(Signer { name: name.clone(), key })
     }
 
     /// The key of a seed: 32 bytes from a generator fit for keys.
     pub fn from_seed(name: &Origin, seed: [u8; 32]) -> Signer {
         let seed = Zeroizing::new(seed);
-        Signer {
-            name: name.clone(),
-            key: SigningKey::from_bytes(&seed),
-        }
+        Signer { name: name.clone(), key: SigningKey::from_bytes(&seed) }
     }
 
     /// PKCS#8 v1 PEM, readable by `openssl pkey`.
@@ -66,10 +59,7 @@ impl Signer {
         der[..16].copy_from_slice(&PKCS8_PREFIX);
         der[16..].copy_from_slice(self.key.as_bytes());
         let body = Zeroizing::new(encoding::to_base64(der.as_slice()));
-        Zeroizing::new(format!(
-            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            body.as_str()
-        ))
+        Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", body.as_str()))
     }
 
     /// The log that this key signs for.

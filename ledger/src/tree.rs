@@ -71,11 +71,7 @@ impl TileId {
             rest /= 1000;
         }
         groups.reverse();
-        let partial = if usize::from(width) < TILE_WIDTH {
-            format!(".p/{width}")
-        } else {
-            String::new()
-        };
+        let partial = if usize::from(width) < TILE_WIDTH { format!(".p/{width}") } else { String::new() };
         format!("tile/{}/{}{partial}", self.level, groups.join("/"))
     }
 
@@ -134,10 +130,7 @@ impl Edge {
 
     /// The place of a level's unfinished tile.
     pub fn tile_id(&self, level: u8) -> TileId {
-        TileId {
-            level,
-            index: self.size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0),
-        }
+        TileId { level, index: self.size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0) }
     }
 
     /// Size (u64, big-endian), then the hashes of each level from 0. The size says how many there are: one encoding.
@@ -159,17 +152,11 @@ impl Edge {
         }
         let expected = encoded_len(size);
         if bytes.len() != expected {
-            return Err(EdgeError::Length {
-                size,
-                expected,
-                found: bytes.len(),
-            });
+            return Err(EdgeError::Length { size, expected, found: bytes.len() });
         }
         let (hashes, _) = hashes.as_chunks::<32>();
         let mut hashes = hashes.iter().map(|bytes| Hash(*bytes));
-        let levels: Vec<Vec<Hash>> = widths(size)
-            .map(|width| hashes.by_ref().take(width).collect())
-            .collect();
+        let levels: Vec<Vec<Hash>> = widths(size).map(|width| hashes.by_ref().take(width).collect()).collect();
         let peaks = levels.iter().rev().flat_map(|level| peaks_of(level)).collect();
         Ok(Edge { size, levels, peaks })
     }
@@ -186,10 +173,7 @@ impl Edge {
         let level = height / 8 - 1;
         let index = (self.size >> height) - 1;
         // `height` is below 64, so the level is below 8.
-        let id = TileId {
-            level: u8::try_from(level).unwrap_or(u8::MAX),
-            index,
-        };
+        let id = TileId { level: u8::try_from(level).unwrap_or(u8::MAX), index };
         let tile = self.level_mut(level as usize);
         full(id, tile);
         tile.clear();
@@ -222,11 +206,9 @@ fn peaks_of(hashes: &[Hash]) -> Vec<Hash> {
 
 /// The root over a power of two of hashes.
 fn perfect_root(hashes: &[Hash]) -> Hash {
-    match hashes {
-        [single] => *single,
-        _ => {
-            let (left, right) = hashes.split_at(hashes.len() / 2);
-            hash::node(&perfect_root(left), &perfect_root(right))
-        }
+    if let [single] = hashes {
+        return *single;
     }
+    let (left, right) = hashes.split_at(hashes.len() / 2);
+    hash::node(&perfect_root(left), &perfect_root(right))
 }

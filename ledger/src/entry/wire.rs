@@ -118,11 +118,7 @@ struct Body<'a> {
 
 pub(super) fn encode(header: &Header) -> Result<Vec<u8>, EntryError> {
     let entry = serde_json::to_vec(&wire(header)?)?;
-    if entry.len() > MAX_ENTRY_BYTES {
-        Err(EntryError::TooLong(entry.len()))
-    } else {
-        Ok(entry)
-    }
+    if entry.len() > MAX_ENTRY_BYTES { Err(EntryError::TooLong(entry.len())) } else { Ok(entry) }
 }
 
 pub(super) fn decode(entry: &[u8]) -> Result<Header, EntryError> {
@@ -137,13 +133,7 @@ pub(super) fn decode(entry: &[u8]) -> Result<Header, EntryError> {
             _ => return Err(EntryError::Json(error)),
         },
     }?;
-    if encode(&read)? == entry {
-        Ok(read)
-    } else {
-        Err(EntryError::NotCanonical {
-            kind: known_kind(&read),
-        })
-    }
+    if encode(&read)? == entry { Ok(read) } else { Err(EntryError::NotCanonical { kind: known_kind(&read) }) }
 }
 
 pub(super) fn known_kind(header: &Header) -> &'static str {
@@ -174,15 +164,9 @@ fn is_known(v: u64, kind: &str) -> bool {
 fn unknown(entry: &[u8], v: u64, kind: &str) -> Result<Header, EntryError> {
     // A derived structure also reads from an array, which no version is.
     if entry.trim_ascii_start().first() != Some(&b'{') {
-        return Err(EntryError::Value {
-            member: "entry",
-            found: "an array".to_owned(),
-        });
+        return Err(EntryError::Value { member: "entry", found: "an array".to_owned() });
     }
-    Ok(Header::Unknown {
-        v,
-        kind: kind.to_owned(),
-    })
+    Ok(Header::Unknown { v, kind: kind.to_owned() })
 }
 
 // Writing.
@@ -217,11 +201,7 @@ fn event_wire(h: &EventHeader) -> Result<Wire<'_>, EntryError> {
     if (h.seq == 0) != h.prev.is_none() {
         return Err(invalid(
             "prev",
-            format!(
-                "{} at seq {}",
-                if h.prev.is_some() { "present" } else { "absent" },
-                h.seq
-            ),
+            format!("{} at seq {}", if h.prev.is_some() { "present" } else { "absent" }, h.seq),
         ));
     }
     Ok(Wire {
@@ -300,22 +280,14 @@ fn heartbeat_body(h: &Heartbeat) -> Body<'_> {
 }
 
 fn epoch_body(h: &Epoch) -> Body<'_> {
-    Body {
-        epoch: Some(h.epoch),
-        stream_created: Some(h.stream_created_ms),
-        ..Body::default()
-    }
+    Body { epoch: Some(h.epoch), stream_created: Some(h.stream_created_ms), ..Body::default() }
 }
 
 fn gap_body(h: &Gap) -> Result<Body<'_>, EntryError> {
     if h.from > h.to {
         return Err(invalid("to", format!("{}, below from, {}", h.to, h.from)));
     }
-    Ok(Body {
-        from: Some(h.from),
-        to: Some(h.to),
-        ..Body::default()
-    })
+    Ok(Body { from: Some(h.from), to: Some(h.to), ..Body::default() })
 }
 
 fn check_numbers(wire: &Wire<'_>) -> Result<(), EntryError> {
@@ -332,10 +304,7 @@ fn check_numbers(wire: &Wire<'_>) -> Result<(), EntryError> {
         ("time", body.and_then(|b| b.time)),
         ("stream_created", body.and_then(|b| b.stream_created)),
     ];
-    match numbers
-        .into_iter()
-        .find(|(_, number)| number.is_some_and(|n| n > MAX_NUMBER))
-    {
+    match numbers.into_iter().find(|(_, number)| number.is_some_and(|n| n > MAX_NUMBER)) {
         Some((member, number)) => Err(invalid(member, format!("{}, past 2^53", number.unwrap_or_default()))),
         None => Ok(()),
     }
@@ -373,15 +342,8 @@ fn header(wire: Wire<'_>) -> Result<Header, EntryError> {
             epoch: need("epoch", "epoch", body.epoch)?,
             stream_created_ms: need("epoch", "stream_created", body.stream_created)?,
         }),
-        "gap" => Header::Gap(Gap {
-            at,
-            from: need("gap", "from", body.from)?,
-            to: need("gap", "to", body.to)?,
-        }),
-        other => Header::Unknown {
-            v: wire.v,
-            kind: other.to_owned(),
-        },
+        "gap" => Header::Gap(Gap { at, from: need("gap", "from", body.from)?, to: need("gap", "to", body.to)? }),
+        other => Header::Unknown { v: wire.v, kind: other.to_owned() },
     })
 }
 
@@ -394,20 +356,11 @@ fn event(w: Wire<'_>) -> Result<EventHeader, EntryError> {
         prev: w.prev,
         id: parse("id", need(KIND, "id", w.id)?, |t| EventId::parse(t).ok())?,
         phase: parse("phase", need(KIND, "phase", w.phase)?, |t| Phase::parse(t).ok())?,
-        env: w
-            .env
-            .map(|env| parse("env", env, |t| Environment::parse(t).ok()))
-            .transpose()?,
-        class: w
-            .class
-            .map(|class| parse("class", class, |t| ChangeClass::parse(t).ok()))
-            .transpose()?,
+        env: w.env.map(|env| parse("env", env, |t| Environment::parse(t).ok())).transpose()?,
+        class: w.class.map(|class| parse("class", class, |t| ChangeClass::parse(t).ok())).transpose()?,
         probe: w.probe.unwrap_or(false),
-        producer: w
-            .producer
-            .map(|producer| parse("producer", producer, |t| Producer::parse(t).ok()))
-            .transpose()?,
-        has: has(need(KIND, "has", w.has)?)?,
+        producer: w.producer.map(|producer| parse("producer", producer, |t| Producer::parse(t).ok())).transpose()?,
+        has: has(&need(KIND, "has", w.has)?)?,
         outcome: parse("outcome", need(KIND, "outcome", w.outcome)?, Outcome::parse)?,
         ts: need(KIND, "ts", w.ts)?,
         at: w.at,
@@ -419,7 +372,7 @@ fn event(w: Wire<'_>) -> Result<EventHeader, EntryError> {
     })
 }
 
-fn has(names: Vec<Text<'_>>) -> Result<Has, EntryError> {
+fn has(names: &[Text<'_>]) -> Result<Has, EntryError> {
     let found = || names.iter().map(|name| name.0.as_ref()).collect::<Vec<_>>();
     Has::from_names(names.iter().map(|name| name.0.as_ref())).ok_or_else(|| invalid("has", format!("{:?}", found())))
 }
@@ -442,9 +395,7 @@ fn rejection(at: u64, road: Option<Road>, body: &Body<'_>) -> Result<RejectionHe
     Ok(RejectionHeader {
         at,
         road: need(KIND, "road", road)?,
-        reason: parse("reason", need(KIND, "reason", body.reason.as_ref())?, |t| {
-            Reason::parse(t)
-        })?,
+        reason: parse("reason", need(KIND, "reason", body.reason.as_ref())?, Reason::parse)?,
         commit: need(KIND, "commit", body.commit)?,
         size: need(KIND, "size", body.size)?,
         masked: need(KIND, "masked", body.masked)?,

@@ -1,0 +1,17 @@
+//! The log's core against foreign vectors, foreign implementations, real `openssl`, and hostile input.
+//!
+//! `vectors/` holds RFC 6962 proofs from transparency-dev/merkle and a tiled log from transparency-dev/tessera, each with its
+//! licence (Apache-2.0) beside it. The store half has tests of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+mod comparison;
+mod control;
+mod entries;
+mod hostile;
+mod keys;
+mod notes;
+mod oracles;
+mod receipts;
+mod support;
+mod vectors;
