@@ -13,7 +13,7 @@ pub enum ViewError {
         /// Version of this program.
         expected: i64,
     },
-    /// The file is an SQLite database of somebody else.
+    /// The file is an `SQLite` database of somebody else.
     #[error("the file is no view of a log (application id {found:#x})")]
     NotViews {
         /// Application id in the file.
@@ -27,7 +27,7 @@ pub enum ViewError {
         /// The entry that came.
         found: u64,
     },
-    /// A number is too large for SQLite's integers.
+    /// A number is too large for `SQLite`'s integers.
     #[error("{what} {value} is beyond 2^63")]
     TooLarge {
         /// What the number counts.
@@ -57,7 +57,7 @@ pub enum ViewError {
         /// Why.
         source: std::io::Error,
     },
-    /// SQLite refused.
+    /// `SQLite` refused.
     #[error("sqlite: {0}")]
     Sqlite(#[from] rusqlite::Error),
 }

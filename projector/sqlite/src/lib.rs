@@ -1,4 +1,4 @@
-//! Views of one log in SQLite: changes and their events, to be listed and looked up.
+//! Views of one log in `SQLite`: changes and their events, to be listed and looked up.
 //!
 //! One file per tenant, one writer ([`Views`]), any number of read-only connections ([`Reader`]), in WAL mode with
 //! `synchronous=NORMAL`: a batch is one transaction without an fsync, because whatever is lost is projected again from the log.
@@ -28,7 +28,7 @@ pub const SCHEMA_VERSION: i64 = 1;
 // The fold's version is part of the schema's: raise both, so that no file mixes rows of two folds.
 const _: () = assert!(projector::fold::FOLD_VERSION == 1);
 
-/// Marks the file as ours in its header: "UPMv".
+/// Marks the file as ours in its header: "`UPMv`".
 const APPLICATION_ID: i64 = 0x5550_4d76;
 
 const SCHEMA: &str = include_str!("schema.sql");
@@ -36,7 +36,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// Page cache of the writer, KiB. A server holds one writer per tenant, so it stays small.
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
 
-/// Pages in the WAL before it is folded into the file, which is when SQLite fsyncs: 32 MiB.
+/// Pages in the WAL before it is folded into the file, which is when `SQLite` fsyncs: 32 MiB.
 const WAL_PAGES_MAX: i64 = 8192;
 
 /// How long a connection waits for another one's lock before it reports busy.
@@ -107,7 +107,9 @@ impl Views {
     /// Empties the views in one transaction, so that they can be projected again from entry 0 while readers stay connected.
     pub fn reset(&mut self) -> Result<(), ViewError> {
         let transaction = self.reader.connection.transaction()?;
-        transaction.execute_batch("DELETE FROM events; DELETE FROM changes; UPDATE cursors SET next_index = 0;")?;
+        transaction.execute_batch(
+            "DELETE FROM events; DELETE FROM event_ids; DELETE FROM changes; UPDATE cursors SET next_index = 0;",
+        )?;
         transaction.commit()?;
         Ok(())
     }

@@ -14,7 +14,7 @@ use schemas::ids::{ChangeId, Environment, EventId};
 
 use crate::Reader;
 use crate::error::ViewError;
-use crate::rows::{CHANGE_COLUMNS, ChangeRow, EVENT_COLUMNS, EventRow, fold_of};
+use crate::rows::{CHANGE_COLUMNS, ChangeRow, EVENT_COLUMNS, EventRow, fold_of, id_key};
 
 /// Rows that one page looks at: about 50 ms of work.
 pub(crate) const SCANNED_MAX: usize = 20_000;
@@ -95,7 +95,8 @@ impl Reader {
 
     /// Events that carry this id, in the order of the log: ids are not unique. Up to `limit`, from entry `from_index` on.
     pub fn events_by_id(&self, id: &EventId, from_index: u64, limit: usize) -> Result<Vec<EventRow>, ViewError> {
-        self.event_rows(&events_by_id_sql(), rusqlite::params![id.as_str(), clamp(from_index), clamp(limit as u64)])
+        let parameters = rusqlite::params![id.as_str(), clamp(from_index), clamp(limit as u64), id_key(id)];
+        self.event_rows(&events_by_id_sql(), parameters)
     }
 
     /// The event of one entry; `None` when the entry is no event or not in the views yet.
@@ -221,8 +222,9 @@ fn events_sql() -> String {
 
 fn events_by_id_sql() -> String {
     format!(
-        "SELECT {EVENT_COLUMNS} FROM events INDEXED BY events_by_id CROSS JOIN changes ON changes.first_index = events.first_index \
-         WHERE events.id = ?1 AND events.entry >= ?2 ORDER BY events.entry LIMIT ?3"
+        "SELECT {EVENT_COLUMNS} FROM event_ids CROSS JOIN events ON events.entry = event_ids.entry \
+         CROSS JOIN changes ON changes.first_index = events.first_index \
+         WHERE event_ids.id_key = ?4 AND event_ids.entry >= ?2 AND events.id = ?1 ORDER BY event_ids.entry LIMIT ?3"
     )
 }
 
@@ -272,7 +274,12 @@ mod tests {
                 events_sql(),
                 format!("{covering}\nSEARCH events USING INDEX events_by_change (first_index=? AND rowid>?)"),
             ),
-            (events_by_id_sql(), format!("SEARCH events USING INDEX events_by_id (id=? AND rowid>?)\n{by_key}")),
+            (
+                events_by_id_sql(),
+                format!(
+                    "SEARCH event_ids USING PRIMARY KEY (id_key=? AND entry>?)\nSEARCH events USING INTEGER PRIMARY KEY (rowid=?)\n{by_key}"
+                ),
+            ),
             (event_sql(), format!("SEARCH events USING INTEGER PRIMARY KEY (rowid=?)\n{by_key}")),
         ];
         for (sql, expect) in cases {

@@ -4,6 +4,7 @@ use projector::facts::Visibility;
 use projector::fold::{ChangeFold, Marks, Place, State};
 use schemas::ids::{ChangeClass, ChangeId, Environment, EventId, Phase};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::error::ViewError;
 
@@ -110,6 +111,15 @@ impl From<ChangeFold> for ChangeRow {
             class: fold.class,
         }
     }
+}
+
+/// The number that an event id stands under: the first eight bytes of its SHA-256. Not a weaker hash, because producers
+/// choose ids, and thousands under one number would make looking one of them up slow.
+pub(crate) fn id_key(id: &EventId) -> i64 {
+    let digest: [u8; 32] = Sha256::digest(id.as_str()).into();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    i64::from_be_bytes(first)
 }
 
 /// The fold of a row of [`CHANGE_COLUMNS`].

@@ -46,10 +46,10 @@ impl Log {
             Phase::Plan => {
                 json!({"plan": {"commands": ["a"]}, "governance": {"owner": format!("team-{}", change % 3)}})
             }
-            Phase::Preflight => json!({"preflight": {"checks": [{"ok": change % 5 != 0}]}}),
-            Phase::Execute => json!({"execution": {"steps": [{"rc": i32::from(change % 4 == 0)}]}}),
+            Phase::Preflight => json!({"preflight": {"checks": [{"ok": !change.is_multiple_of(5)}]}}),
+            Phase::Execute => json!({"execution": {"steps": [{"rc": i32::from(change.is_multiple_of(4))}]}}),
             Phase::Verify => json!({"verification": {"checks": [{"ok": true}]}}),
-            Phase::Audit => json!({"governance": {"closed": change % 2 == 0}}),
+            Phase::Audit => json!({"governance": {"closed": change.is_multiple_of(2)}}),
         };
         let mut event = json!({"id": format!("e{change}-{phase}"), "phase": phase.as_str(), "intent": {"source": "api",
             "request": format!("Make cluster Nr. {change}"), "initiator": format!("user-{}", change % 10), "tenant": "acme"}});
@@ -62,13 +62,17 @@ impl Log {
             change: ChangeId::parse(&format!("c{change}")).unwrap(),
             seq,
             prev: None,
-            id: EventId::parse(&if change % 2 == 0 { "shared".to_owned() } else { format!("e{change}-{phase}") })
-                .unwrap(),
+            id: EventId::parse(&if change.is_multiple_of(2) {
+                "shared".to_owned()
+            } else {
+                format!("e{change}-{phase}")
+            })
+            .unwrap(),
             phase,
-            env: (change % 3 == 0).then(|| Environment::parse("prod").unwrap()),
-            class: (change % 4 == 0).then_some(ChangeClass::Normal),
+            env: change.is_multiple_of(3).then(|| Environment::parse("prod").unwrap()),
+            class: change.is_multiple_of(4).then_some(ChangeClass::Normal),
             probe: change == 1,
-            producer: (change % 2 == 0).then(|| Producer::parse("ci").unwrap()),
+            producer: change.is_multiple_of(2).then(|| Producer::parse("ci").unwrap()),
             has: Has::from_names(["plan", "approvals"]).unwrap(),
             outcome: Outcome::Passed,
             ts: 1_760_000_000,
@@ -106,10 +110,10 @@ fn projected(log: &Log, batch: usize) -> (TempDir, Views) {
     (dir, views)
 }
 
-/// Every row of every table, as SQLite holds it.
+/// Every row of every table, as `SQLite` holds it.
 fn dump(views: &Reader) -> Vec<(String, Vec<Cell>)> {
     let mut all = Vec::new();
-    for table in ["cursors", "changes", "events", "change_events"] {
+    for table in ["cursors", "changes", "events", "event_ids", "change_events"] {
         let mut statement = views.connection.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).unwrap();
         let columns = statement.column_count();
         let mut rows = statement.query([]).unwrap();

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, params};
 use schemas::ids::{ChangeClass, ChangeId, Environment, Producer};
 
 use crate::error::ViewError;
-use crate::rows::{CHANGE_COLUMNS, fold_of};
+use crate::rows::{CHANGE_COLUMNS, fold_of, id_key};
 use crate::{Reader, Views};
 
 /// One entry of the log, whatever its kind: the cursor counts them all.
@@ -42,6 +42,7 @@ impl Views {
         };
         let next = last.index + 1;
         let folds = insert_events(&transaction, rows)?;
+        insert_ids(&transaction, rows)?;
         upsert_changes(&transaction, folds)?;
         transaction
             .prepare_cached("UPDATE cursors SET next_index = ?1 WHERE name = 'core'")?
@@ -94,13 +95,12 @@ fn insert_events(transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<Vec<
             continue;
         };
         let facts = Facts::of(header, Some(row.payload).filter(|payload| !payload.is_empty()));
-        let place = match places.get(&header.change) {
-            Some(place) => *place,
-            None => {
-                folds.push(load(&mut select, &header.change)?);
-                places.insert(&header.change, folds.len() - 1);
-                folds.len() - 1
-            }
+        let place = if let Some(place) = places.get(&header.change) {
+            *place
+        } else {
+            folds.push(load(&mut select, &header.change)?);
+            places.insert(&header.change, folds.len() - 1);
+            folds.len() - 1
         };
         let fold = &mut folds[place].now;
         fold.apply(row.index, header, &facts);
@@ -108,6 +108,22 @@ fn insert_events(transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<Vec<
         insert_event(&mut insert, row.index, header, &facts, fold.first.index, &has)?;
     }
     Ok(folds)
+}
+
+/// In the order of their keys, so that neighbours land on one page.
+fn insert_ids(transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<(), ViewError> {
+    let mut ids = Vec::with_capacity(rows.len());
+    for row in rows {
+        if let Header::Event(header) = row.header {
+            ids.push((id_key(&header.id), number("entry", row.index)?));
+        }
+    }
+    ids.sort_unstable();
+    let mut insert = transaction.prepare_cached("INSERT INTO event_ids VALUES (?1, ?2)")?;
+    for (key, entry) in ids {
+        insert.execute([key, entry])?;
+    }
+    Ok(())
 }
 
 fn load(select: &mut Statement<'_>, change: &ChangeId) -> Result<Folded, ViewError> {
@@ -168,7 +184,7 @@ const RESTATE_CHANGE: &str = "UPDATE changes SET state = ?2 WHERE first_index = 
 
 const RENAME_CHANGE: &str = "UPDATE changes SET owner = ?2, initiator = ?3, environment = ?4 WHERE first_index = ?1";
 
-/// Written in the order of their keys. Columns under an index are left alone where they did not change, because SQLite
+/// Written in the order of their keys. Columns under an index are left alone where they did not change, because `SQLite`
 /// rewrites the index of every column that an UPDATE names.
 fn upsert_changes(transaction: &Transaction<'_>, mut folds: Vec<Folded>) -> Result<(), ViewError> {
     folds.sort_unstable_by_key(|folded| folded.now.first.index);
