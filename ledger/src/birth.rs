@@ -229,7 +229,8 @@ pub fn list_tenants<K: Kv>(kv: &K) -> Result<Vec<(Tenant, LogId, Origin)>, Birth
     let (from, to) = (Key::Log(LogId(0)).bytes(), Key::Log(LogId(u32::MAX)).bytes());
     let mut tenants = Vec::new();
     for (key, row) in kv.range(Space::Meta, &from, &to, usize::MAX)? {
-        if let (Key::Log(log), LogRow::Tenant { tenant, .. }) = (Key::decode(Space::Meta, &key)?, LogRow::decode(&row)?) {
+        if let (Key::Log(log), LogRow::Tenant { tenant, .. }) = (Key::decode(Space::Meta, &key)?, LogRow::decode(&row)?)
+        {
             let origin = Origin::of(&name, tenant.as_str())?;
             tenants.push((tenant, log, origin));
         }

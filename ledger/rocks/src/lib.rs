@@ -1,1 +1,147 @@
-//! placeholder
+//! The ledger's key-value trait over `RocksDB`. The only place that knows it.
+//!
+//! What a row means is not known here, only how its space is used: one column family each, tuned in [`tuning`]. Contract and
+//! failure semantics are those of [`ledger::kv::Kv`].
+
+mod error;
+mod tuning;
+
+pub use error::{OpenError, RocksError};
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ledger::kv::{Batch, Kv, KvError, Row, Space};
+use ledger::layout::{FORMAT_VERSION, Key, read_u32};
+use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions, WriteBatch};
+
+/// A store on disk. One process has it open at a time; closed when dropped.
+pub struct Rocks {
+    db: DB,
+    path: PathBuf,
+    /// Set by the first write that fails and never cleared: what it left behind is unknown, and `RocksDB` by itself would
+    /// resume after some errors (a full disk) as if nothing had happened.
+    failed: AtomicBool,
+}
+
+impl Rocks {
+    /// Opens the store in `path`, a directory that is made where it is missing.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(path).map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
+        let db = DB::open_cf_descriptors(&tuning::database(), path, tuning::families())
+            .map_err(|source| OpenError::of(path, source))?;
+        let rocks = Self { db, path: path.to_owned(), failed: AtomicBool::new(false) };
+        rocks.refuse_newer()?;
+        Ok(rocks)
+    }
+
+    /// Where the store lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes what is only in the write-ahead log into its tables, so that the next start replays nothing, and closes.
+    /// Nothing is lost without it.
+    pub fn close(self) -> Result<(), RocksError> {
+        if self.failed.load(Ordering::Acquire) {
+            // Whether the failed rows are kept is for the next start to find out, not for a flush to decide.
+            return Ok(());
+        }
+        let families = Space::ALL.map(|space| self.family(space));
+        let families: Vec<&ColumnFamily> = families.into_iter().flatten().collect();
+        self.db.flush_cfs_opt(&families, &rocksdb::FlushOptions::default()).map_err(RocksError)?;
+        self.db.cancel_all_background_work(true);
+        Ok(())
+    }
+
+    /// A counter or figure of `RocksDB` itself, such as `rocksdb.cur-size-all-mem-tables`, summed over all spaces.
+    pub fn property(&self, name: &str) -> u64 {
+        let values = Space::ALL.map(|space| self.property_of(space, name));
+        values.into_iter().sum()
+    }
+
+    fn property_of(&self, space: Space, name: &str) -> u64 {
+        let family = self.family(space);
+        family.and_then(|family| self.db.property_int_value_cf(family, name).ok().flatten()).unwrap_or(0)
+    }
+
+    fn refuse_newer(&self) -> Result<(), OpenError> {
+        let damaged = |detail: String| OpenError::Damaged { path: self.path.clone(), detail };
+        let row = self.get(Space::Meta, &Key::Format.bytes()).map_err(|error| damaged(error.to_string()))?;
+        let Some(row) = row else { return Ok(()) };
+        let found = read_u32("format", &row).map_err(|error| damaged(error.to_string()))?;
+        if found > FORMAT_VERSION {
+            return Err(OpenError::NewerFormat { path: self.path.clone(), found, known: FORMAT_VERSION });
+        }
+        Ok(())
+    }
+
+    /// All families are made when opening, so none is ever missing.
+    fn family(&self, space: Space) -> Option<&ColumnFamily> {
+        self.db.cf_handle(space.name())
+    }
+
+    fn reading(&self, space: Space, what: &'static str) -> Result<&ColumnFamily, KvError> {
+        self.family(space).ok_or_else(|| KvError::Read { what, space, source: Box::new(error::NoFamily(space)) })
+    }
+
+    fn write_batch(&self, batch: &Batch) -> Result<WriteBatch, KvError> {
+        let mut rows = WriteBatch::with_capacity_bytes(batch.bytes() + 16 * batch.len());
+        for (space, key, value) in batch.rows() {
+            let family =
+                self.family(space).ok_or_else(|| KvError::Write { source: Box::new(error::NoFamily(space)) })?;
+            match value {
+                Some(value) => rows.put_cf(family, key, value),
+                None => rows.delete_cf(family, key),
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl Kv for Rocks {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        let family = self.reading(space, "get")?;
+        self.db.get_cf(family, key).map_err(|error| read_error("get", space, error))
+    }
+
+    fn get_many(&self, space: Space, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, KvError> {
+        let family = self.reading(space, "get_many")?;
+        let values = self.db.batched_multi_get_cf(family, keys.iter().copied(), keys.is_sorted());
+        let value = |value: Result<Option<rocksdb::DBPinnableSlice<'_>>, rocksdb::Error>| match value {
+            Ok(value) => Ok(value.map(|value| value.to_vec())),
+            Err(error) => Err(read_error("get_many", space, error)),
+        };
+        values.into_iter().map(value).collect()
+    }
+
+    fn range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, KvError> {
+        let family = self.reading(space, "range")?;
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(to);
+        let rows = self.db.iterator_cf_opt(family, options, IteratorMode::From(from, Direction::Forward));
+        let row = |row: Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>| match row {
+            Ok((key, value)) => Ok((key.into_vec(), value.into_vec())),
+            Err(error) => Err(read_error("range", space, error)),
+        };
+        rows.take(limit).map(row).collect()
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), KvError> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(KvError::WriteAfterFailure);
+        }
+        let rows = self.write_batch(&batch)?;
+        self.db.write_opt(rows, &tuning::synced()).map_err(|error| {
+            self.failed.store(true, Ordering::Release);
+            KvError::Write { source: Box::new(RocksError(error)) }
+        })
+    }
+}
+
+fn read_error(what: &'static str, space: Space, error: rocksdb::Error) -> KvError {
+    KvError::Read { what, space, source: Box::new(RocksError(error)) }
+}

@@ -2,11 +2,11 @@
 
 use super::{Head, NewRow};
 use crate::checkpoint::Checkpoint;
+use crate::dedupe::Fingerprint;
 use crate::entry::{EntryError, Header, Salt};
 use crate::hash::{Hash, leaf};
 use crate::kv::{Batch, Space};
 use crate::layout::{Key, Stored, encode_head, encode_tile};
-use crate::dedupe::Fingerprint;
 use crate::signing::Signer;
 use crate::tree::TileId;
 

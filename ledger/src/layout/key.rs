@@ -83,7 +83,9 @@ impl Key {
             Self::Payload(..) => Space::Payloads,
             Self::Tile(..) | Self::Checkpoint(..) | Self::Details(..) | Self::Opening(..) => Space::Tree,
             Self::Dedupe(..) | Self::Chain(..) => Space::Index,
-            Self::Format | Self::LedgerName | Self::NextLog | Self::Log(_) | Self::Head(_) | Self::Tenant(_) => Space::Meta,
+            Self::Format | Self::LedgerName | Self::NextLog | Self::Log(_) | Self::Head(_) | Self::Tenant(_) => {
+                Space::Meta
+            }
         }
     }
 

@@ -26,7 +26,9 @@ mod key;
 mod value;
 
 pub use key::{Key, KeyBytes, LogId};
-pub use value::{ChainHead, Details, LogRow, Stored, decode_head, decode_tile, encode_head, encode_tile, read_u32, read_u64};
+pub use value::{
+    ChainHead, Details, LogRow, Stored, decode_head, decode_tile, encode_head, encode_tile, read_u32, read_u64,
+};
 
 use thiserror::Error;
 

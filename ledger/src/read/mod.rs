@@ -19,8 +19,8 @@ use crate::dedupe::{DedupeKey, Fingerprint};
 use crate::entry::{EntryError, First, Header, RejectionHeader, Road};
 use crate::hash::Hash;
 use crate::kv::{Kv, KvError, Space};
-use crate::layout::{ChainHead, Details, Key, LayoutError, LogId, TILE_WIDTH, decode_head, read_u64};
 pub use crate::layout::Stored;
+use crate::layout::{ChainHead, Details, Key, LayoutError, LogId, TILE_WIDTH, decode_head, read_u64};
 use crate::proof::{self, Prover};
 use crate::receipt::Receipt;
 use crate::tree::{TileId, TileSource};
@@ -244,7 +244,9 @@ impl<K: Kv> Log<K> {
     /// At most `limit` rejections from entry `from` on, in order.
     pub fn rejections(&self, from: u64, limit: usize) -> Result<Vec<RejectedRow>, ReadError> {
         let rows = self.rows(&Key::Details(self.id, from), &Key::Details(self.id, u64::MAX), limit)?;
-        rows.into_iter().map(|(key, row)| self.rejected(number_of(Space::Tree, &key)?, Details::decode(&row)?)).collect()
+        rows.into_iter()
+            .map(|(key, row)| self.rejected(number_of(Space::Tree, &key)?, Details::decode(&row)?))
+            .collect()
     }
 
     /// The rejection at entry `index`, with the bytes as kept; none where the entry is no rejection.
@@ -337,7 +339,9 @@ fn road_of(header: &Header) -> (Option<Road>, Option<u32>) {
 
 fn number_of(space: Space, key: &[u8]) -> Result<u64, LayoutError> {
     match Key::decode(space, key)? {
-        Key::Entry(_, number) | Key::Payload(_, number) | Key::Checkpoint(_, number) | Key::Details(_, number) => Ok(number),
+        Key::Entry(_, number) | Key::Payload(_, number) | Key::Checkpoint(_, number) | Key::Details(_, number) => {
+            Ok(number)
+        }
         _ => Err(LayoutError { what: space.name(), expected: "a numbered key", found: key.len() }),
     }
 }

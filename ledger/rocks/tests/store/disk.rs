@@ -1,0 +1,152 @@
+//! What is on disk: it outlives the process, belongs to one process, and damage is noticed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ledger::append::load_heads;
+use ledger::kv::{Batch, Kv, Space};
+use ledger::layout::Key;
+use ledger_rocks::{OpenError, Rocks};
+
+use crate::oracle;
+use crate::world::{Rng, World};
+
+fn put(kv: &Rocks, space: Space, key: &[u8], value: &[u8]) {
+    let mut batch = Batch::default();
+    batch.put(space, key, &[value]);
+    kv.write(batch).unwrap();
+}
+
+/// The write-ahead log that is written now: the one with the highest number.
+fn newest_log(dir: &Path) -> PathBuf {
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max().unwrap()
+}
+
+/// Copies the files as they are on disk now, as a loss of power would leave them.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn what_was_written_outlives_the_process_closed_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let killed = dir.path().join("killed");
+    let kv = Rocks::open(&dir.path().join("a")).unwrap();
+    put(&kv, Space::Meta, b"k", b"1");
+    copy(kv.path(), &killed);
+    put(&kv, Space::Meta, b"k", b"2");
+    let path = kv.path().to_owned();
+    kv.close().unwrap();
+    assert_eq!(Rocks::open(&path).unwrap().get(Space::Meta, b"k").unwrap().as_deref(), Some(&b"2"[..]));
+    assert_eq!(Rocks::open(&killed).unwrap().get(Space::Meta, b"k").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
+fn one_process_has_it_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let _held = Rocks::open(dir.path()).unwrap();
+    assert!(matches!(Rocks::open(dir.path()), Err(OpenError::Locked { path }) if path == dir.path()));
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let kv = Rocks::open(dir.path()).unwrap();
+    put(&kv, Space::Meta, &Key::Format.bytes(), &7_u32.to_be_bytes());
+    drop(kv);
+    assert!(matches!(Rocks::open(dir.path()), Err(OpenError::NewerFormat { found: 7, known: 1, .. })));
+}
+
+#[test]
+fn a_path_that_can_be_no_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    assert!(matches!(Rocks::open(&file), Err(OpenError::Directory { path, .. }) if path == file));
+}
+
+/// A batch over all spaces is there wholly or not at all, wherever the log of it is cut.
+#[test]
+fn a_write_cut_off_anywhere_is_no_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let kv = Rocks::open(&dir.path().join("a")).unwrap();
+    put(&kv, Space::Meta, b"before", b"1");
+    let before = fs::metadata(newest_log(kv.path())).unwrap().len();
+    let mut batch = Batch::default();
+    for space in Space::ALL {
+        batch.put(space, b"key", &[&[7; 300]]);
+    }
+    kv.write(batch).unwrap();
+    let after = fs::metadata(newest_log(kv.path())).unwrap().len();
+    assert!(after > before + 1_500);
+    for (number, length) in (before..after).step_by(97).chain([after - 1, after]).enumerate() {
+        let cut = dir.path().join(format!("cut-{number}"));
+        copy(kv.path(), &cut);
+        fs::File::options().write(true).open(newest_log(&cut)).unwrap().set_len(length).unwrap();
+        let found = Rocks::open(&cut).unwrap();
+        assert!(found.get(Space::Meta, b"before").unwrap().is_some());
+        let there = Space::ALL.map(|space| found.get(space, b"key").unwrap().is_some());
+        assert_eq!(there, [length == after; 5], "cut at {length} of {after}");
+    }
+}
+
+/// A flipped bit in what was confirmed must never look like a shorter log: we would sign another history over it.
+#[test]
+fn damage_in_the_write_ahead_log_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let kv = Rocks::open(&dir.path().join("a")).unwrap();
+    for number in 0..50_u8 {
+        put(&kv, Space::Entries, &[number], &[number; 400]);
+    }
+    let length = fs::metadata(newest_log(kv.path())).unwrap().len() as usize;
+    for (number, place) in (length / 4..length / 2).step_by(521).enumerate() {
+        let hurt = dir.path().join(format!("hurt-{number}"));
+        copy(kv.path(), &hurt);
+        let path = newest_log(&hurt);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[place] ^= 0x10;
+        fs::write(&path, bytes).unwrap();
+        let found = Rocks::open(&hurt);
+        assert!(matches!(found, Err(OpenError::Damaged { .. })), "flipped at {place}: {:?}", found.err());
+    }
+}
+
+#[test]
+fn damage_in_a_table_is_an_error_not_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let kv = Rocks::open(dir.path()).unwrap();
+    for number in 0..200_u8 {
+        put(&kv, Space::Payloads, &[number], &[number; 400]);
+    }
+    kv.close().unwrap();
+    let tables = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    for table in tables.filter(|path| path.extension().is_some_and(|extension| extension == "sst")) {
+        let mut bytes = fs::read(&table).unwrap();
+        bytes[100] ^= 1;
+        fs::write(&table, bytes).unwrap();
+    }
+    let read = Rocks::open(dir.path()).map(|kv| kv.range(Space::Payloads, &[0], &[255], 999).map(drop));
+    assert!(!matches!(read, Ok(Ok(()))));
+}
+
+/// A whole history, closed and opened between its parts, with everything flushed to tables.
+#[test]
+fn a_history_survives_restarts_and_flushes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, mut told, mut rng) = (World::new(5, 2, 400), Vec::new(), Rng(5));
+    let kv = Rocks::open(dir.path()).unwrap();
+    world.found(&kv, &mut rng).unwrap();
+    kv.close().unwrap();
+    let kv = Rocks::open(dir.path()).unwrap();
+    world.live(&kv, &mut rng, &mut told).unwrap();
+    let heads = load_heads(&kv).unwrap();
+    kv.close().unwrap();
+    let kv = Rocks::open(dir.path()).unwrap();
+    assert_eq!(load_heads(&kv).unwrap(), heads);
+    oracle::check(&world, &kv, &told);
+}

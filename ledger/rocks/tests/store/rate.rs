@@ -1,0 +1,108 @@
+//! How fast entries are appended, printed and not judged: `cargo test --release -p upm-ledger-rocks -- --ignored --nocapture`.
+
+#![expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+
+use std::time::Instant;
+
+use ledger::append::{Cursor, Head, Item, LogId, PendingEvent, Turn, commit, extend, load_head, look_up};
+use ledger::hash::Hash;
+use ledger::kv::Kv;
+use ledger_rocks::Rocks;
+use schemas::ids::{ChangeId, EventId};
+
+use crate::world::{Message, Rng, TenantWorld, World, facts};
+
+const EVENTS: u64 = 400_000;
+const ROUND: u64 = 2_000;
+
+/// About 1.3 KB of JSON with as much chance in it as in a real event: names and numbers differ, words repeat.
+fn payload(rng: &mut Rng, number: u64) -> Vec<u8> {
+    let mut text = format!("{{\"provisioning_event\":{{\"id\":\"evt-{number}\",\"phase\":\"plan\",\"intent\":{{\"source\":\"api\"}},");
+    while text.len() < 1_300 {
+        let (a, b) = (rng.next(), rng.below(1000));
+        text.push_str(&format!("\"resource-{b}\":{{\"arn\":\"arn:aws:ec2:eu-west-1:{a:x}\",\"action\":\"create\"}},"));
+    }
+    text.push_str("\"end\":0}}");
+    text.into_bytes()
+}
+
+fn item(tenant: &TenantWorld, rng: &mut Rng, sequence: u64) -> Item {
+    let change = ChangeId::parse(&format!("CHG-{}", sequence / 6)).unwrap();
+    let message = Message { payload: payload(rng, sequence), change, good: true, at_ms: sequence, masked: 0 };
+    let mut facts = facts(&message);
+    facts.id = EventId::parse(&format!("evt-{sequence}")).unwrap();
+    Item::Event(PendingEvent {
+        road_sequence: sequence,
+        at_ms: message.at_ms,
+        fingerprint: tenant.fingerprint(&message),
+        change_key: tenant.dedupe.change_key(&message.change),
+        salt: rng.salt(),
+        producer: None,
+        facts,
+        payload: message.payload,
+        masked: 0,
+        rules: Hash([7; 32]),
+    })
+}
+
+#[derive(Default)]
+struct Spent {
+    look_up: f64,
+    extend: f64,
+    seal: f64,
+    commit: f64,
+    receipts: f64,
+}
+
+fn round(kv: &impl Kv, tenant: &TenantWorld, head: &Head, turn: Turn, spent: &mut Spent) -> Head {
+    let started = Instant::now();
+    let turns = [turn];
+    let known = look_up(kv, &turns).unwrap();
+    let looked_up = Instant::now();
+    let [turn] = turns;
+    let extension = extend(head, turn, &known[0]).unwrap();
+    let extended = Instant::now();
+    let sealed = extension.seal(&tenant.signer);
+    let signed = Instant::now();
+    let (committed, mut heads) = commit(kv, vec![sealed]).unwrap();
+    let written = Instant::now();
+    let indices: Vec<u64> = committed.logs()[0].rows.iter().step_by(10).map(|row| row.index).collect();
+    let receipts = committed.receipts(kv, 0, &indices).unwrap();
+    assert_eq!(receipts.len(), indices.len());
+    spent.look_up += (looked_up - started).as_secs_f64();
+    spent.extend += (extended - looked_up).as_secs_f64();
+    spent.seal += (signed - extended).as_secs_f64();
+    spent.commit += (written - signed).as_secs_f64();
+    spent.receipts += written.elapsed().as_secs_f64();
+    heads.remove(0)
+}
+
+#[test]
+#[ignore = "a measurement, not a test"]
+fn append_rate() {
+    let dir = tempfile::tempdir_in(concat!(env!("CARGO_TARGET_TMPDIR"))).unwrap();
+    let kv = Rocks::open(dir.path()).unwrap();
+    let (world, mut rng) = (World::new(1, 1, 1), Rng(1));
+    world.found(&kv, &mut rng).unwrap();
+    let tenant = &world.tenants[0];
+    let mut head = load_head(&kv, LogId(1)).unwrap();
+    let (mut spent, mut last) = (Spent::default(), 0.0);
+    for part in 0..EVENTS / ROUND {
+        let sequences = part * ROUND + 1..=(part + 1) * ROUND;
+        let items: Vec<Item> = sequences.map(|sequence| item(tenant, &mut rng, sequence)).collect();
+        let cursor = Cursor { sequence: (part + 1) * ROUND, ..Cursor::default() };
+        head = round(&kv, tenant, &head, Turn { log: LogId(1), items, cursor, answered: 0 }, &mut spent);
+        if (part + 1) % 50 == 0 {
+            let total = spent.look_up + spent.extend + spent.seal + spent.commit;
+            println!("{:>8} events: {:>7.0}/s in the last part", (part + 1) * ROUND, 50.0 * ROUND as f64 / (total - last));
+            last = total;
+        }
+    }
+    let us = |seconds: f64| seconds * 1e6 / EVENTS as f64;
+    println!(
+        "per event: look_up {:.2} us, extend {:.2} us, seal {:.2} us, commit {:.2} us (waits for the disk); a receipt {:.2} us",
+        us(spent.look_up), us(spent.extend), us(spent.seal), us(spent.commit), us(spent.receipts) * 10.0
+    );
+    let memory = ["cur-size-all-mem-tables", "estimate-table-readers-mem"].map(|name| kv.property(&format!("rocksdb.{name}")) >> 20);
+    println!("memory: {} MB of write buffers, {} MB of table readers", memory[0], memory[1]);
+}

@@ -1,0 +1,33 @@
+//! The store half of the ledger over `MemKv`. The same suites run over `RocksDB` in `ledger-rocks`.
+
+mod births;
+mod contract;
+mod faults;
+mod oracle;
+mod refusals;
+mod world;
+
+use std::sync::Arc;
+
+use ledger::kv::MemKv;
+
+#[test]
+fn mem_kv_keeps_the_contract() {
+    contract::check(&MemKv::new());
+}
+
+#[test]
+fn invariant_every_failing_write_leaves_a_sound_ledger() {
+    faults::each_write_fails_both_ways(1, || {
+        let kv = Arc::new(MemKv::new());
+        move || Arc::clone(&kv)
+    });
+}
+
+#[test]
+fn invariant_random_crashes_leave_a_sound_ledger() {
+    for seed in 100..160 {
+        let kv = Arc::new(MemKv::new());
+        faults::random_crashes(seed, || Arc::clone(&kv));
+    }
+}
