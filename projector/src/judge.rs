@@ -14,7 +14,7 @@ use crate::sentence::quote;
 /// How far a producer's clock may be from the log's, milliseconds.
 const CLOCKS_APART_MS_MAX: i128 = 5 * 60 * 1000;
 
-/// The model's words for `intent.source`.
+/// The model's words for `intent.source`. As all words here they are version 1's own, so that no later list changes old verdicts.
 const SOURCES: [&str; 3] = ["chatops", "api", "ticket"];
 
 /// The model's words for `execution.agent`.
@@ -296,6 +296,20 @@ mod tests {
             &[(10, Code::PipeAllowListWidened)],
         );
         check(&[event("plan", &json!({"execution": {"pipe_allow_list": ["jq", "grep"]}}))], &[]);
+    }
+
+    #[test]
+    fn the_words_of_version_1_are_the_models() {
+        let words = schemas::canonicals::get();
+        assert_eq!(
+            (words.source.as_slice(), words.agent.as_slice()),
+            (&SOURCES.map(str::to_owned)[..], &AGENTS.map(str::to_owned)[..])
+        );
+        let visibilities: Vec<_> =
+            [Visibility::Team, Visibility::Org, Visibility::Private].map(Visibility::as_str).into();
+        assert_eq!(words.visibility, visibilities);
+        let pipes = json!({"execution": {"pipe_allow_list": words.pipe_allow_list}});
+        check(&[event("plan", &pipes)], &[]);
     }
 
     #[test]

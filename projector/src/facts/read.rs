@@ -85,24 +85,58 @@ impl Approval<'_> {
     }
 }
 
-/// The words of version 1, whatever their case. They are the fold's own and frozen with it: later rules may know more words of refusal, and
-/// the outcome in an event's header then says so.
+/// Words that approve. Version 1 of the fold, as all words here: frozen with it, and compared without regard to ASCII case.
+const APPROVAL: [&str; 10] =
+    ["approved", "approve", "accepted", "accept", "allowed", "allow", "granted", "pass", "passed", "yes"];
+
+/// Words that refuse: those of rules 1. Later rules may know more, and then the outcome in an event's header says so.
+const REFUSAL: [&str; 12] = [
+    "refused",
+    "refuse",
+    "rejected",
+    "reject",
+    "denied",
+    "deny",
+    "declined",
+    "decline",
+    "disapproved",
+    "no",
+    "fail",
+    "failed",
+];
+
+/// Words of a rollback that failed: those of rules 1.
+const FAILURE: [&str; 13] = [
+    "failed",
+    "failure",
+    "fail",
+    "error",
+    "errored",
+    "rollback_failed",
+    "partial",
+    "incomplete",
+    "aborted",
+    "cancelled",
+    "canceled",
+    "timeout",
+    "timed_out",
+];
+
+fn is_one_of(word: &str, words: &[&str]) -> bool {
+    words.iter().any(|known| known.eq_ignore_ascii_case(word))
+}
+
 fn decision(word: Option<&str>) -> Decision {
-    let is = |words: &[&str]| word.is_some_and(|word| words.iter().any(|known| known.eq_ignore_ascii_case(word)));
-    if is(&["approved", "approve", "accepted", "accept", "allowed", "allow", "granted", "pass", "passed"]) {
-        Decision::Approved
-    } else if is(&[
-        "refused", "refuse", "rejected", "reject", "denied", "deny", "declined", "decline", "block", "blocked",
-    ]) {
-        Decision::Refused
-    } else {
-        Decision::Unclear
+    match word {
+        Some(word) if is_one_of(word, &APPROVAL) => Decision::Approved,
+        Some(word) if is_one_of(word, &REFUSAL) => Decision::Refused,
+        _ => Decision::Unclear,
     }
 }
 
-/// Whether the outcome of an executed rollback is a failure. Frozen like the words above.
+/// Whether the outcome of an executed rollback is a failure.
 pub(super) fn is_failure(word: &str) -> bool {
-    ["failed", "failure", "fail", "error", "rollback_failed"].iter().any(|known| known.eq_ignore_ascii_case(word))
+    is_one_of(word, &FAILURE)
 }
 
 /// Reads a stored event.
@@ -258,11 +292,11 @@ fn cow(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
     text.map(|text| text.0)
 }
 
-/// An attempt is a whole number from 1; anything else is the first.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a whole number below 2^53")]
+/// An attempt is a whole number from 1 to 2^53, as far as a number of JSON is exact; anything else is the first.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a whole number up to 2^53")]
 fn attempt(number: Option<f64>) -> u64 {
     match number {
-        Some(number) if number.fract() == 0.0 && (1.0..=9_007_199_254_740_991.0).contains(&number) => number as u64,
+        Some(number) if number.fract() == 0.0 && (1.0..=9_007_199_254_740_992.0).contains(&number) => number as u64,
         _ => 1,
     }
 }
@@ -406,4 +440,20 @@ fn each<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D, take: i
     }
 
     deserializer.deserialize_seq(Items(take, PhantomData))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_bad_news_are_those_of_rules_1() {
+        let rules: serde_json::Value = serde_json::from_str(schemas::rules::current().text).unwrap();
+        assert_eq!(rules["rules"], 1, "later rules need a later fold, or stand in headers");
+        assert_eq!(rules["outcome"]["refusal"], serde_json::json!(REFUSAL));
+        assert_eq!(rules["outcome"]["failure"], serde_json::json!(FAILURE));
+        assert!(APPROVAL.iter().all(|word| !REFUSAL.contains(word)));
+        assert_eq!(decision(Some("REJECTED")), Decision::Refused);
+        assert_eq!(decision(Some("maybe")), Decision::Unclear);
+    }
 }
