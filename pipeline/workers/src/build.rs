@@ -226,6 +226,18 @@ pub fn rfc3339(unix_ms: i64) -> String {
     format!("{at:.3}")
 }
 
+/// A UUID version 7 (RFC 9562) of a time and ten random bytes.
+pub fn uuid_v7(unix_ms: u64, random: [u8; 10]) -> String {
+    let [_, _, time @ ..] = unix_ms.to_be_bytes();
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&time);
+    bytes[6..].copy_from_slice(&random);
+    bytes[6] = bytes[6] & 0x0f | 0x70;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let text = hex::encode(bytes);
+    format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
+}
+
 struct Event<'a> {
     fields: &'a Fields,
     sections: &'a Sections,
@@ -383,6 +395,13 @@ mod tests {
         sections.add("plan", json!({"commands": ["a"], "window": "x"}));
         sections.add("plan", json!({"commands": ["b"], "window": "y"}));
         assert_eq!(sections.0, [("plan".to_owned(), json!({"commands": ["a", "b"], "window": "y"}))]);
+    }
+
+    #[test]
+    fn uuids_are_of_version_7() {
+        // The example of RFC 9562, appendix A.6.
+        let random = [0x0c, 0xc3, 0x18, 0xc4, 0xdc, 0x0c, 0x0c, 0x07, 0x39, 0x8f];
+        assert_eq!(uuid_v7(0x017F_22E2_79B0, random), "017f22e2-79b0-7cc3-98c4-dc0c0c07398f");
     }
 
     #[test]

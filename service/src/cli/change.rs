@@ -1,14 +1,427 @@
-//! `upm change`.
+//! `upm change`: what happened to a change, for a person or as the server's JSON.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use schemas::ids::{ChangeId, Environment};
+use serde_json::{Value, json};
+
+use super::client::http::{Client, segment};
+use super::client::lookup::tenant_of;
+use super::client::print;
 use super::{CliError, Globals};
 
 /// Options of `upm change`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(
+    after_help = "Examples:\n  upm change list --tenant acme --state failed\n  upm change show c-42\n  upm change events c-42 --json"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// List changes, newest first
+    List(List),
+    /// Show one change: its state, its timeline, approvals, anomalies
+    Show(One),
+    /// List the events of one change
+    Events(One),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Only changes in this state, for instance verified or failed
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Only those of this owner
+    #[arg(long, value_name = "TEAM")]
+    owner: Option<String>,
+    /// Only those this one asked for
+    #[arg(long, value_name = "NAME")]
+    initiator: Option<String>,
+    /// Only those in this environment
+    #[arg(long = "env", visible_alias = "environment", value_name = "NAME")]
+    environment: Option<Environment>,
+    /// Only those with events since then: RFC 3339, or milliseconds since 1970
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Only those with events before then
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Only those with this text in ID or request
+    #[arg(short, long, value_name = "TEXT")]
+    q: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+    /// Wait until this entry is in the views
+    #[arg(long, value_name = "INDEX")]
+    at_least: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+struct One {
+    /// The change
+    #[arg(value_name = "ID")]
+    change: ChangeId,
+    /// Wait until this entry is in the views
+    #[arg(long, value_name = "INDEX")]
+    at_least: Option<u64>,
+}
 
 /// Runs the command.
-pub fn run(_globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
-    Err(CliError::could_not("change is not built yet"))
+pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    let client = Client::new(globals);
+    match args.action {
+        Action::List(list) => list_changes(globals, &client, &list)?,
+        Action::Show(one) => {
+            let document = client.get(&path_of(globals, &client, &one, "", &[])?)?;
+            if globals.json { print::json(&document)? } else { print::line(&story(&document))? }
+        }
+        Action::Events(one) => {
+            let path = |from: Option<u64>| {
+                let from = from.map(|index| ("from", index.to_string()));
+                path_of(globals, &client, &one, "/events", from.as_slice())
+            };
+            let mut events = Vec::new();
+            let mut from = None;
+            loop {
+                let mut page = client.get(&path(from)?)?;
+                events.append(&mut rows(&mut page, "events"));
+                from = page["next"].as_u64();
+                if from.is_none() {
+                    break;
+                }
+            }
+            if globals.json { print::json(&json!({ "events": events }))? } else { print::line(&event_table(&events))? }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn path_of(
+    globals: &Globals,
+    client: &Client,
+    one: &One,
+    rest: &str,
+    more: &[(&str, String)],
+) -> Result<String, CliError> {
+    let tenant = tenant_of(client, globals, &one.change)?;
+    let mut query = more.to_vec();
+    query.extend(one.at_least.map(|index| ("at_least", index.to_string())));
+    let path = format!("/v1/tenants/{}/changes/{}{rest}", segment(tenant.as_str()), segment(one.change.as_str()));
+    Ok(with_query(&path, &query))
+}
+
+fn with_query(path: &str, query: &[(&str, String)]) -> String {
+    let pairs: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", segment(value))).collect();
+    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+}
+
+/// The rows under `name`, taken out.
+pub(super) fn rows(page: &mut Value, name: &str) -> Vec<Value> {
+    match page.get_mut(name).map(Value::take) {
+        Some(Value::Array(rows)) => rows,
+        _ => Vec::new(),
+    }
+}
+
+fn list_changes(globals: &Globals, client: &Client, list: &List) -> Result<(), CliError> {
+    /// What the server gives at most at once.
+    const PAGE: u64 = 500;
+    let tenant = globals.tenant_or_default()?;
+    let filters = [
+        ("state", list.state.clone()),
+        ("owner", list.owner.clone()),
+        ("initiator", list.initiator.clone()),
+        ("env", list.environment.as_ref().map(|name| name.as_str().to_owned())),
+        ("from", list.from.clone()),
+        ("to", list.to.clone()),
+        ("q", list.q.clone()),
+        ("at_least", list.at_least.map(|index| index.to_string())),
+    ];
+    let filters: Vec<(&str, String)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let mut changes = Vec::new();
+    let mut after: Option<String> = None;
+    let more = loop {
+        let wanted = list.limit - changes.len() as u64;
+        let mut query = filters.clone();
+        query.push(("limit", wanted.min(PAGE).to_string()));
+        query.extend(after.take().map(|key| ("after", key)));
+        let mut page = client.get(&with_query(&format!("/v1/tenants/{}/changes", segment(tenant.as_str())), &query))?;
+        let next = page["next"].as_str().map(str::to_owned);
+        changes.append(&mut rows(&mut page, "changes"));
+        if next.is_none() || changes.len() as u64 >= list.limit {
+            break next.is_some();
+        }
+        after = next;
+    };
+    if globals.json {
+        return print::json(&json!({ "changes": changes, "more": more }));
+    }
+    print::line(&change_table(&changes, tenant.as_str()))?;
+    if more {
+        eprintln!("upm: there are more; --limit N shows them");
+    }
+    Ok(())
+}
+
+fn change_table(changes: &[Value], tenant: &str) -> String {
+    if changes.is_empty() {
+        return format!("no such changes in tenant {tenant}");
+    }
+    let mut table =
+        vec![["CHANGE", "STATE", "LAST", "EVENTS", "ENV", "INITIATOR", "REQUEST"].map(str::to_owned).to_vec()];
+    for row in changes {
+        let state = match (word(row, "state"), word(row, "reached")) {
+            ("closed", reached) if !reached.is_empty() && reached != "closed" => format!("closed ({reached})"),
+            (state, _) => state.to_owned(),
+        };
+        table.push(vec![
+            print::short(word(row, "change"), 48),
+            state,
+            time(&row["last"]["at"]),
+            row["events"].to_string(),
+            or_dash(word(row, "environment")),
+            print::short(&or_dash(word(row, "initiator")), 24),
+            print::short(word(row, "request"), 60),
+        ]);
+    }
+    print::columns(&table)
+}
+
+fn event_table(events: &[Value]) -> String {
+    let mut table = vec![["INDEX", "AT", "PHASE", "OUTCOME", "HAS", "BYTES", "EVENT"].map(str::to_owned).to_vec()];
+    for row in events {
+        let has: Vec<&str> = row["has"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        table.push(vec![
+            row["index"].to_string(),
+            time(&row["at"]),
+            word(row, "phase").to_owned(),
+            word(row, "outcome").to_owned(),
+            or_dash(&has.join(",")),
+            row["size"].to_string(),
+            print::short(word(row, "id"), 48),
+        ]);
+    }
+    print::columns(&table)
+}
+
+/// A change told from its document (`change.json`).
+fn story(document: &Value) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{}  {}", print::clean(word(document, "change")), state_line(document));
+    let request = word(document, "request");
+    if !request.is_empty() {
+        let _ = writeln!(out, "  {}", print::clean(request));
+    }
+    let who = [
+        ("asked by", word(document, "initiator")),
+        ("through", word(document, "source")),
+        ("owner", word(document, "owner")),
+        ("environment", word(document, "environment")),
+        ("class", word(document, "class")),
+        ("visible to", word(document, "visibility")),
+    ];
+    let who: Vec<String> = who
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("{name} {}", print::short(value, 48)))
+        .collect();
+    let _ = writeln!(out, "  {}", who.join(" · "));
+    out.push_str(&timeline(document));
+    out.push_str(&approvals(document));
+    out.push_str(&anomalies(document));
+    out.truncate(out.trim_end().len());
+    out
+}
+
+fn state_line(document: &Value) -> String {
+    let attempts = list_of(document, "attempts");
+    let reached = attempts.last().map_or("", |attempt| word(attempt, "reached"));
+    let state = word(document, "state");
+    let mut line = state.replace('_', " ");
+    if !reached.is_empty() && reached != state {
+        let _ = write!(line, " (it was {})", reached.replace('_', " "));
+    }
+    if attempts.len() > 1 {
+        let _ = write!(line, ", {} attempts", attempts.len());
+    }
+    line
+}
+
+fn timeline(document: &Value) -> String {
+    let moments = list_of(document, "timeline");
+    let several = list_of(document, "attempts").len() > 1;
+    let mut rows = Vec::new();
+    let mut before: Option<u64> = None;
+    for moment in moments {
+        let at = moment["at"].as_u64();
+        let since = match (before, at) {
+            (Some(before), Some(at)) => format!("+{}", span(at.saturating_sub(before))),
+            _ => String::new(),
+        };
+        before = at.or(before);
+        let attempt = if several { format!("attempt {}", moment["attempt"]) } else { String::new() };
+        rows.push(vec![
+            format!("  {}", mark(word(moment, "outcome"))),
+            time(&moment["at"]),
+            since,
+            word(moment, "phase").to_owned(),
+            attempt,
+            format!("#{}", moment["index"]),
+            word(moment, "text").to_owned(),
+        ]);
+    }
+    if !several {
+        rows.iter_mut().for_each(|row| drop(row.remove(4)));
+    }
+    format!("\n{}\n", print::columns(&rows))
+}
+
+fn approvals(document: &Value) -> String {
+    let approvals = list_of(document, "approvals");
+    let mut out = String::new();
+    if !approvals.is_empty() {
+        out.push_str("\nApprovals, as events record them\n");
+    }
+    for approval in approvals {
+        let role = word(approval, "role");
+        let role = if role.is_empty() { String::new() } else { format!(" as {}", print::short(role, 48)) };
+        let plan = word(approval, "plan_digest");
+        let plan = if plan.is_empty() { String::new() } else { format!(", of plan {}", print::short(plan, 24)) };
+        let decision = match word(approval, "decision") {
+            "" => "no decision",
+            decision => decision,
+        };
+        let _ = writeln!(
+            out,
+            "  {} by {}{role}{plan}  #{}",
+            print::short(decision, 24),
+            print::short(word(approval, "approver"), 48),
+            approval["index"]
+        );
+    }
+    out
+}
+
+fn anomalies(document: &Value) -> String {
+    let anomalies = list_of(document, "anomalies");
+    let mut out = String::new();
+    if !anomalies.is_empty() {
+        out.push_str("\nWorth a look\n");
+    }
+    for anomaly in anomalies {
+        let index = anomaly["index"].as_u64().map_or_else(String::new, |index| format!("  #{index}"));
+        let _ = writeln!(out, "  ! {}{index}", print::clean(word(anomaly, "text")));
+    }
+    out
+}
+
+fn mark(outcome: &str) -> &'static str {
+    match outcome {
+        "passed" => "✓",
+        "failed" | "refused" | "rollback_failed" => "✗",
+        "rolled_back" => "↩",
+        _ => "·",
+    }
+}
+
+fn word<'a>(row: &'a Value, name: &str) -> &'a str {
+    row[name].as_str().unwrap_or_default()
+}
+
+fn list_of<'a>(row: &'a Value, name: &str) -> &'a [Value] {
+    row[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// Milliseconds since 1970 as `2026-05-04 09:00:00Z`.
+pub(super) fn time(ms: &Value) -> String {
+    let at = ms.as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}
+
+/// A length of time in its two largest units.
+fn span(ms: u64) -> String {
+    let s = ms / 1000;
+    match s {
+        0 => format!("{ms}ms"),
+        1..60 => format!("{s}s"),
+        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        3600..86_400 => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
+        _ => format!("{}d{:02}h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_short() {
+        for (ms, expect) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (59_999, "59s"),
+            (61_000, "1m01s"),
+            (3_600_000, "1h00m"),
+            (90_000_000, "1d01h"),
+        ] {
+            assert_eq!(span(ms), expect);
+        }
+    }
+
+    #[test]
+    fn a_change_is_told_and_nothing_in_it_steers_the_terminal() {
+        let evil = "red\u{1b}[31m\nsecond line";
+        let document = json!({
+            "change": "c-1", "state": "closed", "initiator": evil, "source": "api", "request": evil, "visibility": "private",
+            "attempts": [{"attempt": 1, "state": "closed", "reached": "verified", "entries": [1, 2]}],
+            "timeline": [
+                {"index": 1, "at": 1_777_885_200_000_u64, "phase": "plan", "attempt": 1, "outcome": "passed", "text": "Plan of 1 command."},
+                {"index": 2, "at": 1_777_885_392_000_u64, "phase": "execute", "attempt": 1, "outcome": "failed", "text": evil},
+            ],
+            "approvals": [{"index": 1, "approver": evil, "role": "cab", "decision": "approved"}],
+            "anomalies": [{"code": "x", "index": 2, "text": "Executed without preflight."}],
+        });
+        insta::assert_snapshot!(story(&document), @r"
+        c-1  closed (it was verified)
+          red\u{1b}[31m\u{a}second line
+          asked by red\u{1b}[31m\u{a}second line · through api · visible to private
+
+          ✓  2026-05-04 09:00:00Z         plan     #1  Plan of 1 command.
+          ✗  2026-05-04 09:03:12Z  +3m12s  execute  #2  red\u{1b}[31m\u{a}second line
+
+        Approvals, as events record them
+          approved by red\u{1b}[31m\u{a}second line as cab  #1
+
+        Worth a look
+          ! Executed without preflight.  #2
+        ");
+    }
+
+    #[test]
+    fn a_document_of_another_shape_is_no_panic() {
+        for document in
+            [json!(null), json!({}), json!({"timeline": 1, "attempts": [null], "approvals": [1], "anomalies": [[]]})]
+        {
+            story(&document);
+            change_table(std::slice::from_ref(&document), "acme");
+            event_table(&[document]);
+        }
+    }
+
+    #[test]
+    fn queries_are_encoded() {
+        assert_eq!(with_query("/x", &[("q", "a&b=c".into()), ("after", "k".into())]), "/x?q=a%26b%3Dc&after=k");
+        assert_eq!(with_query("/x", &[]), "/x");
+    }
 }

@@ -19,6 +19,7 @@ pub mod serve;
 pub mod tenant;
 pub mod verify;
 
+mod client;
 mod error;
 mod globals;
 
@@ -86,11 +87,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let json = cli.globals.json;
-    let done = Globals::new(
-        cli.globals,
-        matches!(cli.command, Command::Serve(_) | Command::Rebuild(_)),
-    )
-    .and_then(|globals| dispatch(&globals, cli.command));
+    let done = Globals::new(cli.globals, matches!(cli.command, Command::Serve(_) | Command::Rebuild(_)))
+        .and_then(|globals| dispatch(&globals, cli.command));
     match done {
         Ok(code) => code,
         Err(error) => {

@@ -1,14 +1,138 @@
-//! `upm pack`.
+//! `upm pack`: fetch the evidence pack of a change. The file is there whole or not at all.
 
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use indicatif::ProgressBar;
+use schemas::ids::ChangeId;
+use serde_json::json;
+
+use super::client::http::{Client, segment};
+use super::client::print;
 use super::{CliError, Globals};
 
 /// Options of `upm pack`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "Example:\n  upm pack c-42 --tenant acme -o c-42.zip && upm verify c-42.zip --key my-copy.vkey")]
+pub struct Args {
+    /// The change
+    #[arg(value_name = "ID")]
+    change: ChangeId,
+    /// Where to write it; `-` for standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// As of this tree size [default: the newest checkpoint]
+    #[arg(long, value_name = "SIZE")]
+    at: Option<u64>,
+    /// Replace FILE if it exists
+    #[arg(long)]
+    force: bool,
+}
 
 /// Runs the command.
-pub fn run(_globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
-    Err(CliError::could_not("pack is not built yet"))
+pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    let to_stdout = args.output == Path::new("-");
+    if to_stdout && io::stdout().is_terminal() {
+        return Err(CliError::could_not("a pack is a zip file, not for a terminal: name a file with -o FILE"));
+    }
+    if !to_stdout && !args.force && fs::symlink_metadata(&args.output).is_ok() {
+        return Err(exists(&args.output));
+    }
+    let tenant = globals.tenant_or_default()?;
+    let at = args.at.map_or_else(String::new, |size| format!("?at={size}"));
+    let path =
+        format!("/v1/tenants/{}/changes/{}/evidence.zip{at}", segment(tenant.as_str()), segment(args.change.as_str()));
+    let (length, body) = Client::new(globals).download(&path)?;
+    let mut body = bar(length).wrap_read(body);
+    if to_stdout {
+        io::copy(&mut body, &mut io::stdout().lock())
+            .map_err(|error| CliError::because("the pack broke off", &error))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let bytes = write(&args.output, args.force, &mut body)?;
+    if globals.json {
+        print::json_line(
+            &json!({"file": args.output, "bytes": bytes, "change": args.change.as_str(), "tenant": tenant.as_str()}),
+        )?;
+    } else {
+        print::line(&format!(
+            "wrote {} ({bytes} bytes); check it with: upm verify {0} --key KEY",
+            args.output.display()
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bar(length: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    length.map_or_else(ProgressBar::new_spinner, ProgressBar::new)
+}
+
+fn exists(path: &Path) -> CliError {
+    CliError::could_not(format!("{} exists; --force replaces it", path.display()))
+}
+
+/// Writes beside `path` and moves it there when all of it is durable.
+fn write(path: &Path, force: bool, body: &mut impl Read) -> Result<u64, CliError> {
+    let cannot = |error: &io::Error| CliError::because(format!("can't write {}", path.display()), error);
+    let mut name =
+        path.file_name().ok_or_else(|| CliError::could_not(format!("{} is no file name", path.display())))?.to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    let partial = path.with_file_name(name);
+    let mut file = File::create_new(&partial).map_err(|error| cannot(&error))?;
+    let done = io::copy(body, &mut file)
+        .and_then(|bytes| file.flush().and_then(|()| file.sync_all()).map(|()| bytes))
+        .and_then(|bytes| {
+            if force {
+                fs::rename(&partial, path).map(|()| bytes)
+            } else {
+                // A link, unlike a rename, refuses to replace what came in the meantime.
+                fs::hard_link(&partial, path).map(|()| bytes)
+            }
+        });
+    // After a rename it is gone already.
+    let _ = fs::remove_file(&partial);
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path)),
+        other => other.map_err(|error| cannot(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Breaks(usize);
+
+    impl Read for Breaks {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::Error::other("connection lost"));
+            }
+            let n = buffer.len().min(self.0);
+            buffer[..n].fill(b'x');
+            self.0 -= n;
+            Ok(n)
+        }
+    }
+
+    #[test]
+    fn a_pack_is_there_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pack.zip");
+        assert!(write(&path, false, &mut Breaks(100_000)).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+
+        assert_eq!(write(&path, false, &mut &b"first"[..]).unwrap(), 5);
+        assert!(write(&path, false, &mut &b"second"[..]).unwrap_err().to_string().contains("--force"));
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        write(&path, true, &mut &b"second"[..]).unwrap();
+        assert!(write(&path, true, &mut Breaks(10)).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing partial stays");
+    }
 }

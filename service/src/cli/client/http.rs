@@ -1,0 +1,168 @@
+//! The client side of the HTTP API. One place says what to do when no server answers, and turns problem+json into our errors.
+
+use std::io::Read;
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use super::print;
+use crate::cli::{CliError, Globals};
+
+/// An answer in JSON is never larger; packs are streamed.
+const MAX_JSON_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Talks to one server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    agent: Agent,
+    base: String,
+}
+
+impl Client {
+    /// The server that the global options name.
+    pub fn new(globals: &Globals) -> Self {
+        Self::at(globals.server_url())
+    }
+
+    fn at(base: String) -> Self {
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .user_agent(concat!("upm/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .timeout_recv_response(Some(Duration::from_secs(120)));
+        // A proxy has no business between us and our own machine.
+        if ["http://127.", "http://localhost", "http://[::1]"].iter().any(|local| base.starts_with(local)) {
+            config = config.proxy(None);
+        }
+        Self { agent: config.build().into(), base }
+    }
+
+    /// The server's URL, without a trailing slash.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// GETs JSON. 404 is a "no", everything else that is not 2xx a "could not".
+    pub fn get(&self, path: &str) -> Result<Value, CliError> {
+        let mut response = self
+            .agent
+            .get(self.url(path))
+            .header("Accept", "application/json")
+            .call()
+            .map_err(|error| self.unreachable(&error))?;
+        json(&mut response)
+    }
+
+    /// POSTs bytes and reads JSON; `accepted` names the statuses beside 2xx whose body is an answer, not an error.
+    pub fn post(&self, path: &str, content_type: &str, body: &[u8], accepted: &[u16]) -> Result<Value, CliError> {
+        let request =
+            self.agent.post(self.url(path)).header("Accept", "application/json").header("Content-Type", content_type);
+        let mut response = request.send(body).map_err(|error| self.unreachable(&error))?;
+        if accepted.contains(&response.status().as_u16()) && !is_problem(&response) {
+            return body_json(&mut response);
+        }
+        json(&mut response)
+    }
+
+    /// PUTs nothing but the path itself and reads JSON.
+    pub fn put(&self, path: &str) -> Result<Value, CliError> {
+        let request = self.agent.put(self.url(path)).header("Accept", "application/json");
+        json(&mut request.send_empty().map_err(|error| self.unreachable(&error))?)
+    }
+
+    /// GETs bytes: their number if the server said it, and a reader.
+    pub fn download(&self, path: &str) -> Result<(Option<u64>, impl Read), CliError> {
+        let mut response = self.agent.get(self.url(path)).call().map_err(|error| self.unreachable(&error))?;
+        if !response.status().is_success() {
+            return Err(refusal(&mut response));
+        }
+        let body = response.into_body();
+        Ok((body.content_length(), body.into_with_config().limit(u64::MAX).reader()))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> CliError {
+        let base = print::clean(&self.base);
+        match error {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+                CliError::could_not(format!("{base} is not a URL of a server: {error}; expected for instance http://127.0.0.1:8080"))
+            }
+            _ => CliError::could_not(format!("no server answers at {base}: {error}"))
+                .with_detail("start one with `upm serve`, or say where it is with --server URL (UPM_SERVER) or --data DIR (UPM_DATA)"),
+        }
+    }
+}
+
+/// One segment of a path, percent-encoded: ids may hold slashes, question marks and any other script.
+pub fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    // Clients and proxies resolve `.` and `..`; encoded they would do so too. No id of ours is one of them but by malice.
+    out
+}
+
+fn is_problem(response: &Response<Body>) -> bool {
+    response.body().mime_type().is_some_and(|mime| mime.eq_ignore_ascii_case("application/problem+json"))
+}
+
+fn json(response: &mut Response<Body>) -> Result<Value, CliError> {
+    if response.status().is_success() { body_json(response) } else { Err(refusal(response)) }
+}
+
+fn body_json(response: &mut Response<Body>) -> Result<Value, CliError> {
+    let text = response.body_mut().with_config().limit(MAX_JSON_BYTES).read_to_vec();
+    let text = text.map_err(|error| CliError::because("the server's answer broke off", &error))?;
+    if response.body().mime_type().is_some_and(|mime| mime.contains("ndjson")) {
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+        let lines: Result<Vec<Value>, _> = lines.map(serde_json::from_slice).collect();
+        return lines.map(Value::Array).map_err(|error| CliError::because("the server's answer is not NDJSON", &error));
+    }
+    serde_json::from_slice(&text).map_err(|error| {
+        CliError::because("the server's answer is not JSON", &error).with_detail("is this a `upm serve`? see --server")
+    })
+}
+
+/// problem+json as an error: its detail (else its title) is the line.
+fn refusal(response: &mut Response<Body>) -> CliError {
+    let status = response.status();
+    let body = response.body_mut().with_config().limit(1024 * 1024).read_to_vec().unwrap_or_default();
+    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let said = ["detail", "title"].iter().find_map(|name| problem[*name].as_str()).map(print::clean);
+    let line = said.unwrap_or_else(|| format!("the server answers {status}"));
+    if status.as_u16() == 404 { CliError::no(line) } else { CliError::could_not(line) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_encoded() {
+        for (text, expect) in [("c-1", "c-1"), ("a/b?c#d%", "a%2Fb%3Fc%23d%25"), ("é", "%C3%A9"), ("x.y_z~", "x.y_z~")]
+        {
+            assert_eq!(segment(text), expect);
+        }
+    }
+
+    #[test]
+    fn no_server_says_where_and_what_to_do() {
+        // Port 1 on loopback: nothing listens there.
+        let error = Client::at("http://127.0.0.1:1".into()).get("/healthz").unwrap_err();
+        let CliError::CouldNot { line, detail } = error else { panic!("{error:?}") };
+        assert!(line.starts_with("no server answers at http://127.0.0.1:1"), "{line}");
+        assert!(detail.contains("upm serve"), "{detail}");
+        let error = Client::at("not a url".into()).get("/healthz").unwrap_err();
+        assert!(error.to_string().contains("not a url"), "{error}");
+    }
+}

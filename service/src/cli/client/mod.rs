@@ -1,0 +1,8 @@
+//! What the client commands share: input files, flags of an event, the way to the server, and printing what others wrote.
+
+pub mod flags;
+pub mod http;
+pub mod input;
+pub mod lookup;
+pub mod print;
+pub mod send;

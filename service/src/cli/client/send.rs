@@ -1,0 +1,308 @@
+//! Events on their way: over NATS, which every producer uses, or over HTTP where only a server's URL is known.
+//!
+//! Reading, sending and answering overlap; what comes back is handed over in the order of the input.
+
+use std::io;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
+use pipeline::answer::{Problem, Status};
+use pipeline::produce::{Outgoing, Patience, ProduceError, Producer};
+use pipeline::{NatsAuth, NatsTarget};
+use schemas::admit::Rejection;
+use schemas::ids::Subject;
+use serde_json::Value;
+
+use super::http::{Client, segment};
+use super::print;
+use crate::cli::{CliError, Globals};
+
+/// How to reach NATS.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct NatsFlags {
+    /// NATS to publish to [default: that of the server on the data directory, else HTTP to --server]
+    #[arg(long, value_name = "URL", env = "UPM_NATS", help_heading = "Connection")]
+    pub nats: Option<String>,
+    /// Credentials file for that NATS
+    #[arg(long, value_name = "FILE", requires = "nats", help_heading = "Connection")]
+    pub nats_creds: Option<PathBuf>,
+    /// Certificate authority of that NATS, PEM
+    #[arg(long, value_name = "FILE", requires = "nats", help_heading = "Connection")]
+    pub nats_ca: Option<PathBuf>,
+}
+
+/// The way that events take.
+#[derive(Debug, Clone)]
+pub enum Route {
+    /// Published to JetStream.
+    Nats(NatsTarget),
+    /// Posted to a server.
+    Http(Client),
+}
+
+impl Route {
+    /// From the most to the least explicit: `--nats`, the NATS of the server on the data directory (unless `--server` names
+    /// another one), HTTP.
+    pub fn find(globals: &Globals, flags: &NatsFlags) -> Self {
+        if let Some(url) = &flags.nats {
+            let mut target = NatsTarget::plain(url);
+            target.ca.clone_from(&flags.nats_ca);
+            if let Some(creds) = &flags.nats_creds {
+                target.auth = NatsAuth::Creds(creds.clone());
+            }
+            return Self::Nats(target);
+        }
+        match globals.serve_file() {
+            Some(file) if globals.server.as_ref().is_none_or(|url| *url == file.http) => {
+                Self::Nats(NatsTarget::plain(file.nats))
+            }
+            _ => Self::Http(Client::new(globals)),
+        }
+    }
+}
+
+/// One event of the input.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its line in the input, from 1.
+    pub line: u64,
+    /// Where it goes.
+    pub subject: Subject,
+    /// Its change and id, where they are known.
+    pub names: Option<(String, String)>,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+/// What the input holds next.
+#[derive(Debug)]
+pub enum Item {
+    /// An event to send.
+    Event(Event),
+    /// Something that will not be sent: the line and why.
+    Unfit(u64, Box<Rejection>),
+    /// The input can't be read any further.
+    Broken(io::Error),
+}
+
+/// What became of an item.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The ledger has answered.
+    Answered {
+        /// Accepted, duplicate or rejected.
+        status: Status,
+        /// Index of the entry.
+        index: u64,
+        /// The receipt's text, unless rejected.
+        receipt: Option<String>,
+        /// Why, if rejected.
+        problem: Option<Problem>,
+    },
+    /// JetStream has it; the ledger was not waited for.
+    OnRoad,
+    /// It was not sent: admission would refuse it.
+    Unfit(Problem),
+    /// It could not be sent, or no answer came.
+    Failed(String),
+}
+
+/// An item's line, its event if it is one, and what became of it.
+pub type Done = (u64, Option<Event>, Outcome);
+
+/// Sends all items and hands over what became of each, in order. `Err`: the server can't be reached at all, or the input broke off.
+pub fn send(
+    route: &Route,
+    items: impl Iterator<Item = Item> + Send + 'static,
+    wait: bool,
+    patience: &Patience,
+    done: impl FnMut(Done) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    match route {
+        Route::Http(client) => post_all(client, items, done),
+        Route::Nats(target) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let runtime = runtime.map_err(|error| CliError::because("can't start", &error))?;
+            let result = runtime.block_on(publish_all(target, items, wait, patience, done));
+            // A reader blocked on a terminal must not keep the process.
+            runtime.shutdown_background();
+            result
+        }
+    }
+}
+
+async fn publish_all(
+    target: &NatsTarget,
+    items: impl Iterator<Item = Item> + Send + 'static,
+    wait: bool,
+    patience: &Patience,
+    mut done: impl FnMut(Done) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let client = target.connect("upm emit").await.map_err(|error| {
+        CliError::because("no NATS server to publish to", &error)
+            .with_detail("start a ledger with `upm serve`, or name its NATS with --nats URL (UPM_NATS)")
+    })?;
+    let producer =
+        Producer::new(client, patience.clone()).await.map_err(|error| CliError::because("can't publish", &error))?;
+    let (sender, mut read) = tokio::sync::mpsc::channel(patience.window.max(1));
+    std::thread::spawn(move || {
+        for item in items {
+            if sender.blocking_send(item).is_err() {
+                break;
+            }
+        }
+    });
+    let mut under_way = FuturesOrdered::new();
+    let mut ended = false;
+    loop {
+        tokio::select! {
+            item = read.recv(), if !ended && under_way.len() < patience.window.max(1) => match item {
+                Some(Item::Broken(error)) => return Err(broken(&error)),
+                Some(item) => under_way.push_back(one(&producer, item, wait)),
+                None => ended = true,
+            },
+            Some(finished) = under_way.next() => done(finished)?,
+            else => return Ok(()),
+        }
+    }
+}
+
+fn broken(error: &io::Error) -> CliError {
+    CliError::because("the input broke off", error)
+}
+
+async fn one(producer: &Producer, item: Item, wait: bool) -> Done {
+    let event = match item {
+        Item::Event(event) => event,
+        Item::Unfit(line, rejection) => return (line, None, Outcome::Unfit(Problem::of(&rejection))),
+        Item::Broken(error) => return (0, None, Outcome::Failed(error.to_string())),
+    };
+    let outgoing = Outgoing { subject: event.subject.to_string(), payload: event.bytes.clone() };
+    let outcome = if wait {
+        match producer.send(&outgoing).await {
+            Ok(answer) => Outcome::Answered {
+                status: answer.status,
+                index: answer.index,
+                receipt: answer.receipt().map(str::to_owned),
+                problem: answer.problem(),
+            },
+            Err(error) => Outcome::Failed(why(&error, &event.subject)),
+        }
+    } else {
+        match producer.publish(&outgoing).await {
+            Ok(_) => Outcome::OnRoad,
+            Err(error) => Outcome::Failed(why(&error, &event.subject)),
+        }
+    };
+    (event.line, Some(event), outcome)
+}
+
+fn why(error: &ProduceError, subject: &Subject) -> String {
+    match error {
+        ProduceError::NoRoad { .. } => {
+            format!("there is no tenant {0} here; `upm tenant add {0}` makes it", subject.tenant)
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Lines of one POST: enough to amortise the round trip, few enough that an answer comes soon.
+const BATCH_EVENTS: usize = 500;
+const BATCH_BYTES: usize = 4_000_000;
+
+/// Posts runs of events of one tenant as NDJSON; an event of several lines goes alone.
+fn post_all(
+    client: &Client,
+    items: impl Iterator<Item = Item>,
+    mut done: impl FnMut(Done) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let mut batch: Vec<Event> = Vec::new();
+    for item in items {
+        let event = match item {
+            Item::Event(event) => event,
+            Item::Broken(error) => return Err(broken(&error)),
+            Item::Unfit(line, rejection) => {
+                post(client, std::mem::take(&mut batch), &mut done)?;
+                done((line, None, Outcome::Unfit(Problem::of(&rejection))))?;
+                continue;
+            }
+        };
+        let bytes: usize = batch.iter().map(|event| event.bytes.len()).sum();
+        let fits =
+            batch.first().is_none_or(|first| first.subject.tenant == event.subject.tenant && !several_lines(first));
+        if !fits || several_lines(&event) || batch.len() >= BATCH_EVENTS || bytes + event.bytes.len() > BATCH_BYTES {
+            post(client, std::mem::take(&mut batch), &mut done)?;
+        }
+        batch.push(event);
+    }
+    post(client, batch, &mut done)
+}
+
+fn several_lines(event: &Event) -> bool {
+    event.bytes.contains(&b'\n')
+}
+
+fn post(
+    client: &Client,
+    batch: Vec<Event>,
+    done: &mut impl FnMut(Done) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let Some(first) = batch.first() else { return Ok(()) };
+    let path = format!("/v1/tenants/{}/events", segment(first.subject.tenant.as_str()));
+    let content_type = if several_lines(first) { "application/json" } else { "application/x-ndjson" };
+    let lines: Vec<&[u8]> = batch.iter().map(|event| event.bytes.as_ref()).collect();
+    let answers = match client.post(&path, content_type, &lines.join(&b'\n'), &[422]) {
+        // The tenant is unknown: an answer about each of these events, not the end of the others.
+        Err(CliError::No { line, .. }) => {
+            for event in batch {
+                done((event.line, Some(event), Outcome::Failed(line.clone())))?;
+            }
+            return Ok(());
+        }
+        other => rows(other?),
+    };
+    for (number, event) in (1..).zip(batch) {
+        let answer = answers.iter().find(|row| row["line"] == number);
+        let outcome = answer.map_or_else(|| Outcome::Failed("the server gave no answer for it".to_owned()), outcome_of);
+        done((event.line, Some(event), outcome))?;
+    }
+    Ok(())
+}
+
+/// The rows of an answer: a list, or an object that holds one, or a single row.
+fn rows(answer: Value) -> Vec<Value> {
+    match answer {
+        Value::Array(rows) => rows,
+        Value::Object(mut members) => match members.remove("events").or_else(|| members.remove("lines")) {
+            Some(Value::Array(rows)) => rows,
+            _ => vec![Value::Object(members)],
+        },
+        _ => Vec::new(),
+    }
+}
+
+fn outcome_of(row: &Value) -> Outcome {
+    let status = match row["status"].as_str() {
+        Some("accepted") => Status::Accepted,
+        Some("duplicate") => Status::Duplicate,
+        Some("rejected") => Status::Rejected,
+        _ => {
+            let said = row["problem"]["detail"]
+                .as_str()
+                .or(row["problem"]["title"].as_str())
+                .unwrap_or("the server's answer can't be read");
+            return Outcome::Failed(print::clean(said));
+        }
+    };
+    let Some(index) = row["index"].as_u64() else {
+        return Outcome::Failed("the server's answer has no index".to_owned());
+    };
+    Outcome::Answered {
+        status,
+        index,
+        receipt: row["receipt"].as_str().map(str::to_owned),
+        problem: serde_json::from_value(row["problem"].clone()).ok(),
+    }
+}
