@@ -19,6 +19,7 @@ use crate::hash::Hash;
 use crate::key::PublicKey;
 use crate::note::KeyName;
 
+mod event;
 mod wire;
 
 /// The longest entry, in bytes.

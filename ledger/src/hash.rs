@@ -77,7 +77,7 @@ impl HashError {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        f.write_str(std::str::from_utf8(&encoding::hex_digits(&self.0)).unwrap_or_default())
     }
 }
 

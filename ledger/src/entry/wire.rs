@@ -1,4 +1,5 @@
 //! The JSON of an entry. One structure names all members of all kinds in sorted order, so that serialising it is RFC 8785.
+//! Events have a way of their own, [`super::event`], and come here only where that does not understand them.
 //!
 //! Decoding reads it leniently and then demands that the header it got encodes to the very same bytes: that refuses at once
 //! whitespace, order, escapes, `null`, arrays for objects, members of another kind, and any other second spelling.
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ControlHeader, Cosigned, EntryError, Epoch, EventHeader, First, Gap, Header, Heartbeat, MAX_ADMIN_KEYS,
-    MAX_ENTRY_BYTES, MAX_NUMBER, RejectionHeader, Road,
+    MAX_ENTRY_BYTES, MAX_NUMBER, RejectionHeader, Road, event,
 };
 use crate::checkpoint::Origin;
 use crate::control::ControlOp;
@@ -117,13 +118,21 @@ struct Body<'a> {
 }
 
 pub(super) fn encode(header: &Header) -> Result<Vec<u8>, EntryError> {
-    let entry = serde_json::to_vec(&wire(header)?)?;
+    let entry = match header {
+        Header::Event(header) => event::write(header)?,
+        other => serde_json::to_vec(&wire(other)?)?,
+    };
     if entry.len() > MAX_ENTRY_BYTES { Err(EntryError::TooLong(entry.len())) } else { Ok(entry) }
 }
 
 pub(super) fn decode(entry: &[u8]) -> Result<Header, EntryError> {
     if entry.len() > MAX_ENTRY_BYTES {
         return Err(EntryError::TooLong(entry.len()));
+    }
+    if let Some(header) = event::read(entry)
+        && event::write(&header)? == entry
+    {
+        return Ok(Header::Event(header));
     }
     let read = match serde_json::from_slice::<Wire<'_>>(entry) {
         Ok(wire) if is_known(wire.v, &wire.kind.0) => header(wire),
@@ -173,14 +182,13 @@ fn unknown(entry: &[u8], v: u64, kind: &str) -> Result<Header, EntryError> {
 
 fn wire(header: &Header) -> Result<Wire<'_>, EntryError> {
     let wire = match header {
-        Header::Event(event) => event_wire(event)?,
         Header::First(h) => with_body(header, h.at, None, first_body(h)?),
         Header::Rejection(h) => with_body(header, h.at, Some(h.road), rejection_body(h)),
         Header::Control(h) => with_body(header, h.at, h.road, control_body(h)?),
         Header::Heartbeat(h) => with_body(header, h.at, None, heartbeat_body(h)),
         Header::Epoch(h) => with_body(header, h.at, None, epoch_body(h)),
         Header::Gap(h) => with_body(header, h.at, None, gap_body(h)?),
-        Header::Unknown { kind, .. } => return Err(EntryError::Unknown(kind.clone())),
+        Header::Event(_) | Header::Unknown { .. } => return Err(EntryError::Unknown(header.kind().to_owned())),
     };
     check_numbers(&wire)?;
     Ok(wire)
@@ -195,38 +203,6 @@ fn with_body<'a>(header: &Header, at: u64, road: Option<Road>, body: Body<'a>) -
         body: Some(body),
         ..Wire::default()
     }
-}
-
-fn event_wire(h: &EventHeader) -> Result<Wire<'_>, EntryError> {
-    if (h.seq == 0) != h.prev.is_none() {
-        return Err(invalid(
-            "prev",
-            format!("{} at seq {}", if h.prev.is_some() { "present" } else { "absent" }, h.seq),
-        ));
-    }
-    Ok(Wire {
-        at: h.at,
-        body: None,
-        change: Some(text(h.change.as_str())),
-        class: h.class.map(|class| text(class.as_str())),
-        commit: Some(h.commit),
-        env: h.env.as_ref().map(|env| text(env.as_str())),
-        has: Some(h.has.iter().map(text).collect()),
-        id: Some(text(h.id.as_str())),
-        kind: text("event"),
-        masked: Some(h.masked),
-        outcome: Some(text(h.outcome.as_str())),
-        phase: Some(text(h.phase.as_str())),
-        prev: h.prev,
-        probe: h.probe.then_some(true),
-        producer: h.producer.as_ref().map(|producer| text(producer.as_str())),
-        road: Some((h.road.epoch, h.road.sequence)),
-        rules: Some(h.rules),
-        seq: Some(h.seq),
-        size: Some(h.size),
-        ts: Some(h.ts),
-        v: VERSION,
-    })
 }
 
 fn first_body(h: &First) -> Result<Body<'_>, EntryError> {
@@ -294,9 +270,7 @@ fn check_numbers(wire: &Wire<'_>) -> Result<(), EntryError> {
     let body = wire.body.as_ref();
     let numbers = [
         ("at", Some(wire.at)),
-        ("seq", wire.seq),
-        ("size", wire.size.or(body.and_then(|b| b.size))),
-        ("ts", wire.ts.map(i64::unsigned_abs)),
+        ("size", body.and_then(|b| b.size)),
         ("road", wire.road.map(|(_, sequence)| sequence)),
         ("counter", body.and_then(|b| b.counter)),
         ("from", body.and_then(|b| b.from)),
@@ -305,7 +279,7 @@ fn check_numbers(wire: &Wire<'_>) -> Result<(), EntryError> {
         ("stream_created", body.and_then(|b| b.stream_created)),
     ];
     match numbers.into_iter().find(|(_, number)| number.is_some_and(|n| n > MAX_NUMBER)) {
-        Some((member, number)) => Err(invalid(member, format!("{}, past 2^53", number.unwrap_or_default()))),
+        Some((member, number)) => Err(past_2_53(member, number.unwrap_or_default())),
         None => Ok(()),
     }
 }
@@ -314,7 +288,11 @@ fn text(text: &str) -> Text<'_> {
     Text(Cow::Borrowed(text))
 }
 
-fn invalid(member: &'static str, found: String) -> EntryError {
+pub(super) fn past_2_53(member: &'static str, number: u64) -> EntryError {
+    invalid(member, format!("{number}, past 2^53"))
+}
+
+pub(super) fn invalid(member: &'static str, found: String) -> EntryError {
     EntryError::Value { member, found }
 }
 
@@ -328,7 +306,7 @@ impl Default for Text<'_> {
 
 fn header(wire: Wire<'_>) -> Result<Header, EntryError> {
     if wire.kind.0 == "event" {
-        return Ok(Header::Event(event(wire)?));
+        return Ok(Header::Event(event_header(wire)?));
     }
     let (at, road) = (wire.at, wire.road.map(|(epoch, sequence)| Road { epoch, sequence }));
     let body = need("entry", "body", wire.body)?;
@@ -347,7 +325,7 @@ fn header(wire: Wire<'_>) -> Result<Header, EntryError> {
     })
 }
 
-fn event(w: Wire<'_>) -> Result<EventHeader, EntryError> {
+fn event_header(w: Wire<'_>) -> Result<EventHeader, EntryError> {
     const KIND: &str = "event";
     let (epoch, sequence) = need(KIND, "road", w.road)?;
     Ok(EventHeader {
