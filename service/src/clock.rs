@@ -10,31 +10,20 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
 /// The wall clock: milliseconds since 1970; 0 for a clock set before that.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that reads the wall clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 pub fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The monotonic clock, for waits and durations.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that reads the monotonic clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
 /// Fills `bytes` from the operating system, or says why it can't.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that draws randomness"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place that draws randomness")]
 pub fn fill(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
     getrandom::fill(bytes)
 }

@@ -16,6 +16,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use schemas::ids::Tenant;
 use serde::{Deserialize, Serialize};
 
 /// A data directory that exists.
@@ -91,6 +92,11 @@ impl DataDir {
         self.root.join("views")
     }
 
+    /// The views of one tenant.
+    pub fn view(&self, tenant: &Tenant) -> PathBuf {
+        self.views().join(format!("{tenant}.db"))
+    }
+
     /// The child nats-server's own directory.
     pub fn nats(&self) -> PathBuf {
         self.root.join("nats")
@@ -115,16 +121,11 @@ impl DataDir {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(DataDirError::InUse {
-                    path: self.root.clone(),
-                    holder: holder(&mut file),
-                });
+                return Err(DataDirError::InUse { path: self.root.clone(), holder: holder(&mut file) });
             }
             Err(TryLockError::Error(source)) => return Err(DataDirError::Io { path, source }),
         }
-        file.set_len(0)
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(at(&path))?;
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(at(&path))?;
         Ok(Lock { _file: file })
     }
 
@@ -132,10 +133,8 @@ impl DataDir {
     pub fn write_serve_file(&self, file: &ServeFile) -> Result<(), DataDirError> {
         let path = serve_json(&self.root);
         let partial = self.root.join("serve.json.partial");
-        let mut text = serde_json::to_vec_pretty(file).map_err(|error| DataDirError::Io {
-            path: path.clone(),
-            source: error.into(),
-        })?;
+        let mut text = serde_json::to_vec_pretty(file)
+            .map_err(|error| DataDirError::Io { path: path.clone(), source: error.into() })?;
         text.push(b'\n');
         fs::write(&partial, text).map_err(at(&partial))?;
         fs::rename(&partial, &path).map_err(at(&path))
@@ -145,10 +144,7 @@ impl DataDir {
     pub fn remove_serve_file(&self) -> Result<(), DataDirError> {
         let path = serve_json(&self.root);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DataDirError::Io {
-                path,
-                source: error,
-            }),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DataDirError::Io { path, source: error }),
             _ => Ok(()),
         }
     }
@@ -189,11 +185,7 @@ fn alive(pid: u32) -> bool {
         return false;
     };
     // 0 and negative numbers name process groups.
-    pid > 0
-        && !matches!(
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None),
-            Err(nix::errno::Errno::ESRCH)
-        )
+    pid > 0 && !matches!(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None), Err(nix::errno::Errno::ESRCH))
 }
 
 /// ` (pid N)` as the holder of the lock wrote it.
@@ -201,19 +193,13 @@ fn holder(file: &mut File) -> String {
     let mut text = String::new();
     // It is only a hint: at worst the message names nobody.
     let _ = file.take(32).read_to_string(&mut text);
-    text.trim()
-        .parse::<u32>()
-        .map_or_else(|_| String::new(), |pid| format!(" (pid {pid})"))
+    text.trim().parse::<u32>().map_or_else(|_| String::new(), |pid| format!(" (pid {pid})"))
 }
 
 /// Makes a directory that only its owner can enter. One that exists and is open to others is closed to them: it holds
 /// what producers sent.
 fn make_private(path: &Path) -> Result<(), DataDirError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(at(path))?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
     let mode = fs::metadata(path).map_err(at(path))?.permissions().mode();
     if mode & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o700)).map_err(at(path))?;
@@ -238,13 +224,7 @@ mod tests {
     fn a_new_directory_is_private_and_whole() {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::create(&temp.path().join("a/b")).unwrap();
-        for path in [
-            dir.root().to_owned(),
-            dir.ledger(),
-            dir.views(),
-            dir.nats(),
-            dir.keys(),
-        ] {
+        for path in [dir.root().to_owned(), dir.ledger(), dir.views(), dir.nats(), dir.keys()] {
             assert_eq!(mode(&path), 0o700, "{}", path.display());
         }
     }
@@ -255,13 +235,7 @@ mod tests {
         let dir = DataDir::create(temp.path()).unwrap();
         let lock = dir.lock().unwrap();
         let refused = dir.lock().unwrap_err().to_string();
-        assert!(
-            refused.ends_with(&format!(
-                "is in use by another process (pid {})",
-                std::process::id()
-            )),
-            "{refused}"
-        );
+        assert!(refused.ends_with(&format!("is in use by another process (pid {})", std::process::id())), "{refused}");
         drop(lock);
         dir.lock().unwrap();
     }
@@ -269,10 +243,7 @@ mod tests {
     #[test]
     fn a_directory_without_a_ledger_is_named() {
         let temp = tempfile::tempdir().unwrap();
-        assert!(matches!(
-            DataDir::existing(&temp.path().join("none")),
-            Err(DataDirError::Absent(_))
-        ));
+        assert!(matches!(DataDir::existing(&temp.path().join("none")), Err(DataDirError::Absent(_))));
         assert!(!temp.path().join("none").exists(), "looking makes nothing");
     }
 

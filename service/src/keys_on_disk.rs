@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
 use ledger::signing::Signer;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::clock;
 
@@ -87,6 +87,28 @@ impl Keys {
     /// The key that replaces lost ones. It belongs elsewhere.
     pub fn recovery_path(&self) -> PathBuf {
         self.dir.join("recovery.pem")
+    }
+
+    /// Removes what a crash while writing a key left behind: it was never used, or is a copy of what is.
+    pub fn sweep(&self) -> Result<(), KeyFileError> {
+        for path in self.files()? {
+            if path.extension().is_some_and(|extension| extension == "partial") {
+                fs::remove_file(&path).map_err(io_at(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file of some tenant's log key, if there is any.
+    pub fn any_tenant_key(&self) -> Result<Option<PathBuf>, KeyFileError> {
+        let own = self.log_path(ledger::birth::LEDGER_LOG);
+        let is_log_key = |path: &PathBuf| path.to_string_lossy().ends_with(".log.pem") && *path != own;
+        Ok(self.files()?.into_iter().find(is_log_key))
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, KeyFileError> {
+        let entries = fs::read_dir(&self.dir).map_err(io_at(&self.dir))?;
+        entries.map(|entry| entry.map(|entry| entry.path()).map_err(io_at(&self.dir))).collect()
     }
 
     fn dedupe_path(&self, tenant: &str) -> PathBuf {
@@ -160,7 +182,7 @@ fn exists(path: &Path) -> Result<bool, KeyFileError> {
 
 /// Reads a file that only its owner may read. The permissions are those of the opened file, not of the name.
 fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
-    let mut file = match File::open(path) {
+    let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyFileError::Missing(path.to_owned())),
         other => other.map_err(io_at(path))?,
     };
@@ -178,7 +200,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     // Room for the whole file at once: a growing string would leave copies behind that nobody wipes.
     let capacity = usize::try_from(metadata.len()).unwrap_or(0) + 1;
     let mut text = Zeroizing::new(String::with_capacity(capacity));
-    match file.by_ref().take(MAX_KEY_FILE_BYTES).read_to_string(&mut text) {
+    match file.take(MAX_KEY_FILE_BYTES).read_to_string(&mut text) {
         Ok(_) => Ok(text),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(malformed(path, "a key", "not text")),
         Err(source) => Err(KeyFileError::Io { path: path.to_owned(), source }),
@@ -195,7 +217,8 @@ fn write_private(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_at(&partial)(error)),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(io_at(&partial))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(io_at(&partial))?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(io_at(&partial))?;
     // A link, unlike a rename, refuses to replace.
     fs::hard_link(&partial, path).map_err(io_at(path))?;
@@ -247,8 +270,12 @@ mod tests {
     #[test]
     fn what_a_crash_left_is_made_anew() {
         let (_dir, keys) = keys();
-        fs::write(keys.dir.join("nats.key.partial"), "half").unwrap();
+        for file in ["nats.key.partial", "recovery.pem.partial"] {
+            fs::write(keys.dir.join(file), "half").unwrap();
+        }
         assert_eq!(keys.nats_or_new().unwrap().len(), 64);
+        keys.sweep().unwrap();
+        assert_eq!(keys.files().unwrap(), [keys.nats_path()]);
     }
 
     #[test]
@@ -272,7 +299,13 @@ mod tests {
         let (_dir, keys) = keys();
         let name = Origin::parse("here/acme").unwrap();
         let path = keys.log_path("acme");
-        for content in [&b""[..], b"hunter2", b"\xff\xfe", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", &[b'x'; 20_000]] {
+        for content in [
+            &b""[..],
+            b"hunter2",
+            b"\xff\xfe",
+            b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+            &[b'x'; 20_000],
+        ] {
             let _ = fs::remove_file(&path);
             write_private(&path, content).unwrap();
             let text = keys.signer(&path, &name).map(|_| ()).unwrap_err().to_string();

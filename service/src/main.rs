@@ -7,8 +7,13 @@
 mod cli;
 mod clock;
 mod data_dir;
+mod env;
+mod home;
 mod http;
 mod keys_on_disk;
+mod logging;
+mod packs;
+mod stop;
 
 use std::process::ExitCode;
 

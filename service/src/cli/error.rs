@@ -28,52 +28,30 @@ pub enum CliError {
 impl CliError {
     /// The answer is no (exit code 1).
     pub fn no(line: impl Into<String>) -> Self {
-        Self::No {
-            line: line.into(),
-            detail: String::new(),
-        }
+        Self::No { line: line.into(), detail: String::new() }
     }
 
     /// It could not be done (exit code 2).
     pub fn could_not(line: impl Into<String>) -> Self {
-        Self::CouldNot {
-            line: line.into(),
-            detail: String::new(),
-        }
+        Self::CouldNot { line: line.into(), detail: String::new() }
     }
 
     /// It could not be done because of `cause`: the line is `what: cause`, the detail the chain of causes behind it.
     pub fn because(what: impl AsRef<str>, cause: &dyn Error) -> Self {
-        let mut detail = String::new();
-        let mut source = cause.source();
-        let mut last = cause.to_string();
-        while let Some(inner) = source {
-            let text = inner.to_string();
-            // Many errors already print their source; saying it twice helps nobody.
-            if !last.contains(&text) {
-                let _ = writeln!(detail, "caused by: {text}");
-            }
-            last = text;
-            source = inner.source();
-        }
-        Self::CouldNot {
-            line: format!("{}: {cause}", what.as_ref()),
-            detail: detail.trim_end().to_owned(),
-        }
+        Self::CouldNot { line: format!("{}: {cause}", what.as_ref()), detail: causes(cause) }
+    }
+
+    /// It could not be done, and the error says it all: its own words are the line.
+    pub fn of(cause: &dyn Error) -> Self {
+        Self::CouldNot { line: cause.to_string(), detail: causes(cause) }
     }
 
     /// The same error with `text` as its detail.
     #[must_use]
     pub fn with_detail(self, text: impl Into<String>) -> Self {
         match self {
-            Self::No { line, .. } => Self::No {
-                line,
-                detail: text.into(),
-            },
-            Self::CouldNot { line, .. } => Self::CouldNot {
-                line,
-                detail: text.into(),
-            },
+            Self::No { line, .. } => Self::No { line, detail: text.into() },
+            Self::CouldNot { line, .. } => Self::CouldNot { line, detail: text.into() },
         }
     }
 
@@ -98,17 +76,29 @@ impl CliError {
     fn render(&self, json: bool) -> String {
         let (Self::No { line, detail } | Self::CouldNot { line, detail }) = self;
         if json {
-            return serde_json::json!({ "error": line, "detail": detail, "exit": self.code() })
-                .to_string();
+            return serde_json::json!({ "error": line, "detail": detail, "exit": self.code() }).to_string();
         }
         // The first line is the whole reason: a newline inside it would break that promise.
         let line = line.replace(['\n', '\r'], " ");
-        if detail.is_empty() {
-            format!("upm: {line}")
-        } else {
-            format!("upm: {line}\n{detail}")
-        }
+        if detail.is_empty() { format!("upm: {line}") } else { format!("upm: {line}\n{detail}") }
     }
+}
+
+/// What lies behind an error, a line each.
+fn causes(error: &dyn Error) -> String {
+    let mut lines = String::new();
+    let mut last = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let text = inner.to_string();
+        // Many errors already print their source; saying it twice helps nobody.
+        if !last.contains(&text) {
+            let _ = writeln!(lines, "caused by: {text}");
+        }
+        last = text;
+        source = inner.source();
+    }
+    lines.trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -139,13 +129,7 @@ mod tests {
         #[derive(Debug, thiserror::Error)]
         #[error("outer")]
         struct Outer(#[source] std::io::Error);
-        let error = CliError::because(
-            "can't open x",
-            &Outer(std::io::Error::other("disk is gone")),
-        );
-        assert_eq!(
-            error.render(false),
-            "upm: can't open x: outer\ncaused by: disk is gone"
-        );
+        let error = CliError::because("can't open x", &Outer(std::io::Error::other("disk is gone")));
+        assert_eq!(error.render(false), "upm: can't open x: outer\ncaused by: disk is gone");
     }
 }

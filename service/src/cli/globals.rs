@@ -24,13 +24,7 @@ pub struct GlobalArgs {
     )]
     tenants: Vec<Tenant>,
     /// URL of a running server [default: the one that runs on the data directory, else http://127.0.0.1:8080]
-    #[arg(
-        long,
-        value_name = "URL",
-        global = true,
-        env = "UPM_SERVER",
-        help_heading = "Global options"
-    )]
+    #[arg(long, value_name = "URL", global = true, env = "UPM_SERVER", help_heading = "Global options")]
     server: Option<String>,
     /// Data directory
     #[arg(
@@ -86,8 +80,7 @@ impl Globals {
     pub fn tenant_or_default(&self) -> Result<Tenant, CliError> {
         match self.tenant() {
             Some(tenant) => Ok(tenant.clone()),
-            None => Tenant::parse("default")
-                .map_err(|error| CliError::because("default tenant", &error)),
+            None => Tenant::parse("default").map_err(|error| CliError::because("default tenant", &error)),
         }
     }
 

@@ -1,15 +1,105 @@
-//! `upm rebuild`: derives all views again from the ledger, with no server running.
+//! `upm rebuild`: derives all views again from the ledger, with no server running. The same entries give the same rows.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use ledger::append::LogId;
+use ledger::entry::Header;
+use ledger::read::Log;
+use ledger_rocks::Rocks;
+use projector_sqlite::{Row, Views};
+use schemas::ids::Tenant;
+use serde_json::json;
 
 use super::{CliError, Globals};
+use crate::data_dir::DataDir;
+use crate::home::Home;
 
 /// Options of `upm rebuild`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  upm rebuild --tenant acme")]
+#[command(
+    after_help = "Example:\n  upm rebuild --tenant acme\n\nWithout --tenant: the views of all tenants. The server must not be running."
+)]
 pub struct Args {}
 
+/// Entries of one transaction: enough to share its cost, few enough for memory (a payload has at most 1 MB).
+const BATCH: u64 = 1_000;
+
 /// Runs the command.
-pub fn run(_globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
-    Err(CliError::could_not("rebuild is not built yet"))
+pub fn run(globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
+    let dir = DataDir::existing(&globals.data).map_err(|error| CliError::of(&error))?;
+    let lock = dir
+        .lock()
+        .map_err(|error| CliError::of(&error).with_detail("stop the server first: views are rebuilt offline"))?;
+    let home = Home::open(dir, lock).map_err(|error| CliError::of(&error))?;
+    let mut done = Vec::new();
+    for (tenant, log) in selected(&home, &globals.tenants)? {
+        let entries = rebuild(&home, &tenant, log)?;
+        if !globals.json {
+            println!("{tenant}: views derived again from {entries} entries");
+        }
+        done.push(json!({ "tenant": tenant, "entries": entries }));
+    }
+    if globals.json {
+        println!("{}", json!({ "rebuilt": done }));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn selected(home: &Home, named: &[Tenant]) -> Result<Vec<(Tenant, LogId)>, CliError> {
+    let known = home.tenants().map_err(|error| CliError::of(&error))?;
+    if let Some(stranger) = named.iter().find(|name| !known.iter().any(|(tenant, ..)| tenant == *name)) {
+        return Err(CliError::no(format!("there is no tenant {stranger} in this ledger")));
+    }
+    let wanted = known.into_iter().filter(|(tenant, ..)| named.is_empty() || named.contains(tenant));
+    Ok(wanted.map(|(tenant, log, _)| (tenant, log)).collect())
+}
+
+/// Projects the whole log of a tenant into new views; the number of entries.
+fn rebuild(home: &Home, tenant: &Tenant, log: LogId) -> Result<u64, CliError> {
+    let failed = |error: &dyn std::error::Error| CliError::because(format!("tenant {tenant}"), error);
+    let log = Log::open(Arc::clone(&home.kv), log).map_err(|error| failed(&error))?;
+    let size = log.head().map_err(|error| failed(&error))?.size;
+    let mut views = Views::recreate(&home.dir.view(tenant)).map_err(|error| failed(&error))?;
+    let bar = bar(tenant, size);
+    let mut next = 0;
+    while next < size {
+        let rows = read(&log, next, size.min(next + BATCH)).map_err(|error| failed(&*error))?;
+        let rows: Vec<Row<'_>> =
+            rows.iter().map(|(index, header, payload)| Row { index: *index, header, payload }).collect();
+        let reached = views.project(&rows).map_err(|error| failed(&error))?;
+        if reached <= next {
+            return Err(CliError::could_not(format!("tenant {tenant}: entry {next} is missing from the store")));
+        }
+        next = reached;
+        bar.set_position(next);
+    }
+    bar.finish_and_clear();
+    Ok(size)
+}
+
+/// Entries `from..to` with the payloads of events.
+fn read(log: &Log<Arc<Rocks>>, from: u64, to: u64) -> Result<Vec<(u64, Header, Vec<u8>)>, Box<dyn std::error::Error>> {
+    let limit = usize::try_from(to - from)?;
+    let mut stored: BTreeMap<u64, Vec<u8>> =
+        log.stored_range(from..to, limit)?.into_iter().map(|(index, stored)| (index, stored.payload)).collect();
+    let mut rows = Vec::with_capacity(limit);
+    for (index, entry) in log.entries(from..to, limit)? {
+        let header = Header::decode(&entry)?;
+        let payload =
+            if matches!(header, Header::Event(_)) { stored.remove(&index).unwrap_or_default() } else { Vec::new() };
+        rows.push((index, header, payload));
+    }
+    Ok(rows)
+}
+
+/// Shown on a terminal only.
+fn bar(tenant: &Tenant, size: u64) -> ProgressBar {
+    let bar = ProgressBar::new(size).with_prefix(tenant.to_string());
+    match ProgressStyle::with_template("{prefix} {wide_bar} {human_pos}/{human_len} entries, {per_sec}, {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }

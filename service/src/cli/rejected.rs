@@ -57,7 +57,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         Action::List { from, limit } => list(globals, &client, &base, tenant.as_str(), from, limit),
         Action::Show { index, payload } => show(globals, &client.get(&format!("{base}/{index}"))?, payload),
         Action::Retry { index } => {
-            retry(globals, &client.post(&format!("{base}/{index}/retry"), "application/json", b"", &[422])?, index)
+            retry(globals, &client.post(&format!("{base}/{index}/retry"), "application/json", b"", &[422, 503])?, index)
         }
     }
 }
@@ -171,7 +171,12 @@ fn retry(globals: &Globals, row: &Value, index: u64) -> Result<ExitCode, CliErro
                 part("expected")
             )))
         }
-        _ => Err(CliError::could_not("the server's answer can't be read")),
+        _ => {
+            let said = row["problem"]["detail"]
+                .as_str()
+                .map_or_else(|| "the server's answer can't be read".to_owned(), print::clean);
+            Err(CliError::could_not(said))
+        }
     }
 }
 

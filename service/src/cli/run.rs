@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use pipeline::produce::Patience;
 use schemas::admit::{self, Scratch};
 use schemas::ids::{Phase, Subject};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use workers::build::{self, Fields};
@@ -81,7 +81,7 @@ fn recorded(globals: &Globals, args: &Args) -> Result<u8, CliError> {
     let tenant = globals.tenant_or_default()?;
     let mut fields = args.intent.fields(&ci, &tenant, args.phase)?;
     refuse_early(&fields)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| CliError::because("can't start", &error))?;
     let finished = runtime.block_on(supervise(&args.command))?;
     // A write to a blocked terminal must not keep us.
@@ -125,7 +125,7 @@ async fn supervise(argv: &[OsString]) -> Result<Finished, CliError> {
         Ok(child) => through(child, &mut signals).await,
         Err(error) => {
             eprintln!("upm: can't start {}: {error}", print::clean(&program.to_string_lossy()));
-            let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+            let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
             let mut said = Capture::new();
             said.push(format!("can't start: {error}\n").as_bytes());
             (Ending::NotStarted(code), Output::default(), said.finish())
@@ -146,8 +146,8 @@ async fn supervise(argv: &[OsString]) -> Result<Finished, CliError> {
 /// Output through and into the record, signals to the command, until it has ended and its output is read.
 async fn through(mut child: Child, signals: &mut Signals) -> (Ending, Output, Output) {
     let (end, ended) = tokio::sync::watch::channel(false);
-    let out = tokio::spawn(copy(child.stdout.take(), tokio::io::stdout(), ended.clone()));
-    let err = tokio::spawn(copy(child.stderr.take(), tokio::io::stderr(), ended));
+    let out = tokio::spawn(copy(child.stdout.take(), io::stdout(), ended.clone()));
+    let err = tokio::spawn(copy(child.stderr.take(), io::stderr(), ended));
     let pid = child.id();
     let status = loop {
         tokio::select! {
@@ -171,7 +171,7 @@ async fn through(mut child: Child, signals: &mut Signals) -> (Ending, Output, Ou
 /// more is the reader's business: the record goes on.
 async fn copy(
     from: Option<impl AsyncRead + Unpin>,
-    mut to: impl AsyncWrite + Unpin,
+    mut to: impl Write,
     mut ended: tokio::sync::watch::Receiver<bool>,
 ) -> Output {
     let mut capture = Capture::new();
@@ -189,15 +189,17 @@ async fn copy(
             return capture.finish();
         }
         capture.push(&buffer[..read]);
-        heard = heard && to.write_all(&buffer[..read]).await.is_ok() && to.flush().await.is_ok();
+        // A terminal that is stopped may block this for long: the runtime carries on elsewhere.
+        heard =
+            heard && tokio::task::block_in_place(|| to.write_all(&buffer[..read]).and_then(|()| to.flush())).is_ok();
     }
 }
 
 struct Signals([(i32, Signal); 4]);
 
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        let on = |kind: SignalKind| Ok::<_, std::io::Error>((kind.as_raw_value(), signal(kind)?));
+    fn listen() -> io::Result<Self> {
+        let on = |kind: SignalKind| Ok::<_, io::Error>((kind.as_raw_value(), signal(kind)?));
         Ok(Self([
             on(SignalKind::interrupt())?,
             on(SignalKind::quit())?,
@@ -304,7 +306,7 @@ fn keep(args: &Args, bytes: &[u8], fields: &Fields, why: &str) {
     }
 }
 
-fn spooled(folder: &Path, id: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
+fn spooled(folder: &Path, id: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let path = fs::canonicalize(folder)?.join(format!("{id}.json"));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
@@ -327,7 +329,13 @@ mod tests {
 
     fn supervised(argv: &[&str]) -> Finished {
         let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(supervise(&argv)).unwrap()
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(supervise(&argv))
+            .unwrap()
     }
 
     #[test]

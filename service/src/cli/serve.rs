@@ -1,16 +1,34 @@
-//! `upm serve`: everything in one process.
+//! `upm serve`: everything in one process. Here is the order in which things start and stop; each thing lies elsewhere.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger::birth::LEDGER_LOG;
+use pipeline::produce::{Patience, Producer};
+use pipeline::server::{self, ChildConfig, NatsChild, Program};
+use pipeline::streams::{self, StreamLimits};
+use pipeline::{Config, NatsAuth, NatsTarget, TenantSetup};
+use projector_sqlite::{ViewError, Views};
+use schemas::ids::Tenant;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::{CliError, Globals};
+use crate::data_dir::{DataDir, ServeFile};
+use crate::home::Home;
+use crate::http::{self, App, Guard, OpenTenant};
+use crate::stop::Stop;
+use crate::{clock, env, logging};
 
 /// Options of `upm serve`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  upm serve --tenant acme --tenant beta\n  upm serve --data /var/lib/upm --listen 127.0.0.1:0\n  \
-                  upm serve --nats tls://nats.example.org --nats-creds upm.creds --nats-ca ca.pem"
+                  upm serve --nats tls://nats.example.org --nats-creds upm.creds --nats-ca ca.pem\n\n\
+                  Ctrl-C or SIGTERM drains and stops; a second one stops at once. UPM_LOG sets what is logged (info, debug, …)."
 )]
 pub struct Args {
     /// Address to serve HTTP on; port 0 picks a free one
@@ -29,19 +47,366 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "nats")]
     nats_ca: Option<PathBuf>,
     /// The nats-server to start [default: beside upm, else on the PATH]
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "NATS_SERVER",
-        conflicts_with = "nats"
-    )]
+    #[arg(long, value_name = "PATH", env = "NATS_SERVER")]
     nats_server: Option<PathBuf>,
     /// Name of a new ledger, fixed at its birth [default: <hostname>-<8 hex digits>]
     #[arg(long, value_name = "LEDGER")]
     name: Option<String>,
 }
 
+/// How long requests that are being answered may take when we stop.
+const HTTP_PATIENCE: Duration = Duration::from_secs(5);
+/// How often readiness is looked at while starting, and how often what is missing is said.
+const READY_POLL: Duration = Duration::from_millis(20);
+const READY_SAY: u32 = 250;
+
+/// Where the road is.
+enum Road {
+    /// A child of ours.
+    Child(Program),
+    /// A server that runs without us.
+    Joined(NatsTarget),
+}
+
+/// A server at work.
+struct Serving {
+    app: Arc<App>,
+    http: JoinHandle<std::io::Result<()>>,
+    stop_http: watch::Sender<bool>,
+}
+
 /// Runs the ledger until it is told to stop.
-pub fn run(_globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
-    Err(CliError::could_not("serve is not built yet"))
+pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    logging::init(globals.json);
+    refuse_open_address(&args)?;
+    let dir = DataDir::create(&globals.data).map_err(|error| could_not(&error))?;
+    let lock = dir.lock().map_err(|error| could_not(&error))?;
+    let listener = bind(args.listen)?;
+    let road = road(&args)?;
+    let home = Home::open_or_found(dir, lock, args.name.as_deref()).map_err(|error| could_not(&error))?;
+    let tenants = tenants(&home, &globals.tenants)?;
+    check_views(&home, &tenants)?;
+    warn_of_recovery_key(&home);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::because("can't start threads", &error))?;
+    runtime.block_on(serve(home, listener, road, tenants, globals.json))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(
+    home: Home,
+    listener: TcpListener,
+    road: Road,
+    tenants: Vec<Tenant>,
+    json: bool,
+) -> Result<(), CliError> {
+    let mut stop = Stop::listen().map_err(|error| CliError::because("can't listen for signals", &error))?;
+    let started = tokio::select! {
+        started = start(home, listener, road, tenants, json) => Some(started?),
+        name = stop.wait() => {
+            tracing::info!("{name} before everything was ready: stopping");
+            None
+        }
+    };
+    let Some(serving) = started else { return Ok(()) };
+    let name = stop.wait().await;
+    tracing::info!("{name}: draining; once more to stop at once");
+    stop.hurry();
+    drain(serving).await
+}
+
+/// Starts everything and returns when it is ready.
+async fn start(
+    home: Home,
+    listener: TcpListener,
+    road: Road,
+    tenants: Vec<Tenant>,
+    json: bool,
+) -> Result<Serving, CliError> {
+    let (target, child) = reach(&home, road).await?;
+    let nats_url = without_credentials(&target.url);
+    let limits = StreamLimits::default();
+    let setups = set_up(&home, &target, &limits, &tenants).await?;
+    let open: Result<Vec<_>, _> = tenants.iter().map(|tenant| OpenTenant::new(&home, tenant)).collect();
+    let open = open.map_err(|error| could_not(&error))?;
+    let config = Config {
+        kv: Arc::clone(&home.kv),
+        views_dir: home.dir.views(),
+        nats: target,
+        child,
+        tenants: setups,
+        stream_limits: limits.clone(),
+        clock: clock::clock(),
+        entropy: clock::entropy().map_err(|error| CliError::because("no randomness", &error))?,
+    };
+    let running = pipeline::start(config).await.map_err(|error| could_not(&error))?;
+    let patience = Patience { answer: Duration::from_secs(10), attempts: 3, ..Patience::default() };
+    let producer = Producer::new(running.client(), patience).await.map_err(|error| could_not(&error))?;
+
+    let listen = listener.local_addr().map_err(|error| could_not(&error))?;
+    let file = serve_file(&home, listen, nats_url, &open);
+    let banner = if json { as_json(&file) } else { banner(&home, &file, &open)? };
+    let app = Arc::new(App::new(home, running, producer, limits, open));
+    let (stop_http, stopped) = watch::channel(false);
+    let http = tokio::spawn(answer(listener, Arc::clone(&app), Guard { loopback: listen.ip().is_loopback() }, stopped));
+    ready(&app).await;
+    app.publish(file).map_err(|error| could_not(&error))?;
+    println!("{banner}");
+    Ok(Serving { app, http, stop_http })
+}
+
+/// Stops everything in order: nobody is sent here any more, requests are answered, what was read is made durable and answered.
+async fn drain(serving: Serving) -> Result<(), CliError> {
+    let Serving { app, http, stop_http } = serving;
+    let unpublished = app.unpublish();
+    stop_http.send_replace(true);
+    if tokio::time::timeout(HTTP_PATIENCE, http).await.is_err() {
+        tracing::warn!("requests that took longer than {} s were cut off", HTTP_PATIENCE.as_secs());
+    }
+    app.shutdown().await;
+    tracing::info!("stopped");
+    unpublished.map_err(|error| could_not(&error))
+}
+
+async fn answer(
+    listener: TcpListener,
+    app: Arc<App>,
+    guard: Guard,
+    mut stopped: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let stopping = async move { drop(stopped.wait_for(|stop| *stop).await) };
+    axum::serve(listener, http::router(app, guard)).with_graceful_shutdown(stopping).await
+}
+
+async fn ready(app: &App) {
+    for round in 1_u32.. {
+        let health = app.health();
+        if health.ready {
+            return;
+        }
+        if round % READY_SAY == 0 {
+            tracing::info!(reasons = health.reasons.join("; "), "not ready yet");
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
+}
+
+/// The NATS server to use: started if it is ours.
+async fn reach(home: &Home, road: Road) -> Result<(NatsTarget, Option<NatsChild>), CliError> {
+    let program = match road {
+        Road::Joined(target) => return Ok((target, None)),
+        Road::Child(program) => program,
+    };
+    let own =
+        env::own_program().ok_or_else(|| CliError::could_not("the system doesn't tell where our own program is"))?;
+    let child = NatsChild::start(ChildConfig {
+        program,
+        launcher: vec![own.into(), "nats-child".into()],
+        dir: home.dir.nats(),
+        store_key: home.keys.nats_or_new().map_err(|error| could_not(&error))?.to_string(),
+        port: None,
+    });
+    let child = child.await.map_err(|error| could_not(&error))?;
+    Ok((child.target(), Some(child)))
+}
+
+/// Makes the streams of tenants that are new, then their logs, and reads the keys of all.
+async fn set_up(
+    home: &Home,
+    target: &NatsTarget,
+    limits: &StreamLimits,
+    tenants: &[Tenant],
+) -> Result<Vec<TenantSetup>, CliError> {
+    let known: Vec<Tenant> =
+        home.tenants().map_err(|error| could_not(&error))?.into_iter().map(|(tenant, ..)| tenant).collect();
+    let client = target.connect("upm start").await.map_err(|error| could_not(&error))?;
+    let mut setups = Vec::with_capacity(tenants.len());
+    for tenant in tenants {
+        let setup = if known.contains(tenant) {
+            home.tenant(tenant)
+        } else {
+            let stream = streams::ensure(&client, tenant, limits).await.map_err(|error| could_not(&error))?;
+            home.tenant_or_new(tenant, Some(stream.created_ns / 1_000_000))
+        };
+        setups.push(setup.map_err(|error| could_not(&error))?);
+    }
+    Ok(setups)
+}
+
+/// Whoever reaches an address that is not loopback could publish and read everything.
+fn refuse_open_address(args: &Args) -> Result<(), CliError> {
+    if args.listen.ip().is_loopback() || args.insecure {
+        return Ok(());
+    }
+    let line = format!(
+        "{} can be reached by others, and there are no tokens and no TLS yet; --insecure says that you mean it",
+        args.listen
+    );
+    Err(CliError::could_not(line))
+}
+
+fn bind(listen: SocketAddr) -> Result<TcpListener, CliError> {
+    TcpListener::bind(listen).map_err(|error| {
+        let why = if error.kind() == std::io::ErrorKind::AddrInUse {
+            "the port is taken".to_owned()
+        } else {
+            error.to_string()
+        };
+        CliError::could_not(format!(
+            "can't listen on {listen}: {why}; --listen takes another address, port 0 picks a free one"
+        ))
+    })
+}
+
+fn road(args: &Args) -> Result<Road, CliError> {
+    if let Some(url) = &args.nats {
+        let mut target = NatsTarget::plain(url.clone());
+        target.auth = args.nats_creds.clone().map_or(NatsAuth::None, NatsAuth::Creds);
+        target.ca.clone_from(&args.nats_ca);
+        return Ok(Road::Joined(target));
+    }
+    let found = server::find(args.nats_server.as_deref(), &env::candidates("nats-server"));
+    found.map(Road::Child).map_err(|error| could_not(&error))
+}
+
+/// Who is served: everybody who has a log, and who is named; `default` where that is nobody.
+fn tenants(home: &Home, named: &[Tenant]) -> Result<Vec<Tenant>, CliError> {
+    let known = home.tenants().map_err(|error| could_not(&error))?;
+    let mut tenants: Vec<Tenant> = known.into_iter().map(|(tenant, ..)| tenant).collect();
+    for tenant in named {
+        if !tenants.contains(tenant) {
+            tenants.push(tenant.clone());
+        }
+    }
+    if tenants.is_empty() {
+        tenants.push(Tenant::parse("default").map_err(|error| could_not(&error))?);
+    }
+    Ok(tenants)
+}
+
+/// Views of another version would be derived anew while people ask them; a person decides when.
+fn check_views(home: &Home, tenants: &[Tenant]) -> Result<(), CliError> {
+    for tenant in tenants {
+        let path = home.dir.view(tenant);
+        if !path.exists() {
+            continue;
+        }
+        match Views::open_read_only(&path) {
+            // Nothing is in it yet: we were killed while making it.
+            Ok(_) | Err(ViewError::NotViews { found: 0 }) => {}
+            Err(error) => {
+                let what = format!(
+                    "the views of tenant {tenant} can't be used; `upm rebuild --tenant {tenant}` derives them again"
+                );
+                return Err(CliError::because(what, &error));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn warn_of_recovery_key(home: &Home) {
+    let path = home.keys.recovery_path();
+    if path.exists() {
+        tracing::warn!(path = %path.display(), "the recovery key is still here; whoever has it can replace every other key: move it offline");
+    }
+}
+
+fn serve_file(home: &Home, listen: SocketAddr, nats: String, open: &[OpenTenant]) -> ServeFile {
+    ServeFile {
+        pid: std::process::id(),
+        http: format!("http://{listen}"),
+        nats,
+        ledger: home.name.clone(),
+        logs: open.iter().map(|open| (open.tenant.to_string(), open.verifier().to_vkey())).collect(),
+    }
+}
+
+fn as_json(file: &ServeFile) -> String {
+    serde_json::to_string(file).unwrap_or_default()
+}
+
+/// Where things are, for a person.
+fn banner(home: &Home, file: &ServeFile, open: &[OpenTenant]) -> Result<String, CliError> {
+    let origin = home.origin(LEDGER_LOG).map_err(|error| could_not(&error))?;
+    let own = home.keys.signer(&home.keys.log_path(LEDGER_LOG), &origin).map_err(|error| could_not(&error))?;
+    let mut lines = vec![
+        format!("ledger {} is ready", file.ledger),
+        format!("  HTTP   {}", file.http),
+        format!("  NATS   {}", file.nats),
+        format!("  data   {}", home.dir.root().display()),
+    ];
+    for open in open {
+        lines.push(format!("  log    {}\n         {}", open.origin, open.verifier().to_vkey()));
+    }
+    lines.push(format!("  log    {origin}\n         {}", own.verifier().to_vkey()));
+    Ok(lines.join("\n"))
+}
+
+/// Server addresses without the user and password that they may carry.
+fn without_credentials(urls: &str) -> String {
+    let strip = |url: &str| match url.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
+        None => url.rsplit('@').next().unwrap_or_default().to_owned(),
+    };
+    urls.split(',').map(strip).collect::<Vec<_>>().join(",")
+}
+
+/// The error's own line is the reason; what lies behind it is the detail.
+fn could_not(error: &dyn std::error::Error) -> CliError {
+    CliError::of(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_published() {
+        for (url, expect) in [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("nats://upm:p@ss@host:1", "nats://host:1"),
+            ("tls://token@a:1,nats://u:p@b:2", "tls://a:1,nats://b:2"),
+            ("u:p@host", "host"),
+        ] {
+            assert_eq!(without_credentials(url), expect);
+        }
+    }
+
+    #[test]
+    fn an_open_address_needs_a_person_who_means_it() {
+        let check = |listen: &str, insecure, expect| {
+            let args = Args {
+                listen: listen.parse().unwrap(),
+                insecure,
+                nats: None,
+                nats_creds: None,
+                nats_ca: None,
+                nats_server: None,
+                name: None,
+            };
+            assert_eq!(refuse_open_address(&args).is_ok(), expect, "{listen} {insecure}");
+        };
+        check("127.0.0.1:0", false, true);
+        check("[::1]:0", false, true);
+        check("127.9.9.9:80", false, true);
+        check("0.0.0.0:0", false, false);
+        check("[::]:0", false, false);
+        check("192.168.0.1:80", false, false);
+        check("0.0.0.0:0", true, true);
+    }
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let text = bind(address).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("can't listen on {address}: the port is taken")), "{text}");
+    }
 }

@@ -1,15 +1,20 @@
-//! `upm tenant`: add and list tenants, through the running server or directly on the store.
+//! `upm tenant`: add and list tenants, through the server that runs on the data directory, else directly on the store.
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use ledger::read::Log;
 use schemas::ids::Tenant;
+use serde_json::{Value, json};
 
+use super::client::http::Client;
 use super::{CliError, Globals};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::home::Home;
 
 /// Options of `upm tenant`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  upm tenant add acme")]
+#[command(after_help = "Examples:\n  upm tenant add acme\n  upm tenant list --json")]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -19,14 +24,88 @@ pub struct Args {
 enum Action {
     /// Add a tenant: its log, its keys and its stream
     Add {
-        /// The new tenant
+        /// The new tenant: lower-case letters, digits and `-`
         name: Tenant,
     },
-    /// List the tenants and the keys of their logs
+    /// List the tenants, and the verifier keys of their logs
     List,
 }
 
+/// Who is asked.
+enum Door {
+    Server(Client),
+    Store(Home),
+}
+
 /// Runs the command.
-pub fn run(_globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
-    Err(CliError::could_not("tenant is not built yet"))
+pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    let door = door(globals)?;
+    match args.action {
+        Action::Add { name } => {
+            let added = match &door {
+                Door::Server(client) => client.put(&format!("/v1/tenants/{name}"))?,
+                Door::Store(home) => add(home, &name)?,
+            };
+            print(globals.json, &added, std::slice::from_ref(&added));
+        }
+        Action::List => {
+            let listed = match &door {
+                Door::Server(client) => client.get("/v1/tenants")?,
+                Door::Store(home) => list(home)?,
+            };
+            print(globals.json, &listed, listed["tenants"].as_array().map_or(&[], Vec::as_slice));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The server that was named; else the store, unless a server holds it.
+fn door(globals: &Globals) -> Result<Door, CliError> {
+    if globals.server.is_some() {
+        return Ok(Door::Server(Client::new(globals)));
+    }
+    let dir = match DataDir::existing(&globals.data) {
+        // Nothing here: then it is the server at the default address that is meant, if any answers.
+        Err(DataDirError::Absent(_)) => return Ok(Door::Server(Client::new(globals))),
+        dir => dir.map_err(|error| CliError::of(&error))?,
+    };
+    match dir.lock() {
+        Ok(lock) => Ok(Door::Store(Home::open_or_found(dir, lock, None).map_err(|error| CliError::of(&error))?)),
+        Err(held @ DataDirError::InUse { .. }) => match globals.serve_file() {
+            Some(_) => Ok(Door::Server(Client::new(globals))),
+            None => Err(CliError::of(&held)
+                .with_detail("it is starting or stopping, or it is not a server; try again in a moment")),
+        },
+        Err(error) => Err(CliError::of(&error)),
+    }
+}
+
+/// The log and its keys; the stream is made by the next `serve`.
+fn add(home: &Home, tenant: &Tenant) -> Result<Value, CliError> {
+    home.tenant_or_new(tenant, None).map_err(|error| CliError::of(&error))?;
+    describe(home, tenant)
+}
+
+fn list(home: &Home) -> Result<Value, CliError> {
+    let tenants = home.tenants().map_err(|error| CliError::of(&error))?;
+    let tenants: Result<Vec<_>, _> = tenants.iter().map(|(tenant, ..)| describe(home, tenant)).collect();
+    Ok(json!({ "tenants": tenants? }))
+}
+
+fn describe(home: &Home, tenant: &Tenant) -> Result<Value, CliError> {
+    let setup = home.tenant(tenant).map_err(|error| CliError::of(&error))?;
+    let head = Log::open(&*home.kv, setup.log).and_then(|log| log.head()).map_err(|error| CliError::of(&error))?;
+    let (origin, vkey) = (head.origin.to_string(), setup.signer.verifier().to_vkey());
+    Ok(json!({ "tenant": tenant, "origin": origin, "vkey": vkey, "size": head.size }))
+}
+
+fn print(json: bool, whole: &Value, tenants: &[Value]) {
+    if json {
+        println!("{whole}");
+        return;
+    }
+    for tenant in tenants {
+        let text = |member: &str| tenant[member].as_str().unwrap_or_default().to_owned();
+        println!("{}\t{} entries\t{}", text("tenant"), tenant["size"], text("vkey"));
+    }
 }

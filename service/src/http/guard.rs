@@ -69,7 +69,8 @@ fn same_origin(host: Option<&str>, headers: &HeaderMap) -> Result<(), Problem> {
     if own.is_some() && own == host {
         return Ok(());
     }
-    let detail = format!("this request comes from a page of another origin ({origin:?}); writes are not accepted from there");
+    let detail =
+        format!("this request comes from a page of another origin ({origin:?}); writes are not accepted from there");
     Err(Problem::new(StatusCode::FORBIDDEN, "cross_origin", "Not from another site", detail))
 }
 
@@ -89,7 +90,8 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
 
 /// The answer to a body that says it is something else than data, or says nothing.
 pub fn unsupported(found: &str) -> Problem {
-    let detail = format!("content type {found}: send application/json (one event) or application/x-ndjson (one event a line)");
+    let detail =
+        format!("content type {found}: send application/json (one event) or application/x-ndjson (one event a line)");
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", "Not a content type that is read here", detail)
 }
 
@@ -97,12 +99,19 @@ pub fn unsupported(found: &str) -> Problem {
 mod tests {
     use super::*;
 
-    fn asked(loopback: bool, method: &Method, authority: Option<&str>, headers: &[(&'static str, &str)]) -> Option<u64> {
+    fn asked(
+        loopback: bool,
+        method: &Method,
+        authority: Option<&str>,
+        headers: &[(&'static str, &str)],
+    ) -> Option<u64> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        check(Guard { loopback }, method, authority, &map).err().and_then(|problem| problem.to_json()["status"].as_u64())
+        check(Guard { loopback }, method, authority, &map)
+            .err()
+            .and_then(|problem| problem.to_json()["status"].as_u64())
     }
 
     #[test]
@@ -145,6 +154,10 @@ mod tests {
         ] {
             assert_eq!(asked(true, &Method::POST, None, &headers), expect, "{headers:?}");
         }
-        assert_eq!(asked(true, &Method::GET, None, &[host, ("origin", "https://evil.example")]), None, "reads are not told either");
+        assert_eq!(
+            asked(true, &Method::GET, None, &[host, ("origin", "https://evil.example")]),
+            None,
+            "reads are not told either"
+        );
     }
 }

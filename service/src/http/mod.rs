@@ -1,1 +1,98 @@
-//! The HTTP API.
+//! The HTTP API (DESIGN §9): one file for each resource. A handler parses, calls and answers; what it calls lies in the
+//! crates to the left. Errors are `application/problem+json`; so are unknown paths and wrong methods.
+//!
+//! Left out until tokens and TLS exist: who asks. See `guard` for what stands in its place on a loopback socket.
+
+mod app;
+mod changes;
+mod events;
+mod evidence;
+mod extract;
+mod guard;
+mod health;
+mod lines;
+mod logs;
+mod pages;
+mod post;
+mod problem;
+mod rejected;
+mod tenants;
+
+pub use app::{App, OpenTenant};
+pub use guard::Guard;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use tower_http::trace::TraceLayer;
+
+use problem::Problem;
+
+/// The largest body: about 24,000 events of 1.3 KB. It is held in memory.
+const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+
+/// All routes.
+pub fn router(app: Arc<App>, guard: Guard) -> Router {
+    let tenant = Router::new()
+        .route("/", put(tenants::add))
+        .route("/events", get(events::by_id).post(post::events))
+        .route("/events/{index}", get(events::one))
+        .route("/events/{index}/receipt", get(events::receipt))
+        .route("/changes", get(changes::list))
+        .route("/changes/{id}", get(changes::one))
+        .route("/changes/{id}/events", get(changes::events))
+        .route("/changes/{id}/evidence.zip", get(evidence::zip))
+        .route("/rejected", get(rejected::list))
+        .route("/rejected/{index}", get(rejected::one))
+        .route("/rejected/{index}/retry", post(rejected::retry));
+    Router::new()
+        .nest("/v1/tenants/{tenant}", tenant)
+        .route("/v1/tenants", get(tenants::list))
+        .route("/logs/{tenant}/checkpoint", get(logs::checkpoint))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/", get(pages::home))
+        .route("/tenants/{tenant}", get(pages::to_changes))
+        .route("/tenants/{tenant}/changes", get(pages::changes))
+        .route("/tenants/{tenant}/changes/{id}", get(pages::to_change))
+        .route("/tenants/{tenant}/changes/{id}/", get(pages::change))
+        .route("/tenants/{tenant}/changes/{id}/{*file}", get(pages::file))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(guard, guard::guard))
+        .layer(middleware::map_response(safe))
+        .layer(TraceLayer::new_for_http())
+        .with_state(app)
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at {}", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let detail = format!("{method} is not what {} answers to", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "Not this method", detail).into_response()
+}
+
+/// What comes out of events is not ours: no browser may guess a type, run a script or send it elsewhere.
+async fn safe(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -42,7 +42,12 @@ impl Problem {
     /// Something of ours failed. The cause is logged; the client, who may be anybody, is told that it failed.
     pub fn internal(what: &'static str, cause: &dyn std::error::Error) -> Self {
         tracing::error!(error = %chain(cause), "{what}");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed", format!("{what}; the server's log says why"))
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The server failed",
+            format!("{what}; the server's log says why"),
+        )
     }
 
     /// The same problem with one more member.

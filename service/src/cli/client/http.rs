@@ -73,7 +73,7 @@ impl Client {
     }
 
     /// GETs bytes: their number if the server said it, and a reader.
-    pub fn download(&self, path: &str) -> Result<(Option<u64>, impl Read), CliError> {
+    pub fn download(&self, path: &str) -> Result<(Option<u64>, impl Read + use<>), CliError> {
         let mut response = self.agent.get(self.url(path)).call().map_err(|error| self.unreachable(&error))?;
         if !response.status().is_success() {
             return Err(refusal(&mut response));

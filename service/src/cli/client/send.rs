@@ -253,7 +253,7 @@ fn post(
     let path = format!("/v1/tenants/{}/events", segment(first.subject.tenant.as_str()));
     let content_type = if several_lines(first) { "application/json" } else { "application/x-ndjson" };
     let lines: Vec<&[u8]> = batch.iter().map(|event| event.bytes.as_ref()).collect();
-    let answers = match client.post(&path, content_type, &lines.join(&b'\n'), &[422]) {
+    let answers = match client.post(&path, content_type, &lines.join(&b'\n'), &[422, 503]) {
         // The tenant is unknown: an answer about each of these events, not the end of the others.
         Err(CliError::No { line, .. }) => {
             for event in batch {

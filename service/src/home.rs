@@ -1,0 +1,301 @@
+//! A ledger at home: the store and the keys of a data directory, opened together, born where there is none, and refused
+//! where they don't belong together.
+//!
+//! Left out: NATS and views. What is decided about births is `ledger::birth`; here it gets its files, clock and randomness.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ledger::append::LogId;
+use ledger::birth::{self, BirthError, LEDGER_LOG, LedgerBirth, LogBirth};
+use ledger::checkpoint::{Origin, OriginError};
+use ledger::entry::Salt;
+use ledger::hash::Hash;
+use ledger::read::ReadError;
+use ledger_rocks::{OpenError, Rocks};
+use pipeline::TenantSetup;
+use schemas::ids::Tenant;
+
+use crate::clock;
+use crate::data_dir::{DataDir, DataDirError, Lock};
+use crate::env;
+use crate::keys_on_disk::{KeyFileError, Keys};
+
+/// An opened ledger. Other processes stay out until it is dropped.
+pub struct Home {
+    /// Where everything lies.
+    pub dir: DataDir,
+    /// Its keys.
+    pub keys: Keys,
+    /// Its store.
+    pub kv: Arc<Rocks>,
+    /// Its name.
+    pub name: String,
+    _lock: Lock,
+}
+
+/// Why a ledger is not opened. Each message is one line for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// The directory.
+    #[error(transparent)]
+    Dir(#[from] DataDirError),
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// Store and keys don't fit, or a birth failed.
+    #[error(transparent)]
+    Birth(#[from] BirthError),
+    /// A log that can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The name can't be a ledger's.
+    #[error("{name:?} can't be the name of a ledger ({source}); no spaces, no '+', at most 190 bytes")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        source: OriginError,
+    },
+    /// It has another name.
+    #[error("this ledger is named {found:?}, not {asked:?}: a name is fixed at birth")]
+    OtherName {
+        /// Its name.
+        found: String,
+        /// The name that was asked for.
+        asked: String,
+    },
+    /// There are keys of logs, but no logs.
+    #[error(
+        "{key} is the key of a log, but the store {store} is empty: restore the store, or move {keys} away to start another ledger"
+    )]
+    LostStore {
+        /// The key file.
+        key: PathBuf,
+        /// The store.
+        store: PathBuf,
+        /// The directory of the keys.
+        keys: PathBuf,
+    },
+    /// No randomness.
+    #[error("the system gives no randomness: {0}")]
+    NoEntropy(getrandom::Error),
+}
+
+impl Home {
+    /// Opens the ledger in `dir`, which there must be.
+    pub fn open(dir: DataDir, lock: Lock) -> Result<Self, HomeError> {
+        let kv = Arc::new(Rocks::open(&dir.ledger())?);
+        let name = birth::ledger_name(&*kv)?.ok_or(BirthError::NoLedger)?;
+        let keys = Keys::at(dir.keys());
+        Ok(Self { dir, keys, kv, name, _lock: lock })
+    }
+
+    /// Opens the ledger in `dir`; where there is none, one is born, with its keys, named `name` or after this host.
+    pub fn open_or_found(dir: DataDir, lock: Lock, name: Option<&str>) -> Result<Self, HomeError> {
+        let kv = Arc::new(Rocks::open(&dir.ledger())?);
+        let keys = Keys::at(dir.keys());
+        keys.sweep()?;
+        let name = match birth::ledger_name(&*kv)? {
+            Some(found) => same_name(found, name)?,
+            None => found(&dir, &keys, &kv, name)?,
+        };
+        let signer = keys.signer(&keys.log_path(LEDGER_LOG), &origin(&name, LEDGER_LOG)?)?;
+        birth::check_ledger(&*kv, &name, &signer)?;
+        Ok(Self { dir, keys, kv, name, _lock: lock })
+    }
+
+    /// The tenants that have a log, in the order of their births.
+    pub fn tenants(&self) -> Result<Vec<(Tenant, LogId, Origin)>, HomeError> {
+        Ok(birth::list_tenants(&*self.kv)?)
+    }
+
+    /// The origin of a log of this ledger, a tenant's or `_ledger`.
+    pub fn origin(&self, log: &str) -> Result<Origin, HomeError> {
+        origin(&self.name, log)
+    }
+
+    /// A tenant's log with its keys, checked against what the log was born with.
+    pub fn tenant(&self, tenant: &Tenant) -> Result<TenantSetup, HomeError> {
+        let signer = self.keys.signer(&self.keys.log_path(tenant.as_str()), &self.origin(tenant.as_str())?)?;
+        let dedupe = self.keys.dedupe(tenant.as_str())?;
+        let log = birth::check_log(&*self.kv, tenant, &signer, &dedupe)?.log;
+        Ok(TenantSetup { tenant: tenant.clone(), log, signer, dedupe })
+    }
+
+    /// The same; a tenant without a log gets one, with new keys. `stream_created_ms` is when its road was made, if it was.
+    pub fn tenant_or_new(&self, tenant: &Tenant, stream_created_ms: Option<u64>) -> Result<TenantSetup, HomeError> {
+        if birth::log_of(&*self.kv, tenant)?.is_none() {
+            self.give_birth(tenant, stream_created_ms)?;
+        }
+        self.tenant(tenant)
+    }
+
+    fn give_birth(&self, tenant: &Tenant, stream_created_ms: Option<u64>) -> Result<(), HomeError> {
+        let ledger = self.origin(LEDGER_LOG)?;
+        // Keys first: a log whose key was lost in a crash could never be appended to.
+        let signer = self.keys.signer_or_new(&self.keys.log_path(tenant.as_str()), &self.origin(tenant.as_str())?)?;
+        let dedupe = self.keys.dedupe_or_new(tenant.as_str())?;
+        let ledger_signer = self.keys.signer(&self.keys.log_path(LEDGER_LOG), &ledger)?;
+        let admin = self.keys.signer(&self.keys.admin_path(), &ledger)?;
+        let salt = || {
+            let mut salt = Salt([0; 16]);
+            clock::fill(&mut salt.0).map(|()| salt).map_err(HomeError::NoEntropy)
+        };
+        birth::found_log(
+            &*self.kv,
+            &LogBirth {
+                tenant,
+                signer: &signer,
+                dedupe: &dedupe,
+                ledger_signer: &ledger_signer,
+                admin: &admin,
+                rules: rules(),
+                stream_created_ms,
+                opening_salt: salt()?,
+                envelope_salt: salt()?,
+                at_ms: clock::unix_ms(),
+            },
+        )?;
+        Ok(())
+    }
+}
+
+/// The name of the rules that this program admits by.
+fn rules() -> Hash {
+    Hash(schemas::rules::current().name)
+}
+
+fn origin(ledger: &str, log: &str) -> Result<Origin, HomeError> {
+    Origin::of(ledger, log).map_err(|source| HomeError::Name { name: ledger.to_owned(), source })
+}
+
+fn same_name(found: String, asked: Option<&str>) -> Result<String, HomeError> {
+    match asked {
+        Some(asked) if asked != found => Err(HomeError::OtherName { found, asked: asked.to_owned() }),
+        _ => Ok(found),
+    }
+}
+
+/// Makes a ledger in an empty store, and gives its name.
+fn found(dir: &DataDir, keys: &Keys, kv: &Rocks, name: Option<&str>) -> Result<String, HomeError> {
+    // A second history under the same keys would be what every witness calls a fork.
+    if let Some(key) = keys.any_tenant_key()? {
+        return Err(HomeError::LostStore { key, store: dir.ledger(), keys: dir.keys() });
+    }
+    let name = name.map_or_else(new_name, |name| Ok(name.to_owned()))?;
+    // Whatever tenants come, their origins have to fit.
+    origin(&name, &"x".repeat(Tenant::MAX_BYTES))?;
+    let log = origin(&name, LEDGER_LOG)?;
+    let admin = keys.signer_or_new(&keys.admin_path(), &log)?;
+    let recovery = keys.signer_or_new(&keys.recovery_path(), &log)?;
+    let signer = keys.signer_or_new(&keys.log_path(LEDGER_LOG), &log)?;
+    birth::found_ledger(
+        &kv,
+        &LedgerBirth {
+            name: &name,
+            signer: &signer,
+            admin_keys: &[admin.public_key()],
+            recovery_key: recovery.public_key(),
+            rules: rules(),
+            at_ms: clock::unix_ms(),
+        },
+    )?;
+    Ok(name)
+}
+
+/// `<hostname>-<8 hex digits>`: two ledgers that nobody named must not share one.
+fn new_name() -> Result<String, HomeError> {
+    let mut bytes = [0; 4];
+    clock::fill(&mut bytes).map_err(HomeError::NoEntropy)?;
+    Ok(format!("{}-{}", env::host_label(), hex::encode(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn open(root: &Path, name: Option<&str>) -> Result<Home, HomeError> {
+        let dir = DataDir::create(root)?;
+        let lock = dir.lock()?;
+        Home::open_or_found(dir, lock, name)
+    }
+
+    fn refusal(root: &Path, name: Option<&str>) -> String {
+        open(root, name).map(|_| ()).expect_err("refused").to_string()
+    }
+
+    fn acme() -> Tenant {
+        Tenant::parse("acme").unwrap()
+    }
+
+    #[test]
+    fn a_ledger_is_born_once_and_found_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let home = open(temp.path(), Some("here")).unwrap();
+        let vkey = home.tenant_or_new(&acme(), Some(1_700_000_000_000)).unwrap().signer.verifier().to_vkey();
+        drop(home);
+        let home = open(temp.path(), None).unwrap();
+        assert_eq!(home.name, "here");
+        assert_eq!(home.tenant_or_new(&acme(), None).unwrap().signer.verifier().to_vkey(), vkey);
+        let listed: Vec<_> =
+            home.tenants().unwrap().into_iter().map(|(tenant, _, origin)| format!("{tenant} {origin}")).collect();
+        assert_eq!(listed, ["acme here/acme"]);
+        drop(home);
+        assert_eq!(
+            refusal(temp.path(), Some("there")),
+            r#"this ledger is named "here", not "there": a name is fixed at birth"#
+        );
+    }
+
+    #[test]
+    fn an_unnamed_ledger_is_named_after_its_host() {
+        let temp = tempfile::tempdir().unwrap();
+        let name = open(temp.path(), None).unwrap().name.clone();
+        let (host, digits) = name.rsplit_once('-').unwrap();
+        assert_eq!((host, digits.len()), (env::host_label().as_str(), 8), "{name}");
+    }
+
+    #[test]
+    fn names_that_can_be_no_origin_are_refused() {
+        for name in ["a b", "a+b", "", &"x".repeat(200)] {
+            let temp = tempfile::tempdir().unwrap();
+            let text = refusal(temp.path(), Some(name));
+            assert!(text.contains("can't be the name of a ledger"), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_and_store_belong_together() {
+        let temp = tempfile::tempdir().unwrap();
+        let home = open(temp.path(), Some("here")).unwrap();
+        home.tenant_or_new(&acme(), None).unwrap();
+        let (keys, store) = (home.dir.keys(), home.dir.ledger());
+        drop(home);
+        // Another key in the same place: nothing that it signs could be verified.
+        std::fs::rename(keys.join("acme.log.pem"), keys.join("kept")).unwrap();
+        std::fs::copy(keys.join("admin.pem"), keys.join("acme.log.pem")).unwrap();
+        let home = open(temp.path(), None).unwrap();
+        assert!(home.tenant(&acme()).err().unwrap().to_string().contains("another log key"));
+        std::fs::remove_file(keys.join("acme.log.pem")).unwrap();
+        assert!(home.tenant(&acme()).err().unwrap().to_string().contains("acme.log.pem is missing"));
+        drop(home);
+        // A store that was lost must not be started again under the same keys.
+        std::fs::rename(keys.join("kept"), keys.join("acme.log.pem")).unwrap();
+        std::fs::remove_dir_all(store).unwrap();
+        let text = refusal(temp.path(), None);
+        assert!(text.contains("acme.log.pem is the key of a log, but the store"), "{text}");
+    }
+
+    #[test]
+    fn the_recovery_key_may_be_taken_away_after_birth() {
+        let temp = tempfile::tempdir().unwrap();
+        let home = open(temp.path(), None).unwrap();
+        std::fs::remove_file(home.keys.recovery_path()).unwrap();
+        home.tenant_or_new(&acme(), None).unwrap();
+    }
+}

@@ -1,0 +1,232 @@
+//! `/v1/tenants/{tenant}/changes`: lists out of the core views; one change out of the log itself, so that what is answered
+//! is what a pack of it would say.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use ledger::entry::{EventHeader, Header};
+use projector::document::{Entry, document};
+use projector::fold::State as ChangeState;
+use projector_sqlite::{Filter, PageKey};
+use schemas::ids::{ChangeId, Environment, Tenant};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::app::{App, OpenTenant, blocking, log_failed};
+use super::extract::{UrlPath, UrlQuery};
+use super::problem::Problem;
+
+/// Rows of a page where nobody says how many, and at most.
+const PAGE_ROWS: usize = 50;
+const PAGE_ROWS_MAX: usize = 500;
+
+/// The filter of a list, its page, and the entry that the views must cover.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    state: Option<String>,
+    owner: Option<String>,
+    initiator: Option<String>,
+    env: Option<Environment>,
+    /// RFC 3339 or milliseconds since 1970, inclusive.
+    from: Option<String>,
+    /// The same, exclusive.
+    to: Option<String>,
+    q: Option<String>,
+    limit: Option<usize>,
+    after: Option<String>,
+    at_least: Option<u64>,
+}
+
+/// A list of events: where it begins, how long it is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    /// The first entry index to show.
+    from: Option<u64>,
+    limit: Option<usize>,
+    at_least: Option<u64>,
+}
+
+/// Nothing but the entry that must be covered.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AtLeast {
+    at_least: Option<u64>,
+}
+
+/// `GET /v1/tenants/{tenant}/changes`: `{"changes": […], "next": key}`, newest first; `after=key` goes on.
+pub async fn list(
+    State(app): State<Arc<App>>,
+    UrlPath(tenant): UrlPath<Tenant>,
+    UrlQuery(query): UrlQuery<ListQuery>,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(page(&app, &tenant, query).await?))
+}
+
+/// `GET /v1/tenants/{tenant}/changes/{id}`: `change.json` as of now.
+pub async fn one(
+    State(app): State<Arc<App>>,
+    UrlPath((tenant, change)): UrlPath<(Tenant, ChangeId)>,
+    UrlQuery(query): UrlQuery<AtLeast>,
+) -> Result<impl IntoResponse, Problem> {
+    let open = app.tenant(&tenant)?;
+    app.covered(&tenant, query.at_least).await?;
+    let json = blocking(move || change_json(&open, &change)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json))
+}
+
+/// `GET /v1/tenants/{tenant}/changes/{id}/events`: `{"events": […], "next": index}`, oldest first; `from=index` goes on.
+pub async fn events(
+    State(app): State<Arc<App>>,
+    UrlPath((tenant, change)): UrlPath<(Tenant, ChangeId)>,
+    UrlQuery(query): UrlQuery<EventsQuery>,
+) -> Result<Json<Value>, Problem> {
+    let open = app.tenant(&tenant)?;
+    app.covered(&tenant, query.at_least).await?;
+    let (from, limit) = (query.from.unwrap_or(0), rows(query.limit)?);
+    blocking(move || {
+        let (known, mut events) =
+            open.ask(|views| Ok((views.change(&change)?.is_some(), views.events(&change, from, limit + 1)?)))?;
+        if !known {
+            return Err(unknown(&open.tenant, &change));
+        }
+        let next = events.get(limit).map(|event| event.index);
+        events.truncate(limit);
+        Ok(Json(with_next(json!({ "events": events }), next.map(Value::from))))
+    })
+    .await
+}
+
+/// A page of changes, as the API and the web page show it.
+pub async fn page(app: &Arc<App>, tenant: &Tenant, query: ListQuery) -> Result<Value, Problem> {
+    let open = app.tenant(tenant)?;
+    app.covered(tenant, query.at_least).await?;
+    let limit = rows(query.limit)?;
+    let after = query.after.as_deref().map(str::parse::<PageKey>).transpose();
+    let after = after.map_err(|error| Problem::bad_request(format!("after: {error}")))?;
+    let filter = filter(query)?;
+    blocking(move || {
+        let page = open.ask(|views| views.changes(&filter, after, limit))?;
+        let next = page.next.map(|key| Value::from(key.to_string()));
+        Ok(with_next(json!({ "changes": page.rows }), next))
+    })
+    .await
+}
+
+/// That there is no such change.
+pub fn unknown(tenant: &Tenant, change: &ChangeId) -> Problem {
+    Problem::not_found(format!("tenant {tenant} has no change {change}")).with("change", change.as_str())
+}
+
+/// The number of rows of a page.
+pub fn rows(limit: Option<usize>) -> Result<usize, Problem> {
+    match limit.unwrap_or(PAGE_ROWS) {
+        limit @ 1..=PAGE_ROWS_MAX => Ok(limit),
+        limit => Err(Problem::bad_request(format!("limit: found {limit}, expected 1 to {PAGE_ROWS_MAX}"))),
+    }
+}
+
+/// `document` with where the next page begins, if there is one.
+pub fn with_next(mut document: Value, next: Option<Value>) -> Value {
+    if let Some(next) = next {
+        document["next"] = next;
+    }
+    document
+}
+
+fn filter(query: ListQuery) -> Result<Filter, Problem> {
+    Ok(Filter {
+        state: query.state.as_deref().map(state).transpose()?,
+        owner: query.owner,
+        initiator: query.initiator,
+        environment: query.env,
+        from_ms: query.from.as_deref().map(|text| time_ms("from", text)).transpose()?,
+        to_ms: query.to.as_deref().map(|text| time_ms("to", text)).transpose()?,
+        text: query.q,
+    })
+}
+
+fn state(word: &str) -> Result<ChangeState, Problem> {
+    ChangeState::parse(word).ok_or_else(|| {
+        let known = ChangeState::ALL.map(ChangeState::as_str).join(", ");
+        Problem::bad_request(format!("state: found {word:?}, expected one of {known}"))
+    })
+}
+
+/// Milliseconds since 1970 from a time as people or programs write it.
+fn time_ms(name: &str, text: &str) -> Result<u64, Problem> {
+    if let Ok(ms) = text.parse() {
+        return Ok(ms);
+    }
+    let time = text.parse::<jiff::Timestamp>().ok().and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    time.ok_or_else(|| {
+        Problem::bad_request(format!(
+            "{name}: found {text:?}, expected a time such as 2026-01-31T12:00:00Z, or milliseconds since 1970"
+        ))
+    })
+}
+
+fn change_json(open: &OpenTenant, change: &ChangeId) -> Result<Vec<u8>, Problem> {
+    let entries = entries_of(open, change)?;
+    let views: Vec<Entry<'_>> = entries
+        .iter()
+        .map(|(index, header, payload)| Entry { index: *index, header, payload: Some(payload) })
+        .collect();
+    Ok(document(change, &views).to_json())
+}
+
+/// All events of a change as the log holds them now, oldest first.
+fn entries_of(open: &OpenTenant, change: &ChangeId) -> Result<Vec<(u64, EventHeader, Vec<u8>)>, Problem> {
+    let read = || {
+        let size = open.log.head()?.size;
+        let mut entries = Vec::new();
+        for index in open.log.change_indices(change, &open.dedupe, size)? {
+            if let (Some(Header::Event(header)), Some(stored)) = (open.log.header(index)?, open.log.stored(index)?) {
+                entries.push((index, header, stored.payload));
+            }
+        }
+        Ok(entries)
+    };
+    let entries = read().map_err(|error| log_failed(&error))?;
+    if entries.is_empty() { Err(unknown(&open.tenant, change)) } else { Ok(entries) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_and_programs_write_them() {
+        for (text, expect) in [
+            ("0", Some(0)),
+            ("1700000000123", Some(1_700_000_000_123)),
+            ("2023-11-14T22:13:20Z", Some(1_700_000_000_000)),
+            ("2023-11-14T23:13:20.5+01:00", Some(1_700_000_000_500)),
+            ("1969-12-31T23:59:59Z", None),
+            ("yesterday", None),
+            ("", None),
+            ("-1", None),
+        ] {
+            assert_eq!(time_ms("from", text).ok(), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn pages_have_bounds() {
+        assert_eq!(rows(None).unwrap(), PAGE_ROWS);
+        assert_eq!(rows(Some(500)).unwrap(), 500);
+        for limit in [0, 501, usize::MAX] {
+            assert!(rows(Some(limit)).is_err(), "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_does_not_exist_is_named_with_those_that_do() {
+        let detail = state("done").unwrap_err().to_json()["detail"].to_string();
+        assert!(detail.contains("done") && detail.contains("verify_failed"), "{detail}");
+    }
+}

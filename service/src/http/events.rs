@@ -1,0 +1,135 @@
+//! `/v1/tenants/{tenant}/events`: entries by index with what is kept beside them, their receipts, and events by id.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ledger::entry::Header;
+use schemas::ids::{EventId, Tenant};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::app::{App, OpenTenant, blocking, log_failed};
+use super::changes::{rows, with_next};
+use super::extract::{UrlPath, UrlQuery};
+use super::problem::Problem;
+
+/// Which events to list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByIdQuery {
+    id: EventId,
+    /// The first entry index to show.
+    from: Option<u64>,
+    limit: Option<usize>,
+    at_least: Option<u64>,
+}
+
+/// An entry and what is kept beside it.
+#[derive(Debug, Serialize)]
+struct EntryDocument {
+    index: u64,
+    kind: String,
+    /// The entry's bytes, base64: what the tree hashes.
+    entry: String,
+    /// The same as JSON.
+    header: Box<RawValue>,
+    /// Of the commitment, hex; absent where the entry has no payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    salt: Option<String>,
+    /// As stored, base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+    /// The payload as JSON, where the entry is an event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<Box<RawValue>>,
+}
+
+/// `GET /v1/tenants/{tenant}/events?id=`: all events with this id, oldest first; ids are not unique.
+pub async fn by_id(
+    State(app): State<Arc<App>>,
+    UrlPath(tenant): UrlPath<Tenant>,
+    UrlQuery(query): UrlQuery<ByIdQuery>,
+) -> Result<Json<Value>, Problem> {
+    let open = app.tenant(&tenant)?;
+    app.covered(&tenant, query.at_least).await?;
+    let (from, limit) = (query.from.unwrap_or(0), rows(query.limit)?);
+    blocking(move || {
+        let mut events = open.ask(|views| views.events_by_id(&query.id, from, limit + 1))?;
+        let next = events.get(limit).map(|event| event.index);
+        events.truncate(limit);
+        Ok(Json(with_next(json!({ "events": events }), next.map(Value::from))))
+    })
+    .await
+}
+
+/// `GET /v1/tenants/{tenant}/events/{index}`: any entry of the log, whatever its kind.
+pub async fn one(
+    State(app): State<Arc<App>>,
+    UrlPath((tenant, index)): UrlPath<(Tenant, u64)>,
+) -> Result<impl IntoResponse, Problem> {
+    let open = app.tenant(&tenant)?;
+    Ok(Json(blocking(move || entry(&open, index)).await?))
+}
+
+/// `GET /v1/tenants/{tenant}/events/{index}/receipt`: C2SP tlog-proof under the newest checkpoint.
+pub async fn receipt(
+    State(app): State<Arc<App>>,
+    UrlPath((tenant, index)): UrlPath<(Tenant, u64)>,
+) -> Result<impl IntoResponse, Problem> {
+    let open = app.tenant(&tenant)?;
+    let text = blocking(move || {
+        match open.log.header(index).map_err(|error| log_failed(&error))? {
+            None => return Err(beyond(&open, index)),
+            Some(Header::Event(_) | Header::Rejection(_)) => {}
+            Some(other) => {
+                let detail = format!(
+                    "entry {index} is of kind {}: it has no event, so there is no receipt for it",
+                    other.kind()
+                );
+                return Err(Problem::not_found(detail));
+            }
+        }
+        Ok(open.log.receipt(index).map_err(|error| log_failed(&error))?.to_text())
+    })
+    .await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], text))
+}
+
+/// That the log is not that long.
+fn beyond(open: &OpenTenant, index: u64) -> Problem {
+    match open.log.head() {
+        Ok(head) => Problem::not_found(format!(
+            "tenant {} has {} entries, there is no entry {index} yet",
+            open.tenant, head.size
+        )),
+        Err(error) => log_failed(&error),
+    }
+}
+
+fn entry(open: &OpenTenant, index: u64) -> Result<EntryDocument, Problem> {
+    let entry = open.log.entry(index).map_err(|error| log_failed(&error))?.ok_or_else(|| beyond(open, index))?;
+    let damaged = |error: &dyn std::error::Error| Problem::internal("an entry could not be read", error);
+    let header = Header::decode(&entry).map_err(|error| damaged(&error))?;
+    let stored = open.log.stored(index).map_err(|error| log_failed(&error))?;
+    let event = match (&header, &stored) {
+        (Header::Event(_), Some(stored)) => {
+            Some(serde_json::from_slice(&stored.payload).map_err(|error| damaged(&error))?)
+        }
+        _ => None,
+    };
+    Ok(EntryDocument {
+        index,
+        kind: header.kind().to_owned(),
+        header: serde_json::from_slice(&entry).map_err(|error| damaged(&error))?,
+        entry: STANDARD.encode(&entry),
+        salt: stored.as_ref().map(|stored| stored.salt.to_hex()),
+        payload: stored.as_ref().map(|stored| STANDARD.encode(&stored.payload)),
+        event,
+    })
+}

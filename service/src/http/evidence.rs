@@ -1,0 +1,129 @@
+//! `GET /v1/tenants/{tenant}/changes/{id}/evidence.zip`: the change's evidence pack. Without `at` it redirects to the URL
+//! that names the tree size, under which the pack never changes.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use schemas::ids::{ChangeId, Tenant};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::app::{App, OpenTenant, blocking, log_failed};
+use super::extract::{UrlPath, UrlQuery};
+use super::problem::Problem;
+use crate::packs::{self, PackingError};
+
+/// Which pack.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackQuery {
+    /// Tree size; the next one that was signed counts.
+    at: Option<u64>,
+    /// The entry that the pack must cover.
+    at_least: Option<u64>,
+}
+
+/// `GET …/evidence.zip`
+pub async fn zip(
+    State(app): State<Arc<App>>,
+    UrlPath((tenant, change)): UrlPath<(Tenant, ChangeId)>,
+    UrlQuery(query): UrlQuery<PackQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let open = app.tenant(&tenant)?;
+    app.covered(&tenant, query.at_least).await?;
+    blocking(move || {
+        let size = packs::signed_size(&open.log, query.at).map_err(|error| failed(&error))?;
+        if query.at != Some(size) {
+            return redirect(&open, &change, size);
+        }
+        let plan = plan(&open, &change, size)?;
+        let bytes = packs::seal(plan, &open.signer).map_err(|error| failed(&error))?;
+        Ok(answer(&change, size, bytes, headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok())))
+    })
+    .await
+}
+
+/// The plan of a change's pack. Blocking.
+pub fn plan(open: &OpenTenant, change: &ChangeId, size: u64) -> Result<evidence::PackPlan, Problem> {
+    packs::plan(&open.log, &open.origin, &open.dedupe, &open.signer, change, size).map_err(|error| failed(&error))
+}
+
+/// Why there is no pack, as a problem.
+pub fn failed(error: &PackingError) -> Problem {
+    match error {
+        PackingError::NoChange { .. } | PackingError::NotSigned { .. } => Problem::not_found(error.to_string()),
+        PackingError::Read(error) => log_failed(error),
+        error => Problem::internal("the pack could not be made", error),
+    }
+}
+
+fn redirect(open: &OpenTenant, change: &ChangeId, size: u64) -> Result<Response, Problem> {
+    // Said before the redirect, so that who asks for nothing is not sent on to it.
+    let indices = open.log.change_indices(change, &open.dedupe, size).map_err(|error| log_failed(&error))?;
+    if indices.is_empty() {
+        return Err(super::changes::unknown(&open.tenant, change));
+    }
+    let location = format!("/v1/tenants/{}/changes/{}/evidence.zip?at={size}", open.tenant, segment(change.as_str()));
+    Ok((StatusCode::FOUND, [(header::LOCATION, location), (header::CACHE_CONTROL, "no-store".to_owned())])
+        .into_response())
+}
+
+fn answer(change: &ChangeId, size: u64, bytes: Vec<u8>, known: Option<&str>) -> Response {
+    let tag = format!("\"{}\"", hex::encode(Sha256::digest(&bytes)));
+    let caching = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "private, no-cache".to_owned())];
+    if known.is_some_and(|known| known == "*" || known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag))
+    {
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
+    }
+    let disposition = format!("attachment; filename=\"{}-{size}.zip\"", file_name(change.as_str()));
+    let content = [(header::CONTENT_TYPE, "application/zip".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+    (caching, content, bytes).into_response()
+}
+
+/// One segment of a path, percent-encoded.
+pub fn segment(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+/// A change's id as a file name that means nothing to any system.
+fn file_name(change: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    change.trim_start_matches('.').chars().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_stay_within_their_segment_and_file_name() {
+        for (id, path, name) in [
+            ("c-1", "c-1", "c-1"),
+            ("a/../b", "a%2F..%2Fb", "a_.._b"),
+            ("../x", "..%2Fx", "_x"),
+            ("é\"?#", "%C3%A9%22%3F%23", "____"),
+        ] {
+            assert_eq!(segment(id), path);
+            assert_eq!(file_name(id), name);
+        }
+    }
+
+    #[test]
+    fn a_pack_that_is_known_is_not_sent_again() {
+        let change = ChangeId::parse("c-1").unwrap();
+        let first = answer(&change, 7, b"zip".to_vec(), None);
+        assert_eq!(first.headers()[header::CONTENT_DISPOSITION], "attachment; filename=\"c-1-7.zip\"");
+        let tag = first.headers()[header::ETAG].to_str().unwrap().to_owned();
+        for (known, expect) in [(tag.as_str(), 304), ("*", 304), (&format!("\"x\", W/{tag}"), 304), ("\"x\"", 200)] {
+            assert_eq!(answer(&change, 7, b"zip".to_vec(), Some(known)).status().as_u16(), expect, "{known}");
+        }
+    }
+}

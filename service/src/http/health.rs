@@ -1,0 +1,29 @@
+//! `/healthz`: the process answers. `/readyz`: events are taken, made durable and projected; else each thing that is wrong.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::problem::Problem;
+
+/// `GET /healthz`
+pub async fn alive() -> Json<Value> {
+    Json(json!({ "alive": true }))
+}
+
+/// `GET /readyz`
+pub async fn ready(State(app): State<Arc<App>>) -> Response {
+    let health = app.health();
+    if health.ready {
+        return Json(json!({ "ready": true })).into_response();
+    }
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", health.reasons.join("; "))
+        .with("ready", false)
+        .with("reasons", health.reasons)
+        .into_response()
+}

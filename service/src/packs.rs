@@ -1,0 +1,89 @@
+//! The evidence pack of a change, out of a log: reads, plans, seals. What is in a pack and why is `evidence`'s.
+
+use ledger::checkpoint::Origin;
+use ledger::dedupe::DedupeKey;
+use ledger::kv::Kv;
+use ledger::read::{Log, ReadError};
+use ledger::signing::Signer;
+use schemas::ids::ChangeId;
+
+use evidence::{PackEntry, PackError, PackInput, PackPlan};
+
+/// Why there is no pack.
+#[derive(Debug, thiserror::Error)]
+pub enum PackingError {
+    /// No event of the change is in the log, or none below the size asked for.
+    #[error("there is no change {change} among the first {size} entries")]
+    NoChange {
+        /// The change.
+        change: ChangeId,
+        /// The tree size.
+        size: u64,
+    },
+    /// The size lies beyond the newest checkpoint.
+    #[error("the log has no checkpoint of {size} or more entries yet")]
+    NotSigned {
+        /// The size asked for.
+        size: u64,
+    },
+    /// The log could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The entries make no pack.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// The zip could not be written.
+    #[error(transparent)]
+    Write(#[from] evidence::zip::WriteError),
+}
+
+/// The first signed size that is at least `at`; without one, the newest.
+pub fn signed_size<K: Kv>(log: &Log<K>, at: Option<u64>) -> Result<u64, PackingError> {
+    match at {
+        None => Ok(log.head()?.size),
+        Some(size) => {
+            log.checkpoint_at_or_after(size)?.map(|(signed, _)| signed).ok_or(PackingError::NotSigned { size })
+        }
+    }
+}
+
+/// Plans the pack of `change` under the checkpoint of exactly `size` entries.
+pub fn plan<K: Kv>(
+    log: &Log<K>,
+    origin: &Origin,
+    dedupe: &DedupeKey,
+    signer: &Signer,
+    change: &ChangeId,
+    size: u64,
+) -> Result<PackPlan, PackingError> {
+    let checkpoint = log.checkpoint(size)?.ok_or(PackingError::NotSigned { size })?;
+    let indices = log.change_indices(change, dedupe, size)?;
+    if indices.is_empty() {
+        return Err(PackingError::NoChange { change: change.clone(), size });
+    }
+    let mut entries = Vec::with_capacity(indices.len());
+    for (index, path) in indices.iter().copied().zip(log.inclusions(&indices, size)?) {
+        let missing = |what| ReadError::Missing { what, log: log.id(), number: index };
+        let entry = log.entry(index)?.ok_or_else(|| missing("entry"))?;
+        let stored = log.stored(index)?.ok_or_else(|| missing("payload"))?;
+        entries.push(PackEntry { index, entry, salt: stored.salt, payload: stored.payload, path });
+    }
+    let input = PackInput {
+        origin: origin.clone(),
+        change: change.clone(),
+        size,
+        root: log.root(size)?,
+        checkpoint,
+        entries,
+        verifier: signer.verifier(),
+    };
+    Ok(evidence::plan(&input)?)
+}
+
+/// Signs a plan and writes it as a zip.
+pub fn seal(plan: PackPlan, signer: &Signer) -> Result<Vec<u8>, PackingError> {
+    let sealed = plan.seal(signer)?;
+    let mut zip = Vec::new();
+    evidence::write(&sealed, &mut zip)?;
+    Ok(zip)
+}
