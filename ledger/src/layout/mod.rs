@@ -23,6 +23,8 @@
 //! | meta | `05 ‖ tenant` | log number |
 
 mod key;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use key::{Key, KeyBytes, LogId};

@@ -1,0 +1,207 @@
+//! Both directions of every encoding, hostile bytes, and the order that range reads rest on.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use schemas::ids::Tenant;
+
+use super::*;
+use crate::append::{Cursor, Head};
+use crate::checkpoint::Origin;
+use crate::dedupe::Fingerprint;
+use crate::entry::Salt;
+use crate::hash::Hash;
+use crate::kv::Space;
+use crate::tree::{Edge, TileId};
+
+fn key() -> impl Strategy<Value = Key> {
+    let log = any::<u32>().prop_map(LogId);
+    let tile = (any::<u8>(), any::<u64>()).prop_map(|(level, index)| TileId { level, index });
+    let tenant = "[a-z0-9][a-z0-9-]{0,62}".prop_map(|name| Tenant::parse(&name).unwrap());
+    prop_oneof![
+        (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Entry(log, n)),
+        (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Payload(log, n)),
+        (log.clone(), tile).prop_map(|(log, tile)| Key::Tile(log, tile)),
+        (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Checkpoint(log, n)),
+        (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Details(log, n)),
+        (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Opening(log, n)),
+        (log.clone(), any::<[u8; 16]>()).prop_map(|(log, bytes)| Key::Dedupe(log, Fingerprint(bytes))),
+        (log.clone(), any::<[u8; 16]>()).prop_map(|(log, bytes)| Key::Chain(log, bytes)),
+        Just(Key::Format),
+        Just(Key::LedgerName),
+        Just(Key::NextLog),
+        log.clone().prop_map(Key::Log),
+        log.prop_map(Key::Head),
+        tenant.prop_map(Key::Tenant),
+    ]
+}
+
+fn space() -> impl Strategy<Value = Space> {
+    proptest::sample::select(&Space::ALL[..])
+}
+
+fn head() -> impl Strategy<Value = Head> {
+    let cursor = (any::<u64>(), any::<u64>(), any::<u64>(), any::<[u8; 16]>());
+    let cursor = cursor.prop_map(|(stream_created_ns, sequence, at_ns, digest)| Cursor {
+        stream_created_ns,
+        sequence,
+        at_ns,
+        digest: Fingerprint(digest),
+    });
+    let numbers = (any::<u32>(), any::<u64>(), any::<u32>(), any::<u64>(), any::<u64>());
+    (numbers, cursor, any::<[u8; 32]>(), 0..2_000_u64, "[a-z]{1,9}").prop_map(|(numbers, cursor, prev, size, name)| {
+        let (log, at_ms, epoch, answered, control_counter) = numbers;
+        let mut edge = Edge::new();
+        for leaf in 0..size {
+            edge.push(Hash([leaf.to_le_bytes()[0]; 32]), &mut |_: TileId, _: &[Hash]| ());
+        }
+        let origin = Origin::of(&name, "tenant").unwrap();
+        let (log, control_prev) = (LogId(log), Hash(prev));
+        Head { log, origin, size, edge, at_ms, epoch, cursor, answered, control_counter, control_prev }
+    })
+}
+
+proptest! {
+    #[test]
+    fn keys_read_back(key in key()) {
+        prop_assert_eq!(Key::decode(key.space(), &key.bytes()).unwrap(), key);
+    }
+
+    #[test]
+    fn different_keys_of_a_space_have_different_bytes(a in key(), b in key()) {
+        prop_assert_eq!(a == b, a.space() == b.space() && *a.bytes() == *b.bytes());
+    }
+
+    /// Whatever decodes is the encoding of what it decodes to: no two bytes for one key.
+    #[test]
+    fn bytes_that_are_keys_are_their_only_form(space in space(), kind in 0..8_u8, rest in vec(any::<u8>(), 0..40)) {
+        let bytes = [vec![kind], rest].concat();
+        if let Ok(key) = Key::decode(space, &bytes) {
+            prop_assert_eq!(key.space(), space);
+            prop_assert_eq!(&*key.bytes(), &bytes[..]);
+        }
+    }
+
+    #[test]
+    fn byte_order_is_number_order(log in any::<u32>(), other in any::<u32>(), a in any::<u64>(), b in any::<u64>()) {
+        let order = (log, a).cmp(&(other, b));
+        for kind in [Key::Entry, Key::Payload, Key::Checkpoint, Key::Details, Key::Opening] {
+            let (left, right) = (kind(LogId(log), a).bytes(), kind(LogId(other), b).bytes());
+            prop_assert_eq!(left.cmp(&right), order);
+        }
+        let tile = |level, index| Key::Tile(LogId(log), TileId { level, index }).bytes();
+        prop_assert_eq!(tile(1, a).cmp(&tile(1, b)), a.cmp(&b));
+        prop_assert!(*tile(0, a) < *tile(1, b));
+    }
+
+    #[test]
+    fn payload_rows_read_back(
+        salt in any::<[u8; 16]>(),
+        fingerprint in any::<[u8; 16]>(),
+        previous in proptest::option::of(0..u64::MAX),
+        payload in vec(any::<u8>(), 0..99),
+    ) {
+        let stored = Stored { salt: Salt(salt), fingerprint: Fingerprint(fingerprint), previous, payload };
+        prop_assert_eq!(Stored::decode(stored.encode()).unwrap(), stored);
+    }
+
+    #[test]
+    fn details_read_back(subject in ".*", path in ".*", found in ".*", expected in ".*") {
+        let details = Details { subject, path, found, expected };
+        prop_assert_eq!(Details::decode(&details.encode()).unwrap(), details);
+    }
+
+    #[test]
+    fn chain_heads_read_back(seq in any::<u64>(), index in any::<u64>(), leaf in any::<[u8; 32]>()) {
+        let chain = ChainHead { seq, index, leaf: Hash(leaf) };
+        prop_assert_eq!(ChainHead::decode(&chain.encode()).unwrap(), chain);
+    }
+
+    #[test]
+    fn heads_read_back(head in head()) {
+        prop_assert_eq!(decode_head(head.log, &encode_head(&head)).unwrap(), head);
+    }
+
+    #[test]
+    fn tiles_read_back(hashes in vec(any::<[u8; 32]>(), TILE_WIDTH)) {
+        let hashes: Vec<Hash> = hashes.into_iter().map(Hash).collect();
+        prop_assert_eq!(decode_tile(&encode_tile(&hashes)).unwrap(), hashes);
+    }
+
+    /// No row that we did not write makes us panic, and what is taken for a row is its only form.
+    #[test]
+    fn rows_of_any_bytes_are_read_or_refused(row in vec(any::<u8>(), 0..300)) {
+        if let Ok(stored) = Stored::decode(row.clone()) {
+            prop_assert_eq!(stored.encode(), row.clone());
+        }
+        if let Ok(details) = Details::decode(&row) {
+            prop_assert_eq!(details.encode(), row.clone());
+        }
+        if let Ok(chain) = ChainHead::decode(&row) {
+            prop_assert_eq!(chain.encode().to_vec(), row.clone());
+        }
+        if let Ok(log) = LogRow::decode(&row) {
+            prop_assert_eq!(log.encode(), row.clone());
+        }
+        if let Ok(head) = decode_head(LogId(1), &row) {
+            prop_assert_eq!(encode_head(&head), row.clone());
+        }
+    }
+
+    #[test]
+    fn a_head_cut_short_or_with_more_behind_it_is_refused(head in head(), cut in any::<proptest::sample::Index>()) {
+        let row = encode_head(&head);
+        prop_assert!(decode_head(head.log, &row[..cut.index(row.len())]).is_err());
+        prop_assert!(decode_head(head.log, &[&row[..], &[0]].concat()).is_err());
+    }
+}
+
+#[test]
+fn log_rows_read_back() {
+    let tenant = Tenant::parse("a-tenant").unwrap();
+    for row in [LogRow::Ledger, LogRow::Tenant { tenant, dedupe_check: [3; 16] }] {
+        assert_eq!(LogRow::decode(&row.encode()).unwrap(), row);
+    }
+    assert!(LogRow::decode(&[0; 16]).is_err(), "a tenant without a name");
+    assert!(LogRow::decode(b"0123456789abcdefNOT A TENANT").is_err());
+}
+
+/// Bytes that stand on disks already: changing any of these needs a new format version.
+#[test]
+fn the_published_forms_stay() {
+    let hex = |key: Key| hex::encode(&*key.bytes());
+    let log = LogId(0x0102_0304);
+    let tenant = Tenant::parse("acme").unwrap();
+    for (key, form) in [
+        (Key::Entry(log, 5), "01010203040000000000000005"),
+        (Key::Payload(log, 5), "02010203040000000000000005"),
+        (Key::Tile(log, TileId { level: 2, index: 5 }), "0301020304020000000000000005"),
+        (Key::Checkpoint(log, 5), "04010203040000000000000005"),
+        (Key::Details(log, 5), "05010203040000000000000005"),
+        (Key::Opening(log, 5), "06010203040000000000000005"),
+        (Key::Dedupe(log, Fingerprint([7; 16])), "010102030407070707070707070707070707070707"),
+        (Key::Chain(log, [7; 16]), "020102030407070707070707070707070707070707"),
+        (Key::Format, "00"),
+        (Key::LedgerName, "01"),
+        (Key::NextLog, "02"),
+        (Key::Log(log), "0301020304"),
+        (Key::Head(log), "0401020304"),
+        (Key::Tenant(tenant), "0561636d65"),
+    ] {
+        assert_eq!(hex(key), form);
+    }
+    let stored =
+        Stored { salt: Salt([1; 16]), fingerprint: Fingerprint([2; 16]), previous: None, payload: b"{}".to_vec() };
+    let form = format!("{}{}{}7b7d", "01".repeat(16), "02".repeat(16), "ff".repeat(8));
+    assert_eq!(hex::encode(stored.encode()), form);
+    let details = Details { subject: "s".into(), path: String::new(), found: "é".into(), expected: "x".into() };
+    assert_eq!(hex::encode(details.encode()), "00000001730000000000000002c3a90000000178");
+}
+
+#[test]
+fn numbers_are_of_their_exact_length() {
+    assert_eq!(read_u64("n", &7_u64.to_be_bytes()), Ok(7));
+    assert_eq!(read_u32("n", &7_u32.to_be_bytes()), Ok(7));
+    for bad in [&[][..], &[0; 3], &[0; 5], &[0; 7], &[0; 9]] {
+        assert!(read_u64("n", bad).is_err() && read_u32("n", bad).is_err());
+    }
+}
