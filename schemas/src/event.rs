@@ -548,9 +548,7 @@ pub struct Attestation<'a> {
 /// An integer, also where it is written `1.0` or `1e2`, which is one to the JSON Schema and to RFC 8785.
 fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let number = Option::<serde_json::Number>::deserialize(deserializer)?;
-    number
-        .map(|number| to_whole(&number).ok_or_else(|| serde::de::Error::custom("not an integer")))
-        .transpose()
+    number.map(|number| to_whole(&number).ok_or_else(|| serde::de::Error::custom("not an integer"))).transpose()
 }
 
 fn to_whole(number: &serde_json::Number) -> Option<i64> {
@@ -558,12 +556,7 @@ fn to_whole(number: &serde_json::Number) -> Option<i64> {
     if let Some(integer) = number.as_i64() {
         return Some(integer);
     }
-    let float = number
-        .as_f64()
-        .filter(|float| float.fract() == 0.0 && float.abs() <= LIMIT)?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "integral and at most 2^53, which i64 holds exactly"
-    )]
+    let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= LIMIT)?;
+    #[expect(clippy::cast_possible_truncation, reason = "integral and at most 2^53, which i64 holds exactly")]
     Some(float as i64)
 }

@@ -47,15 +47,8 @@ impl Has {
     /// A `verification` that says something.
     pub const VERIFICATION: Self = Self(64);
 
-    const NAMES: [&'static str; 7] = [
-        "approvals",
-        "closed",
-        "execution",
-        "plan",
-        "preflight",
-        "rollback",
-        "verification",
-    ];
+    const NAMES: [&'static str; 7] =
+        ["approvals", "closed", "execution", "plan", "preflight", "rollback", "verification"];
 
     /// Adds the members of another set.
     pub fn insert(&mut self, other: Self) {
@@ -79,11 +72,7 @@ impl Has {
 
     /// The names, sorted.
     pub fn iter(self) -> impl Iterator<Item = &'static str> {
-        Self::NAMES
-            .into_iter()
-            .enumerate()
-            .filter(move |(bit, _)| self.0 >> bit & 1 == 1)
-            .map(|(_, name)| name)
+        Self::NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 >> bit & 1 == 1).map(|(_, name)| name)
     }
 
     /// The set with these names; `None` if one is unknown. Order and repetition are the caller's to judge.
@@ -130,14 +119,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the table.
-    pub const ALL: &'static [Self] = &[
-        Self::RollbackFailed,
-        Self::RolledBack,
-        Self::Failed,
-        Self::Refused,
-        Self::Passed,
-        Self::None,
-    ];
+    pub const ALL: &'static [Self] =
+        &[Self::RollbackFailed, Self::RolledBack, Self::Failed, Self::Refused, Self::Passed, Self::None];
 
     /// The word as it stands in entry headers.
     pub const fn as_str(self) -> &'static str {
@@ -153,10 +136,7 @@ impl Outcome {
 
     /// Reads the word; `None` if it is none of these.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|outcome| outcome.as_str() == text)
+        Self::ALL.iter().copied().find(|outcome| outcome.as_str() == text)
     }
 }
 
@@ -181,10 +161,7 @@ mod tests {
         let mut has = Has::PLAN;
         has.insert(Has::APPROVALS);
         has.insert(Has::VERIFICATION);
-        assert_eq!(
-            serde_json::to_string(&has).unwrap(),
-            r#"["approvals","plan","verification"]"#
-        );
+        assert_eq!(serde_json::to_string(&has).unwrap(), r#"["approvals","plan","verification"]"#);
         assert_eq!(Has::from_names(has.iter()), Some(has));
         assert_eq!(Has::from_names(["plan", "nothing"]), None);
         assert_eq!(Has::from_bits(has.bits()), Some(has));

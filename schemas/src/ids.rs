@@ -28,12 +28,7 @@ pub struct IdError {
 
 fn refuse(what: &'static str, expected: &'static str, text: &str, bad: Option<char>) -> IdError {
     let detail = bad.map_or_else(String::new, |c| format!(" with U+{:04X}", u32::from(c)));
-    IdError {
-        what,
-        expected,
-        found_bytes: text.len(),
-        detail,
-    }
+    IdError { what, expected, found_bytes: text.len(), detail }
 }
 
 /// Characters that an id may not have: controls, spaces of every width, and marks that are invisible or turn the
@@ -45,12 +40,7 @@ pub fn is_refused_in_id(c: char) -> bool {
         | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{feff}')
 }
 
-fn visible(
-    what: &'static str,
-    expected: &'static str,
-    max: usize,
-    text: &str,
-) -> Result<(), IdError> {
+fn visible(what: &'static str, expected: &'static str, max: usize, text: &str) -> Result<(), IdError> {
     if text.is_empty() || text.len() > max {
         return Err(refuse(what, expected, text, None));
     }
@@ -58,9 +48,7 @@ fn visible(
     if text.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(());
     }
-    text.chars()
-        .find(|&c| is_refused_in_id(c))
-        .map_or(Ok(()), |c| Err(refuse(what, expected, text, Some(c))))
+    text.chars().find(|&c| is_refused_in_id(c)).map_or(Ok(()), |c| Err(refuse(what, expected, text, Some(c))))
 }
 
 fn spelled(
@@ -272,9 +260,7 @@ impl Subject {
     pub fn parse(text: &str) -> Result<Self, IdError> {
         const WHAT: &str = "subject";
         const EXPECTED: &str = "upm.events.<tenant>.<phase>[.<producer>]";
-        let rest = text
-            .strip_prefix("upm.events.")
-            .ok_or_else(|| refuse(WHAT, EXPECTED, text, None))?;
+        let rest = text.strip_prefix("upm.events.").ok_or_else(|| refuse(WHAT, EXPECTED, text, None))?;
         let mut tokens = rest.split('.');
         let (Some(tenant), Some(phase)) = (tokens.next(), tokens.next()) else {
             return Err(refuse(WHAT, EXPECTED, text, None));
@@ -283,20 +269,14 @@ impl Subject {
         if tokens.next().is_some() {
             return Err(refuse(WHAT, EXPECTED, text, None));
         }
-        Ok(Self {
-            tenant: Tenant::parse(tenant)?,
-            phase: Phase::parse(phase)?,
-            producer,
-        })
+        Ok(Self { tenant: Tenant::parse(tenant)?, phase: Phase::parse(phase)?, producer })
     }
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "upm.events.{}.{}", self.tenant, self.phase)?;
-        self.producer
-            .as_ref()
-            .map_or(Ok(()), |producer| write!(f, ".{producer}"))
+        self.producer.as_ref().map_or(Ok(()), |producer| write!(f, ".{producer}"))
     }
 }
 
@@ -314,11 +294,7 @@ pub fn stream_name(tenant: &Tenant) -> String {
 
 /// The subjects that this stream holds, and no others.
 pub fn stream_subjects(tenant: &Tenant) -> Vec<String> {
-    vec![
-        format!("upm.events.{tenant}.*"),
-        format!("upm.events.{tenant}.*.*"),
-        control_subject(tenant),
-    ]
+    vec![format!("upm.events.{tenant}.*"), format!("upm.events.{tenant}.*.*"), control_subject(tenant)]
 }
 
 /// Where signed control messages of a tenant travel.
@@ -349,9 +325,7 @@ mod tests {
             check(Tenant::parse, text, true);
         }
         let too_long = "a".repeat(64);
-        for text in [
-            "", "-a", "Acme", "a_b", "a.b", "a*", ">", "ä", "a b", "_ledger", &too_long,
-        ] {
+        for text in ["", "-a", "Acme", "a_b", "a.b", "a*", ">", "ä", "a b", "_ledger", &too_long] {
             check(Tenant::parse, text, false);
         }
     }
@@ -368,31 +342,12 @@ mod tests {
 
     #[test]
     fn ids_are_visible_and_short() {
-        for text in [
-            "e5f2a4a2-86d1",
-            "a/b",
-            "..",
-            "änderung-7",
-            "変更",
-            &"x".repeat(128),
-            &"é".repeat(64),
-        ] {
+        for text in ["e5f2a4a2-86d1", "a/b", "..", "änderung-7", "変更", &"x".repeat(128), &"é".repeat(64)] {
             check(ChangeId::parse, text, true);
             check(EventId::parse, text, true);
         }
-        let bad = [
-            "",
-            " ",
-            "a b",
-            "a\u{a0}b",
-            "a\n",
-            "a\0",
-            "\u{85}",
-            "a\u{202e}b",
-            "a\u{200b}b",
-            "\u{feff}a",
-            "a\u{2028}",
-        ];
+        let bad =
+            ["", " ", "a b", "a\u{a0}b", "a\n", "a\0", "\u{85}", "a\u{202e}b", "a\u{200b}b", "\u{feff}a", "a\u{2028}"];
         for text in bad.into_iter().chain([&*"x".repeat(129), &*"é".repeat(65)]) {
             check(ChangeId::parse, text, false);
             check(EventId::parse, text, false);
@@ -404,11 +359,7 @@ mod tests {
 
     #[test]
     fn subjects_round_trip() {
-        for text in [
-            "upm.events.acme.plan",
-            "upm.events.a-1.audit.ci",
-            "upm.events.acme.verify.Prod_Agent-7",
-        ] {
+        for text in ["upm.events.acme.plan", "upm.events.a-1.audit.ci", "upm.events.acme.verify.Prod_Agent-7"] {
             check(Subject::parse, text, true);
         }
         for text in [
@@ -444,14 +395,7 @@ mod tests {
     fn stream_and_subjects() {
         let tenant = Tenant::parse("acme").unwrap();
         assert_eq!(stream_name(&tenant), "UPM_acme");
-        assert_eq!(
-            stream_subjects(&tenant),
-            [
-                "upm.events.acme.*",
-                "upm.events.acme.*.*",
-                "upm.control.acme"
-            ]
-        );
+        assert_eq!(stream_subjects(&tenant), ["upm.events.acme.*", "upm.events.acme.*.*", "upm.control.acme"]);
         assert_eq!(rejected_subject(&tenant), "upm.rejected.acme");
     }
 

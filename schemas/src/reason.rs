@@ -107,8 +107,7 @@ impl Serialize for Reason {
 impl<'de> Deserialize<'de> for Reason {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text)
-            .ok_or_else(|| serde::de::Error::custom(format!("unknown rejection reason {text:?}")))
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("unknown rejection reason {text:?}")))
     }
 }
 

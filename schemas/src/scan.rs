@@ -15,6 +15,7 @@ use std::borrow::Cow;
 
 use crate::reason::Reason;
 
+pub(crate) use bytes::float;
 pub use bytes::{decode, decode_mapped};
 
 /// What a token is.
@@ -123,8 +124,8 @@ pub struct Tape {
     tokens: Vec<Token>,
     open: Vec<Frame>,
     names: names::Names,
-    /// Some string holds a `\u` escape, so that ASCII may stand in disguise.
-    unicode_escapes: bool,
+    /// Some string holds a `\u00…` escape, so that ASCII may stand in disguise.
+    ascii_escapes: bool,
 }
 
 impl Tape {
@@ -133,16 +134,16 @@ impl Tape {
         &self.tokens
     }
 
-    /// Whether any string or name has a `\u` escape.
-    pub const fn has_unicode_escapes(&self) -> bool {
-        self.unicode_escapes
+    /// Whether any string or name writes an ASCII character as `\u00…`, so that a search of the bytes could miss a word.
+    pub const fn has_ascii_escapes(&self) -> bool {
+        self.ascii_escapes
     }
 
     /// Reads a document; afterwards the tape describes it, or (after a fault) nothing usable.
     pub fn scan(&mut self, document: &[u8], limits: Limits) -> Result<(), Fault> {
         self.tokens.clear();
         self.open.clear();
-        self.unicode_escapes = false;
+        self.ascii_escapes = false;
         // Spans are 32 bits wide.
         let most = limits.bytes.min(u32::MAX as usize - 1);
         if document.len() > most {
@@ -353,7 +354,7 @@ impl Scanner<'_> {
     fn string(&mut self, kind: Kind) -> Result<(), Fault> {
         let start = self.at + 1;
         let found = bytes::string(self.document, start)?;
-        self.tape.unicode_escapes |= found.unicode;
+        self.tape.ascii_escapes |= found.ascii;
         self.push(kind, found.escaped, start, found.end);
         self.at = found.end + 1;
         Ok(())

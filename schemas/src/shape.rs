@@ -233,7 +233,8 @@ mod tests {
     #[test]
     fn required_members() {
         let event = EVENT.node(EVENT.child(EVENT.root, b"provisioning_event").unwrap());
-        let mut required: Vec<_> = event.members.iter().filter(|member| member.required).map(|member| &*member.name).collect();
+        let mut required: Vec<_> =
+            event.members.iter().filter(|member| member.required).map(|member| &*member.name).collect();
         required.sort_unstable();
         assert_eq!(required, ["id", "intent", "phase", "timestamp"]);
     }

@@ -11,21 +11,21 @@ pub(super) struct Found {
     pub(super) end: usize,
     /// Some backslash.
     pub(super) escaped: bool,
-    /// Some `\u`.
-    pub(super) unicode: bool,
+    /// Some `\u` escape of an ASCII character.
+    pub(super) ascii: bool,
 }
 
 /// Reads a string whose content begins at `start`.
 pub(super) fn string(document: &[u8], start: usize) -> Result<Found, Fault> {
     let mut at = start;
-    let (mut escaped, mut unicode) = (false, false);
+    let (mut escaped, mut ascii) = (false, false);
     loop {
         at = special(document, at);
         match document.get(at) {
-            Some(b'"') => return Ok(Found { end: at, escaped, unicode }),
+            Some(b'"') => return Ok(Found { end: at, escaped, ascii }),
             Some(b'\\') => {
                 escaped = true;
-                unicode |= document.get(at + 1) == Some(&b'u');
+                ascii |= matches!(document.get(at + 1..at + 5), Some([b'u', b'0', b'0', b'0'..=b'7']));
                 at = escape(document, at)?;
             }
             Some(_) => return Err(fault(Reason::NotJson, at, at + 1, "no control character in a string")),
@@ -69,9 +69,7 @@ fn escape(document: &[u8], at: usize) -> Result<usize, Fault> {
                     Some(_) => Ok(at + 12),
                     None => Err(fault(Reason::LoneSurrogate, at, at + 6, "both halves of a surrogate pair")),
                 },
-                0xdc00..=0xdfff => {
-                    Err(fault(Reason::LoneSurrogate, at, at + 6, "both halves of a surrogate pair"))
-                }
+                0xdc00..=0xdfff => Err(fault(Reason::LoneSurrogate, at, at + 6, "both halves of a surrogate pair")),
                 _ => Ok(at + 6),
             }
         }

@@ -25,9 +25,26 @@ fn check(document: impl AsRef<[u8]>, expect: Result<(), (Reason, &str)>) {
 #[test]
 fn documents_that_pass() {
     for text in [
-        "{}", "[]", "0", "-0", "-0.0e-0", "\"\"", " \t\r\n{ } ", "true", "false", "null", "1e300", "1E+2", "1.5e-400",
-        "9007199254740992", "-9007199254740992", "9007199254740993.0", "9007199254740993e0",
-        r#"{"a":1,"b":[1,2,{"a":3}],"":{}}"#, r#""\"\\\/\b\f\n\r\tA😀""#, "\"😀\u{7f}\"",
+        "{}",
+        "[]",
+        "0",
+        "-0",
+        "-0.0e-0",
+        "\"\"",
+        " \t\r\n{ } ",
+        "true",
+        "false",
+        "null",
+        "1e300",
+        "1E+2",
+        "1.5e-400",
+        "9007199254740992",
+        "-9007199254740992",
+        "9007199254740993.0",
+        "9007199254740993e0",
+        r#"{"a":1,"b":[1,2,{"a":3}],"":{}}"#,
+        r#""\"\\\/\b\f\n\r\tA😀""#,
+        "\"😀\u{7f}\"",
         r#"["12345678","1234567\"","123456789\\"]"#,
     ] {
         check(text, Ok(()));
@@ -38,9 +55,37 @@ fn documents_that_pass() {
 #[test]
 fn not_json() {
     let at_top = [
-        "", " ", "{", "[", "\"", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "nul", "+1", ".5", "-", "01",
-        "-01", "1.", "1.e5", "1e", "1e+", "'a'", "{,}", "{\"a\"", "{a:1}", "[,]", "\u{feff}{}", "nan", "inf",
-        "\"a\nb\"", "\"a\0\"", "//", "\"\\u00",
+        "",
+        " ",
+        "{",
+        "[",
+        "\"",
+        "\"\\",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\u12g4\"",
+        "nul",
+        "+1",
+        ".5",
+        "-",
+        "01",
+        "-01",
+        "1.",
+        "1.e5",
+        "1e",
+        "1e+",
+        "'a'",
+        "{,}",
+        "{\"a\"",
+        "{a:1}",
+        "[,]",
+        "\u{feff}{}",
+        "nan",
+        "inf",
+        "\"a\nb\"",
+        "\"a\0\"",
+        "//",
+        "\"\\u00",
     ];
     for text in at_top {
         let found = scan(text.as_bytes()).err().map(|fault| fault.reason);
@@ -62,14 +107,18 @@ fn trailing_data() {
 
 #[test]
 fn not_utf8() {
-    for document in [&b"\"\xff\""[..], b"\"\xc3\"", b"\"\xed\xa0\x80\"", b"\"\xf4\x90\x80\x80\"", b"\"\xc0\xaf\"", b"{}\x80"] {
+    for document in
+        [&b"\"\xff\""[..], b"\"\xc3\"", b"\"\xed\xa0\x80\"", b"\"\xf4\x90\x80\x80\"", b"\"\xc0\xaf\"", b"{}\x80"]
+    {
         check(document, Err((Reason::NotUtf8, "")));
     }
 }
 
 #[test]
 fn lone_surrogates() {
-    for text in [r#""\ud800""#, r#""\udc00""#, r#""\ud800\ud800""#, r#""\ud83dx\ude00""#, r#""\ud83d\n""#, r#""\uDC00\uD800""#] {
+    for text in
+        [r#""\ud800""#, r#""\udc00""#, r#""\ud800\ud800""#, r#""\ud83dx\ude00""#, r#""\ud83d\n""#, r#""\uDC00\uD800""#]
+    {
         check(text, Err((Reason::LoneSurrogate, "")));
     }
     check(r#"{"\ud800":1}"#, Err((Reason::LoneSurrogate, "")));
