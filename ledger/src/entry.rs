@@ -3,7 +3,7 @@
 //! documentation, "Entry header".
 //!
 //! Reading is strict: of every header of a known kind exactly one spelling is accepted, the one that [`Header::encode`] writes.
-//! An unknown kind or version is reported as such, never refused: newer writers may exist. The JSON itself is in [`wire`].
+//! An unknown kind or version is reported as such, never refused: newer writers may exist.
 
 use std::fmt;
 
