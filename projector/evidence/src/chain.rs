@@ -218,9 +218,6 @@ pub(crate) fn check_header(tenant: &str, entry: &Opened<'_>, scratch: &mut Scrat
     let field = |field: &'static str, found: String, expected: String| {
         if found == expected { Ok(()) } else { Err(Mismatch::Field { index, field, found, expected }) }
     };
-    fn shown<T: ToString>(value: Option<&T>) -> String {
-        value.map_or_else(|| "absent".to_owned(), |value| format!("{:?}", value.to_string()))
-    }
     let names = |has: schemas::admit::Has| has.iter().collect::<Vec<_>>().join(",");
     field("tenant (of the origin)", tenant.to_owned(), payload_tenant.to_string())?;
     field("change", header.change.to_string(), facts.change.to_string())?;
@@ -234,6 +231,11 @@ pub(crate) fn check_header(tenant: &str, entry: &Opened<'_>, scratch: &mut Scrat
     field("ts", header.ts.to_string(), facts.ts.to_string())?;
     field("masked", header.masked.to_string(), masked.to_string())?;
     Ok(true)
+}
+
+/// An optional value as it is compared and shown; quoted, so that no value reads like its absence.
+fn shown<T: ToString>(value: Option<&T>) -> String {
+    value.map_or_else(|| "absent".to_owned(), |value| format!("{:?}", value.to_string()))
 }
 
 /// Leaf hash of an entry's bytes.

@@ -2,8 +2,8 @@
 //!
 //! Reads the named files and prints the report; decides nothing itself. Exit codes: 0 all checks held, 1 refuted, 2 could not.
 
-use std::fs;
-use std::io::{self, Cursor, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::report::Report;
@@ -12,6 +12,10 @@ use crate::verify::{verify_pack, verify_receipt};
 
 /// First line of a C2SP tlog-proof, by which a receipt is recognised. Anything else is checked as a pack.
 const RECEIPT_START: &[u8] = b"c2sp.org/tlog-proof@";
+
+/// Largest key, checkpoint, proof, receipt or event that is read, in bytes: an event may have 1,000,000, and a receipt that carries
+/// one twice encodes it in base64.
+const MAX_TEXT_BYTES: u64 = 16 << 20;
 
 /// Example shown below `--help`.
 pub const EXAMPLE: &str = "\
@@ -29,7 +33,7 @@ pub struct VerifyArgs {
     /// Evidence pack (zip) or receipt
     pub file: PathBuf,
     /// The log's public key, from a source other than the pack: vkey or PEM, as a file or as text
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub key: Option<String>,
     /// The event as it was sent (receipts only)
     #[arg(long, value_name = "FILE")]
@@ -70,6 +74,12 @@ pub enum CliError {
         /// The file.
         path: PathBuf,
     },
+    /// A file other than a pack is larger than anything it could be.
+    #[error("{path} has more than {MAX_TEXT_BYTES} bytes: not a key, checkpoint, proof, receipt or event")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
     /// `--event` was given with a pack, which carries its own events.
     #[error("--event goes with a receipt; a pack carries its events")]
     EventWithPack,
@@ -103,16 +113,20 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
         consistency: args.consistency.as_deref().map(read_text).transpose()?,
         require: args.require,
     };
-    let bytes = read(&args.file)?;
-    if bytes.starts_with(RECEIPT_START) {
-        let text = String::from_utf8(bytes).map_err(|_| CliError::NotText { path: args.file.clone() })?;
+    let unread = |source| CliError::Read { path: args.file.clone(), source };
+    let mut file = File::open(&args.file).map_err(unread)?;
+    let mut start = Vec::new();
+    (&mut file).take(RECEIPT_START.len() as u64).read_to_end(&mut start).map_err(unread)?;
+    if start == RECEIPT_START {
+        let text = read_text(&args.file)?;
         let event = args.event.as_deref().map(read).transpose()?;
         return Ok(verify_receipt(&text, event.as_deref(), &trust));
     }
     if args.event.is_some() {
         return Err(CliError::EventWithPack);
     }
-    Ok(verify_pack(Cursor::new(bytes), &trust))
+    // Read from its beginning, and never more of it than a pack may have.
+    Ok(verify_pack(file, &trust))
 }
 
 fn parse_require(word: &str) -> Result<Reach, String> {
@@ -138,7 +152,13 @@ fn read_key(given: &str) -> Result<KeyFile, CliError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {
-    fs::read(path).map_err(|source| CliError::Read { path: path.to_owned(), source })
+    let unread = |source| CliError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes)).map_err(unread)?;
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(CliError::TooLarge { path: path.to_owned() });
+    }
+    Ok(bytes)
 }
 
 fn read_text(path: &Path) -> Result<String, CliError> {

@@ -4,7 +4,7 @@
 //! writes (`cosignatures`, `erasures`, `objects`) are kept as they are and make a verification undecided, never refuted.
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 /// Format of packs written here.
 pub const FORMAT: u32 = 1;
@@ -33,11 +33,11 @@ pub struct PackDocument {
     /// The entries of the change below `size`, oldest first.
     pub entries: Vec<EntryRef>,
     /// Cosignatures that the checkpoint carries; none are written yet.
-    pub cosignatures: Vec<Box<RawValue>>,
+    pub cosignatures: Vec<Value>,
     /// Erasures that concern these entries; none are written yet.
-    pub erasures: Vec<Box<RawValue>>,
+    pub erasures: Vec<Value>,
     /// Stored objects that the pack carries; none are written yet.
-    pub objects: Vec<Box<RawValue>>,
+    pub objects: Vec<Value>,
 }
 
 /// One entry of the change.

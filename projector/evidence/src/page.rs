@@ -12,6 +12,7 @@ use schemas::admit::Outcome;
 use crate::chain::Opened;
 use crate::json::Node;
 use crate::parts::number;
+use crate::report::counted;
 
 /// `VERIFY.md`. The same in every pack: it holds nothing of an event, so that its commands can be pasted.
 pub(crate) const GUIDE: &str = include_str!("../templates/VERIFY.md");

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// How one check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -50,6 +50,7 @@ pub struct Report {
     /// `evidence pack` or `receipt`.
     pub what: &'static str,
     /// What the checked object says it is about (`origin`, `change`, …): claims, proved only as far as the checks go.
+    #[serde(serialize_with = "as_object")]
     pub about: Vec<(&'static str, String)>,
     /// The checks, in the order in which they were done.
     pub checks: Vec<Check>,
@@ -244,6 +245,15 @@ impl Log {
         let (id, title) = id.texts();
         self.checks.push(Check { id, title, status, detail });
     }
+}
+
+/// A number of things in words: `1 entry`, `2 entries`.
+pub(crate) fn counted(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+fn as_object<S: Serializer>(about: &[(&'static str, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(about.iter().map(|(name, value)| (name, value)))
 }
 
 /// Text from a hostile file, made safe for a terminal: control characters (also the C1 and the bidirectional ones, which

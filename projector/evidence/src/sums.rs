@@ -33,7 +33,14 @@ pub(crate) enum SumsError {
 
 /// The text over `files`, which come sorted by name.
 pub(crate) fn text<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
-    files.map(|(name, bytes)| format!("{}  {name}\n", hex::encode(Sha256::digest(bytes)))).collect()
+    let mut out = String::new();
+    for (name, bytes) in files {
+        out.push_str(&hex::encode(Sha256::digest(bytes)));
+        out.push_str("  ");
+        out.push_str(name);
+        out.push('\n');
+    }
+    out
 }
 
 /// Parses the text; accepts exactly what [`text`] gives.

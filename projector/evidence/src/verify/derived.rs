@@ -1,7 +1,7 @@
 //! Whether everything that a pack derives for people and scripts is what its events give, byte for byte, and whether any file is
 //! there that nothing explains.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use ledger::hash::Hash;
 use ledger::note::VerifierKey;
@@ -13,7 +13,7 @@ use crate::chain::Opened;
 use crate::document::{PackDocument, REPORT_VERSION};
 use crate::files;
 use crate::parts::PackFile;
-use crate::report::{Id, Log};
+use crate::report::{Id, Log, counted};
 use crate::{attest, sums};
 
 /// Directories that the five parts use: what is in them is judged only by a verifier that knows the report's version.
@@ -29,8 +29,8 @@ pub(super) fn check(
     files: &Files<'_>,
     log: &mut Log,
 ) {
-    let mut expected: BTreeMap<String, ()> = BTreeMap::new();
-    let mut note = |names: &[PackFile]| expected.extend(names.iter().map(|(name, _)| (name.clone(), ())));
+    let mut expected: BTreeSet<String> = BTreeSet::new();
+    let mut note = |names: &[PackFile]| expected.extend(names.iter().map(|(name, _)| name.clone()));
     match (entries, change, root) {
         (Some(entries), Some(change), Some(root)) => {
             let folded = fold_files(document, change, root, entries, files, log);
@@ -51,11 +51,9 @@ pub(super) fn check(
         None => log.not_done(Id::DerivedKeys, "there is no key to compare them with"),
     }
     for fixed in [files::PACK, files::CHECKPOINT, files::VKEY, files::PEM, sums::NAME, attest::NAME] {
-        expected.insert(fixed.to_owned(), ());
+        expected.insert(fixed.to_owned());
     }
-    for name in log_names(document, entries) {
-        expected.insert(name, ());
-    }
+    expected.extend(log_names(document, entries));
     complete(document, entries.is_some(), &expected, files, log);
 }
 
@@ -126,11 +124,7 @@ fn compare(id: Id, derived: &[PackFile], files: &Files<'_>, log: &mut Log) {
             Some(_) => {}
         }
     }
-    let words = if derived.len() == 1 {
-        "1 file, the same bytes".to_owned()
-    } else {
-        format!("{} files, the same bytes", derived.len())
-    };
+    let words = format!("{}, the same bytes", counted(derived.len(), "file", "files"));
     log.ok(id, words);
 }
 
@@ -153,8 +147,8 @@ fn log_names(document: &PackDocument, entries: Option<&[Opened<'_>]>) -> Vec<Str
 }
 
 /// Every file is explained by what the pack is of.
-fn complete(document: &PackDocument, opened: bool, expected: &BTreeMap<String, ()>, files: &Files<'_>, log: &mut Log) {
-    let known = |name: &str| expected.contains_key(name);
+fn complete(document: &PackDocument, opened: bool, expected: &BTreeSet<String>, files: &Files<'_>, log: &mut Log) {
+    let known = |name: &str| expected.contains(name);
     let mut unknown = None;
     for name in files.keys().filter(|name| !known(name)) {
         let part = PART_DIRECTORIES.iter().any(|directory| name.starts_with(directory)) || *name == "VERIFY.md";
@@ -167,7 +161,7 @@ fn complete(document: &PackDocument, opened: bool, expected: &BTreeMap<String, (
         }
         unknown.get_or_insert(*name);
     }
-    match (unknown, expected.keys().find(|name| !files.contains_key(name.as_str()))) {
+    match (unknown, expected.iter().find(|name| !files.contains_key(name.as_str()))) {
         (_, Some(missing)) => log.refute(Id::FilesComplete, format!("{missing} is missing")),
         (Some(name), None) => log.not_done(Id::FilesComplete, format!("this verifier cannot judge {name}")),
         (None, None) => log.ok(Id::FilesComplete, format!("{} files, each explained", files.len())),

@@ -7,9 +7,11 @@
 //! it is undecided.
 
 mod derived;
+mod entries;
 mod pack;
 mod reach;
 mod receipt;
+mod signed;
 
 use crate::chain::NotAnEvent;
 use crate::trust::Reach;

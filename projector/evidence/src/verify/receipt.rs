@@ -102,7 +102,7 @@ fn check_event(receipt: &Receipt, event: Option<&[u8]>, key: &VerifierKey, prove
             };
             match verified.facts {
                 FactsCheck::Agree => {
-                    log.ok(Id::ReceiptEvent, format!("{how}; the entry says of it what it says itself"))
+                    log.ok(Id::ReceiptEvent, format!("{how}; the entry says of it what it says itself"));
                 }
                 FactsCheck::UnknownRules(rules) => {
                     log.not_done(

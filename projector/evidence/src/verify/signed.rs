@@ -1,0 +1,227 @@
+//! What is signed: the list of files, what the pack says it is, the checkpoint, the attestation, and with which key.
+
+use std::collections::BTreeMap;
+
+use ledger::checkpoint::{self, Checkpoint, Origin, Verified};
+use ledger::dsse;
+use ledger::hash::Hash;
+use ledger::note::{SignedNote, VerifierKey};
+use schemas::ids::ChangeId;
+use sha2::{Digest, Sha256};
+
+use super::pack::Files;
+use crate::attest::{self, Attestation, Predicate};
+use crate::document::{DocumentError, PackDocument};
+use crate::files;
+use crate::report::{Id, Log};
+use crate::sums;
+use crate::trust::Trust;
+
+pub(super) fn check_sums(files: &Files<'_>, log: &mut Log) {
+    let Some(text) = files.get(sums::NAME) else {
+        log.refute(Id::SumsList, format!("{} is missing", sums::NAME));
+        return log.not_done(Id::SumsDigests, "there is no list");
+    };
+    let lines = match sums::parse(text) {
+        Ok(lines) => lines,
+        Err(error) => {
+            log.refute(Id::SumsList, error);
+            return log.not_done(Id::SumsDigests, "the list is malformed");
+        }
+    };
+    let listed: BTreeMap<&str, &str> = lines.iter().map(|line| (line.name, line.digest)).collect();
+    let excepted = [sums::NAME, attest::NAME];
+    let over = files.keys().find(|name| !listed.contains_key(*name) && !excepted.contains(name));
+    let absent = listed.keys().find(|name| !files.contains_key(*name) || excepted.contains(name));
+    let result = match (over, absent) {
+        (Some(name), _) => Err(format!("{name} is in the zip but not on the list")),
+        (None, Some(name)) => Err(format!("{name} is on the list but must not be, or is not in the zip")),
+        (None, None) => Ok(format!("{} files", listed.len())),
+    };
+    log.result(Id::SumsList, result);
+    let wrong = files
+        .iter()
+        .find(|(name, bytes)| listed.get(*name).is_some_and(|digest| *digest != hex::encode(Sha256::digest(bytes))));
+    match wrong {
+        Some((name, _)) => log.refute(Id::SumsDigests, format!("{name} has another digest than listed")),
+        None => log.ok(Id::SumsDigests, "SHA-256"),
+    }
+}
+
+pub(super) fn read_document(files: &Files<'_>, log: &mut Log) -> Option<PackDocument> {
+    let Some(bytes) = files.get(files::PACK) else {
+        log.refute(Id::PackDocument, format!("{} is missing", files::PACK));
+        return None;
+    };
+    match PackDocument::parse(bytes) {
+        Ok(document) => {
+            judge_document(&document, log);
+            Some(document)
+        }
+        Err(error @ DocumentError::NewerFormat { .. }) => {
+            log.not_done(Id::PackDocument, error.to_string());
+            None
+        }
+        Err(error) => {
+            log.refute(Id::PackDocument, error);
+            None
+        }
+    }
+}
+
+fn judge_document(document: &PackDocument, log: &mut Log) {
+    let unknown = [
+        ("cosignatures", document.cosignatures.is_empty()),
+        ("erasures", document.erasures.is_empty()),
+        ("objects", document.objects.is_empty()),
+    ];
+    if let Err(error) = Origin::parse(&document.origin) {
+        log.refute(Id::PackDocument, error);
+    } else if let Err(error) = ChangeId::parse(&document.change) {
+        log.refute(Id::PackDocument, error);
+    } else if let Err(error) = Hash::parse(&document.root) {
+        log.refute(Id::PackDocument, error);
+    } else if let Some((name, _)) = unknown.iter().find(|(_, empty)| !empty) {
+        log.not_done(Id::PackDocument, format!("it names {name}, which this verifier does not know how to check"));
+    } else {
+        log.ok(
+            Id::PackDocument,
+            format!("change {:?} of {}, at tree size {}", document.change, document.origin, document.size),
+        );
+    }
+}
+
+/// The key to check with and whether it is trusted: the one given, else the hint in the pack, which only shows that the pack agrees
+/// with itself.
+pub(super) fn find_key(
+    origin: Option<&Origin>,
+    files: &Files<'_>,
+    trust: &Trust,
+    log: &mut Log,
+) -> Option<(VerifierKey, bool)> {
+    let Some(origin) = origin else {
+        log.not_done(Id::TrustKey, "the origin is malformed");
+        return None;
+    };
+    if let Some(given) = &trust.key {
+        return match given.for_origin(origin) {
+            Ok(key) => {
+                log.ok(Id::TrustKey, format!("key {} was given for {origin}", hex::encode(key.id())));
+                Some((key, true))
+            }
+            Err(error) => {
+                log.refute(Id::TrustKey, error);
+                None
+            }
+        };
+    }
+    log.not_done(
+        Id::TrustKey,
+        "no key was given, so trust is not established; signatures are checked with the key in the pack, which shows only \
+         that the pack agrees with itself",
+    );
+    let hint = files.get(files::VKEY).and_then(|bytes| std::str::from_utf8(bytes).ok())?;
+    let key = VerifierKey::parse(hint.trim_end()).ok()?;
+    (key.name() == origin.key_name()).then_some((key, false))
+}
+
+pub(super) fn check_checkpoint(
+    document: &PackDocument,
+    key: Option<&VerifierKey>,
+    files: &Files<'_>,
+    log: &mut Log,
+) -> Option<Verified<Checkpoint>> {
+    let note = files.get(files::CHECKPOINT).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    let Some(note) = note else {
+        log.refute(Id::CheckpointSignature, "the checkpoint is missing or not UTF-8");
+        log.not_done(Id::CheckpointHead, "there is no checkpoint");
+        return None;
+    };
+    let head = match key.map(|key| checkpoint::open(note, key)) {
+        None => {
+            log.not_done(Id::CheckpointSignature, "there is no key to check it with");
+            None
+        }
+        Some(Ok(head)) => {
+            log.ok(Id::CheckpointSignature, format!("Ed25519, by {}", head.origin));
+            Some(head)
+        }
+        Some(Err(error)) => {
+            log.refute(Id::CheckpointSignature, error);
+            None
+        }
+    };
+    log.result(Id::CheckpointHead, head_matches(document, note));
+    head
+}
+
+fn head_matches(document: &PackDocument, note: &str) -> Result<String, String> {
+    let signed = SignedNote::parse(note).map_err(|e| e.to_string())?;
+    let head = Checkpoint::parse_text(signed.text()).map_err(|e| e.to_string())?;
+    for (field, found, expected) in [
+        ("origin", head.origin.to_string(), document.origin.clone()),
+        ("size", head.size.to_string(), document.size.to_string()),
+        ("root", head.root.to_string(), document.root.clone()),
+    ] {
+        if found != expected {
+            return Err(format!("{field} is {found}, pack.json says {expected}"));
+        }
+    }
+    // A line that pack.json does not name could be anything; it must not ride along under the operator's name.
+    let signatures = signed.signatures().len();
+    if document.cosignatures.is_empty() && signatures != 1 {
+        return Err(format!("it has {signatures} signatures, pack.json names none but the log's"));
+    }
+    Ok(format!("size {}", head.size))
+}
+
+pub(super) fn check_attestation(document: &PackDocument, key: Option<&VerifierKey>, files: &Files<'_>, log: &mut Log) {
+    let attestation = match files.get(attest::NAME).map(|bytes| Attestation::parse(bytes)) {
+        Some(Ok(attestation)) => attestation,
+        Some(Err(error)) => {
+            log.refute(Id::AttestationSignature, error);
+            return log.not_done(Id::AttestationStatement, "the attestation could not be read");
+        }
+        None => {
+            log.refute(Id::AttestationSignature, format!("{} is missing", attest::NAME));
+            return log.not_done(Id::AttestationStatement, "there is no attestation");
+        }
+    };
+    match key {
+        None => log.not_done(Id::AttestationSignature, "there is no key to check it with"),
+        Some(key) => {
+            let signed = dsse::pae(attest::PAYLOAD_TYPE, &attestation.statement);
+            let hint = attest::hint(key.key());
+            if key.key().verify(&signed, &attestation.signature).is_err() {
+                log.refute(Id::AttestationSignature, "the signature does not fit the key and the statement");
+            } else if attestation.hint != hint {
+                log.refute(Id::AttestationSignature, format!("it names key {}, expected {hint}", attestation.hint));
+            } else {
+                log.ok(Id::AttestationSignature, "DSSE, Ed25519");
+            }
+        }
+    }
+    log.result(Id::AttestationStatement, statement_matches(document, &attestation, files));
+}
+
+fn statement_matches(document: &PackDocument, attestation: &Attestation, files: &Files<'_>) -> Result<String, String> {
+    let sums = files.get(sums::NAME).ok_or_else(|| format!("{} is missing", sums::NAME))?;
+    let files_root = hex::encode(sums::files_root(sums));
+    let predicate = Predicate {
+        origin: document.origin.clone(),
+        change: document.change.clone(),
+        size: document.size,
+        root: document.root.clone(),
+        format: document.format,
+        files_root: files_root.clone(),
+    };
+    let expected = attest::statement(sums, &predicate).map_err(|e| e.to_string())?;
+    if attestation.statement != expected {
+        return Err(format!(
+            "it attests to {}; this pack would need {}",
+            String::from_utf8_lossy(&attestation.statement),
+            String::from_utf8_lossy(&expected)
+        ));
+    }
+    Ok(format!("digest of SHA256SUMS, origin, change, size, root, format and files_root {files_root}"))
+}

@@ -1,0 +1,80 @@
+//! `upm-verify` as a process: exit codes, JSON, keys as file and as text.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::world::World;
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_upm-verify")).args(args).current_dir(dir).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn exit_codes_and_forms_of_the_key() {
+    let world = World::full();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    let (vkey, pem) = (world.signer.verifier().to_vkey(), world.signer.verifier().spki_pem());
+    let mut bad = world.pack("a");
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    write("pack.zip", &world.pack("a"));
+    write("bad.zip", &bad);
+    write("key.vkey", format!("{vkey}\n").as_bytes());
+    write("key.pub", pem.as_bytes());
+    write("head", world.checkpoint(world.size()).as_bytes());
+    write("receipt", world.receipt(1).to_text().as_bytes());
+    write("event.json", &world.input("a").entries[0].payload);
+    write("other.json", &world.input("a").entries[1].payload);
+    let check = |args: &[&str], expect: i32| {
+        let output = run(dir.path(), args);
+        let seen = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(expect), "{args:?}: {seen}");
+    };
+    check(&["pack.zip", "--key", "key.vkey"], 0);
+    check(&["pack.zip", "--key", "key.pub"], 0);
+    check(&["pack.zip", "--key", &vkey], 0);
+    check(&["pack.zip", "--key", &pem], 0);
+    check(&["pack.zip"], 2);
+    check(&["bad.zip"], 1);
+    check(&["bad.zip", "--key", "key.vkey"], 1);
+    check(&["pack.zip", "--key", "key.vkey", "--require", "witnessed"], 1);
+    check(&["pack.zip", "--key", "key.vkey", "--require", "kept-checkpoint"], 1);
+    check(&["pack.zip", "--key", "key.vkey", "--require", "kept-checkpoint", "--known-checkpoint", "head"], 0);
+    check(&["pack.zip", "--key", "key.vkey", "--require", "nonsense"], 2);
+    check(&["pack.zip", "--key", "absent"], 2);
+    check(&["absent.zip", "--key", "key.vkey"], 2);
+    check(&["pack.zip", "--key", "key.vkey", "--event", "event.json"], 2);
+    check(&["receipt", "--key", "key.vkey", "--event", "event.json"], 0);
+    check(&["receipt", "--key", "key.vkey", "--event", "other.json"], 1);
+    check(&["receipt", "--key", "key.vkey"], 2);
+    check(&["event.json", "--key", "key.vkey"], 1);
+    check(&[], 2);
+    check(&["--help"], 0);
+}
+
+#[test]
+fn json_says_the_same() {
+    let world = World::full();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("pack.zip"), world.pack("a")).unwrap();
+    let vkey = world.signer.verifier().to_vkey();
+    let report: Value =
+        serde_json::from_slice(&run(dir.path(), &["pack.zip", "--key", &vkey, "--json"]).stdout).unwrap();
+    assert_eq!((&report["verdict"], &report["reach"]), (&"ok".into(), &"operator only".into()));
+    assert!(report["checks"].as_array().unwrap().iter().all(|check| check["status"] == "ok"));
+    assert_eq!(report["about"]["change"], "a");
+}
+
+#[test]
+fn help_has_an_example() {
+    let help = text(&run(Path::new("."), &["--help"]).stdout);
+    assert!(help.contains("upm-verify pack.zip --key"), "{help}");
+}

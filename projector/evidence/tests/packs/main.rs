@@ -1,0 +1,10 @@
+//! Evidence packs as a stranger meets them: honest ones verify; whatever is done to one is refuted by the check that is meant for
+//! it, and never passes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod attacks;
+mod command;
+mod honest;
+mod world;
+mod zips;
