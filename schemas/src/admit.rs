@@ -206,3 +206,6 @@ fn rejection(reason: Reason, path: &str, found: &str, expected: String, kept: (V
         masked: kept.1,
     }
 }
+
+#[cfg(test)]
+mod tests;
