@@ -219,6 +219,7 @@ fn furthest_failure(marks: Marks) -> Marks {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -355,5 +356,88 @@ mod tests {
         let made = event("plan", &json!({}));
         let facts = Facts::of(&made.header, Some(&made.payload));
         assert!(matches!(facts.initiator, Some(Cow::Borrowed("ann"))));
+    }
+
+    /// Values of every type, at places that the reader looks at and at one that it does not.
+    fn places() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
+        let places = vec![
+            "/attempt",
+            "/plan",
+            "/plan/commands",
+            "/plan/approvals",
+            "/plan/resources_needed",
+            "/plan/digest",
+            "/preflight",
+            "/preflight/checks",
+            "/preflight/policies",
+            "/preflight/approvals",
+            "/execution/steps",
+            "/execution/agent",
+            "/execution/executor",
+            "/execution/pipe_allow_list",
+            "/verification/checks",
+            "/verification/slo",
+            "/verification/drift",
+            "/verification/drift/diff",
+            "/governance/owner",
+            "/governance/visibility",
+            "/governance/closed",
+            "/rollback/executed",
+            "/rollback/executed/steps",
+            "/rollback/executed/outcome",
+            "/other",
+        ];
+        let values = vec![
+            json!(null),
+            json!(true),
+            json!(0),
+            json!(1.0),
+            json!(1e15),
+            json!(-2.5),
+            json!("x"),
+            json!(""),
+            json!([]),
+            json!({}),
+            json!([1]),
+            json!(["x", "y"]),
+            json!([{}]),
+            json!([null]),
+            json!([{"ok": 1}]),
+            json!([{"ok": false}]),
+            json!([{"rc": 1.0}]),
+            json!([{"rc": 1.5}]),
+            json!([{"rc": "0"}]),
+            json!([{"approver": null}]),
+            json!([{"approver": "a", "signature": {}}]),
+            json!([{"approver": "a", "signature": "s", "decision": "no"}]),
+            json!([{"mandatory": false, "decision": "deny"}]),
+            json!({"outcome": "failed", "steps": [{"rc": 0}]}),
+            json!([[[]]]),
+        ];
+        prop::collection::vec((prop::sample::select(places), prop::sample::select(values)), 1..4)
+    }
+
+    fn put(event: &mut Value, pointer: &str, value: Value) {
+        let mut place = event;
+        for name in pointer.split('/').skip(1) {
+            if !place.is_object() {
+                *place = json!({});
+            }
+            place = &mut place[name];
+        }
+        *place = value;
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_admitted_can_be_read(places in places()) {
+            let mut sections = json!({});
+            for (place, value) in places {
+                put(&mut sections, place, value);
+            }
+            let made = event("execute", &sections);
+            let admitted = schemas::admit::derive(&made.payload, &mut schemas::admit::Scratch::default()).is_ok();
+            prop_assert!(!admitted || Facts::of(&made.header, Some(&made.payload)).readable, "{}", sections);
+        }
     }
 }

@@ -338,6 +338,7 @@ fn shorten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use schemas::admit::{Has, Outcome, Scratch};
     use serde_json::{Value, json};
 
     use super::*;
@@ -388,6 +389,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn marks_agree_with_what_admission_says_of_an_event(events in events()) {
+            for made in events {
+                let (_, phase, _, said) = schemas::admit::derive(&made.payload, &mut Scratch::default()).unwrap();
+                let marks = Facts::of(&made.header, Some(&made.payload)).marks;
+                let outcome = match said.outcome {
+                    Outcome::RollbackFailed => marks.any(Marks::ROLLBACK_FAILED),
+                    Outcome::RolledBack => marks.any(Marks::ROLLING_BACK) && !marks.any(Marks::ROLLBACK_FAILED),
+                    Outcome::Failed => marks.any(Marks::PREFLIGHT_FAILED | Marks::FAILED | Marks::VERIFY_FAILED),
+                    Outcome::Refused => marks.any(Marks::REFUSED),
+                    Outcome::Passed | Outcome::None => !marks.any(Marks::BAD),
+                };
+                prop_assert!(outcome, "{:?} {:?}", said.outcome, marks);
+                prop_assert_eq!(phase, made.header.phase);
+                prop_assert_eq!(said.has.includes(Has::EXECUTION), marks.any(Marks::EXECUTING));
+                prop_assert_eq!(said.has.includes(Has::ROLLBACK), marks.any(Marks::ROLLING_BACK));
+            }
+        }
+
         #[test]
         fn every_order_with_repeats_gives_the_same_state(
             (events, shuffled) in events().prop_flat_map(|events| {

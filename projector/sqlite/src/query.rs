@@ -209,7 +209,8 @@ fn first_index_at(connection: &Connection, at_ms: u64) -> Result<i64, ViewError>
     Ok(low)
 }
 
-fn change_sql() -> String {
+/// A change by its id.
+pub(crate) fn change_sql() -> String {
     format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE change = ?1")
 }
 

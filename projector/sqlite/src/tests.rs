@@ -140,11 +140,12 @@ fn change_ids(views: &Reader, filter: &Filter, limit: usize) -> Vec<String> {
 
 #[test]
 fn any_batches_give_the_same_rows() {
-    let log = Log::new(40);
+    // More than what is read on a thread of its own.
+    let log = Log::new(150);
     let (_dir, whole) = projected(&log, log.len());
     let expect = dump(&whole);
     assert_eq!(whole.core_cursor().unwrap(), log.len() as u64);
-    assert!(expect.len() > 400);
+    assert!(log.len() > 800 && expect.len() > 3 * 750);
     // A fixed walk of batch lengths in 1..=31, begun anywhere, with each batch reaching back over what is known.
     for seed in 1..12_usize {
         let dir = TempDir::new().unwrap();

@@ -1,16 +1,24 @@
 //! Entries into the core views: one transaction per batch, one upsert per change in it.
 
 use std::collections::HashMap;
+use std::sync::mpsc;
 
 use ledger::entry::{EventHeader, Header};
 use projector::facts::{Facts, Visibility};
 use projector::fold::ChangeFold;
-use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, Statement, Transaction, TransactionBehavior, params};
 use schemas::ids::{ChangeClass, ChangeId, Environment, Producer};
 
 use crate::error::ViewError;
-use crate::rows::{CHANGE_COLUMNS, fold_of, id_key};
+use crate::query::change_sql;
+use crate::rows::{fold_of, id_key};
 use crate::{Reader, Views};
+
+/// Rows that are read at a time ahead of the inserts.
+const READ_AHEAD_ROWS: usize = 256;
+
+/// Such chunks that may wait.
+const READ_AHEAD_CHUNKS: usize = 4;
 
 /// One entry of the log, whatever its kind: the cursor counts them all.
 #[derive(Clone, Copy, Debug)]
@@ -81,33 +89,77 @@ fn unseen<'r, 'a>(rows: &'r [Row<'a>], from: u64) -> Result<&'r [Row<'a>], ViewE
     }
 }
 
+/// Reads payloads, about a third of the work, on a thread of its own while this one talks to `SQLite`. Small batches are not worth it.
 fn insert_events(transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<Vec<Folded>, ViewError> {
-    let select = format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE change = ?1");
-    let mut select = transaction.prepare_cached(&select)?;
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-    )?;
-    let mut places: HashMap<&ChangeId, usize> = HashMap::with_capacity(rows.len());
-    let mut folds: Vec<Folded> = Vec::new();
-    let mut has = String::new();
-    for row in rows {
-        let Header::Event(header) = row.header else {
-            continue;
-        };
-        let facts = Facts::of(header, Some(row.payload).filter(|payload| !payload.is_empty()));
-        let place = if let Some(place) = places.get(&header.change) {
-            *place
-        } else {
-            folds.push(load(&mut select, &header.change)?);
-            places.insert(&header.change, folds.len() - 1);
-            folds.len() - 1
-        };
-        let fold = &mut folds[place].now;
-        fold.apply(row.index, header, &facts);
-        list(&mut has, header);
-        insert_event(&mut insert, row.index, header, &facts, fold.first.index, &has)?;
+    let mut events = Events::prepare(transaction, rows.len())?;
+    if rows.len() < 2 * READ_AHEAD_ROWS {
+        events.insert(rows, &read(rows))?;
+        return Ok(events.folds);
     }
-    Ok(folds)
+    let (sender, receiver) = mpsc::sync_channel(READ_AHEAD_CHUNKS);
+    std::thread::scope(|scope| {
+        // Ends with the rows, or when the receiver is dropped because an insert failed.
+        scope.spawn(move || rows.chunks(READ_AHEAD_ROWS).try_for_each(|chunk| sender.send(read(chunk))));
+        rows.chunks(READ_AHEAD_ROWS).zip(receiver).try_for_each(|(chunk, facts)| events.insert(chunk, &facts))
+    })?;
+    Ok(events.folds)
+}
+
+/// What the events among the rows say, in their order.
+fn read<'a>(rows: &[Row<'a>]) -> Vec<Facts<'a>> {
+    let event = |row: &Row<'a>| match row.header {
+        Header::Event(header) => Some(Facts::of(header, Some(row.payload).filter(|payload| !payload.is_empty()))),
+        _ => None,
+    };
+    rows.iter().filter_map(event).collect()
+}
+
+/// The events of a batch on their way into the views, and the changes they belong to.
+struct Events<'t, 'a> {
+    select: CachedStatement<'t>,
+    insert: CachedStatement<'t>,
+    places: HashMap<&'a ChangeId, usize>,
+    folds: Vec<Folded>,
+    has: String,
+}
+
+impl<'t, 'a> Events<'t, 'a> {
+    fn prepare(transaction: &'t Transaction<'_>, rows: usize) -> Result<Self, ViewError> {
+        Ok(Self {
+            select: transaction.prepare_cached(&change_sql())?,
+            insert: transaction.prepare_cached(INSERT_EVENT)?,
+            places: HashMap::with_capacity(rows),
+            folds: Vec::new(),
+            has: String::new(),
+        })
+    }
+
+    /// `facts` are those of the rows that are events.
+    fn insert(&mut self, rows: &[Row<'a>], facts: &[Facts<'_>]) -> Result<(), ViewError> {
+        let events = rows.iter().filter_map(|row| match row.header {
+            Header::Event(header) => Some((row.index, header)),
+            _ => None,
+        });
+        for ((index, header), facts) in events.zip(facts) {
+            let place = self.place(&header.change)?;
+            let fold = &mut self.folds[place].now;
+            fold.apply(index, header, facts);
+            list(&mut self.has, header);
+            insert_event(&mut self.insert, index, header, facts, fold.first.index, &self.has)?;
+        }
+        Ok(())
+    }
+
+    /// Where in `folds` a change is, loaded when the batch first meets it.
+    fn place(&mut self, change: &'a ChangeId) -> Result<usize, ViewError> {
+        if let Some(place) = self.places.get(change) {
+            return Ok(*place);
+        }
+        let place = self.folds.len();
+        self.folds.push(load(&mut self.select, change)?);
+        self.places.insert(change, place);
+        Ok(place)
+    }
 }
 
 /// In the order of their keys, so that neighbours land on one page.
@@ -172,6 +224,9 @@ fn insert_event(
     ])?;
     Ok(())
 }
+
+const INSERT_EVENT: &str =
+    "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 
 const INSERT_CHANGE: &str = "INSERT INTO changes (first_index, attempt, marks, events, last_index, last_at, request, class, \
     asked_visibility, reached, state, owner, initiator, environment, change, first_at) \
