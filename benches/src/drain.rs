@@ -12,6 +12,7 @@ use futures::StreamExt;
 use ledger::birth::{LedgerBirth, LogBirth, found_ledger, found_log};
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
+use ledger::entry::Salt;
 use ledger::hash::Hash;
 use ledger::signing::Signer;
 use ledger_rocks::Rocks;
@@ -170,11 +171,11 @@ fn found(kv: &Arc<Rocks>, tenant: &Tenant, stream: &StreamFacts) -> Result<Tenan
         fill(&mut seed);
         seed
     };
-    let ledger_signer = Signer::from_seed(Origin::of(LEDGER, "_ledger")?, seed());
-    let signer = Signer::from_seed(Origin::of(LEDGER, TENANT)?, seed());
-    let admin = Signer::from_seed(Origin::of(LEDGER, "_ledger")?, seed());
-    let recovery = Signer::from_seed(Origin::of(LEDGER, "_ledger")?, seed());
-    let dedupe = DedupeKey::from_bytes(seed());
+    let ledger_signer = Signer::from_seed(&Origin::of(LEDGER, "_ledger")?, seed());
+    let signer = Signer::from_seed(&Origin::of(LEDGER, TENANT)?, seed());
+    let admin = Signer::from_seed(&Origin::of(LEDGER, "_ledger")?, seed());
+    let recovery = Signer::from_seed(&Origin::of(LEDGER, "_ledger")?, seed());
+    let dedupe = DedupeKey::new(seed());
     let rules = Hash(schemas::rules::current().name);
     found_ledger(
         kv.as_ref(),
@@ -187,8 +188,11 @@ fn found(kv: &Arc<Rocks>, tenant: &Tenant, stream: &StreamFacts) -> Result<Tenan
             at_ms: unix_ms(),
         },
     )?;
-    let mut salt = [0; 16];
-    fill(&mut salt);
+    let salt = || {
+        let mut salt = [0; 16];
+        fill(&mut salt);
+        Salt(salt)
+    };
     let head = found_log(
         kv.as_ref(),
         &LogBirth {
@@ -198,9 +202,10 @@ fn found(kv: &Arc<Rocks>, tenant: &Tenant, stream: &StreamFacts) -> Result<Tenan
             ledger_signer: &ledger_signer,
             admin: &admin,
             rules,
-            stream_created_ns: stream.created_ns,
+            stream_created_ms: Some(stream.created_ns / 1_000_000),
             at_ms: unix_ms(),
-            salt: ledger::entry::Salt(salt),
+            opening_salt: salt(),
+            envelope_salt: salt(),
         },
     )?;
     Ok(TenantSetup { tenant: tenant.clone(), log: head.log, signer, dedupe })
