@@ -159,7 +159,7 @@ pub fn found_ledger<K: Kv>(kv: &K, birth: &LedgerBirth<'_>) -> Result<Head, Birt
         origin,
         log_key: birth.signer.public_key(),
         admin_keys: birth.admin_keys.to_vec(),
-        recovery_key: birth.recovery_key.clone(),
+        recovery_key: birth.recovery_key,
         rules: birth.rules,
         stream_created_ms: None,
     };

@@ -1,5 +1,8 @@
 //! The store half of the ledger over `RocksDB`: the suites of `ledger/tests/store`, and what only a disk can do.
 
+#![expect(clippy::unwrap_used, reason = "in a test every failure is a panic, in its helpers too")]
+#![expect(clippy::cast_possible_truncation, reason = "logs of a test have hundreds of entries")]
+
 #[path = "../../tests/store/contract.rs"]
 mod contract;
 #[path = "../../tests/store/faults.rs"]

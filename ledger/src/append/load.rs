@@ -95,9 +95,8 @@ fn check_tail<K: Kv>(kv: &K, head: &Head) -> Result<(), LoadError> {
     let tiles = Tiles { kv, head, fresh: None };
     let leaves = tiles.tile(tile, tile.width_at(size)).map_err(|source| LoadError::Tile { log, source })?;
     let rows = kv.range(Space::Entries, &Key::Entry(log, start).bytes(), &Key::Entry(log, size).bytes(), TILE_WIDTH)?;
-    for (index, expected) in (start..size).zip(&leaves) {
-        // No place is beyond a tile's width.
-        let found = rows.get((index - start) as usize).filter(|(key, _)| **key == *Key::Entry(log, index).bytes());
+    for ((place, expected), index) in leaves.iter().enumerate().zip(start..size) {
+        let found = rows.get(place).filter(|(key, _)| **key == *Key::Entry(log, index).bytes());
         if found.is_none_or(|(_, entry)| leaf(entry) != *expected) {
             return Err(LoadError::Tail { log, index });
         }

@@ -176,7 +176,7 @@ pub fn encode_head(head: &Head) -> Vec<u8> {
 pub fn decode_head(log: LogId, row: &[u8]) -> Result<Head, LayoutError> {
     let mut fields = Fields::new("head", row);
     let origin = Origin::parse(&fields.text()?).map_err(|_| fields.refused("an origin"))?;
-    let at_ms = fields.number()?;
+    let newest_ms = fields.number()?;
     let epoch = u32::try_from(fields.number()?).map_err(|_| fields.refused("an epoch below 2^32"))?;
     let (stream_created_ns, sequence, at_ns) = (fields.number()?, fields.number()?, fields.number()?);
     let (answered, control_counter) = (fields.number()?, fields.number()?);
@@ -184,7 +184,7 @@ pub fn decode_head(log: LogId, row: &[u8]) -> Result<Head, LayoutError> {
     let control_prev = Hash(fields.array()?);
     let edge = Edge::decode(fields.rest).map_err(|_| fields.refused("the tree's right edge"))?;
     let size = edge.size();
-    Ok(Head { log, origin, size, edge, at_ms, epoch, cursor, answered, control_counter, control_prev })
+    Ok(Head { log, origin, size, edge, at_ms: newest_ms, epoch, cursor, answered, control_counter, control_prev })
 }
 
 /// A full tile's row: its hashes, one after the other.

@@ -18,7 +18,7 @@ use crate::append::Head;
 use crate::dedupe::{DedupeKey, Fingerprint};
 use crate::entry::{EntryError, First, Header, RejectionHeader, Road};
 use crate::hash::Hash;
-use crate::kv::{Kv, KvError, Space};
+use crate::kv::{Kv, KvError, Row, Space};
 pub use crate::layout::Stored;
 use crate::layout::{ChainHead, Details, Key, LayoutError, LogId, TILE_WIDTH, decode_head, read_u64};
 use crate::proof::{self, Prover};
@@ -318,7 +318,7 @@ impl<K: Kv> Log<K> {
         Ok(self.kv.get(key.space(), &key.bytes())?)
     }
 
-    fn rows(&self, from: &Key, to: &Key, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+    fn rows(&self, from: &Key, to: &Key, limit: usize) -> Result<Vec<Row>, ReadError> {
         Ok(self.kv.range(from.space(), &from.bytes(), &to.bytes(), limit)?)
     }
 

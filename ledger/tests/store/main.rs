@@ -1,5 +1,8 @@
 //! The store half of the ledger over `MemKv`. The same suites run over `RocksDB` in `ledger-rocks`.
 
+#![expect(clippy::unwrap_used, reason = "in a test every failure is a panic, in its helpers too")]
+#![expect(clippy::cast_possible_truncation, reason = "logs of a test have hundreds of entries")]
+
 mod births;
 mod contract;
 mod faults;

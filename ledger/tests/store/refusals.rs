@@ -2,12 +2,17 @@
 //! newest rows do not fit.
 
 use ledger::append::{
-    Cursor, Disposition, ExtendError, Head, Item, LoadError, LogId, Poisoned, Turn, commit, extend, load_head,
-    load_heads, look_up,
+    Cursor, Disposition, ExtendError, Head, Item, LoadError, LogId, PendingEvent, Poisoned, Turn, commit, extend,
+    load_head, load_heads, look_up,
 };
+use ledger::dedupe::Fingerprint;
+use ledger::entry::Salt;
+use ledger::hash::Hash;
 use ledger::kv::{Batch, Kv, MemKv, Space};
 use ledger::layout::{Key, encode_head};
 use ledger::read::{Log, ReadError};
+use schemas::admit::{Facts, Has, Outcome};
+use schemas::ids::{ChangeClass, ChangeId, Environment, EventId, MAX_EVENT_BYTES, Phase, Producer};
 
 use crate::world::{Crashed, Rng, World};
 
@@ -110,6 +115,44 @@ fn another_logs_key_never_signs() {
     let turn = gap_turn(&head, head.cursor.sequence + 1, head.cursor.sequence + 1);
     let known = look_up(&kv, std::slice::from_ref(&turn)).unwrap();
     extend(&head, turn, &known[0]).unwrap().seal(&world.tenants[1].signer);
+}
+
+/// A header that no entry can hold would stop the log for ever: no message may lead to one.
+#[test]
+fn the_longest_event_that_admission_lets_through_fits_an_entry() {
+    let (_, kv) = grown(30);
+    let head = load_head(&kv, LogId(1)).unwrap();
+    let sequence = (1 << 53) - 1;
+    // Each quotation mark takes two bytes in JSON.
+    let longest = "\"".repeat(128);
+    let facts = Facts {
+        change: ChangeId::parse(&longest).unwrap(),
+        id: EventId::parse(&longest).unwrap(),
+        phase: Phase::Preflight,
+        environment: Some(Environment::parse(&"\"".repeat(32)).unwrap()),
+        class: Some(ChangeClass::Emergency),
+        probe: true,
+        has: Has::from_bits(127).unwrap(),
+        outcome: Outcome::RollbackFailed,
+        ts: -62_135_596_800,
+    };
+    let event = PendingEvent {
+        road_sequence: sequence,
+        at_ms: 253_402_300_799_999,
+        fingerprint: Fingerprint([1; 16]),
+        change_key: [1; 16],
+        salt: Salt([1; 16]),
+        producer: Some(Producer::parse(&"p".repeat(64)).unwrap()),
+        facts,
+        payload: vec![b'x'; MAX_EVENT_BYTES],
+        masked: u32::MAX,
+        rules: Hash([1; 32]),
+    };
+    let second = PendingEvent { road_sequence: sequence + 1, fingerprint: Fingerprint([2; 16]), ..event.clone() };
+    let cursor = Cursor { sequence: sequence + 1, ..head.cursor };
+    // The second has a `prev`, too.
+    let turn = Turn { log: head.log, items: vec![Item::Event(event), Item::Event(second)], cursor, answered: 0 };
+    assert_eq!(extended(&kv, &head, turn).unwrap(), head.size + 2);
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub(crate) struct Message {
     pub(crate) masked: u32,
 }
 
-/// One life of a JetStream stream: what is on it by sequence; absent ones are gone.
+/// One life of a stream: what is on it by sequence; absent ones are gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
     pub(crate) created_ns: u64,
@@ -170,12 +170,12 @@ impl World {
         let known = look_up(kv, &turns).unwrap();
         let mut sealed = Vec::new();
         for (turn, known) in turns.into_iter().zip(&known) {
-            let tenant = self.of_log(turn.log);
+            let tenant = tenant_of(turn.log);
             sealed.push(extend(&heads[&turn.log], turn, known).unwrap().seal(&self.tenants[tenant].signer));
         }
         let (committed, new) = commit(kv, sealed).map_err(|_| Crashed)?;
         for (position, log) in committed.logs().iter().enumerate() {
-            let tenant = self.of_log(log.head.log);
+            let tenant = tenant_of(log.head.log);
             let stream = self.tenants[tenant].stream_of(&log.head.cursor);
             for (sequence, disposition) in &log.dispositions {
                 let wanted = rng.below(3) == 0;
@@ -191,17 +191,12 @@ impl World {
     fn turns(&self, heads: &BTreeMap<LogId, Head>, rng: &mut Rng) -> Vec<Turn> {
         let mut turns = Vec::new();
         for head in heads.values().filter(|head| head.log != LogId::LEDGER) {
-            let tenant = &self.tenants[self.of_log(head.log)];
+            let tenant = &self.tenants[tenant_of(head.log)];
             if rng.below(3) > 0 && !tenant.is_read(head) {
                 turns.push(tenant.turn(head, 1 + rng.below(20) as usize, rng));
             }
         }
         turns
-    }
-
-    /// Logs are numbered in the order of their births: 1 is the first tenant's.
-    fn of_log(&self, log: LogId) -> usize {
-        log.0 as usize - 1
     }
 }
 
@@ -210,6 +205,11 @@ pub(crate) fn event_index(disposition: &Disposition) -> Option<u64> {
         Disposition::Accepted { index } | Disposition::Duplicate { index } => Some(*index),
         Disposition::Rejected { .. } | Disposition::Noted { .. } => None,
     }
+}
+
+/// Logs are numbered in the order of their births: 1 is the first tenant's.
+fn tenant_of(log: LogId) -> usize {
+    log.0 as usize - 1
 }
 
 fn log_of<K: Kv>(kv: &K, tenant: &TenantWorld) -> LogId {
@@ -221,7 +221,7 @@ impl TenantWorld {
         let tenant = Tenant::parse(&format!("tenant-{number}")).unwrap();
         let signer = Signer::from_seed(&origin(tenant.as_str()), [10 + number as u8; 32]);
         let mut at_ms = 1_000_000;
-        let streams = (0..1 + rng.below(3)).map(|life| stream(rng, life, messages, &mut at_ms)).collect();
+        let streams = (0..=rng.below(3)).map(|life| stream(rng, life, messages, &mut at_ms)).collect();
         Self { tenant, signer, dedupe: DedupeKey::new([20 + number as u8; 32]), streams }
     }
 
