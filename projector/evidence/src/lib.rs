@@ -1,6 +1,6 @@
 //! Evidence packs: the zip that hands one change to a stranger, and the verifier that trusts nothing in it.
 //!
-//! - [`plan`] makes every file of a pack out of entries, payloads and proofs; [`PackPlan::seal`] signs; [`write`] copies.
+//! - [`plan`] makes every file of a pack out of entries, payloads and proofs; [`PackPlan::seal`] signs; [`write()`] copies.
 //! - [`verify_pack`] and [`verify_receipt`] check, offline, with a key from elsewhere, and answer with a [`Report`].
 //! - [`cli`] is the command line that `upm-verify` and `upm verify` share.
 //!

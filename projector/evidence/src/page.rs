@@ -238,7 +238,7 @@ fn drift(events: &[Event<'_>]) -> Section {
                 result: if diff.is_empty() {
                     "no difference listed".into()
                 } else {
-                    format!("{} differences", diff.len())
+                    counted(diff.len(), "difference", "differences")
                 },
                 bad: !diff.is_empty(),
                 detail: diff.iter().map(|item| item.describe(&[])).collect::<Vec<_>>().join("; "),

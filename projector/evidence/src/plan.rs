@@ -1,7 +1,7 @@
 //! From a change's entries to a pack: first every file with its bytes, then the signature, then the zip.
 //!
 //! [`plan`] makes every choice and checks what it is given, so that a pack that would be refuted is never written;
-//! [`PackPlan::seal`] signs; [`write`] copies. The same input gives the same bytes on any machine in any year.
+//! [`PackPlan::seal`] signs; [`write()`] copies. The same input gives the same bytes on any machine in any year.
 
 use std::io::Write;
 

@@ -170,7 +170,7 @@ pub enum WriteError {
     Io(#[from] io::Error),
 }
 
-/// Reads an archive, accepting only the form that [`write`] gives. The files come sorted by name.
+/// Reads an archive, accepting only the form that [`write()`] gives. The files come sorted by name.
 pub fn read(archive: &[u8]) -> Result<Vec<File<'_>>, ReadError> {
     if archive.len() as u64 > MAX_ARCHIVE_BYTES {
         return Err(ReadError::TooLarge);

@@ -5,6 +5,21 @@ use ledger::receipt::Receipt;
 
 use crate::world::{Files, World, event, verify, zipped};
 
+/// The model's own example: one event with all sections, of phase execute.
+#[test]
+fn the_example_of_the_model_makes_a_pack_with_all_parts() {
+    let mut world = World::new();
+    world.add(include_bytes!("../../../testdata/example.json"));
+    let files = world.files("e5f2a4a2-86d1-41b6-a6f3-7a7e2b1c7f10");
+    for part in ["plan", "approvals", "logs", "verify", "rollback"] {
+        assert!(files.keys().any(|name| name.starts_with(&format!("{part}/"))), "{part}");
+    }
+    let commands = String::from_utf8(files["plan/0000000001-commands.txt"].clone()).unwrap();
+    assert!(commands.contains(r#"--ssh-key-value "ssh-rsa AAAA...""#), "{commands}");
+    let report = world.verify(&files);
+    assert_eq!(report.verdict, Verdict::Ok, "{report}");
+}
+
 /// What a report says, but for hashes and lengths, which follow from the texts of other crates.
 fn snapshot(name: &str, report: &Report) {
     let filters = [("[0-9a-f]{64}", "[hash]"), ("key [0-9a-f]{8}", "key [id]"), ("[0-9]+ bytes", "[n] bytes")];

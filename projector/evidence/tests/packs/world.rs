@@ -241,8 +241,12 @@ pub(crate) fn zipped(files: &Files) -> Vec<u8> {
 pub(crate) fn resummed(mut files: Files) -> Files {
     files.remove("SHA256SUMS");
     let attestation = files.remove("attestation.sigstore.json");
-    let sums: String =
-        files.iter().map(|(name, bytes)| format!("{}  {name}\n", hex::encode(Sha256::digest(bytes)))).collect();
+    let mut sums = String::new();
+    for (name, bytes) in &files {
+        sums.push_str(&hex::encode(Sha256::digest(bytes)));
+        sums.extend(["  ", name.as_str(), "
+"]);
+    }
     files.insert("SHA256SUMS".into(), sums.into_bytes());
     files.extend(attestation.map(|bytes| ("attestation.sigstore.json".to_owned(), bytes)));
     files
@@ -280,14 +284,11 @@ pub(crate) fn resigned(files: Files, signer: &Signer) -> Files {
 /// RFC 6962, section 2.1, over lines.
 fn mth(text: &[u8]) -> [u8; 32] {
     fn of(leaves: &[&[u8]]) -> [u8; 32] {
-        let (prefix, parts): (u8, Vec<Vec<u8>>) = match leaves {
-            [leaf] => (0, vec![leaf.to_vec()]),
-            _ => {
-                let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-                (1, vec![of(left).to_vec(), of(right).to_vec()])
-            }
-        };
-        Sha256::digest([vec![prefix], parts.concat()].concat()).into()
+        if let [leaf] = leaves {
+            return Sha256::digest([&[0], *leaf].concat()).into();
+        }
+        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+        Sha256::digest([&[1][..], &of(left), &of(right)].concat()).into()
     }
     of(&text.strip_suffix(b"\n").unwrap_or(text).split(|c| *c == b'\n').collect::<Vec<_>>())
 }
