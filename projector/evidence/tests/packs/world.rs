@@ -244,8 +244,7 @@ pub(crate) fn resummed(mut files: Files) -> Files {
     let mut sums = String::new();
     for (name, bytes) in &files {
         sums.push_str(&hex::encode(Sha256::digest(bytes)));
-        sums.extend(["  ", name.as_str(), "
-"]);
+        sums.extend(["  ", name.as_str(), "\n"]);
     }
     files.insert("SHA256SUMS".into(), sums.into_bytes());
     files.extend(attestation.map(|bytes| ("attestation.sigstore.json".to_owned(), bytes)));
