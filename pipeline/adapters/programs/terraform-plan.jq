@@ -52,10 +52,10 @@ def references: [.. | objects | .references? | arrays | .[] | strings];
 
 # What a block refers to; "module.m" beside "module.m.output" only repeats it.
 def wanted($at):
-  unique as $all
+  (map(gsub("\\[[^\\]]*\\]"; "")) | unique) as $all
   | $all[] | . as $ref
   | select((startswith("module.") and (split(".") | length) == 2 and any($all[]; startswith($ref + "."))) | not)
-  | {at: $at, ref: gsub("\\[[^\\]]*\\]"; "")};
+  | {at: $at, ref: .};
 
 # One reference -> {found: [addresses], todo: [further references]}
 def follow($modules; $nodes):
