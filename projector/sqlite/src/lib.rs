@@ -33,8 +33,11 @@ const APPLICATION_ID: i64 = 0x5550_4d76;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
-/// Page cache of the writer, KiB. A server holds one writer per tenant, so it stays small.
-const WRITER_CACHE_KIB: i64 = 16 * 1024;
+/// Page cache of a writer, KiB: what it may use, where [`HEAP_BYTES_MAX`] leaves room.
+const WRITER_CACHE_KIB: i64 = 32 * 1024;
+
+/// What all connections of the process together should stay below, because a server has a writer for each tenant.
+const HEAP_BYTES_MAX: i64 = 128 << 20;
 
 /// Pages in the WAL before it is folded into the file, which is when `SQLite` fsyncs: 32 MiB.
 const WAL_PAGES_MAX: i64 = 8192;
@@ -71,6 +74,7 @@ impl Views {
         connection.pragma_update(None, "synchronous", "normal")?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        connection.pragma_update(None, "soft_heap_limit", HEAP_BYTES_MAX)?;
         if is_empty(&connection)? {
             create(&mut connection)?;
         }
@@ -107,9 +111,10 @@ impl Views {
     /// Empties the views in one transaction, so that they can be projected again from entry 0 while readers stay connected.
     pub fn reset(&mut self) -> Result<(), ViewError> {
         let transaction = self.reader.connection.transaction()?;
-        transaction.execute_batch(
-            "DELETE FROM events; DELETE FROM event_ids; DELETE FROM changes; UPDATE cursors SET next_index = 0;",
-        )?;
+        for table in ["events", "event_ids", "changes", "change_ids"] {
+            transaction.execute(&format!("DELETE FROM {table}"), [])?;
+        }
+        transaction.execute("UPDATE cursors SET next_index = 0", [])?;
         transaction.commit()?;
         Ok(())
     }

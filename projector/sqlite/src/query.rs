@@ -84,19 +84,28 @@ impl Reader {
     /// The change of this id.
     pub fn change(&self, change: &ChangeId) -> Result<Option<ChangeRow>, ViewError> {
         let mut statement = self.connection.prepare_cached(&change_sql())?;
-        let mut rows = statement.query([change.as_str()])?;
+        let mut rows = statement.query(rusqlite::params![change.as_str(), id_key(change.as_str())])?;
         Ok(rows.next()?.map(fold_of).transpose()?.map(ChangeRow::from))
     }
 
     /// Events of a change in the order of the log: up to `limit`, from entry `from_index` on.
     pub fn events(&self, change: &ChangeId, from_index: u64, limit: usize) -> Result<Vec<EventRow>, ViewError> {
-        self.event_rows(&events_sql(), rusqlite::params![change.as_str(), clamp(from_index), clamp(limit as u64)])
+        let change = change.as_str();
+        let parameters = rusqlite::params![change, clamp(from_index), clamp(limit as u64), id_key(change)];
+        self.event_rows(&events_sql(), parameters)
     }
 
     /// Events that carry this id, in the order of the log: ids are not unique. Up to `limit`, from entry `from_index` on.
     pub fn events_by_id(&self, id: &EventId, from_index: u64, limit: usize) -> Result<Vec<EventRow>, ViewError> {
-        let parameters = rusqlite::params![id.as_str(), clamp(from_index), clamp(limit as u64), id_key(id)];
-        self.event_rows(&events_by_id_sql(), parameters)
+        let parameters = rusqlite::params![id.as_str(), clamp(from_index), clamp(limit as u64), id_key(id.as_str())];
+        // One read transaction: both halves are of the same moment.
+        let transaction = self.connection.unchecked_transaction()?;
+        let mut events = self.event_rows(&events_by_id_sql(), parameters)?;
+        events.extend(self.event_rows(&events_named_as_their_change_sql(), parameters)?);
+        transaction.finish()?;
+        events.sort_unstable_by_key(|event| event.index);
+        events.truncate(limit);
+        Ok(events)
     }
 
     /// The event of one entry; `None` when the entry is no event or not in the views yet.
@@ -209,15 +218,29 @@ fn first_index_at(connection: &Connection, at_ms: u64) -> Result<i64, ViewError>
     Ok(low)
 }
 
-/// A change by its id.
+/// A change by its id. Parameters: the id, its key.
 pub(crate) fn change_sql() -> String {
-    format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE change = ?1")
+    format!(
+        "SELECT {CHANGE_COLUMNS} FROM change_ids CROSS JOIN changes ON changes.first_index = change_ids.first_index \
+         WHERE id_key = ?2 AND change = ?1"
+    )
 }
 
+/// Parameters of the statements over events: an id, from entry, limit, the id's key. The order names `first_index` too, which is one and the
+/// same, because `SQLite` then knows that the rows come in order.
 fn events_sql() -> String {
+    format!("{} ORDER BY change_ids.first_index, events.entry LIMIT ?3", events_of_change_sql())
+}
+
+fn events_named_as_their_change_sql() -> String {
+    format!("{} AND events.id = ?1 ORDER BY change_ids.first_index, events.entry LIMIT ?3", events_of_change_sql())
+}
+
+fn events_of_change_sql() -> String {
     format!(
-        "SELECT {EVENT_COLUMNS} FROM changes CROSS JOIN events INDEXED BY events_by_change \
-         ON events.first_index = changes.first_index WHERE changes.change = ?1 AND events.entry >= ?2 ORDER BY events.entry LIMIT ?3"
+        "SELECT {EVENT_COLUMNS} FROM change_ids CROSS JOIN changes ON changes.first_index = change_ids.first_index \
+         CROSS JOIN events INDEXED BY events_by_change ON events.first_index = changes.first_index \
+         WHERE id_key = ?4 AND changes.change = ?1 AND events.entry >= ?2"
     )
 }
 
@@ -225,7 +248,7 @@ fn events_by_id_sql() -> String {
     format!(
         "SELECT {EVENT_COLUMNS} FROM event_ids CROSS JOIN events ON events.entry = event_ids.entry \
          CROSS JOIN changes ON changes.first_index = events.first_index \
-         WHERE event_ids.id_key = ?4 AND event_ids.entry >= ?2 AND events.id = ?1 ORDER BY event_ids.entry LIMIT ?3"
+         WHERE id_key = ?4 AND event_ids.entry >= ?2 AND events.id = ?1 ORDER BY event_ids.entry LIMIT ?3"
     )
 }
 
@@ -255,9 +278,10 @@ mod tests {
     fn every_question_uses_its_index_and_sorts_nothing() {
         let dir = tempfile::TempDir::new().unwrap();
         let views = crate::Views::open(&dir.path().join("v.db")).unwrap();
-        let by_change = "SEARCH changes USING INDEX sqlite_autoindex_changes_1 (change=?)";
-        let covering = "SEARCH changes USING COVERING INDEX sqlite_autoindex_changes_1 (change=?)";
+        let by_id = "SEARCH change_ids USING PRIMARY KEY (id_key=?)";
         let by_key = "SEARCH changes USING INTEGER PRIMARY KEY (rowid=?)";
+        let of_change =
+            format!("{by_id}\n{by_key}\nSEARCH events USING INDEX events_by_change (first_index=? AND rowid>?)");
         let cases = [
             (
                 Walk::Initiator.sql(),
@@ -270,11 +294,9 @@ mod tests {
                 "SEARCH changes USING INDEX changes_by_environment (environment=? AND rowid>? AND rowid<?)".into(),
             ),
             (Walk::All.sql(), "SEARCH changes USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)".to_owned()),
-            (change_sql(), by_change.into()),
-            (
-                events_sql(),
-                format!("{covering}\nSEARCH events USING INDEX events_by_change (first_index=? AND rowid>?)"),
-            ),
+            (change_sql(), format!("{by_id}\n{by_key}")),
+            (events_named_as_their_change_sql(), of_change.clone()),
+            (events_sql(), of_change),
             (
                 events_by_id_sql(),
                 format!(

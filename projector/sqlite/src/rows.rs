@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::error::ViewError;
 
 /// The columns of a change, in the order of [`fold_of`].
-pub(crate) const CHANGE_COLUMNS: &str = "first_index, change, attempt, marks, events, first_at, last_index, last_at, initiator, \
+pub(crate) const CHANGE_COLUMNS: &str = "changes.first_index, change, attempt, marks, events, first_at, last_index, last_at, initiator, \
     request, owner, environment, class, asked_visibility";
 
 /// The columns of an event, in the order of [`EventRow::read`].
@@ -113,10 +113,10 @@ impl From<ChangeFold> for ChangeRow {
     }
 }
 
-/// The number that an event id stands under: the first eight bytes of its SHA-256. Not a weaker hash, because producers
+/// The number that an id stands under: the first eight bytes of its SHA-256. Not a weaker hash, because producers
 /// choose ids, and thousands under one number would make looking one of them up slow.
-pub(crate) fn id_key(id: &EventId) -> i64 {
-    let digest: [u8; 32] = Sha256::digest(id.as_str()).into();
+pub(crate) fn id_key(id: &str) -> i64 {
+    let digest: [u8; 32] = Sha256::digest(id).into();
     let mut first = [0; 8];
     first.copy_from_slice(&digest[..8]);
     i64::from_be_bytes(first)

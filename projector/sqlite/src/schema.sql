@@ -9,7 +9,7 @@ CREATE TABLE cursors (
 -- A change under the index of its first entry: append-only as a key, never reused, and the order that pages follow.
 CREATE TABLE changes (
     first_index INTEGER PRIMARY KEY,
-    change TEXT NOT NULL UNIQUE,
+    change TEXT NOT NULL,                   -- once: see change_ids
     state TEXT NOT NULL,
     reached TEXT NOT NULL,                  -- the state, looking through a closing
     attempt INTEGER NOT NULL,               -- the highest; the state is its
@@ -51,8 +51,16 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_change ON events (first_index);
 
--- Where an event id stands. Ids look random, and an index of their text cost as much as all else together (measured), so they
--- stand under the first eight bytes of their SHA-256, as a signed number; whoever looks up compares the id itself.
+-- Where ids stand. They look random, and an index of their text cost more than all other rows together (measured: it
+-- grows beyond the page cache, and each insert dirties a page of its own). So they stand under the first eight bytes of their
+-- SHA-256, as a signed number; whoever looks up compares the id itself.
+CREATE TABLE change_ids (
+    id_key INTEGER NOT NULL,
+    first_index INTEGER NOT NULL,
+    PRIMARY KEY (id_key, first_index)
+) WITHOUT ROWID;
+
+-- Events whose id is their change's id are left out: they are found through their change.
 CREATE TABLE event_ids (
     id_key INTEGER NOT NULL,
     entry INTEGER NOT NULL,

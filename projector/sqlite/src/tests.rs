@@ -113,7 +113,7 @@ fn projected(log: &Log, batch: usize) -> (TempDir, Views) {
 /// Every row of every table, as `SQLite` holds it.
 fn dump(views: &Reader) -> Vec<(String, Vec<Cell>)> {
     let mut all = Vec::new();
-    for table in ["cursors", "changes", "events", "event_ids", "change_events"] {
+    for table in ["cursors", "changes", "events", "event_ids", "change_ids", "change_events"] {
         let mut statement = views.connection.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).unwrap();
         let columns = statement.column_count();
         let mut rows = statement.query([]).unwrap();
@@ -335,6 +335,22 @@ fn one_id_may_name_many_events() {
     assert!(all.is_sorted_by_key(|event| event.index));
     assert_eq!(views.events_by_id(&shared, all[10].index, 3).unwrap(), all[10..13]);
     assert_eq!(views.events_by_id(&EventId::parse("e1-plan").unwrap(), 0, 100).unwrap().len(), 1);
+    // An event that is its own change, or lends the change its id, is found like any other.
+    let own = EventId::parse("c3").unwrap();
+    assert_eq!(views.events_by_id(&own, 0, 100).unwrap(), []);
+    let mut log = Log::new(0);
+    for (change, phase, id) in
+        [(3, Phase::Plan, "c3"), (4, Phase::Plan, "c3"), (3, Phase::Verify, "x"), (3, Phase::Audit, "c3")]
+    {
+        log.event(change, phase);
+        let Some(Header::Event(header)) = log.headers.last_mut() else { panic!("an event") };
+        header.id = EventId::parse(id).unwrap();
+    }
+    let (_dir, named) = projected(&log, 3);
+    let indices = |from, limit| -> Vec<_> {
+        named.events_by_id(&own, from, limit).unwrap().iter().map(|event| event.index).collect()
+    };
+    assert_eq!((indices(0, 9), indices(1, 9), indices(0, 2)), (vec![0, 1, 3], vec![1, 3], vec![0, 1]));
     assert_eq!(views.events_by_id(&EventId::parse("nobody").unwrap(), 0, 100).unwrap(), []);
 }
 

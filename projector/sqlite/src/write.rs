@@ -62,6 +62,7 @@ impl Views {
 
 /// A change of the batch, and what it was in the views before.
 struct Folded {
+    id_key: i64,
     before: Option<ChangeFold>,
     now: ChangeFold,
 }
@@ -166,23 +167,29 @@ impl<'t, 'a> Events<'t, 'a> {
 fn insert_ids(transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<(), ViewError> {
     let mut ids = Vec::with_capacity(rows.len());
     for row in rows {
-        if let Header::Event(header) = row.header {
-            ids.push((id_key(&header.id), number("entry", row.index)?));
+        if let Header::Event(header) = row.header
+            && header.id.as_str() != header.change.as_str()
+        {
+            ids.push((id_key(header.id.as_str()), number("entry", row.index)?));
         }
     }
+    insert_sorted(transaction.prepare_cached("INSERT INTO event_ids VALUES (?1, ?2)")?, ids)
+}
+
+fn insert_sorted(mut insert: CachedStatement<'_>, mut ids: Vec<(i64, i64)>) -> Result<(), ViewError> {
     ids.sort_unstable();
-    let mut insert = transaction.prepare_cached("INSERT INTO event_ids VALUES (?1, ?2)")?;
-    for (key, entry) in ids {
-        insert.execute([key, entry])?;
+    for (key, index) in ids {
+        insert.execute([key, index])?;
     }
     Ok(())
 }
 
 fn load(select: &mut Statement<'_>, change: &ChangeId) -> Result<Folded, ViewError> {
-    let mut rows = select.query([change.as_str()])?;
+    let id_key = id_key(change.as_str());
+    let mut rows = select.query(params![change.as_str(), id_key])?;
     let before = rows.next()?.map(fold_of).transpose()?;
     let now = before.clone().unwrap_or_else(|| ChangeFold::new(change.clone()));
-    Ok(Folded { before, now })
+    Ok(Folded { id_key, before, now })
 }
 
 /// The sections of an event, sorted, separated by commas.
@@ -247,12 +254,14 @@ fn upsert_changes(transaction: &Transaction<'_>, mut folds: Vec<Folded>) -> Resu
     let mut advance = transaction.prepare_cached(ADVANCE_CHANGE)?;
     let mut restate = transaction.prepare_cached(RESTATE_CHANGE)?;
     let mut rename = transaction.prepare_cached(RENAME_CHANGE)?;
-    for Folded { before, now } in folds {
+    let mut ids = Vec::new();
+    for Folded { id_key, before, now } in folds {
+        let key = number("entry", now.first.index)?;
         let Some(before) = before else {
             insert_change(&mut insert, &now)?;
+            ids.push((id_key, key));
             continue;
         };
-        let key = number("entry", now.first.index)?;
         advance_change(&mut advance, &now)?;
         if before.state() != now.state() {
             restate.execute(params![key, now.state().as_str()])?;
@@ -266,7 +275,7 @@ fn upsert_changes(transaction: &Transaction<'_>, mut folds: Vec<Folded>) -> Resu
             ])?;
         }
     }
-    Ok(())
+    insert_sorted(transaction.prepare_cached("INSERT INTO change_ids VALUES (?1, ?2)")?, ids)
 }
 
 fn insert_change(insert: &mut Statement<'_>, fold: &ChangeFold) -> Result<(), ViewError> {
