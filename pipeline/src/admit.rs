@@ -31,10 +31,10 @@ const FOUND_CHARS: usize = 64;
 
 /// Runs until the intake ends or the appender does.
 pub(crate) fn run(mut arrived: mpsc::Receiver<Arrived>, to_append: &SyncSender<Admitted>, common: &Common) {
-    let mut admitter =
+    let mut state =
         Admitter { scratch: Scratch::default(), subjects: HashMap::new(), rules: Hash(rules::current().name) };
     while let Some(arrived) = arrived.blocking_recv() {
-        let admitted = admitter.admit(arrived, common);
+        let admitted = state.admit(arrived, common);
         let position = Position { cuts: admitted.cuts, cursor: admitted.cursor };
         let road = Arc::clone(&admitted.road);
         if to_append.send(admitted).is_err() {
@@ -101,9 +101,10 @@ impl Admitter {
                 rules: self.rules,
             }),
             Err(rejection) => {
-                replies.problems.push((*sequence, Problem::of(&rejection)));
-                let Rejection { reason, path, found, expected, payload, masked } = rejection;
                 let subject = message.subject.to_string();
+                let problem = Problem { subject: Some(subject.clone()), ..Problem::of(&rejection) };
+                replies.problems.push((*sequence, problem));
+                let Rejection { reason, path, found, expected, payload, masked } = rejection;
                 Item::Rejection(PendingRejection {
                     road_sequence: *sequence,
                     at_ms,

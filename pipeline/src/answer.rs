@@ -218,7 +218,9 @@ mod tests {
     fn what_is_no_answer_says_which_header_is_wrong() {
         let headers = |pairs: &[(&str, &str)]| {
             let mut headers = HeaderMap::new();
-            pairs.iter().for_each(|(name, value)| headers.insert(*name, *value));
+            for (name, value) in pairs {
+                headers.insert(*name, *value);
+            }
             headers
         };
         let cases = [

@@ -1,8 +1,8 @@
 //! Publishing events and hearing what became of them: what `upm emit`, HTTP and the load harness have in common.
 //!
-//! One inbox subscription serves all events in flight. An event is published, JetStream acknowledges that it is on the road, and
+//! One inbox subscription serves all events in flight. An event is published, `JetStream` acknowledges that it is on the road, and
 //! once it is durable the ledger answers. What gets no answer in time is published again with the same bytes: the ledger
-//! recognises it, so that trying again never makes a second entry. No `Nats-Msg-Id` is set (JetStream would swallow the retry).
+//! recognises it, so that trying again never makes a second entry. No `Nats-Msg-Id` is set (`JetStream` would swallow the retry).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::answer::{Answer, NoAnswer, RECEIPT_HEADER};
 
-/// JetStream's code for a stream that may hold no more (`discard: new`).
+/// `JetStream`'s code for a stream that may hold no more (`discard: new`).
 const STREAM_STORE_FAILED: u64 = 10_077;
 
 /// How patiently to publish.
@@ -25,7 +25,7 @@ const STREAM_STORE_FAILED: u64 = 10_077;
 pub struct Patience {
     /// Events in flight at once.
     pub window: usize,
-    /// How long to wait for JetStream's acknowledgement.
+    /// How long to wait for `JetStream`'s acknowledgement.
     pub ack: Duration,
     /// How long to wait for the ledger's answer after it.
     pub answer: Duration,
@@ -48,7 +48,7 @@ pub struct Outgoing {
     pub payload: Bytes,
 }
 
-/// JetStream has the event (in memory of the kernel at least; only an [`Answer`] says that it is durable).
+/// `JetStream` has the event (in memory of the kernel at least; only an [`Answer`] says that it is durable).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct OnRoad {
     /// Its sequence on the road.
@@ -71,10 +71,10 @@ pub enum ProduceError {
         /// The server's words.
         said: String,
     },
-    /// JetStream does not take the event.
+    /// `JetStream` does not take the event.
     #[error("the server does not take the event: {said} (code {code})")]
     Refused {
-        /// JetStream's error code.
+        /// `JetStream`'s error code.
         code: u64,
         /// Its words.
         said: String,
@@ -149,9 +149,9 @@ impl Producer {
         let unique = own.rsplit('.').next().unwrap_or_default();
         let inbox = format!("_INBOX.{unique}");
         let wildcard = format!("{inbox}.*.*");
-        let subscribed = client.subscribe(wildcard.clone()).await;
+        let listening = client.subscribe(wildcard.clone()).await;
         let subscriber =
-            subscribed.map_err(|error| ProduceError::Client { subject: wildcard, reason: error.to_string() })?;
+            listening.map_err(|error| ProduceError::Client { subject: wildcard, reason: error.to_string() })?;
         let waiting = Arc::<Waiting>::default();
         let listener = tokio::spawn(listen(subscriber, inbox.len(), Arc::clone(&waiting)));
         let window = Semaphore::new(patience.window.max(1));
@@ -176,7 +176,7 @@ impl Producer {
         Err(ProduceError::TimedOut { missing, attempts: self.shared.patience.attempts.max(1) })
     }
 
-    /// Publishes one event and waits only until JetStream has it.
+    /// Publishes one event and waits only until `JetStream` has it.
     pub async fn publish(&self, event: &Outgoing) -> Result<OnRoad, ProduceError> {
         let _slot = self.shared.window.acquire().await;
         let mut replies = self.shared.register();
@@ -309,7 +309,7 @@ fn token_of(subject: &str, prefix: usize) -> Option<(u64, &str)> {
     Some((token.parse().ok()?, kind))
 }
 
-/// JetStream's acknowledgement, or why there is none.
+/// `JetStream`'s acknowledgement, or why there is none.
 fn on_road(event: &Outgoing, message: &Message) -> Result<OnRoad, ProduceError> {
     #[derive(Deserialize)]
     struct Ack {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use ledger::append::CommittedLog;
@@ -22,6 +22,8 @@ use crate::shared::{Common, TenantState};
 
 /// Entries read from the store at a time.
 const CHUNK: usize = 2_048;
+/// How long a round that is durable may take to reach us before it is read from the store: it is surely not on its way any more.
+const SOON: Duration = Duration::from_millis(2);
 /// How long until a view that failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -40,29 +42,26 @@ pub(crate) fn run<K: Kv>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Proj
     let mut projector = Projector { kv, views_dir, roads: BTreeMap::new(), common };
     let mut stopping = false;
     loop {
-        let behind = projector.catch_up_once();
+        let behind = projector.is_behind();
         if stopping && !behind {
             return;
         }
-        let next = if behind { nonblocking(rounds) } else { rounds.recv_timeout(RETRY) };
-        match next {
+        match rounds.recv_timeout(if behind { SOON } else { RETRY }) {
             Ok(Projectable::Road(state)) => projector.follow(state),
             Ok(Projectable::Round { committed, roads }) => {
                 for (log, road) in committed.logs().iter().zip(&roads) {
                     projector.project_round(log, road);
                 }
             }
-            Ok(Projectable::Stop) | Err(RecvTimeoutError::Disconnected) => stopping = true,
+            Ok(Projectable::Stop) => stopping = true,
+            Err(RecvTimeoutError::Timeout) if behind => projector.catch_up_once(),
             Err(RecvTimeoutError::Timeout) => projector.forgive(),
+            Err(RecvTimeoutError::Disconnected) => {
+                stopping = true;
+                projector.catch_up_once();
+            }
         }
     }
-}
-
-fn nonblocking(rounds: &Receiver<Projectable>) -> Result<Projectable, RecvTimeoutError> {
-    rounds.try_recv().map_err(|error| match error {
-        TryRecvError::Empty => RecvTimeoutError::Timeout,
-        TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-    })
 }
 
 struct Projector<'a, K> {
@@ -88,29 +87,23 @@ impl<K: Kv> Projector<'_, K> {
         self.roads.insert(state.log, viewed);
     }
 
-    /// One chunk for every tenant that is behind. False if none is, or all that are have failed.
-    fn catch_up_once(&mut self) -> bool {
-        let mut behind = false;
+    /// Whether a tenant is behind whose views have not failed.
+    fn is_behind(&self) -> bool {
+        self.roads.values().any(|viewed| !viewed.failed && viewed.is_behind())
+    }
+
+    /// One chunk from the store for every tenant that is behind.
+    fn catch_up_once(&mut self) {
         for viewed in self.roads.values_mut().filter(|viewed| !viewed.failed && viewed.is_behind()) {
             let outcome = viewed.open(&self.views_dir).and_then(|()| viewed.read_chunk(self.kv));
             viewed.note(outcome, self.common);
-            behind |= !viewed.failed && viewed.is_behind();
         }
-        behind
     }
 
-    /// The rows of a round, if they are the next ones; else the store has them.
+    /// The rows of a round; from the store where earlier ones are missing too.
     fn project_round(&mut self, log: &CommittedLog, road: &TenantState) {
-        let Some(viewed) = self.roads.get_mut(&road.log) else { return };
-        if viewed.failed || viewed.views.is_none() || viewed.next != log.base_size {
-            return;
-        }
-        let rows: Vec<Row<'_>> = log
-            .rows
-            .iter()
-            .map(|row| Row { index: row.index, header: &row.header, payload: payload_of(&row.header, &row.payload) })
-            .collect();
-        let outcome = viewed.project(&rows);
+        let Some(viewed) = self.roads.get_mut(&road.log).filter(|viewed| !viewed.failed) else { return };
+        let outcome = viewed.open(&self.views_dir).and_then(|()| viewed.take_round(log, self.kv));
         viewed.note(outcome, self.common);
     }
 
@@ -139,6 +132,21 @@ impl Viewed {
             self.views = Some(views);
         }
         Ok(())
+    }
+
+    fn take_round<K: Kv>(&mut self, log: &CommittedLog, kv: &Arc<K>) -> Result<(), ProjectError> {
+        while self.next < log.base_size {
+            self.read_chunk(kv)?;
+        }
+        if self.next != log.base_size {
+            return Ok(());
+        }
+        let rows: Vec<Row<'_>> = log
+            .rows
+            .iter()
+            .map(|row| Row { index: row.index, header: &row.header, payload: payload_of(&row.header, &row.payload) })
+            .collect();
+        self.project(&rows)
     }
 
     fn read_chunk<K: Kv>(&mut self, kv: &Arc<K>) -> Result<(), ProjectError> {

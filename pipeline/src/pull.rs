@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer};
 use async_nats::{Client, Message, StatusCode, Subscriber};
+use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 
 use crate::batch::Received;
@@ -66,8 +67,8 @@ impl Pull {
         let made = context.create_consumer_on_stream(config, stream).await;
         let made = made.map_err(|error| PullError::NotMade(error.to_string()))?;
         let inbox = client.new_inbox();
-        let subscribed = client.subscribe(format!("{inbox}.*")).await;
-        let subscriber = subscribed.map_err(|error| PullError::NotMade(error.to_string()))?;
+        let listening = client.subscribe(format!("{inbox}.*")).await;
+        let subscriber = listening.map_err(|error| PullError::NotMade(error.to_string()))?;
         Ok(Self {
             client: client.clone(),
             next_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{}", made.cached_info().name),
@@ -98,6 +99,13 @@ impl Pull {
         Ok(batch)
     }
 
+    /// Lets the server forget the consumer, if it is still there to be told.
+    pub(crate) async fn close_consumer(self) {
+        let subject = self.next_subject.replace("CONSUMER.MSG.NEXT", "CONSUMER.DELETE");
+        let asking = self.client.request(subject, Bytes::new());
+        let _ = tokio::time::timeout(Duration::from_secs(1), asking).await;
+    }
+
     fn take_arrived(&mut self, batch: &mut Vec<Received>) {
         let mut bytes = 0;
         while self.ended.is_none() && batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
@@ -117,7 +125,7 @@ impl Pull {
         if let Some(status) = message.status {
             match judge(status, message.description.as_deref().unwrap_or_default()) {
                 Notice::Alive => {}
-                Notice::RequestDone => self.close(message.subject.as_str()),
+                Notice::RequestDone => self.close_request(message.subject.as_str()),
                 Notice::Lost(reason) => self.ended = Some(PullError::Lost(reason)),
             }
             return;
@@ -132,7 +140,7 @@ impl Pull {
         }
     }
 
-    fn close(&mut self, subject: &str) {
+    fn close_request(&mut self, subject: &str) {
         let number = subject.rsplit('.').next().and_then(|token| token.parse().ok());
         self.open.retain(|open| Some(*open) != number);
     }

@@ -15,22 +15,28 @@ use ledger::kv::Kv;
 use ledger::read::{Log, ReadError};
 use ledger::receipt::Receipt;
 use schemas::ids;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::admit::asks_for_answer;
 use crate::answer::{Answer, Problem, Status};
 use crate::batch::{AnswerPart, Answers, Received};
 use crate::shared::{Common, TenantState};
 
-/// How long the server may take to accept what we send; longer means that the connection is down, and that the producer's own
-/// time-out will make it ask again.
+/// How long the server may take to accept what we send once we are to stop. Until then there is no limit: while the connection is
+/// down nothing is lost by waiting, and nothing arrives that would want an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Headers and protocol overhead that come on top of a body.
 const OVERHEAD_BYTES: usize = 1_024;
 
 /// Answers until everybody who sends to it has ended.
-pub(crate) async fn run<K: Kv>(kv: Arc<K>, client: Client, mut answers: mpsc::Receiver<Answers>, common: Arc<Common>) {
-    let answerer = Answerer { kv, client };
+pub(crate) async fn run<K: Kv>(
+    kv: Arc<K>,
+    client: Client,
+    mut answers: mpsc::Receiver<Answers>,
+    common: Arc<Common>,
+    stop: watch::Receiver<bool>,
+) {
+    let answerer = Answerer { kv, client, stop };
     while let Some(next) = answers.recv().await {
         let outcome = match next {
             Answers::Round { committed, parts } => {
@@ -46,23 +52,23 @@ pub(crate) async fn run<K: Kv>(kv: Arc<K>, client: Client, mut answers: mpsc::Re
         };
         match outcome {
             Ok(()) => common.troubles.clear("answer"),
-            Err(error) => drop(common.troubles.set("answer", format!("answers can't be sent: {error}"))),
+            Err(error) => drop(common.troubles.set("answer", format!("an answer can't be given: {error}"))),
         }
     }
-    let _ = tokio::time::timeout(PATIENCE, answerer.client.flush()).await;
 }
 
 #[derive(Debug, thiserror::Error)]
 enum AnswerError {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("the server does not take them")]
+    #[error("the server does not take it")]
     Send,
 }
 
 struct Answerer<K> {
     kv: Arc<K>,
     client: Client,
+    stop: watch::Receiver<bool>,
 }
 
 impl<K: Kv> Answerer<K> {
@@ -77,25 +83,32 @@ impl<K: Kv> Answerer<K> {
             let problem = Problem { index: Some(index), ..problem.clone() };
             self.notify(&part.road, &problem).await?;
         }
+        let mut outcome = Ok(());
         for (sequence, reply) in &part.replies.asked {
-            let problem =
-                || part.replies.problems.iter().find(|(of, _)| of == sequence).map(|(_, problem)| problem.clone());
-            match disposition(log, *sequence) {
+            let answered = match disposition(log, *sequence) {
                 Some(Disposition::Accepted { index }) => {
-                    self.send_receipt(reply, Status::Accepted, index, receipt(index)?).await?
+                    self.send_receipt(reply, Status::Accepted, index, receipt(index)).await
                 }
                 Some(Disposition::Duplicate { index }) => {
-                    self.send_receipt(reply, Status::Duplicate, index, receipt(index)?).await?
+                    self.send_receipt(reply, Status::Duplicate, index, receipt(index)).await
                 }
-                Some(Disposition::Rejected { index }) => {
-                    if let Some(problem) = problem() {
-                        self.send_problem(reply, index, problem).await?;
-                    }
-                }
-                Some(Disposition::Noted { .. }) | None => {}
-            }
+                Some(Disposition::Rejected { index }) => match problem_of(part, *sequence) {
+                    Some(problem) => self.send_problem(reply, index, problem).await,
+                    None => Ok(()),
+                },
+                Some(Disposition::Noted { .. }) | None => Ok(()),
+            };
+            outcome = outcome.and(Self::unless_stuck(answered)?);
         }
-        self.flush(&part.road, part.cuts, part.sequence, !part.replies.asked.is_empty()).await
+        self.flush(&part.road, part.cuts, part.sequence, !part.replies.asked.is_empty()).await.and(outcome)
+    }
+
+    /// One receipt that can't be made (the store has a damaged row) holds up no other; a server that takes nothing does.
+    fn unless_stuck(answered: Result<(), AnswerError>) -> Result<Result<(), AnswerError>, AnswerError> {
+        match answered {
+            Err(AnswerError::Send) => Err(AnswerError::Send),
+            other => Ok(other),
+        }
     }
 
     /// Answers messages that were durable before we started. Whose bytes are an entry, whose are a duplicate of one, and whose
@@ -104,15 +117,17 @@ impl<K: Kv> Answerer<K> {
         let asked: Vec<(&Received, Subject)> =
             messages.iter().filter_map(|message| Some((message, asks_for_answer(&message.message, road)?))).collect();
         let (Some(first), Some(last)) = (messages.first(), messages.last()) else { return Ok(()) };
+        let mut outcome = Ok(());
         if !asked.is_empty() {
             let log = Log::open(Arc::clone(&self.kv), road.log)?;
             let entries = log.by_road(first.sequence..last.sequence + 1)?;
             for (received, reply) in &asked {
                 let index = entries.get(&received.sequence).copied();
-                self.answer_one_again(&log, road, received, reply, index).await?;
+                let answered = self.answer_one_again(&log, road, received, reply, index).await;
+                outcome = outcome.and(Self::unless_stuck(answered)?);
             }
         }
-        self.flush(road, 0, last.sequence, !asked.is_empty()).await
+        self.flush(road, 0, last.sequence, !asked.is_empty()).await.and(outcome)
     }
 
     async fn answer_one_again(
@@ -127,12 +142,12 @@ impl<K: Kv> Answerer<K> {
             let message = &received.message;
             let fingerprint = road.dedupe.fingerprint(message.subject.as_str(), &message.payload);
             return match log.duplicate_of(&fingerprint)? {
-                Some(index) => self.send_receipt(reply, Status::Duplicate, index, log.receipt(index)?).await,
+                Some(index) => self.send_receipt(reply, Status::Duplicate, index, log.receipt(index)).await,
                 None => Ok(()),
             };
         };
         match log.header(index)? {
-            Some(Header::Event(_)) => self.send_receipt(reply, Status::Accepted, index, log.receipt(index)?).await,
+            Some(Header::Event(_)) => self.send_receipt(reply, Status::Accepted, index, log.receipt(index)).await,
             Some(Header::Rejection(_)) => match log.rejection(index)? {
                 Some((row, _)) => {
                     let details = &row.details;
@@ -150,15 +165,15 @@ impl<K: Kv> Answerer<K> {
         to: &Subject,
         status: Status,
         index: u64,
-        receipt: Receipt,
+        receipt: Result<Receipt, ReadError>,
     ) -> Result<(), AnswerError> {
-        let text = fitting(receipt, self.client.max_payload());
+        let text = fitting(receipt?, self.client.max_payload());
         let answer = Answer { status, index, body: text.into_bytes() };
         self.publish(to.clone(), Some(answer.headers()), answer.body).await
     }
 
     async fn send_problem(&self, to: &Subject, index: u64, problem: Problem) -> Result<(), AnswerError> {
-        let body = Problem { index: Some(index), ..problem }.to_json();
+        let body = Problem { index: Some(index), subject: None, ..problem }.to_json();
         let answer = Answer { status: Status::Rejected, index, body };
         self.publish(to.clone(), Some(answer.headers()), answer.body).await
     }
@@ -175,18 +190,30 @@ impl<K: Kv> Answerer<K> {
                 None => self.client.publish(to, body).await,
             }
         };
-        let sent = tokio::time::timeout(PATIENCE, sending).await;
-        sent.map_err(|_| AnswerError::Send)?.map_err(|_| AnswerError::Send)
+        self.patiently(async { sending.await.is_ok() }).await
     }
 
     /// Moves the mark once the server has everything.
     async fn flush(&self, road: &TenantState, cuts: u32, sequence: u64, sent: bool) -> Result<(), AnswerError> {
         if sent {
-            let flushed = tokio::time::timeout(PATIENCE, self.client.flush()).await;
-            flushed.map_err(|_| AnswerError::Send)?.map_err(|_| AnswerError::Send)?;
+            self.patiently(async { self.client.flush().await.is_ok() }).await?;
         }
         road.set_answered(cuts, sequence);
         Ok(())
+    }
+
+    /// Waits for the server; without end, or, once we are to stop, for a while.
+    async fn patiently(&self, sending: impl Future<Output = bool>) -> Result<(), AnswerError> {
+        let mut stop = self.stop.clone();
+        let enough = async {
+            let _ = stop.wait_for(|stop| *stop).await;
+            tokio::time::sleep(PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            sent = sending => if sent { Ok(()) } else { Err(AnswerError::Send) },
+            () = enough => Err(AnswerError::Send),
+        }
     }
 }
 
@@ -194,6 +221,12 @@ impl<K: Kv> Answerer<K> {
 fn disposition(log: &CommittedLog, sequence: u64) -> Option<Disposition> {
     let place = log.dispositions.binary_search_by_key(&sequence, |(of, _)| *of).ok()?;
     Some(log.dispositions[place].1)
+}
+
+fn problem_of(part: &AnswerPart, sequence: u64) -> Option<Problem> {
+    let problems = &part.replies.problems;
+    let place = problems.binary_search_by_key(&sequence, |(of, _)| *of).ok()?;
+    Some(problems[place].1.clone())
 }
 
 /// The receipt's text, without the payload where the server would not take it.

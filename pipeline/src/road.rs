@@ -5,6 +5,7 @@
 //! what it has). A sequence that is not the next one is asked for once more by a new consumer, and is called gone only when the
 //! stream itself says so. DESIGN §3.1 and §5; FORMATS `epoch`, `gap`.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,11 +119,17 @@ impl Follower {
         }
     }
 
-    async fn read(&mut self) -> Result<std::convert::Infallible, End> {
+    async fn read(&mut self) -> Result<Infallible, End> {
         self.identify().await?;
         let from = if self.sent == self.durable { self.answered.min(self.sent) } else { self.sent } + 1;
         let mut pull = Pull::open(&self.access.client, &ids::stream_name(&self.state.tenant), from).await?;
         self.access.common.troubles.clear(&self.who);
+        let end = self.read_from(&mut pull).await;
+        pull.close_consumer().await;
+        end
+    }
+
+    async fn read_from(&mut self, pull: &mut Pull) -> Result<Infallible, End> {
         loop {
             let ahead = (AHEAD_MESSAGES / self.access.common.road_count()).clamp(32, 4_096);
             let messages = tokio::select! {

@@ -125,7 +125,7 @@ pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, Sta
     let admit = spawn("admit", move || admit::run(arrived, &to_append, &shared))?;
     let (store, shared) = (Arc::clone(&kv), Arc::clone(&common));
     let append = spawn("append", move || append::run(&*store, admitted, &outlets, &shared))?;
-    let answer = start_answering(Arc::clone(&kv), &nats, answers, Arc::clone(&common)).await?;
+    let answer = start_answering(Arc::clone(&kv), &nats, answers, Arc::clone(&common), stop.subscribe()).await?;
     let (store, shared) = (Arc::clone(&kv), Arc::clone(&common));
     let projecting = spawn("project", move || project::run(&store, views_dir, &rounds, &shared))?;
 
@@ -241,6 +241,7 @@ async fn start_answering<K: Kv + 'static>(
     nats: &NatsTarget,
     answers: mpsc::Receiver<Answers>,
     common: Arc<Common>,
+    stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let (connected, connecting) = tokio::sync::oneshot::channel();
@@ -250,7 +251,7 @@ async fn start_answering<K: Kv + 'static>(
             match target.connect("upm answer").await {
                 Ok(client) => {
                     let _ = connected.send(Ok(()));
-                    reply::run(kv, client, answers, common).await;
+                    reply::run(kv, client, answers, common, stop).await;
                 }
                 Err(error) => drop(connected.send(Err(error))),
             }

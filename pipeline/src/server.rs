@@ -472,9 +472,9 @@ fn prepare_dirs(files: &Files) -> Result<(), ServerError> {
 }
 
 /// The port to use: the one insisted on, the one of last time, or a free one.
-async fn choose_port(wanted: Option<u16>, files: &Files) -> Result<u16, ServerError> {
+async fn choose_port(explicit: Option<u16>, files: &Files) -> Result<u16, ServerError> {
     let remembered = std::fs::read_to_string(&files.port).ok().and_then(|text| text.trim().parse().ok());
-    let Some(port) = wanted.or(remembered).filter(|port| *port != 0) else {
+    let Some(port) = explicit.or(remembered).filter(|port| *port != 0) else {
         return free_port(0).map_err(|source| ServerError::Io { path: files.port.clone(), source });
     };
     let mut waited = Duration::ZERO;
@@ -503,9 +503,11 @@ fn write_private(path: &Path, text: &str) -> Result<(), ServerError> {
     written.map_err(|source| ServerError::Io { path: path.to_owned(), source })
 }
 
+/// The last line of a log, without process id, time and level.
 fn last_line(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
-    text.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned)
+    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    Some(line.split_once("[FTL] ").map_or(line, |(_, reason)| reason).to_owned())
 }
 
 fn check(path: &Path) -> Result<Program, ServerError> {

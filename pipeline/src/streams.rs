@@ -1,4 +1,4 @@
-//! Roads: one JetStream stream per tenant, with exactly the subjects and limits of FORMATS "Subjects and streams".
+//! Roads: one `JetStream` stream per tenant, with exactly the subjects and limits of FORMATS "Subjects and streams".
 //!
 //! A stream that exists with another configuration is refused with the difference, never changed: what somebody set up may lose
 //! messages in ways that we would then sign for.
