@@ -123,11 +123,8 @@ impl Kv for Rocks {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(to);
         let rows = self.db.iterator_cf_opt(family, options, IteratorMode::From(from, Direction::Forward));
-        let row = |row: Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>| match row {
-            Ok((key, value)) => Ok((key.into_vec(), value.into_vec())),
-            Err(error) => Err(read_error("range", space, error)),
-        };
-        rows.take(limit).map(row).collect()
+        let rows = rows.take(limit).map(|row| row.map(|(key, value)| (key.into_vec(), value.into_vec())));
+        rows.collect::<Result<_, _>>().map_err(|error| read_error("range", space, error))
     }
 
     fn write(&self, batch: Batch) -> Result<(), KvError> {

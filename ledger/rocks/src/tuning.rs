@@ -69,11 +69,9 @@ fn family(space: Space, cache: &Cache) -> Options {
         // Ascending within a log: tables of one log never overlap and are moved down, not rewritten.
         Space::Entries => ascending(&mut options, &mut table, 32 << 20),
         Space::Payloads => ascending(&mut options, &mut table, 64 << 20),
-        // Hashes and signatures: nothing to compress.
-        Space::Tree => options.set_write_buffer_size(8 << 20),
         Space::Index => random(&mut options, &mut table),
-        // Overwritten every round; only the newest version of a row survives a flush.
-        Space::Meta => options.set_write_buffer_size(8 << 20),
+        // Hashes and signatures, nothing to compress; and rows of which only the newest version survives a flush.
+        Space::Tree | Space::Meta => options.set_write_buffer_size(8 << 20),
     }
     options.set_block_based_table_factory(&table);
     options

@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
+use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,8 +16,9 @@ use schemas::ids::{ChangeId, EventId};
 
 use crate::world::{Message, Rng, TenantWorld, World, facts};
 
-const EVENTS: u64 = 400_000;
-const ROUND: u64 = 2_000;
+const ROUND: u32 = 2_000;
+const PARTS: u32 = 4;
+const ROUNDS_OF_A_PART: u32 = 50;
 
 /// About 1.3 KB of JSON with as much chance in it as in a real event: names and numbers differ, words repeat.
 fn payload(rng: &mut Rng, number: u64) -> Vec<u8> {
@@ -25,7 +27,7 @@ fn payload(rng: &mut Rng, number: u64) -> Vec<u8> {
     );
     while text.len() < 1_300 {
         let (a, b) = (rng.next(), rng.below(1000));
-        text.push_str(&format!("\"resource-{b}\":{{\"arn\":\"arn:aws:ec2:eu-west-1:{a:x}\",\"action\":\"create\"}},"));
+        write!(text, "\"resource-{b}\":{{\"arn\":\"arn:aws:ec2:eu-west-1:{a:x}\",\"action\":\"create\"}},").unwrap();
     }
     text.push_str("\"end\":0}}");
     text.into_bytes()
@@ -110,21 +112,22 @@ fn append_rate() {
     let mut head = load_head(&kv, LogId(1)).unwrap();
     let (mut spent, mut wall, mut last, mut appended) = (Spent::default(), 0.0, 0.0, 0.0);
     let others = cpu_of_all() - cpu();
-    for part in 0..EVENTS / ROUND {
-        let sequences = part * ROUND + 1..=(part + 1) * ROUND;
-        let items: Vec<Item> = sequences.map(|sequence| item(tenant, &mut rng, sequence)).collect();
-        let cursor = Cursor { sequence: (part + 1) * ROUND, ..Cursor::default() };
+    for number in 0..PARTS * ROUNDS_OF_A_PART {
+        let (first, end) = (u64::from(number * ROUND) + 1, u64::from((number + 1) * ROUND));
+        let items: Vec<Item> = (first..=end).map(|sequence| item(tenant, &mut rng, sequence)).collect();
+        let cursor = Cursor { sequence: end, ..Cursor::default() };
         let started = Instant::now();
         head = round(&kv, tenant, &head, Turn { log: LogId(1), items, cursor, answered: 0 }, &mut spent);
         wall += started.elapsed().as_secs_f64();
-        if (part + 1) % 50 == 0 {
+        if (number + 1) % ROUNDS_OF_A_PART == 0 {
             let total = spent.look_up + spent.extend + spent.seal + spent.commit;
-            let (rate, us) = (50.0 * ROUND as f64 / (wall - last), (total - appended) * 1e6 / (50.0 * ROUND as f64));
-            println!("{:>8} events: {rate:>7.0}/s, {us:.2} us of CPU each in the last part", (part + 1) * ROUND);
+            let events = f64::from(ROUNDS_OF_A_PART * ROUND);
+            let (rate, us) = (events / (wall - last), (total - appended) * 1e6 / events);
+            println!("{end:>8} events: {rate:>7.0}/s, {us:.2} us of CPU each in the last part");
             (last, appended) = (wall, total);
         }
     }
-    let us = |seconds: f64| seconds * 1e6 / EVENTS as f64;
+    let us = |seconds: f64| seconds * 1e6 / f64::from(PARTS * ROUNDS_OF_A_PART * ROUND);
     let Spent { look_up, extend, seal, commit, receipts } = spent;
     println!(
         "CPU per event: look_up {:.2} us, extend {:.2}, seal {:.2}, commit {:.2}, RocksDB's threads {:.2}; a receipt {:.2}",
