@@ -53,7 +53,7 @@ pub enum HomeError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The name can't be a ledger's.
-    #[error("{name:?} can't be the name of a ledger ({source}); no spaces, no '+', at most 190 bytes")]
+    #[error("{name:?} can't be the name of a ledger: {source}")]
     Name {
         /// The name.
         name: String,
@@ -187,9 +187,9 @@ fn found(dir: &DataDir, keys: &Keys, kv: &Rocks, name: Option<&str>) -> Result<S
         return Err(HomeError::LostStore { key, store: dir.ledger(), keys: dir.keys() });
     }
     let name = name.map_or_else(new_name, |name| Ok(name.to_owned()))?;
+    let log = origin(&name, LEDGER_LOG)?;
     // Whatever tenants come, their origins have to fit.
     origin(&name, &"x".repeat(Tenant::MAX_BYTES))?;
-    let log = origin(&name, LEDGER_LOG)?;
     let admin = keys.signer_or_new(&keys.admin_path(), &log)?;
     let recovery = keys.signer_or_new(&keys.recovery_path(), &log)?;
     let signer = keys.signer_or_new(&keys.log_path(LEDGER_LOG), &log)?;

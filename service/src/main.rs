@@ -4,6 +4,8 @@
 //! environment, key files and randomness, and passes them on. Every decision lies in the crates left of it: admission
 //! in `schemas`, the tree in `ledger`, views in `projector`, the road in `pipeline`.
 
+#![expect(unreachable_pub, reason = "a binary exports nothing: here `pub` marks what a module offers to the others")]
+
 mod cli;
 mod clock;
 mod data_dir;

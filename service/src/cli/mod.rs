@@ -28,6 +28,7 @@ pub use globals::Globals;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 /// The root of the command line.
@@ -85,17 +86,39 @@ enum Command {
 
 /// Parses the command line, runs the command and turns what it says into an exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return not_run(&told),
+    };
     let json = cli.globals.json;
     let done = Globals::new(cli.globals, matches!(cli.command, Command::Serve(_) | Command::Rebuild(_)))
         .and_then(|globals| dispatch(&globals, cli.command));
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            error.print(json);
-            error.exit_code()
-        }
+    done.unwrap_or_else(|error| fail(&error, json))
+}
+
+fn fail(error: &CliError, json: bool) -> ExitCode {
+    error.print(json);
+    error.exit_code()
+}
+
+/// Help and versions as clap prints them; what it refuses like any other error of ours: one line, then the detail.
+fn not_run(told: &clap::Error) -> ExitCode {
+    let code = if told.use_stderr() { 2 } else { 0 };
+    if code == 0 || told.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nobody is left to tell where printing fails.
+        let _ = told.print();
+        return ExitCode::from(code);
     }
+    fail(&usage(&told.to_string()), std::env::args_os().any(|arg| arg == "--json"))
+}
+
+fn usage(text: &str) -> CliError {
+    let text = text.trim();
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    // The reason may go on over the next lines, as with a list of missing arguments.
+    let (line, detail) = text.split_once("\n\n").unwrap_or((text, ""));
+    let line = line.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    CliError::could_not(line).with_detail(detail)
 }
 
 fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
@@ -121,6 +144,23 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn a_wrong_command_line_is_one_line_then_the_detail() {
+        let check = |arguments: &[&str], starts: &str, holds: &str| {
+            let told = Cli::try_parse_from(arguments).unwrap_err();
+            let CliError::CouldNot { line, detail } = usage(&told.to_string()) else { panic!("{told}") };
+            assert!(line.starts_with(starts) && !line.contains('\n'), "{line}");
+            assert!(detail.contains(holds), "{detail}");
+        };
+        check(
+            &["upm", "serve", "--tenant", "Not A Tenant"],
+            "invalid value 'Not A Tenant' for '--tenant <NAME>'",
+            "--help",
+        );
+        check(&["upm", "nonsense"], "unrecognized subcommand 'nonsense'", "Usage: upm");
+        check(&["upm", "tenant", "add"], "the following required arguments were not provided: <NAME>", "Usage:");
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

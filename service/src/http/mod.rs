@@ -67,7 +67,8 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(guard, guard::guard))
         .layer(middleware::map_response(safe))
-        .layer(TraceLayer::new_for_http())
+        // What fails on our side is logged where it fails, with its cause.
+        .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(app)
 }
 
