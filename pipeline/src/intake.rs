@@ -14,6 +14,9 @@ use crate::shared::{Common, TenantState};
 use crate::streams::StreamLimits;
 use crate::target::{ConnectError, NatsTarget};
 
+/// Tells once whether the thread is connected.
+pub(crate) type Connected = oneshot::Receiver<Result<(), ConnectError>>;
+
 /// What the intake is given.
 pub(crate) struct Intake {
     pub(crate) target: NatsTarget,
@@ -28,7 +31,7 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// Starts the thread; the receiver tells when it is connected.
-    pub(crate) fn start(self) -> Result<(JoinHandle<()>, oneshot::Receiver<Result<(), ConnectError>>), StartError> {
+    pub(crate) fn start(self) -> Result<(JoinHandle<()>, Connected), StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let (connected, receiver) = oneshot::channel();
         let thread = std::thread::Builder::new().name("intake".into());

@@ -47,7 +47,7 @@ pub(crate) fn run<K: Kv>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Proj
             return;
         }
         match rounds.recv_timeout(if behind { SOON } else { RETRY }) {
-            Ok(Projectable::Road(state)) => projector.follow(state),
+            Ok(Projectable::Road(state)) => projector.follow(&state),
             Ok(Projectable::Round { committed, roads }) => {
                 for (log, road) in committed.logs().iter().zip(&roads) {
                     projector.project_round(log, road);
@@ -82,8 +82,8 @@ struct Viewed {
 }
 
 impl<K: Kv> Projector<'_, K> {
-    fn follow(&mut self, state: Arc<TenantState>) {
-        let viewed = Viewed { state: Arc::clone(&state), views: None, next: 0, failed: false };
+    fn follow(&mut self, state: &Arc<TenantState>) {
+        let viewed = Viewed { state: Arc::clone(state), views: None, next: 0, failed: false };
         self.roads.insert(state.log, viewed);
     }
 

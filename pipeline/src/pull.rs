@@ -25,7 +25,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Two heartbeats missed: the consumer, or the server, is gone.
 const SILENCE: Duration = Duration::from_secs(12);
 /// How long the server keeps a consumer that asks for nothing: longer than any disk makes us wait.
-const INACTIVE: Duration = Duration::from_secs(300);
+const INACTIVE: Duration = Duration::from_mins(5);
 
 /// Why reading has ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

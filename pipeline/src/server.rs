@@ -5,22 +5,26 @@
 //! we die. Two users share it: `upm`, which is us, and everybody else, who may publish events and hear answers but can neither read
 //! the road (it holds originals before masking) nor cut it. Configuration: nats-server 2.12 and newer.
 
+mod files;
+mod keeper;
+
 use std::ffi::OsString;
-use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ledger::hash;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 
 use crate::target::{NatsAuth, NatsTarget};
+use files::{Files, conf_text, last_line, prepare_dirs, write_private};
+pub use keeper::ChildState;
+use keeper::{CommandLine, Keeper, POLL};
 
 /// The oldest nats-server that has what we use (the strict API, an exit code of 0 on SIGTERM).
 pub const MINIMUM_VERSION: (u32, u32) = (2, 12);
@@ -30,14 +34,10 @@ pub const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
 
 const SERVICE_USER: &str = "upm";
 const PRIVATE_INBOX: &str = "_UPM_INBOX";
-const KEY_VARIABLE: &str = "UPM_NATS_KEY";
-const PASSWORD_VARIABLE: &str = "UPM_NATS_PASSWORD";
-/// A server with a thousand streams needs several seconds to come and to go.
-const START_PATIENCE: Duration = Duration::from_secs(60);
-const STOP_PATIENCE: Duration = Duration::from_secs(60);
+/// A server with a thousand streams needs several seconds to come.
+const START_PATIENCE: Duration = Duration::from_mins(1);
 /// After a SIGKILL of ours the old child dies at once, but its socket may outlive it for a moment.
 const PORT_PATIENCE: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(25);
 
 /// A nats-server program that is new enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,17 +176,6 @@ pub struct NatsChild {
     state: Arc<Mutex<ChildState>>,
 }
 
-/// What the keeper thread knows of the child.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChildState {
-    /// Process id while it runs.
-    pub pid: Option<u32>,
-    /// How often it was started again.
-    pub restarts: u32,
-    /// Why it does not run now, if so.
-    pub trouble: Option<String>,
-}
-
 impl NatsChild {
     /// Starts the server and waits until it answers.
     pub async fn start(config: ChildConfig) -> Result<Self, ServerError> {
@@ -281,179 +270,6 @@ impl Drop for NatsChild {
     }
 }
 
-/// The thread that owns the child process: it alone starts, waits for and signals it, so that a process id is never used after its
-/// process is gone.
-struct Keeper {
-    command: CommandLine,
-    state: Arc<Mutex<ChildState>>,
-    stopped: Receiver<()>,
-}
-
-struct CommandLine {
-    launcher: Vec<OsString>,
-    program: PathBuf,
-    conf: PathBuf,
-    stderr: PathBuf,
-    key: String,
-    password: String,
-}
-
-enum Ended {
-    ByUs,
-    ByItself(String),
-}
-
-impl Keeper {
-    fn run(self) {
-        let mut delay = Duration::from_millis(100);
-        loop {
-            let trouble = match self.command.spawn() {
-                Ok(mut child) => {
-                    self.update(|state| (state.pid, state.trouble) = (Some(child.id()), None));
-                    match self.watch(&mut child, &mut delay) {
-                        Ended::ByUs => return self.update(|state| state.pid = None),
-                        Ended::ByItself(how) => how,
-                    }
-                }
-                Err(error) => format!("it can't be started: {error}"),
-            };
-            tracing::warn!(%trouble, "nats-server is down; starting it again in {} ms", delay.as_millis());
-            self.update(|state| (state.pid, state.trouble) = (None, Some(trouble)));
-            if !matches!(self.stopped.recv_timeout(delay), Err(RecvTimeoutError::Timeout)) {
-                return;
-            }
-            self.update(|state| state.restarts += 1);
-            delay = (delay * 2).min(Duration::from_secs(5));
-        }
-    }
-
-    /// Waits for the child's end or our own. A child that lived for half a minute starts with a short delay again.
-    fn watch(&self, child: &mut Child, delay: &mut Duration) -> Ended {
-        let mut lived = Duration::ZERO;
-        loop {
-            match child.try_wait() {
-                Ok(Some(status)) => return Ended::ByItself(format!("it ended with {status}")),
-                Err(error) => return Ended::ByItself(format!("it can't be waited for: {error}")),
-                Ok(None) => {}
-            }
-            if !matches!(self.stopped.recv_timeout(POLL), Err(RecvTimeoutError::Timeout)) {
-                end(child);
-                return Ended::ByUs;
-            }
-            lived += POLL;
-            if lived > Duration::from_secs(30) {
-                *delay = Duration::from_millis(100);
-            }
-        }
-    }
-
-    fn update(&self, change: impl FnOnce(&mut ChildState)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-impl CommandLine {
-    fn spawn(&self) -> std::io::Result<Child> {
-        let mut command = match self.launcher.split_first() {
-            Some((exe, before)) => {
-                let mut command = Command::new(exe);
-                command.args(before).arg(std::process::id().to_string()).arg(&self.program);
-                command
-            }
-            None => Command::new(&self.program),
-        };
-        let stderr = private_options().truncate(true).open(&self.stderr)?;
-        command
-            .arg("-c")
-            .arg(&self.conf)
-            // In quotes, because the server reads the value as if it stood in the file: `1e5` would be a number.
-            .env(KEY_VARIABLE, format!("\"{}\"", self.key))
-            .env(PASSWORD_VARIABLE, format!("\"{}\"", self.password))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::from(stderr))
-            // Ctrl-C goes to the whole group of the terminal: the child must outlive it until we have drained.
-            .process_group(0)
-            .spawn()
-    }
-}
-
-/// SIGTERM, patience, SIGKILL.
-fn end(child: &mut Child) {
-    if let Ok(pid) = i32::try_from(child.id()) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-    }
-    let mut waited = Duration::ZERO;
-    while waited < STOP_PATIENCE {
-        if !matches!(child.try_wait(), Ok(None)) {
-            return;
-        }
-        std::thread::sleep(POLL);
-        waited += POLL;
-    }
-    tracing::warn!("nats-server did not end within {} s; killing it", STOP_PATIENCE.as_secs());
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-struct Files {
-    dir: PathBuf,
-    store: PathBuf,
-    conf: PathBuf,
-    port: PathBuf,
-    log: PathBuf,
-    stderr: PathBuf,
-}
-
-impl Files {
-    fn in_dir(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            store: dir.join("store"),
-            conf: dir.join("nats-server.conf"),
-            port: dir.join("port"),
-            log: dir.join("nats-server.log"),
-            stderr: dir.join("nats-server.stderr"),
-        }
-    }
-}
-
-/// The server's configuration. Secrets are referenced, never written.
-fn conf_text(files: &Files, port: u16) -> String {
-    let quoted = |path: &Path| serde_json::Value::String(path.display().to_string()).to_string();
-    format!(
-        r#"# Written by upm at every start.
-listen: "127.0.0.1:{port}"
-server_name: "upm-ledger"
-max_payload: {MAX_PAYLOAD_BYTES}
-max_pending: 256MB
-log_file: {log}
-logfile_size_limit: 16MB
-logfile_max_num: 3
-jetstream {{
-  store_dir: {store}
-  cipher: aes
-  key: ${KEY_VARIABLE}
-  # Each road has its own limit; the sum of all limits is not what a disk must hold.
-  max_file_store: 1000TB
-}}
-authorization {{
-  users = [
-    {{ user: {SERVICE_USER}, password: ${PASSWORD_VARIABLE} }}
-    # Whoever gives no credentials: publishes events, hears answers, and can neither read the road nor cut it.
-    {{ user: producer, password: producer, permissions: {{
-        publish: {{ allow: ["upm.events.*.*", "upm.events.*.*.*", "upm.control.*",
-                           "$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES"] }}
-        subscribe: {{ allow: ["_INBOX.>", "upm.receipts.>", "upm.rejected.*"] }} }} }}
-  ]
-}}
-no_auth_user: producer
-"#,
-        log = quoted(&files.log),
-        store = quoted(&files.store),
-    )
-}
-
 fn target_of(port: u16, password: &str) -> NatsTarget {
     NatsTarget {
         url: format!("nats://{}:{port}", Ipv4Addr::LOCALHOST),
@@ -461,14 +277,6 @@ fn target_of(port: u16, password: &str) -> NatsTarget {
         ca: None,
         inbox_prefix: Some(PRIVATE_INBOX.to_owned()),
     }
-}
-
-fn prepare_dirs(files: &Files) -> Result<(), ServerError> {
-    for dir in [&files.dir, &files.store] {
-        let made = std::fs::create_dir_all(dir);
-        made.map_err(|source| ServerError::Io { path: dir.clone(), source })?;
-    }
-    Ok(())
 }
 
 /// The port to use: the one insisted on, the one of last time, or a free one.
@@ -490,24 +298,6 @@ async fn choose_port(explicit: Option<u16>, files: &Files) -> Result<u16, Server
 
 fn free_port(port: u16) -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()?.port())
-}
-
-fn private_options() -> std::fs::OpenOptions {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).mode(0o600);
-    options
-}
-
-fn write_private(path: &Path, text: &str) -> Result<(), ServerError> {
-    let written = private_options().truncate(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|source| ServerError::Io { path: path.to_owned(), source })
-}
-
-/// The last line of a log, without process id, time and level.
-fn last_line(path: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
-    Some(line.split_once("[FTL] ").map_or(line, |(_, reason)| reason).to_owned())
 }
 
 fn check(path: &Path) -> Result<Program, ServerError> {
@@ -536,6 +326,9 @@ fn parse_version(version: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+
     use super::*;
 
     #[test]
@@ -557,14 +350,6 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_never_contains_a_secret() {
-        let files = Files::in_dir(Path::new("/tmp/a \"quoted\" dir"));
-        let text = conf_text(&files, 4222);
-        assert!(text.contains("key: $UPM_NATS_KEY") && text.contains("password: $UPM_NATS_PASSWORD"), "{text}");
-        assert!(text.contains(r#"store_dir: "/tmp/a \"quoted\" dir/store""#), "{text}");
-    }
-
-    #[test]
     fn what_is_missing_too_old_or_something_else_has_its_own_reason() {
         let dir = tempfile::tempdir().expect("a directory");
         let script = |name: &str, says: &str| {
@@ -578,13 +363,13 @@ mod tests {
         let other = script("other", "hello");
         let new = script("new", "nats-server: v2.15.1");
         let missing = dir.path().join("missing");
-        assert!(matches!(find(Some(&missing), &[new.clone()]), Err(ServerError::Missing { .. })));
+        assert!(matches!(find(Some(&missing), std::slice::from_ref(&new)), Err(ServerError::Missing { .. })));
         assert!(
-            matches!(find(Some(&old), &[new.clone()]), Err(ServerError::TooOld { found, .. }) if found == "2.9.10")
+            matches!(find(Some(&old), std::slice::from_ref(&new)), Err(ServerError::TooOld { found, .. }) if found == "2.9.10")
         );
         assert!(matches!(find(Some(&other), &[]), Err(ServerError::Unusable { .. })));
         assert!(matches!(find(None, &[missing.clone(), old.clone()]), Err(ServerError::TooOld { .. })));
-        assert!(matches!(find(None, &[missing.clone()]), Err(ServerError::Missing { .. })));
+        assert!(matches!(find(None, std::slice::from_ref(&missing)), Err(ServerError::Missing { .. })));
         let found = find(None, &[missing, old, new.clone()]).expect("the new one");
         assert_eq!(found, Program { path: new, version: "2.15.1".into() });
     }

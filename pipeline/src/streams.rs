@@ -130,7 +130,7 @@ fn wanted(tenant: &Tenant, limits: &StreamLimits) -> Config {
         max_messages_per_subject: -1,
         max_consumers: -1,
         num_replicas: limits.replicas,
-        duplicate_window: Duration::from_secs(120),
+        duplicate_window: Duration::from_mins(2),
         ..Config::default()
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use pipeline::NatsTarget;
 use pipeline::server::{ChildConfig, NatsChild, ServerError, find, run_child};
@@ -138,5 +138,5 @@ fn parent(dir: &Path) {
     });
     let child = starting.join().expect("started");
     println!("{}", child.state().pid.expect("it runs"));
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_mins(1));
 }

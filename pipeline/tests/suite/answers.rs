@@ -9,7 +9,7 @@ use pipeline::answer::{Answer, Problem, Status};
 use pipeline::produce::{Outgoing, ProduceError};
 use pipeline::streams::StreamLimits;
 
-use crate::house::{House, admin_key, event, next, next_answer, outgoing, silence};
+use crate::house::{House, admin_key, event, next, next_answer, outgoing, silence, verify};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accepted_duplicate_and_rejected_are_told_apart_and_proved() {
@@ -22,11 +22,11 @@ async fn accepted_duplicate_and_rejected_are_told_apart_and_proved() {
     let good = outgoing("acme", "plan", "c-1");
     let first = producer.send(&good).await.expect("an answer");
     assert_eq!((first.status, first.index), (Status::Accepted, 1));
-    house.verify("acme", &first, &good.payload);
+    verify("acme", &first, &good.payload);
 
     let again = producer.send(&good).await.expect("an answer");
     assert_eq!((again.status, again.index), (Status::Duplicate, 1));
-    house.verify("acme", &again, &good.payload);
+    verify("acme", &again, &good.payload);
 
     let bad = Outgoing { subject: "upm.events.acme.plan".into(), payload: Bytes::from_static(b"{\"a\":1,\"a\":2}") };
     let refused = producer.send(&bad).await.expect("an answer");
@@ -60,7 +60,7 @@ async fn every_event_of_a_burst_is_one_entry_and_has_a_receipt() {
     producer.send_all(events.clone(), |place, answer| answers[place] = Some(answer.expect("an answer"))).await;
     let answers: Vec<Answer> = answers.into_iter().map(|answer| answer.expect("each event is answered")).collect();
     for (place, answer) in answers.iter().enumerate().step_by(97) {
-        house.verify("acme", answer, &events[place].payload);
+        verify("acme", answer, &events[place].payload);
     }
     let accepted = answers.iter().filter(|answer| answer.status == Status::Accepted).count();
     assert_eq!(accepted, 2_000, "what was sent twice is one entry");
@@ -213,8 +213,8 @@ async fn who_was_not_answered_is_answered_after_the_restart() {
         assert_eq!((before.status, before.index), (after.status, after.index));
     }
     assert_eq!(before[2].body, after[2].body);
-    house.verify("acme", &after[0], good.as_bytes());
-    house.verify("acme", &after[1], good.as_bytes());
+    verify("acme", &after[0], good.as_bytes());
+    verify("acme", &after[1], good.as_bytes());
     assert_eq!(house.kinds("acme"), "first event rejection", "nothing was appended twice");
 
     // Once recorded, nobody is answered a third time.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use ledger::kv::{Batch, Kv, KvError, MemKv, Row, Space};
 use pipeline::answer::Status;
 
-use crate::house::{House, event, next_answer, outgoing, ready, silence, tenant, until};
+use crate::house::{House, event, next_answer, outgoing, ready, silence, tenant, until, verify};
 
 const SOUND: u8 = 0;
 const LOSES: u8 = 1;
@@ -66,7 +66,7 @@ async fn a_round_that_failed_is_never_confirmed_and_settled_by_the_restart() {
         let running = house.run(&["acme"]).await;
         let answer = next_answer(&mut waiting).await;
         assert_eq!((answer.status, answer.index), (Status::Accepted, 2));
-        house.verify("acme", &answer, second.as_bytes());
+        verify("acme", &answer, second.as_bytes());
         assert!(running.drained(&tenant("acme"), 3).await);
         assert_eq!(house.kinds("acme"), "first event event event");
         running.shutdown().await;
@@ -97,7 +97,7 @@ async fn views_are_caught_up_from_the_store_after_a_start() {
     let running = house.run(&["acme"]).await;
     let producer = house.producer().await;
     let events = (0..5_000).map(|number| outgoing("acme", "plan", &format!("c-{number}")));
-    producer.publish_all(events, |_, result| drop(result.expect("on the road"))).await;
+    producer.publish_all(events, |_, result| assert!(result.is_ok(), "{result:?}")).await;
     assert!(running.drained(&tenant("acme"), 5_000).await);
     running.shutdown().await;
     std::fs::remove_dir_all(house.dir.path().join("views")).expect("removed");

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
-use ledger::append::{LogId, load_head};
+use ledger::append::load_head;
 use ledger::birth::{LedgerBirth, LogBirth, found_ledger, found_log};
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
@@ -174,10 +174,6 @@ impl<K: Kv + 'static> House<K> {
         Log::open(Arc::clone(&self.kv), log).expect("the log is read")
     }
 
-    pub(crate) fn log_id(&self, name: &str) -> LogId {
-        self.log(name).id()
-    }
-
     /// Kinds of all entries, such as `first event gap`.
     pub(crate) fn kinds(&self, name: &str) -> String {
         let log = self.log(name);
@@ -189,14 +185,6 @@ impl<K: Kv + 'static> House<K> {
 
     pub(crate) fn header(&self, name: &str, index: u64) -> Header {
         self.log(name).header(index).expect("the entry is read").expect("there is an entry")
-    }
-
-    /// What a verifier who holds only the answer and the event can check.
-    pub(crate) fn verify(&self, name: &str, answer: &Answer, payload: &[u8]) {
-        let receipt = Receipt::parse(answer.receipt().expect("a receipt")).expect("a well-formed receipt");
-        assert_eq!(receipt.index, answer.index);
-        let seed = name.bytes().fold(100_u8, u8::wrapping_add);
-        receipt.verify(&signer(name, seed).verifier(), payload).expect("the receipt proves the event");
     }
 
     /// Publishes with a receipt request of our own, and gives the subscription on which the answer comes.
@@ -216,6 +204,14 @@ impl<K: Kv + 'static> House<K> {
         next(&mut acks).await.expect("JetStream acknowledges");
         subscriber
     }
+}
+
+/// What a verifier who holds only the answer and the event can check.
+pub(crate) fn verify(name: &str, answer: &Answer, payload: &[u8]) {
+    let receipt = Receipt::parse(answer.receipt().expect("a receipt")).expect("a well-formed receipt");
+    assert_eq!(receipt.index, answer.index);
+    let seed = name.bytes().fold(100_u8, u8::wrapping_add);
+    receipt.verify(&signer(name, seed).verifier(), payload).expect("the receipt proves the event");
 }
 
 pub(crate) async fn next(subscriber: &mut Subscriber) -> Option<Message> {

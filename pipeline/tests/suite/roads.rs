@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use pipeline::answer::Status;
 use pipeline::streams::{self, StreamError, StreamLimits};
 
-use crate::house::{House, outgoing, ready, tenant, until};
+use crate::house::{House, outgoing, ready, tenant, until, verify};
 
 fn stream_of(house: &House) -> jetstream::Context {
     jetstream::new(house.admin.clone())
@@ -145,7 +145,7 @@ async fn a_server_that_dies_is_started_again_and_the_road_goes_on() {
         kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), Signal::SIGKILL).expect("killed");
         until("it was started again", || house.child.state().restarts == round + 1).await;
         let answer = producer.send(&outgoing("acme", "plan", &format!("after-{round}"))).await.expect("an answer");
-        house.verify("acme", &answer, &outgoing("acme", "plan", &format!("after-{round}")).payload);
+        verify("acme", &answer, &outgoing("acme", "plan", &format!("after-{round}")).payload);
     }
     assert_eq!(house.kinds("acme"), "first event event event event event event", "the same road, nothing twice");
     ready(&running).await;
@@ -154,8 +154,9 @@ async fn a_server_that_dies_is_started_again_and_the_road_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_with_another_configuration_is_refused_with_the_difference() {
+    type Change = fn(&mut jetstream::stream::Config);
     let house = House::new().await;
-    let own = |change: fn(&mut jetstream::stream::Config)| {
+    let own = |change: Change| {
         let mut config = jetstream::stream::Config {
             name: "UPM_acme".into(),
             subjects: schemas::ids::stream_subjects(&tenant("acme")),
@@ -169,12 +170,12 @@ async fn a_stream_with_another_configuration_is_refused_with_the_difference() {
         change(&mut config);
         config
     };
-    let cases: [(fn(&mut jetstream::stream::Config), Option<&str>); 8] = [
+    let cases: [(Change, Option<&str>); 8] = [
         (|_| (), None),
         (|config| config.max_bytes = -1, None),
         (|config| config.discard = jetstream::stream::DiscardPolicy::Old, Some("discard: found Old, expected New")),
         (|config| config.subjects.truncate(1), Some("subjects: found upm.events.acme.*, expected")),
-        (|config| config.max_age = std::time::Duration::from_secs(600), Some("max_age: found 600 s, expected 0 s")),
+        (|config| config.max_age = std::time::Duration::from_mins(10), Some("max_age: found 600 s, expected 0 s")),
         (|config| config.storage = jetstream::stream::StorageType::Memory, Some("storage: found Memory")),
         (|config| config.max_message_size = 1_000, Some("max_msg_size: found 1000")),
         (|config| config.allow_rollup = true, Some("rollups: found true, expected false")),

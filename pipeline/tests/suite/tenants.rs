@@ -4,7 +4,7 @@ use pipeline::StartError;
 use pipeline::answer::Status;
 use pipeline::produce::{Outgoing, ProduceError};
 
-use crate::house::{House, event, outgoing, ready, tenant};
+use crate::house::{House, event, outgoing, ready, tenant, verify};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_tenant_has_its_own_log_and_nobody_writes_anothers() {
@@ -19,7 +19,7 @@ async fn each_tenant_has_its_own_log_and_nobody_writes_anothers() {
     producer.send_all(events.clone(), |place, answer| statuses.push((place, answer.expect("an answer")))).await;
     for (place, answer) in &statuses {
         assert_eq!(answer.status, Status::Accepted);
-        house.verify(names[place % 70], answer, &events[*place].payload);
+        verify(names[place % 70], answer, &events[*place].payload);
     }
     for name in &names {
         assert_eq!(house.log(name).head().expect("a head").size, 11, "{name}");

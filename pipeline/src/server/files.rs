@@ -1,0 +1,112 @@
+//! The files of the child server: its configuration, what it leaves behind, and where.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{MAX_PAYLOAD_BYTES, SERVICE_USER, ServerError};
+
+/// Environment variables that carry its secrets; the configuration refers to them.
+pub(super) const KEY_VARIABLE: &str = "UPM_NATS_KEY";
+pub(super) const PASSWORD_VARIABLE: &str = "UPM_NATS_PASSWORD";
+
+/// Where everything is.
+pub(super) struct Files {
+    pub(super) dir: PathBuf,
+    pub(super) store: PathBuf,
+    pub(super) conf: PathBuf,
+    pub(super) port: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) stderr: PathBuf,
+}
+
+impl Files {
+    pub(super) fn in_dir(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            store: dir.join("store"),
+            conf: dir.join("nats-server.conf"),
+            port: dir.join("port"),
+            log: dir.join("nats-server.log"),
+            stderr: dir.join("nats-server.stderr"),
+        }
+    }
+}
+
+/// The server's configuration. Secrets are referenced, never written.
+pub(super) fn conf_text(files: &Files, port: u16) -> String {
+    let quoted = |path: &Path| serde_json::Value::String(path.display().to_string()).to_string();
+    format!(
+        r#"# Written by upm at every start.
+listen: "127.0.0.1:{port}"
+server_name: "upm-ledger"
+max_payload: {MAX_PAYLOAD_BYTES}
+max_pending: 256MB
+log_file: {log}
+logfile_size_limit: 16MB
+logfile_max_num: 3
+jetstream {{
+  store_dir: {store}
+  cipher: aes
+  key: ${KEY_VARIABLE}
+  # Each road has its own limit; the sum of all limits is not what a disk must hold.
+  max_file_store: 1000TB
+}}
+authorization {{
+  users = [
+    {{ user: {SERVICE_USER}, password: ${PASSWORD_VARIABLE} }}
+    # Whoever gives no credentials: publishes events, hears answers, and can neither read the road nor cut it.
+    {{ user: producer, password: producer, permissions: {{
+        publish: {{ allow: ["upm.events.*.*", "upm.events.*.*.*", "upm.control.*",
+                           "$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES"] }}
+        subscribe: {{ allow: ["_INBOX.>", "upm.receipts.>", "upm.rejected.*"] }} }} }}
+  ]
+}}
+no_auth_user: producer
+"#,
+        log = quoted(&files.log),
+        store = quoted(&files.store),
+    )
+}
+
+/// Makes its directories.
+pub(super) fn prepare_dirs(files: &Files) -> Result<(), ServerError> {
+    for dir in [&files.dir, &files.store] {
+        let made = std::fs::create_dir_all(dir);
+        made.map_err(|source| ServerError::Io { path: dir.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// For a file that only we may read.
+pub(super) fn private_options() -> std::fs::OpenOptions {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+/// Writes such a file.
+pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ServerError> {
+    let written = private_options().truncate(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|source| ServerError::Io { path: path.to_owned(), source })
+}
+
+/// The last line of a log, without process id, time and level.
+pub(super) fn last_line(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    Some(line.split_once("[FTL] ").map_or(line, |(_, reason)| reason).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_never_contains_a_secret() {
+        let files = Files::in_dir(Path::new("/tmp/a \"quoted\" dir"));
+        let text = conf_text(&files, 4222);
+        assert!(text.contains("key: $UPM_NATS_KEY") && text.contains("password: $UPM_NATS_PASSWORD"), "{text}");
+        assert!(text.contains(r#"store_dir: "/tmp/a \"quoted\" dir/store""#), "{text}");
+    }
+}
