@@ -4,6 +4,12 @@
 //! everywhere: 0 yes, 1 no (rejected, refuted, not found, unhealthy), 2 could not do it (usage, I/O). Results go to
 //! standard output, errors to standard error: one line first, then the detail.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    reason = "every command has the same form, whether it consumes its options and can fail or not"
+)]
+
 pub mod adapt;
 pub mod change;
 pub mod check;
@@ -109,7 +115,9 @@ fn not_run(told: &clap::Error) -> ExitCode {
         let _ = told.print();
         return ExitCode::from(code);
     }
-    fail(&usage(&told.to_string()), std::env::args_os().any(|arg| arg == "--json"))
+    let failed = fail(&usage(&told.to_string()), std::env::args_os().any(|arg| arg == "--json"));
+    // Whoever wraps a command can't take 2 for ours: it may be the command's own.
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == "run") { ExitCode::from(run::NOT_STARTED) } else { failed }
 }
 
 fn usage(text: &str) -> CliError {

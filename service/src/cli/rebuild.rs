@@ -24,6 +24,9 @@ use crate::home::Home;
 )]
 pub struct Args {}
 
+/// An entry out of the store: index, header, payload.
+type Loaded = (u64, Header, Vec<u8>);
+
 /// Entries of one transaction: enough to share its cost, few enough for memory (a payload has at most 1 MB).
 const BATCH: u64 = 1_000;
 
@@ -81,7 +84,7 @@ fn rebuild(home: &Home, tenant: &Tenant, log: LogId) -> Result<u64, CliError> {
 }
 
 /// Entries `from..to` with the payloads of events.
-fn read(log: &Log<Arc<Rocks>>, from: u64, to: u64) -> Result<Vec<(u64, Header, Vec<u8>)>, Box<dyn std::error::Error>> {
+fn read(log: &Log<Arc<Rocks>>, from: u64, to: u64) -> Result<Vec<Loaded>, Box<dyn std::error::Error>> {
     let limit = usize::try_from(to - from)?;
     let mut stored: BTreeMap<u64, Vec<u8>> =
         log.stored_range(from..to, limit)?.into_iter().map(|(index, stored)| (index, stored.payload)).collect();

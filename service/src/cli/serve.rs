@@ -265,14 +265,39 @@ fn bind(listen: SocketAddr) -> Result<TcpListener, CliError> {
 }
 
 fn road(args: &Args) -> Result<Road, CliError> {
-    if let Some(url) = &args.nats {
-        let mut target = NatsTarget::plain(url.clone());
-        target.auth = args.nats_creds.clone().map_or(NatsAuth::None, NatsAuth::Creds);
-        target.ca.clone_from(&args.nats_ca);
-        return Ok(Road::Joined(target));
+    if let Some(urls) = &args.nats {
+        return Ok(Road::Joined(joined(urls, args.nats_creds.clone(), args.nats_ca.clone())?));
     }
     let found = server::find(args.nats_server.as_deref(), &env::candidates("nats-server"));
     found.map(Road::Child).map_err(|error| could_not(&error))
+}
+
+/// A server of somebody else. A user and password in its address are taken out of it, so that they are never printed.
+fn joined(urls: &str, creds: Option<PathBuf>, ca: Option<PathBuf>) -> Result<NatsTarget, CliError> {
+    let mut target = NatsTarget::plain(without_credentials(urls));
+    target.ca = ca;
+    target.auth = match (user_in(urls), creds) {
+        (None, None) => NatsAuth::None,
+        (None, Some(file)) => NatsAuth::Creds(file),
+        (Some(_), Some(_)) => {
+            return Err(CliError::could_not("--nats names a user, and --nats-creds another; give one"));
+        }
+        (Some(user), None) => {
+            let (user, password) = user.split_once(':').ok_or_else(|| {
+                CliError::could_not("--nats: expected nats://USER:PASSWORD@HOST:PORT, or --nats-creds FILE")
+            })?;
+            NatsAuth::Password { user: user.to_owned(), password: password.to_owned() }
+        }
+    };
+    Ok(target)
+}
+
+/// What stands before the `@` of the first address that has one.
+fn user_in(urls: &str) -> Option<&str> {
+    urls.split(',').find_map(|url| {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        rest.rsplit_once('@').map(|(user, _)| user)
+    })
 }
 
 /// Who is served: everybody who has a log, and who is named; `default` where that is nobody.
@@ -301,9 +326,9 @@ fn check_views(home: &Home, tenants: &[Tenant]) -> Result<(), CliError> {
             // Nothing is in it yet: we were killed while making it.
             Ok(_) | Err(ViewError::NotViews { found: 0 }) => {}
             Err(error) => {
-                let what = format!(
-                    "the views of tenant {tenant} can't be used; `upm rebuild --tenant {tenant}` derives them again"
-                );
+                let data = home.dir.root().display();
+                let command = format!("upm rebuild --data {data} --tenant {tenant}");
+                let what = format!("the views of tenant {tenant} can't be used; `{command}` derives them again");
                 return Err(CliError::because(what, &error));
             }
         }
@@ -376,6 +401,21 @@ mod tests {
             ("u:p@host", "host"),
         ] {
             assert_eq!(without_credentials(url), expect);
+        }
+    }
+
+    #[test]
+    fn a_user_in_the_address_is_used_and_taken_out() {
+        let target = joined("nats://upm:p@ss:word@host:1", None, None).unwrap();
+        assert_eq!(target.url, "nats://host:1");
+        assert!(
+            matches!(&target.auth, NatsAuth::Password { user, password } if user == "upm" && password == "p@ss:word")
+        );
+        let target = joined("nats://a:1,nats://b:2", Some("x.creds".into()), None).unwrap();
+        assert!(matches!(target.auth, NatsAuth::Creds(_)));
+        for (url, creds) in [("nats://token@host", None), ("nats://u:p@host", Some("x.creds".into()))] {
+            let text = joined(url, creds, None).unwrap_err().to_string();
+            assert!(!text.contains("token"), "{text}");
         }
     }
 
