@@ -51,6 +51,7 @@ pub(crate) fn check(document: &[u8], tokens: &[Token]) -> Result<Checked, Refusa
 
 /// What the walk came across.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a row of the table of outcomes, and they are independent")]
 struct Seen {
     id: Option<(usize, EventId)>,
     change: Option<(usize, ChangeId)>,
@@ -92,14 +93,13 @@ impl Walk<'_> {
             (Accept::Anything, _) => return Ok(()),
             (Accept::Object, Kind::Object) => self.object(at, node)?,
             (Accept::Array, Kind::Array) => self.array(at, node)?,
-            (Accept::Boolean, Kind::True | Kind::False)
-            | (Accept::Number, Kind::Number)
-            | (Accept::Text, Kind::String) => {}
-            (Accept::Whole, Kind::Number) => self.whole(at)?,
             (Accept::Filled, Kind::String) if token.start == token.end => {
                 return refuse(Reason::MissingField, at, "a text that is not empty");
             }
-            (Accept::Filled, Kind::String) => {}
+            (Accept::Boolean, Kind::True | Kind::False)
+            | (Accept::Number, Kind::Number)
+            | (Accept::Text | Accept::Filled, Kind::String) => {}
+            (Accept::Whole, Kind::Number) => self.whole(at)?,
             (accept, Kind::String) if accept.is_typed_text() => self.typed(at, accept)?,
             (accept, _) => return refuse(Reason::WrongType, at, expected(accept)),
         }
@@ -115,16 +115,15 @@ impl Walk<'_> {
         }
         let end = self.tokens[at].next as usize;
         let mut child = at + 1;
-        let (mut found, mut hint) = (0_u64, 0);
+        let mut found = 0_u64;
         while child < end {
             let name = self.tokens[child];
             let known = if name.escaped {
-                node.member(name.text(self.document).as_bytes(), hint)
+                node.member(name.text(self.document).as_bytes())
             } else {
-                node.member(name.raw(self.document), hint)
+                node.member(name.raw(self.document))
             };
             if let Some(index) = known {
-                hint = index + 1;
                 found |= 1 << index;
                 self.value(child + 1, node.members[index].place)?;
             }
@@ -223,15 +222,13 @@ impl Walk<'_> {
         let not_empty = token.next as usize > at + 1;
         let seen = &mut self.seen;
         match role {
-            Role::None => {}
             Role::ChangeClass => seen.class = ChangeClass::parse(&text()).ok(),
             Role::Probe => seen.probe = !is_false,
             Role::Plan if not_empty => seen.has.insert(Has::PLAN),
             Role::Preflight if not_empty => seen.has.insert(Has::PREFLIGHT),
             Role::Verification if not_empty => seen.has.insert(Has::VERIFICATION),
-            Role::Plan | Role::Preflight | Role::Verification => {}
             Role::Closed if !is_false => seen.has.insert(Has::CLOSED),
-            Role::Closed => {}
+            Role::None | Role::Plan | Role::Preflight | Role::Verification | Role::Closed => {}
             Role::Step => {
                 seen.has.insert(Has::EXECUTION);
                 seen.judged = true;

@@ -287,7 +287,7 @@ impl FromStr for Subject {
     }
 }
 
-/// Name of the JetStream stream of a tenant.
+/// Name of the `JetStream` stream of a tenant.
 pub fn stream_name(tenant: &Tenant) -> String {
     format!("UPM_{tenant}")
 }

@@ -96,8 +96,9 @@ mod tests {
             Reason::ALL.iter().map(|reason| reason.as_str()).filter(|word| !word.starts_with("control_")).collect();
         assert_eq!(file["reasons"], serde_json::json!(reasons));
         let schema = Sha256::digest(crate::admit::SCHEMA.as_bytes());
-        let hex: String = schema.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(file["schema"]["sha256"], hex);
+        let named = file["schema"]["sha256"].as_str().unwrap();
+        let bytes: Vec<_> = (0..32).map(|at| u8::from_str_radix(&named[2 * at..2 * at + 2], 16).unwrap()).collect();
+        assert_eq!((bytes.as_slice(), named.len()), (&schema[..], 64));
         let schema: serde_json::Value = serde_json::from_str(crate::admit::SCHEMA).unwrap();
         assert_eq!(file["schema"]["$id"], schema["$id"]);
     }

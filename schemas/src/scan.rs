@@ -162,18 +162,20 @@ impl Tape {
     /// Pointer to where the scan stopped.
     fn path_here(&self, document: &[u8]) -> String {
         let mut path = String::new();
-        for frame in &self.open {
+        for (level, frame) in self.open.iter().enumerate() {
             let container = frame.token as usize;
+            // The value that is still open follows its name; without one, the last name read is the place.
+            let name = self.open.get(level + 1).map(|inner| inner.token as usize - 1);
             if self.tokens.get(container).is_some_and(|token| token.kind == Kind::Array) {
                 push_index(&mut path, frame.count.saturating_sub(1) as usize);
-            } else if let Some(name) = self.last_name(container) {
+            } else if let Some(name) = name.or_else(|| self.last_name(container)) {
                 push_name(&mut path, &self.tokens[name].text(document));
             }
         }
         path
     }
 
-    /// The last member name directly in a container that is not closed.
+    /// The last member name directly in a container that is not closed, and in which none is open.
     fn last_name(&self, container: usize) -> Option<usize> {
         let mut at = container + 1;
         let mut last = None;
@@ -351,6 +353,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
+    #[inline]
     fn string(&mut self, kind: Kind) -> Result<(), Fault> {
         let start = self.at + 1;
         let found = bytes::string(self.document, start)?;
@@ -376,15 +379,18 @@ impl Scanner<'_> {
         Ok(())
     }
 
+    #[inline]
     fn push(&mut self, kind: Kind, escaped: bool, start: usize, end: usize) {
         let next = index(self.tape.tokens.len() + 1);
         self.tape.tokens.push(Token { kind, escaped, start: index(start), end: index(end), next });
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.document.get(self.at).copied()
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;

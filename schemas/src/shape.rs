@@ -84,15 +84,27 @@ pub(crate) struct Node {
     pub(crate) accept: Accept,
     pub(crate) role: Role,
     pub(crate) members: Box<[Member]>,
+    /// Length, first and last byte of each name: one look settles nearly every comparison.
+    tags: Box<[u32]>,
     pub(crate) items: Option<Place>,
 }
 
 impl Node {
-    /// Finds a member by name, looking first at `hint`, because producers write members in some one order.
-    pub(crate) fn member(&self, name: &[u8], hint: usize) -> Option<usize> {
-        let (before, from) = self.members.split_at(hint.min(self.members.len()));
-        let is = |member: &Member| member.name.len() == name.len() && member.name.as_bytes() == name;
-        from.iter().position(is).map(|at| at + before.len()).or_else(|| before.iter().position(is))
+    /// Finds a member by name.
+    #[inline]
+    pub(crate) fn member(&self, name: &[u8]) -> Option<usize> {
+        let tag = tag(name);
+        let mut alike = self.tags.iter().enumerate().filter(|(_, other)| **other == tag);
+        alike.find(|(at, _)| self.members[*at].name.as_bytes() == name).map(|(at, _)| at)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a tag only has to be equal for equal names")]
+const fn tag(name: &[u8]) -> u32 {
+    match name {
+        [first, .., last] => (name.len() as u32) << 16 | (*first as u32) << 8 | *last as u32,
+        [only] => 1 << 16 | *only as u32,
+        [] => 0,
     }
 }
 
@@ -111,7 +123,7 @@ impl Shape {
     /// The place of a member, if its name is known.
     pub(crate) fn child(&self, place: Place, name: &[u8]) -> Option<Place> {
         let node = self.node(place);
-        node.member(name, 0).map(|at| node.members[at].place)
+        node.member(name).map(|at| node.members[at].place)
     }
 
     fn add(&mut self, schema: &Value, defs: &Value, path: &str) -> Place {
@@ -124,10 +136,11 @@ impl Shape {
             place: self.add(property, defs, &format!("{path}/{name}")),
             required: required.is_some_and(|list| list.iter().any(|entry| entry == name)),
         });
-        let members = members.collect();
+        let members: Box<[Member]> = members.collect();
+        let tags = members.iter().map(|member| tag(member.name.as_bytes())).collect();
         let items = schema.get("items").map(|items| self.add(items, defs, &format!("{path}/*")));
         let place = Place(u16::try_from(self.nodes.len()).unwrap_or(u16::MAX));
-        self.nodes.push(Node { accept, role: role(path), members, items });
+        self.nodes.push(Node { accept, role: role(path), members, tags, items });
         place
     }
 }

@@ -73,7 +73,10 @@ fn refused(more: Value, reason: Reason, path: &str, found: &str) {
 
 #[test]
 fn reason_path_found() {
-    use Reason::{BadEnvironment, BadId, BadTimestamp, IntegerTooLarge, MissingField, PhaseMismatch, TenantMismatch, UnknownPhase, WrongType};
+    use Reason::{
+        BadEnvironment, BadId, BadTimestamp, IntegerTooLarge, MissingField, PhaseMismatch, TenantMismatch,
+        UnknownPhase, WrongType,
+    };
     refused(json!({"id": 7}), WrongType, "/provisioning_event/id", "7");
     refused(json!({"id": ""}), BadId, "/provisioning_event/id", "\"\"");
     refused(json!({"change_id": "a b"}), BadId, "/provisioning_event/change_id", "\"a b\"");
@@ -85,14 +88,36 @@ fn reason_path_found() {
     refused(json!({"phase": "verify"}), PhaseMismatch, "/provisioning_event/phase", "\"verify\"");
     refused(json!({"intent": []}), WrongType, "/provisioning_event/intent", "array");
     let intent = |more: Value| json!({"intent": more});
-    refused(intent(json!({"source": "api", "tenant": "acme"})), MissingField, "/provisioning_event/intent/initiator", "nothing");
-    refused(intent(json!({"source": "", "initiator": "u", "tenant": "acme"})), MissingField, "/provisioning_event/intent/source", "\"\"");
-    refused(intent(json!({"source": "x", "initiator": "u", "tenant": "Acme"})), BadId, "/provisioning_event/intent/tenant", "\"Acme\"");
-    refused(intent(json!({"source": "x", "initiator": "u", "tenant": "other"})), TenantMismatch, "/provisioning_event/intent/tenant", "\"other\"");
+    refused(
+        intent(json!({"source": "api", "tenant": "acme"})),
+        MissingField,
+        "/provisioning_event/intent/initiator",
+        "nothing",
+    );
+    refused(
+        intent(json!({"source": "", "initiator": "u", "tenant": "acme"})),
+        MissingField,
+        "/provisioning_event/intent/source",
+        "\"\"",
+    );
+    refused(
+        intent(json!({"source": "x", "initiator": "u", "tenant": "Acme"})),
+        BadId,
+        "/provisioning_event/intent/tenant",
+        "\"Acme\"",
+    );
+    refused(
+        intent(json!({"source": "x", "initiator": "u", "tenant": "other"})),
+        TenantMismatch,
+        "/provisioning_event/intent/tenant",
+        "\"other\"",
+    );
     refused(json!({"plan": {"commands": ["a", {}]}}), WrongType, "/provisioning_event/plan/commands/1", "object");
     refused(json!({"attempt": 1.5}), WrongType, "/provisioning_event/attempt", "1.5");
     refused(json!({"attempt": 1e300}), IntegerTooLarge, "/provisioning_event/attempt", "1e+300");
-    for (bytes, path) in [(&b"[]"[..], ""), (b"{}", "/provisioning_event"), (b"null", ""), (b"\"provisioning_event\"", "")] {
+    for (bytes, path) in
+        [(&b"[]"[..], ""), (b"{}", "/provisioning_event"), (b"null", ""), (b"\"provisioning_event\"", "")]
+    {
         let rejection = admit_plan(bytes).unwrap_err();
         assert_eq!((rejection.reason, rejection.path.as_str()), (Reason::NotAnEvent, path));
     }
@@ -117,7 +142,7 @@ fn facts(more: Value) -> Facts {
     admitted.facts
 }
 
-fn judged(more: Value, has: &[&str], outcome: Outcome) {
+fn judged(more: &Value, has: &[&str], outcome: Outcome) {
     let facts = facts(more.clone());
     assert_eq!((facts.has.iter().collect::<Vec<_>>(), facts.outcome), (has.to_vec(), outcome), "{more}");
 }
@@ -125,34 +150,58 @@ fn judged(more: Value, has: &[&str], outcome: Outcome) {
 #[test]
 fn has_and_outcome() {
     use Outcome::{Failed, None, Passed, Refused, RollbackFailed, RolledBack};
-    judged(json!({}), &[], None);
-    judged(json!({"phase": "execute"}), &["execution"], None);
-    judged(json!({"plan": {}}), &[], None);
-    judged(json!({"plan": {"commands": []}}), &["plan"], None);
-    judged(json!({"plan": {"approvals": ["platform-owners"]}}), &["plan"], None);
-    judged(json!({"execution": {"steps": []}}), &[], None);
-    judged(json!({"execution": {"steps": [{}]}}), &["execution"], Passed);
-    judged(json!({"execution": {"steps": [{"rc": 0}, {"rc": -0.0}]}}), &["execution"], Passed);
-    judged(json!({"execution": {"steps": [{"rc": 0}, {"rc": 1}]}}), &["execution"], Failed);
-    judged(json!({"verification": {"checks": [{"ok": true}]}}), &["verification"], Passed);
-    judged(json!({"verification": {"checks": [{"ok": true}, {"ok": false}]}}), &["verification"], Failed);
-    judged(json!({"verification": {"slo": [{"ok": false}]}}), &["verification"], Failed);
-    judged(json!({"verification": {"drift": {}}}), &["verification"], None);
-    judged(json!({"preflight": {"checks": [{"ok": false}]}}), &["preflight"], Failed);
-    judged(json!({"preflight": {"approvals": [{"decision": "approved"}]}}), &["approvals", "preflight"], Passed);
-    judged(json!({"preflight": {"approvals": [{"decision": "approved"}, {"decision": "Rejected"}]}}), &["approvals", "preflight"], Refused);
-    judged(json!({"preflight": {"policies": [{"decision": "deny"}]}}), &["preflight"], Refused);
-    judged(json!({"preflight": {"policies": [{"ok": false, "mandatory": true}]}}), &["preflight"], Refused);
-    judged(json!({"preflight": {"policies": [{"ok": false, "mandatory": false}, {"ok": true}]}}), &["preflight"], Passed);
-    judged(json!({"preflight": {"policies": [{"ok": false}, {"mandatory": false}]}}), &["preflight"], Refused);
-    judged(json!({"preflight": {"checks": [{"ok": false}], "approvals": [{"decision": "denied"}]}}), &["approvals", "preflight"], Failed);
-    judged(json!({"rollback": {"available": true, "plan": ["x"]}}), &[], None);
-    judged(json!({"rollback": {"executed": {}}}), &["rollback"], RolledBack);
-    judged(json!({"rollback": {"executed": {"steps": [{"rc": 0}], "outcome": "succeeded"}}}), &["rollback"], RolledBack);
-    judged(json!({"rollback": {"executed": {"steps": [{"rc": 2}], "outcome": "succeeded"}}}), &["rollback"], RollbackFailed);
-    judged(json!({"rollback": {"executed": {"outcome": "FAILED"}}, "execution": {"steps": [{"rc": 1}]}}), &["execution", "rollback"], RollbackFailed);
-    judged(json!({"governance": {"closed": true}}), &["closed"], None);
-    judged(json!({"governance": {"closed": false}}), &[], None);
+    judged(&json!({}), &[], None);
+    judged(&json!({"phase": "execute"}), &["execution"], None);
+    judged(&json!({"plan": {}}), &[], None);
+    judged(&json!({"plan": {"commands": []}}), &["plan"], None);
+    judged(&json!({"plan": {"approvals": ["platform-owners"]}}), &["plan"], None);
+    judged(&json!({"execution": {"steps": []}}), &[], None);
+    judged(&json!({"execution": {"steps": [{}]}}), &["execution"], Passed);
+    judged(&json!({"execution": {"steps": [{"rc": 0}, {"rc": -0.0}]}}), &["execution"], Passed);
+    judged(&json!({"execution": {"steps": [{"rc": 0}, {"rc": 1}]}}), &["execution"], Failed);
+    judged(&json!({"verification": {"checks": [{"ok": true}]}}), &["verification"], Passed);
+    judged(&json!({"verification": {"checks": [{"ok": true}, {"ok": false}]}}), &["verification"], Failed);
+    judged(&json!({"verification": {"slo": [{"ok": false}]}}), &["verification"], Failed);
+    judged(&json!({"verification": {"drift": {}}}), &["verification"], None);
+    judged(&json!({"preflight": {"checks": [{"ok": false}]}}), &["preflight"], Failed);
+    judged(&json!({"preflight": {"approvals": [{"decision": "approved"}]}}), &["approvals", "preflight"], Passed);
+    judged(
+        &json!({"preflight": {"approvals": [{"decision": "approved"}, {"decision": "Rejected"}]}}),
+        &["approvals", "preflight"],
+        Refused,
+    );
+    judged(&json!({"preflight": {"policies": [{"decision": "deny"}]}}), &["preflight"], Refused);
+    judged(&json!({"preflight": {"policies": [{"ok": false, "mandatory": true}]}}), &["preflight"], Refused);
+    judged(
+        &json!({"preflight": {"policies": [{"ok": false, "mandatory": false}, {"ok": true}]}}),
+        &["preflight"],
+        Passed,
+    );
+    judged(&json!({"preflight": {"policies": [{"ok": false}, {"mandatory": false}]}}), &["preflight"], Refused);
+    judged(
+        &json!({"preflight": {"checks": [{"ok": false}], "approvals": [{"decision": "denied"}]}}),
+        &["approvals", "preflight"],
+        Failed,
+    );
+    judged(&json!({"rollback": {"available": true, "plan": ["x"]}}), &[], None);
+    judged(&json!({"rollback": {"executed": {}}}), &["rollback"], RolledBack);
+    judged(
+        &json!({"rollback": {"executed": {"steps": [{"rc": 0}], "outcome": "succeeded"}}}),
+        &["rollback"],
+        RolledBack,
+    );
+    judged(
+        &json!({"rollback": {"executed": {"steps": [{"rc": 2}], "outcome": "succeeded"}}}),
+        &["rollback"],
+        RollbackFailed,
+    );
+    judged(
+        &json!({"rollback": {"executed": {"outcome": "FAILED"}}, "execution": {"steps": [{"rc": 1}]}}),
+        &["execution", "rollback"],
+        RollbackFailed,
+    );
+    judged(&json!({"governance": {"closed": true}}), &["closed"], None);
+    judged(&json!({"governance": {"closed": false}}), &[], None);
 }
 
 #[test]
@@ -174,12 +223,16 @@ fn names_may_be_written_with_escapes() {
 
 #[test]
 fn a_secret_is_masked_and_the_rest_stays() {
-    let received = event(json!({"execution": {"steps": [{"cmd": "az login --password hunter2 -o json", "rc": 0}]}, "token": "x"}));
+    let received =
+        event(json!({"execution": {"steps": [{"cmd": "az login --password hunter2 -o json", "rc": 0}]}, "token": "x"}));
     let admitted = admit_plan(&received).unwrap();
     let text = String::from_utf8(admitted.payload.to_vec()).unwrap();
     assert_eq!(admitted.masked, 2);
     let original = String::from_utf8(received.clone()).unwrap();
-    assert_eq!(text, original.replace("hunter2", "[masked:argument]").replace("\"token\":\"x\"", "\"token\":\"[masked:by-name]\""));
+    assert_eq!(
+        text,
+        original.replace("hunter2", "[masked:argument]").replace("\"token\":\"x\"", "\"token\":\"[masked:by-name]\"")
+    );
     let again = admit_plan(text.as_bytes()).unwrap();
     assert_eq!((&*again.payload, again.masked, &again.facts), (text.as_bytes(), 2, &admitted.facts));
     let (tenant, phase, masked, facts) = derive(text.as_bytes(), &mut Scratch::default()).unwrap();

@@ -1,5 +1,6 @@
 //! The redaction table, read from the published rules file, and the prefilter that most documents never get past.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, MatchKind, Span as Window, packed};
@@ -73,7 +74,7 @@ pub(super) struct Manifest {
     pub(super) members: Vec<String>,
 }
 
-/// How CloudTrail shows credentials that were handed out.
+/// How `CloudTrail` shows credentials that were handed out.
 #[derive(Deserialize)]
 pub(super) struct Credentials {
     pub(super) parent: String,
@@ -266,11 +267,35 @@ impl Names {
     }
 }
 
-/// Finds triggers. Vector search for up to 64 at a time, which is why it reads text that is in lower case already: the
-/// engine that folds case itself is five times slower.
+/// Finds triggers. Vector search for up to 64 words at a time, which is why it reads text that is in lower case already:
+/// the engine that folds case itself is five times slower.
 struct Prefilter {
-    groups: Vec<(Engine, Vec<Bits>)>,
+    groups: Vec<(Engine, Vec<Word>)>,
     single: Vec<(u8, Bits)>,
+}
+
+/// A word that is searched for, and what it means: always, or after another word (`api?key`).
+#[derive(Default)]
+struct Word {
+    bits: Bits,
+    after: Vec<(Vec<u8>, Bits)>,
+}
+
+impl Word {
+    fn bits_at(&self, lower: &[u8], at: usize) -> Bits {
+        if self.after.is_empty() {
+            return self.bits;
+        }
+        let before = &lower[..at];
+        let before = before
+            .strip_suffix(b"-")
+            .or_else(|| before.strip_suffix(b"_"))
+            .or_else(|| before.strip_suffix(b"."))
+            .or_else(|| before.strip_suffix(b" "))
+            .unwrap_or(before);
+        let after = self.after.iter().filter(|(word, _)| before.ends_with(word));
+        after.fold(self.bits, |bits, (_, more)| bits | more)
+    }
 }
 
 enum Engine {
@@ -301,33 +326,46 @@ fn automaton(patterns: &[String]) -> AhoCorasick {
 }
 
 impl Prefilter {
-    fn new(mut triggers: Vec<(String, Bits)>) -> Self {
-        let single =
-            triggers.iter().filter(|(text, _)| text.len() == 1).map(|(text, bits)| (text.as_bytes()[0], *bits));
-        let single = single.collect();
-        triggers.retain(|(text, _)| text.len() > 1);
-        // The engine's fingerprint is as long as the shortest pattern of a group, so patterns of one length go together.
-        triggers.sort_by(|(a, _), (b, _)| (b.len(), a).cmp(&(a.len(), b)));
-        let groups = triggers.chunks(64).map(|group| {
-            let texts: Vec<_> = group.iter().map(|(text, _)| text.clone()).collect();
-            // At one position only one pattern is reported: a pattern answers for all that begin alike.
-            let alike = |text: &str| {
-                let alike =
-                    group.iter().filter(|(other, _)| other.starts_with(text) || text.starts_with(other.as_str()));
-                alike.fold(0, |bits, (_, other)| bits | other)
-            };
-            let bits = texts.iter().map(|text| alike(text)).collect();
-            (Engine::new(&texts), bits)
-        });
-        Self { groups: groups.collect(), single }
+    fn new(triggers: Vec<(String, Bits)>) -> Self {
+        let mut single = Vec::new();
+        let mut words: BTreeMap<String, Word> = BTreeMap::new();
+        for (trigger, bits) in triggers {
+            match (trigger.as_bytes(), trigger.split_once('?')) {
+                (&[byte], _) => single.push((byte, bits)),
+                (_, None) => words.entry(trigger).or_default().bits |= bits,
+                (_, Some((before, word))) => {
+                    words.entry(word.to_owned()).or_default().after.push((before.into(), bits));
+                }
+            }
+        }
+        // At one position only one word is reported: a word answers for all that begin alike.
+        let alike: Vec<(String, Bits)> = words.iter().map(|(word, meaning)| (word.clone(), meaning.bits)).collect();
+        for (word, meaning) in &mut words {
+            let alike =
+                alike.iter().filter(|(other, _)| other.starts_with(word.as_str()) || word.starts_with(other.as_str()));
+            meaning.bits = alike.fold(meaning.bits, |bits, (_, other)| bits | other);
+        }
+        let mut words: Vec<_> = words.into_iter().collect();
+        // The engine's fingerprint is as long as the shortest word of a group, so words of one length go together.
+        words.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
+        let mut groups = Vec::new();
+        while !words.is_empty() {
+            let group = words.drain(..words.len().min(64));
+            let (texts, meanings): (Vec<_>, Vec<_>) = group.unzip();
+            groups.push((Engine::new(&texts), meanings));
+        }
+        Self { groups, single }
     }
 
     fn find(&self, lower: &[u8], mut found: impl FnMut(usize, Bits)) {
-        for (engine, bits) in &self.groups {
+        for (engine, words) in &self.groups {
             let mut from = 0;
-            // On by one, not past the match: a trigger may overlap another.
-            while let Some((at, pattern)) = engine.find(lower, from) {
-                found(at, bits[pattern]);
+            // On by one, not past the match: a word may overlap another.
+            while let Some((at, word)) = engine.find(lower, from) {
+                let bits = words[word].bits_at(lower, at);
+                if bits != 0 {
+                    found(at, bits);
+                }
                 from = at + 1;
             }
         }

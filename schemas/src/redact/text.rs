@@ -118,6 +118,8 @@ fn named(text: &[u8], table: &Table, bits: Bits, spans: &mut Vec<Span>) {
             let (start, end) = value_span(text, value, level);
             if start < end && !table.is_untouched(&text[start..end]) {
                 spans.push(Span { start, end, rule });
+                // What is inside is masked with it; looking again would cost the square of a deep nesting.
+                while quotes.next_if(|&quote| quote < end).is_some() {}
             }
         }
     }
@@ -161,7 +163,7 @@ fn end_of_string(text: &[u8], from: usize, level: usize) -> usize {
 }
 
 fn delimits(run: usize, level: usize) -> bool {
-    if level == 0 { run % 2 == 0 } else { run <= level }
+    if level == 0 { run.is_multiple_of(2) } else { run <= level }
 }
 
 fn end_of_container(text: &[u8], from: usize, level: usize) -> usize {

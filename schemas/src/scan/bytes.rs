@@ -16,6 +16,7 @@ pub(super) struct Found {
 }
 
 /// Reads a string whose content begins at `start`.
+#[inline]
 pub(super) fn string(document: &[u8], start: usize) -> Result<Found, Fault> {
     let mut at = start;
     let (mut escaped, mut ascii) = (false, false);
@@ -38,12 +39,13 @@ pub(super) fn string(document: &[u8], start: usize) -> Result<Found, Fault> {
 ///
 /// Eight bytes a turn. The three masks may flag a byte wrongly only above one that they flag rightly (a borrow runs
 /// upwards), so the lowest flag of all is always right.
+#[inline]
 fn special(document: &[u8], mut at: usize) -> usize {
     const LOW: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     while let Some(chunk) = document.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*chunk);
-        let (quote, slash) = (word ^ LOW * 0x22, word ^ LOW * 0x5c);
+        let (quote, slash) = (word ^ (LOW * 0x22), word ^ (LOW * 0x5c));
         let hit = ((quote.wrapping_sub(LOW) & !quote)
             | (slash.wrapping_sub(LOW) & !slash)
             | (word.wrapping_sub(LOW * 0x20) & !word))
@@ -89,6 +91,7 @@ fn low_half(document: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Position after the number at `at`.
+#[inline]
 pub(super) fn number(document: &[u8], at: usize) -> Result<usize, Fault> {
     let byte = |at: usize| document.get(at).copied();
     let digits = |mut at: usize| {

@@ -94,6 +94,7 @@ fn not_json() {
     check(r#"{"a":[1,{"b":tru}]}"#, Err((Reason::NotJson, "/a/1/b")));
     check(r#"{"a":{"x":1},"b/c~":[1,2,}"#, Err((Reason::NotJson, "/b~1c~0/2")));
     check(r#"{"a":1,}"#, Err((Reason::NotJson, "/a")));
+    check(r#"{"a":{"x":{"y":0},"b":{"c":[{"d":tru"#, Err((Reason::NotJson, "/a/b/c/0/d")));
     check("[1,]", Err((Reason::NotJson, "/1")));
     check("[1 2]", Err((Reason::NotJson, "/0")));
 }
@@ -162,10 +163,10 @@ fn numbers() {
 
 #[test]
 fn tokens_and_pointers() {
+    use Kind::{Array, Name, Null, Number, Object, String, True};
     let document = br#"{"a":[1,"x\n",{"b/c":null}],"d":true}"#;
     let tape = scan(document).unwrap();
     let kinds: Vec<_> = tape.tokens().iter().map(|token| token.kind).collect();
-    use Kind::{Array, Name, Null, Number, Object, String, True};
     assert_eq!(kinds, [Object, Name, Array, Number, String, Object, Name, Null, Name, True]);
     assert_eq!(tape.tokens()[4].text(document), "x\n");
     assert_eq!(tape.tokens()[2].next, 8);

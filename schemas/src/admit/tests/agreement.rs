@@ -75,9 +75,25 @@ fn with(pointer: &str, value: &str) -> Vec<u8> {
 #[test]
 fn ids() {
     let mut values: Vec<String> = [
-        r#""""#, r#""a""#, r#""a b""#, r#""é""#, r#""\u00a0""#, r#""\u200b""#, r#""\u202e""#, r#""\n""#, "1", "null",
-        r#""a\u0085""#, r#""\u007f""#, r#""\ud83d\ude00""#, "\"\u{ad}\"", "\"\u{61c}x\"", "\"\u{fffd}\"",
-    ].map(str::to_owned).to_vec();
+        r#""""#,
+        r#""a""#,
+        r#""a b""#,
+        r#""é""#,
+        r#""\u00a0""#,
+        r#""\u200b""#,
+        r#""\u202e""#,
+        r#""\n""#,
+        "1",
+        "null",
+        r#""a\u0085""#,
+        r#""\u007f""#,
+        r#""\ud83d\ude00""#,
+        "\"\u{ad}\"",
+        "\"\u{61c}x\"",
+        "\"\u{fffd}\"",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     values.extend([31, 32, 33, 127, 128, 129].map(|n| format!("{:?}", "x".repeat(n))));
     values.extend([16, 17, 64, 65].map(|n| format!("{:?}", "é".repeat(n))));
     for pointer in ["/id", "/change_id", "/environment"] {
@@ -93,12 +109,31 @@ fn ids() {
 #[test]
 fn times() {
     for time in [
-        "2025-10-09T12:00:00Z", "2025-10-09t12:00:00z", "2025-10-09T12:00:00.123456789012Z", "2025-10-09T12:00:60+23:59",
-        "2025-10-09T12:00:61Z", "2024-02-29T00:00:00Z", "2025-02-29T00:00:00Z", "2000-02-29T00:00:00Z",
-        "1900-02-29T00:00:00Z", "0000-02-29T00:00:00Z", "0004-02-29T00:00:00Z", "2025-04-31T00:00:00Z",
-        "2025-12-31T00:00:00Z", "2025-00-10T00:00:00Z", "2025-10-00T00:00:00Z", "2025-10-09T24:00:00Z",
-        "2025-10-09T12:60:00Z", "2025-10-09T12:00:00", "2025-10-09T12:00:00+24:00", "2025-10-09T12:00:00-12:60",
-        "2025-10-09T12:00:00.Z", "2025-10-09 12:00:00Z", "2025-10-09T12:00:00Z\\n", "\\n2025-10-09T12:00:00Z", "",
+        "2025-10-09T12:00:00Z",
+        "2025-10-09t12:00:00z",
+        "2025-10-09T12:00:00.123456789012Z",
+        "2025-10-09T12:00:60+23:59",
+        "2025-10-09T12:00:61Z",
+        "2024-02-29T00:00:00Z",
+        "2025-02-29T00:00:00Z",
+        "2000-02-29T00:00:00Z",
+        "1900-02-29T00:00:00Z",
+        "0000-02-29T00:00:00Z",
+        "0004-02-29T00:00:00Z",
+        "2025-04-31T00:00:00Z",
+        "2025-12-31T00:00:00Z",
+        "2025-00-10T00:00:00Z",
+        "2025-10-00T00:00:00Z",
+        "2025-10-09T24:00:00Z",
+        "2025-10-09T12:60:00Z",
+        "2025-10-09T12:00:00",
+        "2025-10-09T12:00:00+24:00",
+        "2025-10-09T12:00:00-12:60",
+        "2025-10-09T12:00:00.Z",
+        "2025-10-09 12:00:00Z",
+        "2025-10-09T12:00:00Z\\n",
+        "\\n2025-10-09T12:00:00Z",
+        "",
     ] {
         agree(&with("/timestamp", &format!("\"{time}\""))).unwrap();
     }
@@ -107,8 +142,22 @@ fn times() {
 #[test]
 fn numbers_and_odd_documents() {
     for value in [
-        "1", "1.0", "-1e2", "1.5", "1e15", "1e16", "9007199254740992.0", "9007199254740993.0", "9007199254740994.0",
-        "1e300", "1e-400", "\"1\"", "true", "null", "-0.0", "0.1e1",
+        "1",
+        "1.0",
+        "-1e2",
+        "1.5",
+        "1e15",
+        "1e16",
+        "9007199254740992.0",
+        "9007199254740993.0",
+        "9007199254740994.0",
+        "1e300",
+        "1e-400",
+        "\"1\"",
+        "true",
+        "null",
+        "-0.0",
+        "0.1e1",
     ] {
         agree(&with("/attempt", value)).unwrap();
     }
@@ -121,7 +170,8 @@ fn numbers_and_odd_documents() {
 
 /// A value of some type that may stand anywhere.
 fn any_value() -> impl Strategy<Value = Value> {
-    let words = ["", "x", "plan", "acme", "failed", "rejected", "approved", "2025-10-09T12:00:00Z", "a b", "é", "\u{200b}"];
+    let words =
+        ["", "x", "plan", "acme", "failed", "rejected", "approved", "2025-10-09T12:00:00Z", "a b", "é", "\u{200b}"];
     prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -129,7 +179,10 @@ fn any_value() -> impl Strategy<Value = Value> {
         prop::sample::select(vec![0.5, 1.0, -0.0, 1e300, 1e-9]).prop_map(Value::from),
         prop::sample::select(words.to_vec()).prop_map(Value::from),
         prop::sample::select(vec![
-            json!([]), json!({}), json!([1, "x"]), json!({"ok": false, "rc": 1}),
+            json!([]),
+            json!({}),
+            json!([1, "x"]),
+            json!({"ok": false, "rc": 1}),
             json!([{"ok": false, "rc": 1, "decision": "denied"}]),
         ]),
     ]
@@ -156,7 +209,9 @@ fn described(schema: &'static Value) -> BoxedStrategy<Value> {
         }
         Some("string") => one_of(&["x", "failed", "Rejected", "approved", "timeout", "emergency"]),
         Some("boolean") => any::<bool>().prop_map(Value::from).boxed(),
-        Some("number") => prop_oneof![any::<i32>().prop_map(Value::from), Just(json!(1e300)), Just(json!(0.25))].boxed(),
+        Some("number") => {
+            prop_oneof![any::<i32>().prop_map(Value::from), Just(json!(1e300)), Just(json!(0.25))].boxed()
+        }
         _ => any_value().boxed(),
     }
 }
@@ -164,8 +219,9 @@ fn described(schema: &'static Value) -> BoxedStrategy<Value> {
 fn object(schema: &'static Value) -> BoxedStrategy<Value> {
     let required = |name: &str| schema["required"].as_array().is_some_and(|list| list.contains(&json!(name)));
     let members = schema["properties"].as_object().unwrap().iter().map(|(name, property)| {
-        let keep = if required(name) { 1.0 } else { 0.4 };
-        let member = prop::option::weighted(keep, described(property));
+        let value = described(property);
+        let member =
+            if required(name) { value.prop_map(Some).boxed() } else { prop::option::weighted(0.4, value).boxed() };
         let name = name.clone();
         member.prop_map(move |value| value.map(|value| (name.clone(), value))).boxed()
     });
