@@ -40,6 +40,6 @@ fn invariant_every_failing_write_leaves_a_sound_ledger() {
 fn invariant_random_crashes_leave_a_sound_ledger() {
     for seed in 200..206 {
         let dir = tempfile::tempdir().unwrap();
-        faults::random_crashes(seed, || Rocks::open(dir.path()).unwrap());
+        faults::random_crashes(seed, 80, || Rocks::open(dir.path()).unwrap());
     }
 }

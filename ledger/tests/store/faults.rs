@@ -79,9 +79,9 @@ pub(crate) fn each_write_fails_both_ways<K: Kv, O: FnMut() -> K>(seed: u64, mut 
     }
 }
 
-/// Crash after crash at random writes, until one life reaches the end.
-pub(crate) fn random_crashes<K: Kv>(seed: u64, mut open: impl FnMut() -> K) {
-    let world = World::new(seed, 3, 80);
+/// Crash after crash at random writes, until one life reaches the end. Roads of `messages` each.
+pub(crate) fn random_crashes<K: Kv>(seed: u64, messages: u64, mut open: impl FnMut() -> K) {
+    let world = World::new(seed, 3, messages);
     let (mut told, mut rng) = (Vec::new(), Rng(seed));
     for _ in 0..8 {
         let fault = if rng.below(2) == 0 { Fault::NotPersisted } else { Fault::PersistedAnyway };

@@ -31,6 +31,15 @@ fn invariant_every_failing_write_leaves_a_sound_ledger() {
 fn invariant_random_crashes_leave_a_sound_ledger() {
     for seed in 100..160 {
         let kv = Arc::new(MemKv::new());
-        faults::random_crashes(seed, || Arc::clone(&kv));
+        faults::random_crashes(seed, 80, || Arc::clone(&kv));
+    }
+}
+
+/// Logs of several full tiles: receipts of new entries come from a round's memory, those of duplicates from stored tiles.
+#[test]
+fn invariant_crashes_across_tiles_leave_a_sound_ledger() {
+    for seed in 1..4 {
+        let kv = Arc::new(MemKv::new());
+        faults::random_crashes(seed, 1_200, || Arc::clone(&kv));
     }
 }
