@@ -2,7 +2,7 @@
 //!
 //! Admission refuses what cannot be read or attributed, never bad news. What it lets through is stored byte for byte but
 //! for masked places, and admitting what was stored gives the same bytes again. Header fields follow from the stored
-//! bytes, so [`derive`] gives them to a verifier again.
+//! bytes, so [`derive()`] gives them to a verifier again.
 
 use std::borrow::Cow;
 

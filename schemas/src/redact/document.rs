@@ -178,12 +178,16 @@ impl Walk<'_> {
         let end = self.token(at).next as usize;
         let mut child = at + 1;
         while child < end {
-            let name = self.token(child);
+            let (name, value) = (self.token(child), self.token(child + 1));
+            if force.is_none() && !self.is_of_interest(child, name) && !self.is_of_interest(child + 1, value) {
+                child = value.next as usize;
+                continue;
+            }
             let text = name.text(self.document);
             let known = place.and_then(|place| EVENT.child(place, text.as_bytes()));
             let named = if known.is_none() { self.name(child, name, &text) } else { None };
             self.value(child + 1, known, force.or(named));
-            child = self.token(child + 1).next as usize;
+            child = value.next as usize;
         }
     }
 

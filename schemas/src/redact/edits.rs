@@ -1,5 +1,7 @@
 //! Writes marks over places; every other byte stays.
 
+use std::sync::LazyLock;
+
 use super::table::{RuleId, TABLE};
 use crate::scan::Token;
 
@@ -52,8 +54,10 @@ pub(super) fn apply(document: &[u8], edits: &[Edit], numbered: bool, out: &mut V
 
 /// Number of `[masked:RULE]` marks in bytes, whoever wrote them.
 pub(super) fn count(bytes: &[u8]) -> u32 {
+    static BEGIN: LazyLock<memchr::memmem::Finder<'static>> =
+        LazyLock::new(|| memchr::memmem::Finder::new(b"[masked:"));
     let mut marks = 0;
-    for at in memchr::memmem::find_iter(bytes, b"[masked:") {
+    for at in BEGIN.find_iter(bytes) {
         let rest = &bytes[at + 8..];
         let rule = rest.iter().take_while(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-')).count();
         marks += u32::from(rule > 0 && rest.get(rule) == Some(&b']'));
