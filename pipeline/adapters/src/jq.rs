@@ -37,7 +37,7 @@ pub(crate) fn run(
     let arena = Arena::default();
     let filter = compile(program, &arena)?;
     for (n, (document, id)) in documents.iter().zip(ids).enumerate() {
-        let input = read::parse_single(document).map_err(|error| failed(program, n, error.to_string()))?;
+        let input = read::parse_single(document).map_err(|error| failed(program, n, &error.to_string()))?;
         let ctx = Ctx::<Data>::new(&filter.lut, Vars::new(variables(given, id).map(|(_, value)| value)));
         let mut count = 0;
         for output in filter.id.run((ctx, input)).map(unwrap_valr) {
@@ -116,10 +116,10 @@ fn explained(program: &Program, n: usize, error: Error<Val>) -> AdaptError {
     if let (Some(path), Some(found), Some(expected)) = (part("path"), part("found"), part("expected")) {
         return AdaptError::Unexpected { program: program.name().to_owned(), line: n, path, found, expected };
     }
-    failed(program, n, parsed.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    failed(program, n, &parsed.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
-fn failed(program: &Program, n: usize, what: String) -> AdaptError {
+fn failed(program: &Program, n: usize, what: &str) -> AdaptError {
     AdaptError::Failed { program: program.name().to_owned(), line: n, what: what.chars().take(400).collect() }
 }
 
@@ -129,7 +129,7 @@ fn uncompiled(program: &Program, first: Option<(&str, String)>) -> AdaptError {
     // jaq reports slices of the source; one that is not (of the prelude, say) has no line here.
     let offset =
         (part.as_ptr() as usize).checked_sub(source.as_ptr() as usize).filter(|offset| *offset <= source.len());
-    let line = offset.map_or(0, |offset| source.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count()) + 1;
+    let line = 1 + offset.and_then(|offset| source.get(..offset)).map_or(0, |before| before.matches('\n').count());
     AdaptError::Program { program: program.name().to_owned(), line, what }
 }
 

@@ -152,7 +152,7 @@ pub fn adapt(program: &Program, file: &[u8], given: &Given) -> Result<Vec<Adapte
     let mut adapted = Vec::new();
     jq::run(program, given, &sources, &ids, |n, event| {
         let line = documents[n].line;
-        adapted.push(admitted(program, line, event, &mut scratch)?);
+        adapted.push(admitted(program, line, &event, &mut scratch)?);
         Ok(())
     })
     .map_err(|error| error.at_line_of(&documents))?;
@@ -164,8 +164,8 @@ fn derived_id(masked: &[u8]) -> String {
     format!("adapt-{}", hex::encode(&Sha256::digest(masked)[..16]))
 }
 
-fn admitted(program: &Program, line: usize, event: Vec<u8>, scratch: &mut Scratch) -> Result<Adapted, AdaptError> {
-    match admit::admit_unaddressed(&event, scratch) {
+fn admitted(program: &Program, line: usize, event: &[u8], scratch: &mut Scratch) -> Result<Adapted, AdaptError> {
+    match admit::admit_unaddressed(event, scratch) {
         Ok((subject, admitted)) => Ok(Adapted {
             line,
             subject,
@@ -173,7 +173,7 @@ fn admitted(program: &Program, line: usize, event: Vec<u8>, scratch: &mut Scratc
             facts: admitted.facts,
             event: admitted.payload.into_owned(),
         }),
-        Err(rejection) => Err(AdaptError::refused(program.name(), line, rejection, &event)),
+        Err(rejection) => Err(AdaptError::refused(program.name(), line, rejection, event)),
     }
 }
 

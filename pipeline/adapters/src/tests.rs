@@ -115,7 +115,7 @@ fn the_secret_of_the_real_plan_is_gone_and_confirms_no_guess() {
     assert!(secret.to_string().contains("[masked:"), "{secret}");
     let other = edited(TERRAFORM, |plan| {
         plan["configuration"]["provider_config"]["aws"]["expressions"]["secret_key"]["constant_value"] =
-            "another".into()
+            "another".into();
     });
     let same = edited(TERRAFORM, |_| ());
     assert_eq!(first("terraform-plan", &other), first("terraform-plan", &same), "the id must not depend on a secret");
@@ -364,13 +364,13 @@ fn an_audit_log_is_an_event_a_line_and_a_list_an_event_an_item() {
 #[test]
 fn a_refused_request_failed_and_a_dry_run_executed_nothing() {
     let forbidden = edited(KUBERNETES, |audit| {
-        audit["responseStatus"] = json!({"code": 403, "status": "Failure", "message": "forbidden: quota"})
+        audit["responseStatus"] = json!({"code": 403, "status": "Failure", "message": "forbidden: quota"});
     });
     let step = &first("k8s-audit", &forbidden)["provisioning_event"]["execution"]["steps"][0];
     assert_eq!((&step["rc"], &step["stderr"]), (&json!(1), &json!("forbidden: quota")));
 
     let dry = edited(KUBERNETES, |audit| {
-        audit["requestURI"] = "/apis/apps/v1/namespaces/default/deployments?dryRun=All&fieldManager=x".into()
+        audit["requestURI"] = "/apis/apps/v1/namespaces/default/deployments?dryRun=All&fieldManager=x".into();
     });
     let event = first("k8s-audit", &dry);
     assert_eq!(

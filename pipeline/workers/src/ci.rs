@@ -163,13 +163,13 @@ impl Vars<'_> {
 mod tests {
     use super::*;
 
-    fn check(variables: &[(&str, &str)], expect: Defaults) {
+    fn check(variables: &[(&str, &str)], expect: &Defaults) {
         let map = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        assert_eq!(defaults(&map), expect);
+        assert_eq!(defaults(&map), *expect);
     }
 
-    fn some(text: &str) -> Option<String> {
-        Some(text.to_owned())
+    fn text(text: &str) -> String {
+        text.to_owned()
     }
 
     #[test]
@@ -190,17 +190,17 @@ mod tests {
                 ("GITHUB_SHA", "3484a3f"),
                 ("USER", "runner"),
             ],
-            Defaults {
+            &Defaults {
                 system: Some("github"),
-                initiator: some("hubot"),
-                request: some("workflow deploy, job apply on feature/OPS-123-bigger-nodes"),
-                change: some("github-octo-org-octo-repo-289782451"),
+                initiator: Some(text("hubot")),
+                request: Some(text("workflow deploy, job apply on feature/OPS-123-bigger-nodes")),
+                change: Some(text("github-octo-org-octo-repo-289782451")),
                 attempt: Some(2),
-                ticket: some("OPS-123"),
+                ticket: Some(text("OPS-123")),
                 source: Some("api"),
-                url: some("https://ghe.example/octo-org/octo-repo/actions/runs/289782451/attempts/2"),
-                commit: some("3484a3f"),
-                branch: some("feature/OPS-123-bigger-nodes"),
+                url: Some(text("https://ghe.example/octo-org/octo-repo/actions/runs/289782451/attempts/2")),
+                commit: Some(text("3484a3f")),
+                branch: Some(text("feature/OPS-123-bigger-nodes")),
                 ..Defaults::default()
             },
         );
@@ -224,17 +224,17 @@ mod tests {
                 ("CI_COMMIT_SHA", "abc"),
                 ("CI_MERGE_REQUEST_TITLE", ""),
             ],
-            Defaults {
+            &Defaults {
                 system: Some("gitlab"),
-                initiator: some("ada"),
-                request: some("pipeline group/infra, job apply: prod on main"),
-                change: some("gitlab-group-infra-77"),
-                reason: some("Raise quota"),
-                environment: some("review-a-name-x1y2z3"),
+                initiator: Some(text("ada")),
+                request: Some(text("pipeline group/infra, job apply: prod on main")),
+                change: Some(text("gitlab-group-infra-77")),
+                reason: Some(text("Raise quota")),
+                environment: Some(text("review-a-name-x1y2z3")),
                 source: Some("chatops"),
-                url: some("https://gitlab.example/j/9"),
-                commit: some("abc"),
-                branch: some("main"),
+                url: Some(text("https://gitlab.example/j/9")),
+                commit: Some(text("abc")),
+                branch: Some(text("main")),
                 ..Defaults::default()
             },
         );
@@ -250,9 +250,9 @@ mod tests {
                 ("GITHUB_RUN_ID", "7"),
                 ("GITHUB_RUN_ATTEMPT", "0"),
             ],
-            Defaults {
+            &Defaults {
                 system: Some("github"),
-                change: some("github-7"),
+                change: Some(text("github-7")),
                 source: Some("api"),
                 url: Some(format!("https://github.com/{long}/actions/runs/7")),
                 ..Defaults::default()
@@ -260,7 +260,7 @@ mod tests {
         );
         check(
             &[("GITHUB_ACTIONS", "true"), ("GITHUB_RUN_ID", "7 8"), ("GITHUB_RUN_ATTEMPT", "3")],
-            Defaults { system: Some("github"), source: Some("api"), ..Defaults::default() },
+            &Defaults { system: Some("github"), source: Some("api"), ..Defaults::default() },
         );
     }
 
@@ -268,9 +268,9 @@ mod tests {
     fn outside_ci_only_the_login_name() {
         check(
             &[("USER", "ada"), ("GITHUB_RUN_ID", "7"), ("GITLAB_CI", "false")],
-            Defaults { initiator: some("ada"), ..Defaults::default() },
+            &Defaults { initiator: Some(text("ada")), ..Defaults::default() },
         );
-        check(&[], Defaults::default());
+        check(&[], &Defaults::default());
         assert_eq!(defaults(&BTreeMap::new()).section(), None);
     }
 

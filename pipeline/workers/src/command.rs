@@ -118,7 +118,8 @@ impl Capture {
             if !text.is_empty() && !text.ends_with('\n') {
                 text.push('\n');
             }
-            text.push_str(&format!("[… {} bytes left out …]\n", self.dropped));
+            text.push_str(&left_out(self.dropped));
+            text.push('\n');
         }
         text.extend(self.tail);
         // Once more as a whole: a secret may stand on another line than its name.
@@ -185,6 +186,10 @@ impl Capture {
     }
 }
 
+fn left_out(bytes: u64) -> String {
+    format!("[… {bytes} bytes left out …]")
+}
+
 /// A command line as POSIX shells read it: what needs no quotes has none, everything else stands in single quotes.
 pub fn quoted(argv: &[String]) -> String {
     let words: Vec<String> = argv.iter().map(|word| quoted_word(word)).collect();
@@ -203,9 +208,10 @@ fn quoted_word(word: &str) -> String {
 pub fn shown(argv: &[String]) -> String {
     let (mut text, _) = redact::mask_text(&quoted(argv));
     if text.len() > COMMAND_BYTES {
-        let missing = text.len() - COMMAND_BYTES;
+        let missing = left_out((text.len() - COMMAND_BYTES) as u64);
         text.truncate(text.floor_char_boundary(COMMAND_BYTES));
-        text.push_str(&format!(" [… {missing} bytes left out …]"));
+        text.push(' ');
+        text.push_str(&missing);
     }
     text
 }
@@ -291,7 +297,9 @@ mod tests {
 
     fn captured(chunks: &[&[u8]]) -> Output {
         let mut capture = Capture::new();
-        chunks.iter().for_each(|chunk| capture.push(chunk));
+        for chunk in chunks {
+            capture.push(chunk);
+        }
         capture.finish()
     }
 
@@ -344,7 +352,7 @@ mod tests {
 
     #[test]
     fn long_output_keeps_both_ends_and_says_what_is_missing() {
-        let lines: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
+        let lines = (0..20_000).map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n") + "\n";
         let output = captured(&[lines.as_bytes()]);
         assert!(
             output.truncated && output.text.starts_with("line 0\nline 1\n") && output.text.ends_with("line 19999\n")

@@ -278,7 +278,9 @@ fn timeline(document: &Value) -> String {
         ]);
     }
     if !several {
-        rows.iter_mut().for_each(|row| drop(row.remove(4)));
+        for row in &mut rows {
+            row.remove(4);
+        }
     }
     format!("\n{}\n", print::columns(&rows))
 }

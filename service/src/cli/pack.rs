@@ -10,6 +10,7 @@ use schemas::ids::ChangeId;
 use serde_json::json;
 
 use super::client::http::{Client, segment};
+use super::client::lookup::tenant_of;
 use super::client::print;
 use super::{CliError, Globals};
 
@@ -40,11 +41,12 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     if !to_stdout && !args.force && fs::symlink_metadata(&args.output).is_ok() {
         return Err(exists(&args.output));
     }
-    let tenant = globals.tenant_or_default()?;
+    let client = Client::new(globals);
+    let tenant = tenant_of(&client, globals, &args.change)?;
     let at = args.at.map_or_else(String::new, |size| format!("?at={size}"));
     let path =
         format!("/v1/tenants/{}/changes/{}/evidence.zip{at}", segment(tenant.as_str()), segment(args.change.as_str()));
-    let (length, body) = Client::new(globals).download(&path)?;
+    let (length, body) = client.download(&path)?;
     let mut body = bar(length).wrap_read(body);
     if to_stdout {
         io::copy(&mut body, &mut io::stdout().lock())

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use pipeline::answer::Problem;
 use serde_json::{Value, json};
 
 use super::change::{rows, time};
 use super::client::http::{Client, segment};
 use super::client::print;
+use super::emit::reason;
 use super::{CliError, Globals};
 
 /// Options of `upm rejected`.
@@ -162,14 +164,9 @@ fn retry(globals: &Globals, row: &Value, index: u64) -> Result<ExitCode, CliErro
         }
         Some("rejected") => {
             let problem = &row["problem"];
-            let part = |name: &str| print::clean(problem[name].as_str().unwrap_or_default());
-            Err(CliError::no(format!(
-                "rejected again, as entry {now}: {} at {}: found {}, expected {}",
-                part("reason"),
-                part("path"),
-                part("found"),
-                part("expected")
-            )))
+            let why = serde_json::from_value::<Problem>(problem.clone())
+                .map_or_else(|_| "for no reason given".into(), |why| reason(&why));
+            Err(CliError::no(format!("rejected again, as entry {now}: {why}")))
         }
         _ => {
             let said = row["problem"]["detail"]
@@ -207,7 +204,7 @@ mod tests {
         for (row, expect) in [
             (json!({"status": "accepted", "index": 9}), None),
             (
-                json!({"status": "rejected", "index": 9, "problem": {"reason": "bad_id", "path": "/a", "found": "b", "expected": "c"}}),
+                json!({"status": "rejected", "index": 9, "problem": {"type": "t", "title": "t", "status": 422, "reason": "bad_id", "path": "/a", "found": "b", "expected": "c"}}),
                 Some("rejected again, as entry 9: bad_id at /a: found b, expected c"),
             ),
             (json!({}), Some("the server's answer can't be read")),

@@ -30,8 +30,8 @@ use super::client::send::{self, Event, Item, NatsFlags, Outcome, Route};
 use super::{CliError, Globals};
 use crate::{clock, env};
 
-/// The command was not started.
-const NOT_STARTED: u8 = 125;
+/// Exit code: the command was not started.
+pub const NOT_STARTED: u8 = 125;
 
 /// How long output may stay silent after the command has ended, while something that it left running still holds the pipe.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -167,8 +167,8 @@ async fn through(mut child: Child, signals: &mut Signals) -> (Ending, Output, Ou
     (ending, out.await.unwrap_or_default(), err.await.unwrap_or_default())
 }
 
-/// Copies to `to` and into the record until the end, or until silence after the command's end. That nobody reads `to` any
-/// more is the reader's business: the record goes on.
+/// Copies to `to` and into the record until the end, or until silence after the command's end. Where nobody reads `to` any
+/// more (`| head`), the command's pipe is closed too: it learns so as it would without us, and an endless one ends.
 async fn copy(
     from: Option<impl AsyncRead + Unpin>,
     mut to: impl Write,
@@ -177,7 +177,6 @@ async fn copy(
     let mut capture = Capture::new();
     let Some(mut from) = from else { return capture.finish() };
     let mut buffer = vec![0; 16 * 1024];
-    let mut heard = true;
     loop {
         let over = *ended.borrow_and_update();
         let read = tokio::select! {
@@ -190,8 +189,9 @@ async fn copy(
         }
         capture.push(&buffer[..read]);
         // A terminal that is stopped may block this for long: the runtime carries on elsewhere.
-        heard =
-            heard && tokio::task::block_in_place(|| to.write_all(&buffer[..read]).and_then(|()| to.flush())).is_ok();
+        if tokio::task::block_in_place(|| to.write_all(&buffer[..read]).and_then(|()| to.flush())).is_err() {
+            return capture.finish();
+        }
     }
 }
 

@@ -31,17 +31,12 @@ impl Client {
             .http_status_as_error(false)
             .user_agent(concat!("upm/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_recv_response(Some(Duration::from_secs(120)));
+            .timeout_recv_response(Some(Duration::from_mins(2)));
         // A proxy has no business between us and our own machine.
         if ["http://127.", "http://localhost", "http://[::1]"].iter().any(|local| base.starts_with(local)) {
             config = config.proxy(None);
         }
         Self { agent: config.build().into(), base }
-    }
-
-    /// The server's URL, without a trailing slash.
-    pub fn base(&self) -> &str {
-        &self.base
     }
 
     /// GETs JSON. 404 is a "no", everything else that is not 2xx a "could not".
@@ -105,7 +100,8 @@ pub fn segment(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b'.') {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            out.push_str(&hex::encode_upper([byte]));
         }
     }
     // Clients and proxies resolve `.` and `..`; encoded they would do so too. No id of ours is one of them but by malice.

@@ -129,7 +129,7 @@ fn array(bytes: &[u8], name: &Path) -> Result<Vec<Document>, CliError> {
     let mut counted = 0;
     let documents = elements.into_iter().map(|element| {
         let at = element.get().as_ptr() as usize - bytes.as_ptr() as usize;
-        line += bytes[counted..at].iter().filter(|byte| **byte == b'\n').count() as u64;
+        line += lines_in(&bytes[counted..at]);
         counted = at;
         Document { line, bytes: element.get().as_bytes().to_vec() }
     });
@@ -167,7 +167,7 @@ fn several(bytes: Vec<u8>) -> Vec<Document> {
 }
 
 fn lines_in(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+    bytes.split(|byte| *byte == b'\n').count() as u64 - 1
 }
 
 fn leading_lines(bytes: &[u8], from: usize) -> u64 {

@@ -36,7 +36,7 @@ pub struct NatsFlags {
 /// The way that events take.
 #[derive(Debug, Clone)]
 pub enum Route {
-    /// Published to JetStream.
+    /// Published over NATS.
     Nats(NatsTarget),
     /// Posted to a server.
     Http(Client),
@@ -101,7 +101,7 @@ pub enum Outcome {
         /// Why, if rejected.
         problem: Option<Problem>,
     },
-    /// JetStream has it; the ledger was not waited for.
+    /// It is on the road; the ledger was not waited for.
     OnRoad,
     /// It was not sent: admission would refuse it.
     Unfit(Problem),
