@@ -84,7 +84,9 @@ fn its_pack_is_accepted_by_us_and_by_unrelated_tools() {
     let key = published.server.vkey("acme");
     let (code, out, err) = run(Command::new(program("upm-verify")).arg(&pack).args(["--key", key]));
     assert_eq!(code, 0, "{out}{err}");
-    assert!(out.contains("NOT PROVED"), "the verifier says what is not proved: {out}");
+    for honest in ["trust reaches: operator only", "what this does not prove"] {
+        assert!(out.contains(honest), "the verifier says how far it goes ({honest}): {out}");
+    }
 
     let unpacked = published.folder.path().join("unpacked");
     ok(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&pack).arg(&unpacked));
