@@ -19,7 +19,7 @@ use schemas::ids::Tenant;
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError, Lock};
 use crate::env;
-use crate::keys_on_disk::{KeyFileError, Keys};
+use crate::keys_on_disk::{self, KeyFileError, Keys};
 
 /// An opened ledger. Other processes stay out until it is dropped.
 pub struct Home {
@@ -103,7 +103,7 @@ impl Home {
             Some(found) => same_name(found, name)?,
             None => found(&dir, &keys, &kv, name)?,
         };
-        let signer = keys.signer(&keys.log_path(LEDGER_LOG), &origin(&name, LEDGER_LOG)?)?;
+        let signer = keys_on_disk::signer(&keys.log_path(LEDGER_LOG), &origin(&name, LEDGER_LOG)?)?;
         birth::check_ledger(&*kv, &name, &signer)?;
         Ok(Self { dir, keys, kv, name, _lock: lock })
     }
@@ -120,7 +120,7 @@ impl Home {
 
     /// A tenant's log with its keys, checked against what the log was born with.
     pub fn tenant(&self, tenant: &Tenant) -> Result<TenantSetup, HomeError> {
-        let signer = self.keys.signer(&self.keys.log_path(tenant.as_str()), &self.origin(tenant.as_str())?)?;
+        let signer = keys_on_disk::signer(&self.keys.log_path(tenant.as_str()), &self.origin(tenant.as_str())?)?;
         let dedupe = self.keys.dedupe(tenant.as_str())?;
         let log = birth::check_log(&*self.kv, tenant, &signer, &dedupe)?.log;
         Ok(TenantSetup { tenant: tenant.clone(), log, signer, dedupe })
@@ -137,10 +137,10 @@ impl Home {
     fn give_birth(&self, tenant: &Tenant, stream_created_ms: Option<u64>) -> Result<(), HomeError> {
         let ledger = self.origin(LEDGER_LOG)?;
         // Keys first: a log whose key was lost in a crash could never be appended to.
-        let signer = self.keys.signer_or_new(&self.keys.log_path(tenant.as_str()), &self.origin(tenant.as_str())?)?;
+        let signer = keys_on_disk::signer_or_new(&self.keys.log_path(tenant.as_str()), &self.origin(tenant.as_str())?)?;
         let dedupe = self.keys.dedupe_or_new(tenant.as_str())?;
-        let ledger_signer = self.keys.signer(&self.keys.log_path(LEDGER_LOG), &ledger)?;
-        let admin = self.keys.signer(&self.keys.admin_path(), &ledger)?;
+        let ledger_signer = keys_on_disk::signer(&self.keys.log_path(LEDGER_LOG), &ledger)?;
+        let admin = keys_on_disk::signer(&self.keys.admin_path(), &ledger)?;
         let salt = || {
             let mut salt = Salt([0; 16]);
             clock::fill(&mut salt.0).map(|()| salt).map_err(HomeError::NoEntropy)
@@ -190,9 +190,9 @@ fn found(dir: &DataDir, keys: &Keys, kv: &Rocks, name: Option<&str>) -> Result<S
     let log = origin(&name, LEDGER_LOG)?;
     // Whatever tenants come, their origins have to fit.
     origin(&name, &"x".repeat(Tenant::MAX_BYTES))?;
-    let admin = keys.signer_or_new(&keys.admin_path(), &log)?;
-    let recovery = keys.signer_or_new(&keys.recovery_path(), &log)?;
-    let signer = keys.signer_or_new(&keys.log_path(LEDGER_LOG), &log)?;
+    let admin = keys_on_disk::signer_or_new(&keys.admin_path(), &log)?;
+    let recovery = keys_on_disk::signer_or_new(&keys.recovery_path(), &log)?;
+    let signer = keys_on_disk::signer_or_new(&keys.log_path(LEDGER_LOG), &log)?;
     birth::found_ledger(
         &kv,
         &LedgerBirth {

@@ -119,25 +119,6 @@ impl Keys {
         self.dir.join("nats.key")
     }
 
-    /// Reads a signing key. `name` is the key's name in notes.
-    pub fn signer(&self, path: &Path, name: &Origin) -> Result<Signer, KeyFileError> {
-        let text = read_private(path)?;
-        Signer::from_pkcs8_pem(name, &text)
-            .map_err(|error| malformed(path, "an Ed25519 private key in PKCS#8 PEM", &error.to_string()))
-    }
-
-    /// Reads a signing key, or makes it where the file is missing.
-    pub fn signer_or_new(&self, path: &Path, name: &Origin) -> Result<Signer, KeyFileError> {
-        if !exists(path)? {
-            let mut seed = Zeroizing::new([0; 32]);
-            clock::fill(&mut *seed).map_err(KeyFileError::NoEntropy)?;
-            let signer = Signer::from_seed(name, *seed);
-            write_private(path, signer.to_pkcs8_pem().as_bytes())?;
-        }
-        // Read back in both cases, so that what is used is what a restart will find.
-        self.signer(path, name)
-    }
-
     /// Reads a tenant's key for recognising repeats.
     pub fn dedupe(&self, tenant: &str) -> Result<DedupeKey, KeyFileError> {
         let path = self.dedupe_path(tenant);
@@ -162,6 +143,25 @@ impl Keys {
         }
         Ok(key)
     }
+}
+
+/// Reads a signing key. `name` is the key's name in notes.
+pub fn signer(path: &Path, name: &Origin) -> Result<Signer, KeyFileError> {
+    let text = read_private(path)?;
+    Signer::from_pkcs8_pem(name, &text)
+        .map_err(|error| malformed(path, "an Ed25519 private key in PKCS#8 PEM", &error.to_string()))
+}
+
+/// Reads a signing key, or makes it where the file is missing.
+pub fn signer_or_new(path: &Path, name: &Origin) -> Result<Signer, KeyFileError> {
+    if !exists(path)? {
+        let mut seed = Zeroizing::new([0; 32]);
+        clock::fill(&mut *seed).map_err(KeyFileError::NoEntropy)?;
+        let signer = Signer::from_seed(name, *seed);
+        write_private(path, signer.to_pkcs8_pem().as_bytes())?;
+    }
+    // Read back in both cases, so that what is used is what a restart will find.
+    signer(path, name)
 }
 
 /// Makes a file with 32 random bytes in hex, unless it is there.
@@ -257,8 +257,8 @@ mod tests {
         let (_dir, keys) = keys();
         let name = Origin::parse("here/acme").unwrap();
         let path = keys.log_path("acme");
-        let made = keys.signer_or_new(&path, &name).unwrap();
-        let found = keys.signer_or_new(&path, &name).unwrap();
+        let made = signer_or_new(&path, &name).unwrap();
+        let found = signer_or_new(&path, &name).unwrap();
         assert_eq!(made.verifier().to_vkey(), found.verifier().to_vkey());
         assert_eq!(mode(&path), 0o600);
         assert!(fs::read_to_string(&path).unwrap().starts_with("-----BEGIN PRIVATE KEY-----\n"));
@@ -304,11 +304,11 @@ mod tests {
             b"hunter2",
             b"\xff\xfe",
             b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-            &[b'x'; 20_000],
+            "x".repeat(20_000).as_bytes(),
         ] {
             let _ = fs::remove_file(&path);
             write_private(&path, content).unwrap();
-            let text = keys.signer(&path, &name).map(|_| ()).unwrap_err().to_string();
+            let text = signer(&path, &name).map(|_| ()).unwrap_err().to_string();
             assert!(text.contains("acme.log.pem") && !text.contains("hunter2"), "{text}");
         }
         assert!(matches!(keys.dedupe("nobody"), Err(KeyFileError::Missing(_))));

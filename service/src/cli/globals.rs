@@ -23,7 +23,7 @@ pub struct GlobalArgs {
         help_heading = "Global options"
     )]
     tenants: Vec<Tenant>,
-    /// URL of a running server [default: the one that runs on the data directory, else http://127.0.0.1:8080]
+    /// URL of a running server [default: the one that runs on the data directory, else `http://127.0.0.1:8080`]
     #[arg(long, value_name = "URL", global = true, env = "UPM_SERVER", help_heading = "Global options")]
     server: Option<String>,
     /// Data directory

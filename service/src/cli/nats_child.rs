@@ -17,5 +17,5 @@ pub struct Args {
 /// Becomes the server; returns only when that failed.
 pub fn run(_globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let error = pipeline::server::run_child(&args.command);
-    Err(CliError::because("nats-child", &error))
+    Err(CliError::of(&error))
 }

@@ -21,7 +21,7 @@ use crate::data_dir::{DataDir, ServeFile};
 use crate::home::Home;
 use crate::http::{self, App, Guard, OpenTenant};
 use crate::stop::Stop;
-use crate::{clock, env, logging};
+use crate::{clock, env, keys_on_disk, logging};
 
 /// Options of `upm serve`.
 #[derive(Debug, clap::Args)]
@@ -360,7 +360,7 @@ fn as_json(file: &ServeFile) -> String {
 /// Where things are, for a person.
 fn banner(home: &Home, file: &ServeFile, open: &[OpenTenant]) -> Result<String, CliError> {
     let origin = home.origin(LEDGER_LOG).map_err(|error| could_not(&error))?;
-    let own = home.keys.signer(&home.keys.log_path(LEDGER_LOG), &origin).map_err(|error| could_not(&error))?;
+    let own = keys_on_disk::signer(&home.keys.log_path(LEDGER_LOG), &origin).map_err(|error| could_not(&error))?;
     let mut lines = vec![
         format!("ledger {} is ready", file.ledger),
         format!("  HTTP   {}", file.http),
