@@ -399,7 +399,7 @@ mod tests {
           red\u{1b}[31m\u{a}second line
           asked by red\u{1b}[31m\u{a}second line · through api · visible to private
 
-          ✓  2026-05-04 09:00:00Z         plan     #1  Plan of 1 command.
+          ✓  2026-05-04 09:00:00Z          plan     #1  Plan of 1 command.
           ✗  2026-05-04 09:03:12Z  +3m12s  execute  #2  red\u{1b}[31m\u{a}second line
 
         Approvals, as events record them

@@ -78,7 +78,7 @@ fn stream(mut start: Vec<u8>, mut reader: impl BufRead + Send + 'static) -> io::
         start.extend_from_slice(&space);
         return Ok(Box::new(std::iter::once(Ok(Document { line, bytes: start }))));
     }
-    let first = Document { line, bytes: trimmed(&start) };
+    let first = Document { line, bytes: trimmed(after_blank_lines(&start)) };
     let mut number = line + lines_in(&space);
     let rest = std::iter::from_fn(move || {
         loop {
@@ -164,6 +164,12 @@ fn several(bytes: Vec<u8>) -> Vec<Document> {
     }
     let line = 1 + leading_lines(&bytes, 0);
     vec![Document { line, bytes }]
+}
+
+fn after_blank_lines(bytes: &[u8]) -> &[u8] {
+    let space = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let start = bytes[..space].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    &bytes[start..]
 }
 
 fn lines_in(bytes: &[u8]) -> u64 {
