@@ -6,9 +6,14 @@
 use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self, ErrorCode};
 use schemas::ids::{self, Tenant};
+
+/// How often, and how far apart, to try to make a stream whose predecessor was deleted a moment ago.
+const MAKE_ATTEMPTS: u32 = 20;
+const MAKE_DELAY: Duration = Duration::from_millis(100);
 
 /// What one road may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,16 +109,26 @@ pub(crate) async fn look(client: &Client, tenant: &Tenant, limits: &StreamLimits
 
 async fn make(client: &Client, tenant: &Tenant, limits: &StreamLimits) -> Result<StreamFacts, StreamError> {
     let name = ids::stream_name(tenant);
-    let made = context(client).create_stream(wanted(tenant, limits)).await;
-    let stream = made.map_err(|error| match error.kind() {
-        jetstream::context::CreateStreamErrorKind::JetStream(api)
-            if api.error_code() == ErrorCode::STREAM_SUBJECT_OVERLAP =>
-        {
-            StreamError::SubjectsTaken { stream: name.clone() }
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let error = match context(client).create_stream(wanted(tenant, limits)).await {
+            Ok(stream) => return facts(&name, stream.cached_info(), true),
+            Err(error) => error,
+        };
+        match error.kind() {
+            CreateStreamErrorKind::JetStream(api) if api.error_code() == ErrorCode::STREAM_SUBJECT_OVERLAP => {
+                return Err(StreamError::SubjectsTaken { stream: name });
+            }
+            // The server is still clearing away an earlier stream of this name.
+            CreateStreamErrorKind::JetStream(api)
+                if api.error_code() == ErrorCode::STREAM_CREATE && attempts < MAKE_ATTEMPTS =>
+            {
+                tokio::time::sleep(MAKE_DELAY).await;
+            }
+            _ => return Err(StreamError::Refused { stream: name, reason: error.to_string() }),
         }
-        _ => StreamError::Refused { stream: name.clone(), reason: error.to_string() },
-    })?;
-    facts(&name, stream.cached_info(), true)
+    }
 }
 
 /// The stream as FORMATS wants it.
