@@ -69,7 +69,7 @@ async fn measure(arguments: &DrainArguments) -> Result<Report, Failure> {
         let nats = child.state().pid.ok_or("nats-server is not running")?;
         let read = watched(arguments.events, nats, bare_read(&client, &tenant, arguments.events)).await?;
         let dir = folder.path().join(format!("ledger-{number}"));
-        let drain = drain(&child, &tenant, &stream, &dir, nats, arguments.events).await?;
+        let drain = Box::pin(drain(&child, &tenant, &stream, &dir, nats, arguments.events)).await?;
         std::fs::remove_dir_all(&dir)?;
         rounds.push(Round { ratio: drain.events_per_s / read.events_per_s, read, drain });
     }
@@ -145,15 +145,15 @@ async fn drain(
         entropy: Arc::new(fill),
     };
     let mut running = None;
-    let figures = watched(events, nats, async {
+    let drained = Box::pin(async {
         let started = pipeline::start(config).await?;
         let mut progress = started.progress(tenant).ok_or("the tenant is not followed")?;
         // Entry 0 is the log's own.
         progress.wait_for(|progress| progress.core > events).await?;
         running = Some(started);
         Ok(())
-    })
-    .await?;
+    });
+    let figures = watched(events, nats, drained).await?;
     if let Some(running) = running {
         let last = running.progress(tenant).map(|progress| progress.borrow().committed);
         running.shutdown().await;

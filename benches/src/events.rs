@@ -8,7 +8,8 @@ const CLOUDS: [&str; 4] = ["azure", "aws", "gcp", "openstack"];
 const REGIONS: [&str; 6] = ["eastus", "westeurope", "eu-west-1", "us-east-2", "europe-north1", "ap-southeast-2"];
 const TEAMS: [&str; 8] = ["payments", "identity", "search", "ledger", "platform", "media", "logistics", "growth"];
 const VERBS: [&str; 5] = ["create", "update", "scale", "rotate", "delete"];
-const KINDS: [&str; 6] = ["az_aks", "aws_lambda_permission", "k8s_namespace", "gcp_sql_instance", "aws_s3_bucket", "az_key_vault"];
+const KINDS: [&str; 6] =
+    ["az_aks", "aws_lambda_permission", "k8s_namespace", "gcp_sql_instance", "aws_s3_bucket", "az_key_vault"];
 
 /// A small generator (xorshift64*): the same seed gives the same events everywhere.
 pub(crate) struct Random(u64);
@@ -53,7 +54,10 @@ pub(crate) fn event(random: &mut Random, tenant: &str, number: u64) -> (Phase, S
     for resource in 0..3 {
         let comma = if resource == 0 { "" } else { "," };
         let name = random.next();
-        let _ = write!(text, r#"{comma}{{"type":"{kind}","name":"{team}-{name:012x}","location":"{region}","action":"{verb}"}}"#);
+        let _ = write!(
+            text,
+            r#"{comma}{{"type":"{kind}","name":"{team}-{name:012x}","location":"{region}","action":"{verb}"}}"#
+        );
     }
     text.push_str("]}");
     sections(random, phase, (team, region, kind, verb), &mut text);
@@ -65,7 +69,12 @@ pub(crate) fn event(random: &mut Random, tenant: &str, number: u64) -> (Phase, S
     (phase, text)
 }
 
-fn sections(random: &mut Random, phase: Phase, (team, region, kind, verb): (&str, &str, &str, &str), text: &mut String) {
+fn sections(
+    random: &mut Random,
+    phase: Phase,
+    (team, region, kind, verb): (&str, &str, &str, &str),
+    text: &mut String,
+) {
     match phase {
         Phase::Plan => {
             text.push_str(r#","plan":{"commands":["#);

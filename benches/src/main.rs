@@ -1,4 +1,4 @@
-//! `upm-bench`: how fast a ledger drains a JetStream backlog, beside how fast the same stream can be read at all.
+//! `upm-bench`: how fast a ledger drains a `JetStream` backlog, beside how fast the same stream can be read at all.
 //!
 //! Figures of one machine mean little; the ratio of two figures of one run means something. Nothing here is a test: no
 //! figure fails anything. Leaves out what a round costs inside (profile the running process: its threads carry names).

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// How long anything may take before a test gives up: long, because the machine is shared; a passing test never waits it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The folder of the project.
 pub fn project() -> PathBuf {
@@ -31,7 +31,11 @@ pub fn program(name: &str) -> PathBuf {
     let test_binary = std::env::current_exe().expect("a running test has a path");
     let release = test_binary.ancestors().nth(2).expect("target/release/deps/suite-…");
     let path = release.join(name);
-    assert!(path.exists(), "{} is missing: `make test` builds it, or run `cargo build --release --workspace`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: `make test` builds it, or run `cargo build --release --workspace`",
+        path.display()
+    );
     path
 }
 
@@ -72,8 +76,12 @@ pub fn run(command: &mut Command) -> (i32, String, String) {
 
 /// Runs a command with `input` on its standard input.
 pub fn run_with_input(command: &mut Command, input: &[u8]) -> (i32, String, String) {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
     let writer = std::thread::spawn(move || stdin.write_all(&input));

@@ -102,7 +102,11 @@ fn every_answer_is_true<K: Kv>(log: &Log<K>, key: &VerifierKey, answers: &[Value
         let receipt = Receipt::parse(answer["receipt"].as_str().expect("text")).expect("a receipt");
         receipt.verify(key, &event).unwrap_or_else(|error| panic!("{error}: {answer}"));
         assert_eq!(answer["index"], receipt.index);
-        assert_eq!(log.entry(receipt.index).expect("readable"), Some(receipt.entry), "the log still holds what it confirmed");
+        assert_eq!(
+            log.entry(receipt.index).expect("readable"),
+            Some(receipt.entry),
+            "the log still holds what it confirmed"
+        );
     }
 }
 
@@ -138,7 +142,9 @@ impl Hasher for Rfc6962 {
     }
 
     fn concat_and_hash(left: &Self::Hash, right: Option<&Self::Hash>) -> Self::Hash {
-        right.map_or(*left, |right| Sha256::new_with_prefix([1]).chain_update(left).chain_update(right).finalize().into())
+        right.map_or(*left, |right| {
+            Sha256::new_with_prefix([1]).chain_update(left).chain_update(right).finalize().into()
+        })
     }
 }
 

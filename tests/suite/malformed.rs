@@ -24,7 +24,8 @@ fn each_has_its_reason_and_the_next_good_event_its_receipt() {
     }
     // A file of a megabyte has no place in the project.
     let large = folder.path().join("too_large.json");
-    std::fs::write(&large, format!("{{\"provisioning_event\":{{\"id\":\"{}\"}}}}", "x".repeat(1_000_000))).expect("written");
+    std::fs::write(&large, format!("{{\"provisioning_event\":{{\"id\":\"{}\"}}}}", "x".repeat(1_000_000)))
+        .expect("written");
     expected.insert("too_large".to_owned());
     files.push(large);
     assert_eq!(files.len(), 18, "{expected:?}");

@@ -94,7 +94,8 @@ fn its_pack_is_accepted_by_us_and_by_unrelated_tools() {
 
     // The auditor's own copy of the key, not the one inside the pack.
     let pem = published.folder.path().join("acme.pub");
-    std::fs::write(&pem, ok(&mut published.server.upm(&["keys", "show", "--tenant", "acme", "--pem"]))).expect("written");
+    std::fs::write(&pem, ok(&mut published.server.upm(&["keys", "show", "--tenant", "acme", "--pem"])))
+        .expect("written");
     let (code, out, err) = run(Command::new(program("upm-verify")).arg(&pack).arg("--key").arg(&pem));
     assert_eq!(code, 0, "the PEM form of the key works too: {out}{err}");
     cosign_agrees(&unpacked, &pem);

@@ -45,9 +45,7 @@ fn bash(text: &str, folder: &Path, server: &Server) -> Command {
     let release = program("upm").parent().expect("a folder").to_path_buf();
     let programs = folder.join("programs");
     std::fs::create_dir_all(&programs).expect("a folder");
-    for (name, path) in
-        [("nats-server", upm_tests::nats_server()), ("cosign", tool("COSIGN", "cosign-3.1.3"))]
-    {
+    for (name, path) in [("nats-server", upm_tests::nats_server()), ("cosign", tool("COSIGN", "cosign-3.1.3"))] {
         if path.exists() && !programs.join(name).exists() {
             std::os::unix::fs::symlink(path, programs.join(name)).expect("linked");
         }
@@ -69,10 +67,15 @@ fn how_tos_run_as_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("upm-data"), &["--tenant", "acme"]);
     let blocks = blocks();
-    let sections: Vec<&str> = blocks.iter().filter(|block| block.info == "sh").map(|block| block.section.as_str()).collect();
-    for section in
-        ["Publish an event", "Ask what happened to a change", "Hand an auditor a pack", "Verify a pack without us", "Join an existing NATS"]
-    {
+    let sections: Vec<&str> =
+        blocks.iter().filter(|block| block.info == "sh").map(|block| block.section.as_str()).collect();
+    for section in [
+        "Publish an event",
+        "Ask what happened to a change",
+        "Hand an auditor a pack",
+        "Verify a pack without us",
+        "Join an existing NATS",
+    ] {
         assert!(sections.contains(&section), "the README has the how-to {section:?}");
     }
     for block in blocks.iter().filter(|block| !block.section.is_empty()) {
@@ -80,7 +83,10 @@ fn how_tos_run_as_written() {
             std::fs::write(folder.path().join(file), &block.text).expect("written");
         } else if block.info == "sh" {
             if block.text.contains("cosign") && !tool("COSIGN", "cosign-3.1.3").exists() {
-                eprintln!("left out: {:?} wants cosign (`scripts/setup interop` builds it where Go is there)", block.section);
+                eprintln!(
+                    "left out: {:?} wants cosign (`scripts/setup interop` builds it where Go is there)",
+                    block.section
+                );
                 continue;
             }
             ok(&mut bash(&block.text, folder.path(), &server));

@@ -97,8 +97,9 @@ fn keys_are_private_and_openssl_reads_them() {
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
     for file in ["default.log.pem", "admin.pem", "recovery.pem"] {
-        let (code, _, err) =
-            run(std::process::Command::new("openssl").args(["pkey", "-noout", "-in"]).arg(data.join("keys").join(file)));
+        let (code, _, err) = run(std::process::Command::new("openssl")
+            .args(["pkey", "-noout", "-in"])
+            .arg(data.join("keys").join(file)));
         assert_eq!(code, 0, "openssl reads {file}: {err}");
     }
 }
