@@ -6,4 +6,5 @@ mod malformed;
 mod model_example;
 mod readme;
 mod serving;
+mod sessions;
 mod walls;
