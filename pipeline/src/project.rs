@@ -20,8 +20,12 @@ use projector_sqlite::{Row, ViewError, Views};
 use crate::batch::Projectable;
 use crate::shared::{Common, TenantState};
 
-/// Entries read from the store at a time.
+/// Entries read from the store for one transaction.
 const CHUNK: usize = 2_048;
+/// Payload bytes after which a chunk ends early: a backlog of large events must not fill the memory.
+const CHUNK_BYTES: usize = 16 << 20;
+/// Entries read before their bytes are counted again.
+const STEP: u64 = 64;
 /// How long a round that is durable may take to reach us before it is read from the store: it is surely not on its way any more.
 const SOON: Duration = Duration::from_millis(2);
 /// How long until a view that failed is tried again.
@@ -155,8 +159,16 @@ impl Viewed {
             return Ok(());
         }
         let log = Log::open(kv, self.state.log)?;
-        let entries = log.entries(self.next..end, CHUNK)?;
-        let stored: BTreeMap<u64, _> = log.stored_range(self.next..end, CHUNK)?.into_iter().collect();
+        let mut stored = BTreeMap::new();
+        let (mut to, mut bytes) = (self.next, 0);
+        while to < end && bytes < CHUNK_BYTES {
+            let step = to..end.min(to + STEP);
+            to = step.end;
+            let read = log.stored_range(step, CHUNK)?;
+            bytes += read.iter().map(|(_, stored)| stored.payload.len()).sum::<usize>();
+            stored.extend(read);
+        }
+        let entries = log.entries(self.next..to, CHUNK)?;
         let mut headers = Vec::with_capacity(entries.len());
         for (index, entry) in &entries {
             headers.push((*index, Header::decode(entry).map_err(|error| ProjectError::Entry(*index, error))?));

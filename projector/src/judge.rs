@@ -82,10 +82,20 @@ fn of_entry(found: &mut Found, seen: &Seen<'_>) {
 fn of_clock(found: &mut Found, seen: &Seen<'_>) {
     let (at, earliest) = (i128::from(seen.header.at), i128::from(seen.header.ts) * 1000);
     let (behind, ahead) = (at - (earliest + 999), earliest - at);
-    if behind > CLOCKS_APART_MS_MAX {
-        found.add(Code::ProducerTimeOff, seen, format!("The producer's time is {} s before the log's.", behind / 1000));
-    } else if ahead > CLOCKS_APART_MS_MAX {
-        found.add(Code::ProducerTimeOff, seen, format!("The producer's time is {} s after the log's.", ahead / 1000));
+    let (apart_ms, side) = if behind > ahead { (behind, "before") } else { (ahead, "after") };
+    if apart_ms > CLOCKS_APART_MS_MAX {
+        let text = format!("The producer's time is {} {side} the log's.", span(apart_ms / 1000));
+        found.add(Code::ProducerTimeOff, seen, text);
+    }
+}
+
+/// A span for people, in its two largest units.
+fn span(seconds: i128) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours) {
+        (0, 0) => format!("{minutes} min {} s", seconds % 60),
+        (0, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
     }
 }
 
@@ -348,5 +358,19 @@ mod tests {
         }
         let anomaly = &told(&[raw("execute", EXAMPLE.into())]).anomalies[0];
         assert_eq!((anomaly.attempt, &*anomaly.text), (1, "Executed; no approval of this attempt is recorded."));
+    }
+}
+
+#[cfg(test)]
+mod span_tests {
+    use super::span;
+
+    #[test]
+    fn a_span_has_its_two_largest_units() {
+        for (seconds, expect) in
+            [(301, "5 min 1 s"), (3_600, "1 h 0 min"), (86_399, "23 h 59 min"), (17_488_621, "202 d 9 h")]
+        {
+            assert_eq!(span(seconds), expect, "{seconds}");
+        }
     }
 }
