@@ -359,11 +359,6 @@ mod tests {
         let anomaly = &told(&[raw("execute", EXAMPLE.into())]).anomalies[0];
         assert_eq!((anomaly.attempt, &*anomaly.text), (1, "Executed; no approval of this attempt is recorded."));
     }
-}
-
-#[cfg(test)]
-mod span_tests {
-    use super::span;
 
     #[test]
     fn a_span_has_its_two_largest_units() {
