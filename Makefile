@@ -44,12 +44,11 @@ demo: build ## the main job: one change through all five phases, packed, verifie
 serve: build ## run a ledger in ./upm-data until Ctrl-C
 	$(TARGET)/release/upm serve --data upm-data
 
-test: setup ## all tests that must always pass
+test: build ## all tests that must always pass (they run the built programs)
 	@scripts/setup test
-	@[ -e $(TARGET)/release/upm ] || echo "test: the first build compiles RocksDB (C++): 14 to 25 minutes on two cores, once" >&2
 	cargo test --release --workspace --locked
 
-soak: setup ## the long tests: many more crashes and seeds
+soak: build ## the long tests: many more crashes and seeds
 	@scripts/setup test
 	UPM_SOAK=1 cargo test --release --workspace --locked
 
