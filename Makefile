@@ -34,8 +34,8 @@ build: setup ## compile everything; leaves `upm` and `upm-verify` in the target 
 
 install: build ## put upm, upm-verify and nats-server into PREFIX/bin (default ~/.local)
 	install -d $(PREFIX)/bin
-	install -m 755 $(TARGET)/release/upm $(TARGET)/release/upm-verify $(NATS_SERVER) $(PREFIX)/bin/
-	@[ -e $(PREFIX)/bin/nats-server ] || mv $(PREFIX)/bin/$(notdir $(NATS_SERVER)) $(PREFIX)/bin/nats-server
+	install -m 755 $(TARGET)/release/upm $(TARGET)/release/upm-verify $(PREFIX)/bin/
+	install -m 755 $(NATS_SERVER) $(PREFIX)/bin/nats-server
 	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo "install: add $(PREFIX)/bin to your PATH" ;; esac
 
 demo: build ## the main job: one change through all five phases, packed, verified, tampered with, and a crash survived
