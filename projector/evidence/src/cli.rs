@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::report::Report;
+use crate::text::{visible, visible_lines};
 use crate::trust::{KeyError, KeyFile, Reach, Trust};
 use crate::verify::{verify_pack, verify_receipt};
 
@@ -53,7 +54,7 @@ pub struct VerifyArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// A file could not be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {}: {source}", named(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -68,14 +69,20 @@ pub enum CliError {
         /// Why it is no key.
         why: String,
     },
+    /// There is nothing in the file to verify.
+    #[error("cannot verify {}: the file is empty", named(path))]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file holds no UTF-8 text where text is expected.
-    #[error("{path} is not text")]
+    #[error("{} is not text", named(path))]
     NotText {
         /// The file.
         path: PathBuf,
     },
     /// A file other than a pack is larger than anything it could be.
-    #[error("{path} has more than {MAX_TEXT_BYTES} bytes: not a key, checkpoint, proof, receipt or event")]
+    #[error("{} has more than {MAX_TEXT_BYTES} bytes: not a key, checkpoint, proof, receipt or event", named(path))]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -117,6 +124,9 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
     let mut file = File::open(&args.file).map_err(unread)?;
     let mut start = Vec::new();
     (&mut file).take(RECEIPT_START.len() as u64).read_to_end(&mut start).map_err(unread)?;
+    if start.is_empty() {
+        return Err(CliError::Empty { path: args.file.clone() });
+    }
     if start == RECEIPT_START {
         let text = read_text(&args.file)?;
         let event = args.event.as_deref().map(read).transpose()?;
@@ -127,6 +137,17 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
     }
     // Read from its beginning, and never more of it than a pack may have.
     Ok(verify_pack(file, &trust))
+}
+
+/// What a program says when its own command line cannot be read, in the form of its other errors.
+pub fn usage(program: &str, error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    visible_lines(&format!("{program}: {}", text.strip_prefix("error: ").unwrap_or(&text)))
+}
+
+/// A file's name for a person.
+fn named(path: &Path) -> String {
+    visible(&path.display().to_string())
 }
 
 fn parse_require(word: &str) -> Result<Reach, String> {

@@ -2,7 +2,7 @@
 //!
 //! Whatever has another shape than expected is shown as its JSON, or not at all, but never stops a page: admission refuses
 //! what cannot be read, never what is unusual. Slices of the payload are kept as written, so that what is shown does not depend
-//! on how a JSON library orders or prints.
+//! on how a JSON library orders or prints; only line breaks between tokens become spaces.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,10 @@ impl<'a> Node<'a> {
     /// The text of a string, the JSON of anything else, empty for nothing.
     pub(crate) fn text(self) -> String {
         let Some(raw) = self.0 else { return String::new() };
-        serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
+        serde_json::from_str(raw.get()).unwrap_or_else(|_| {
+            // JSON has these characters between its tokens only: within a string they are escaped.
+            raw.get().split(['\n', '\r', '\t']).map(str::trim).filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" ")
+        })
     }
 
     /// The texts of the items of an array.
@@ -84,6 +87,7 @@ mod tests {
         let a = node.get("a");
         assert_eq!(a.get("t").text(), "x\ny");
         assert_eq!(a.get("n").text(), "1.50");
+        assert_eq!(Node::parse(b"{\n  \"a\": [1,\r\n\t2]\n}").text(), "{ \"a\": [1, 2] }");
         assert_eq!(a.get("l").texts(), ["p", r#"{"q":2}"#]);
         assert_eq!(node.at(&["a", "l"]).list()[1].describe(&[]), "q: 2");
         assert_eq!(a.describe(&["l", "t", "z"]), "n: 1.50");

@@ -21,6 +21,7 @@ mod parts;
 mod plan;
 pub mod report;
 mod sums;
+mod text;
 mod trust;
 mod verify;
 pub mod zip;

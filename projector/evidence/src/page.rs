@@ -1,18 +1,20 @@
 //! `index.html` and `VERIFY.md`: what happened, for a person.
 //!
 //! A pure function of the change document and the stored payloads; report version 1 ([`crate::document::REPORT_VERSION`]) freezes
-//! its bytes. The template escapes everything, links only to files whose names the pack chose itself, and runs no script.
+//! its bytes. The template escapes everything, links only to files whose names the pack chose itself, and runs no script; the whole page is
+//! written through [`VisibleLines`], so that nothing unseen gets into it, and a value has no line feed either.
 //! Leaves out judging: state, attempts and anomalies are the fold's.
 
 use askama::Template;
 use ledger::hash::Hash;
-use projector::document::ChangeDocument;
+use projector::document::{ChangeDocument, GivenApproval};
 use schemas::admit::Outcome;
 
 use crate::chain::Opened;
 use crate::json::Node;
 use crate::parts::number;
 use crate::report::counted;
+use crate::text::{VisibleLines, visible};
 
 /// `VERIFY.md`. The same in every pack: it holds nothing of an event, so that its commands can be pasted.
 pub(crate) const GUIDE: &str = include_str!("../templates/VERIFY.md");
@@ -29,7 +31,7 @@ pub(crate) fn render(
         .iter()
         .map(|entry| Event { index: entry.index, node: Node::parse(entry.payload).get("provisioning_event"), entry })
         .collect();
-    Page {
+    let page = Page {
         origin,
         size,
         root: root.to_string(),
@@ -45,9 +47,12 @@ pub(crate) fn render(
             rollback(&events),
             trace(&events),
         ],
+        approvals: document.approvals.iter().map(approval).collect(),
         document,
-    }
-    .render()
+    };
+    let mut out = VisibleLines::default();
+    page.render_into(&mut out)?;
+    Ok(out.0)
 }
 
 #[derive(Template)]
@@ -61,6 +66,7 @@ struct Page<'a> {
     moments: Vec<Moment>,
     plans: Vec<Plan>,
     required: Vec<(u64, String)>,
+    approvals: Vec<Approval>,
     sections: Vec<Section>,
 }
 
@@ -97,6 +103,15 @@ struct Plan {
     removed: Vec<String>,
 }
 
+struct Approval {
+    index: u64,
+    approver: String,
+    role: String,
+    decision: String,
+    at: String,
+    plan: String,
+}
+
 struct Section {
     title: &'static str,
     /// What to say when nothing is on record.
@@ -115,7 +130,7 @@ struct Row {
 }
 
 fn summary(document: &ChangeDocument) -> Vec<(&'static str, String)> {
-    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "not stated".to_owned());
+    let text = |value: &Option<String>| value.as_deref().map_or_else(|| "not stated".to_owned(), visible);
     vec![
         ("Request", text(&document.request)),
         ("Initiator", text(&document.initiator)),
@@ -139,7 +154,7 @@ fn moments(document: &ChangeDocument, entries: &[Opened<'_>]) -> Vec<Moment> {
             seq: header.seq,
             at: time(header.at),
             phase: header.phase.as_str(),
-            text: told.map(|moment| moment.text.clone()).unwrap_or_default(),
+            text: told.map(|moment| visible(&moment.text)).unwrap_or_default(),
             outcome: header.outcome.as_str(),
             bad: !matches!(header.outcome, Outcome::Passed | Outcome::None | Outcome::RolledBack),
             id: header.id.to_string(),
@@ -152,24 +167,32 @@ fn moments(document: &ChangeDocument, entries: &[Opened<'_>]) -> Vec<Moment> {
 
 fn plans(events: &[Event<'_>]) -> Vec<Plan> {
     let mut out: Vec<Plan> = Vec::new();
+    let mut before: Vec<String> = Vec::new();
     for event in events {
         let plan = event.node.get("plan");
         if !plan.exists() {
             continue;
         }
         let commands = plan.get("commands").texts();
-        let before: &[String] = out.last().map_or(&[], |plan| &plan.commands);
-        let only = |a: &[String], b: &[String]| a.iter().filter(|line| !b.contains(line)).cloned().collect();
+        // Compared as they are: two commands may look the same once shown.
+        let only = |a: &[String], b: &[String]| a.iter().filter(|line| !b.contains(line)).map(|c| visible(c)).collect();
         out.push(Plan {
             index: event.index,
             n: number(event.index),
             digest: schemas::plan::digest(event.entry.payload).unwrap_or_else(|| "none".to_owned()),
-            resources: event.node.at(&["target", "resources"]).list().iter().map(|r| r.describe(&[])).collect(),
+            resources: event
+                .node
+                .at(&["target", "resources"])
+                .list()
+                .iter()
+                .map(|r| visible(&r.describe(&[])))
+                .collect(),
             compared: !out.is_empty(),
-            added: only(&commands, before),
-            removed: only(before, &commands),
-            commands,
+            added: only(&commands, &before),
+            removed: only(&before, &commands),
+            commands: commands.iter().map(|command| visible(command)).collect(),
         });
+        before = commands;
     }
     out
 }
@@ -177,9 +200,27 @@ fn plans(events: &[Event<'_>]) -> Vec<Plan> {
 fn required(events: &[Event<'_>]) -> Vec<(u64, String)> {
     let of = |event: &Event<'_>| {
         let index = event.index;
-        event.node.at(&["plan", "approvals"]).texts().into_iter().map(move |name| (index, name)).collect::<Vec<_>>()
+        event
+            .node
+            .at(&["plan", "approvals"])
+            .texts()
+            .into_iter()
+            .map(move |name| (index, visible(&name)))
+            .collect::<Vec<_>>()
     };
     events.iter().flat_map(of).collect()
+}
+
+fn approval(given: &GivenApproval) -> Approval {
+    let text = |value: &Option<String>| value.as_deref().map(visible).unwrap_or_default();
+    Approval {
+        index: given.index,
+        approver: visible(&given.approver),
+        role: text(&given.role),
+        decision: text(&given.decision),
+        at: text(&given.at),
+        plan: given.plan_digest.as_deref().map_or_else(|| "not stated".to_owned(), visible),
+    }
 }
 
 fn preflight(events: &[Event<'_>]) -> Section {
@@ -286,6 +327,11 @@ fn rows(events: &[Event<'_>], mut of: impl FnMut(&Event<'_>, &mut Vec<Row>)) -> 
     let mut out = Vec::new();
     for event in events {
         of(event, &mut out);
+    }
+    for row in &mut out {
+        for text in [&mut row.what, &mut row.result, &mut row.detail] {
+            *text = visible(text);
+        }
     }
     out
 }

@@ -1,14 +1,14 @@
 //! The five parts of a pack (`plan/ approvals/ logs/ verify/ rollback/`): sections of the payloads, cut out for people and
 //! scripts.
 //!
-//! A `.json` file is the section exactly as its producer wrote it, byte for byte; a `.txt` file is text out of it. Names are
-//! made of the entry's index, fixed words and step numbers, never of an event's own text. Nothing is computed here but the
+//! A `.json` file is the section exactly as its producer wrote it, byte for byte; a `.txt` file is text out of it for people,
+//! with what cannot be seen shown ([`crate::text`]). Names are made of the entry's index, fixed words and step numbers, never of an event's own text. Nothing is computed here but the
 //! plan digest.
 //!
 //! | file | content |
 //! |---|---|
 //! | `plan/N-plan.json`, `plan/N-target.json` | sections `plan` and, where there is a plan, `target` |
-//! | `plan/N-commands.txt` | the plan's commands, one a line, control characters escaped |
+//! | `plan/N-commands.txt` | the plan's commands, one a line |
 //! | `plan/N-digest.txt` | the plan digest that an approval must name |
 //! | `approvals/N-required.json` | `plan.approvals`: who must approve |
 //! | `approvals/N-given.json` | `preflight.approvals`: who did, or refused |
@@ -20,6 +20,8 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::text::{visible, visible_lines};
 
 /// A file of a pack: name and content.
 pub(crate) type PackFile = (String, Vec<u8>);
@@ -63,7 +65,7 @@ pub(crate) fn files(index: u64, payload: &[u8]) -> Result<Vec<PackFile>, serde_j
         let Step { stdout, stderr } = inner(Some(raw));
         for (stream, text) in [("stdout", stdout), ("stderr", stderr)] {
             if let Some(text) = text {
-                out.push((format!("logs/{n}-step-{:03}-{stream}.txt", step + 1), text.into_bytes()));
+                out.push((format!("logs/{n}-step-{:03}-{stream}.txt", step + 1), visible_lines(&text).into_bytes()));
             }
         }
     }
@@ -132,9 +134,7 @@ fn commands_text(raw: &RawValue) -> Option<Vec<u8>> {
     let mut out = String::new();
     for command in commands {
         let text = serde_json::from_str::<String>(command.get()).unwrap_or_else(|_| command.get().to_owned());
-        for c in text.chars() {
-            if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-        }
+        out.push_str(&visible(&text));
         out.push('\n');
     }
     Some(out.into_bytes())
@@ -166,17 +166,17 @@ mod tests {
             r#"{"plan": {"commands" : ["a\nb", "ü", 3], "approvals":["x"]} ,"target":{ }}"#,
             &[
                 ("approvals/0000000007-required.json", r#"["x"]"#),
-                ("plan/0000000007-commands.txt", "a\\nb\nü\n3\n"),
+                ("plan/0000000007-commands.txt", "a\\u{a}b\nü\n3\n"),
                 ("plan/0000000007-plan.json", r#"{"commands" : ["a\nb", "ü", 3], "approvals":["x"]}"#),
                 ("plan/0000000007-target.json", "{ }"),
             ],
         );
         check(
-            r#"{"execution":{"steps":[{"rc":0},{"stdout":"hi\n","stderr":""}]},"rollback":{}}"#,
+            r#"{"execution":{"steps":[{"rc":0},{"stdout":"hi\n\u001b[2J","stderr":""}]},"rollback":{}}"#,
             &[
-                ("logs/0000000007-execution.json", r#"{"steps":[{"rc":0},{"stdout":"hi\n","stderr":""}]}"#),
+                ("logs/0000000007-execution.json", r#"{"steps":[{"rc":0},{"stdout":"hi\n\u001b[2J","stderr":""}]}"#),
                 ("logs/0000000007-step-002-stderr.txt", ""),
-                ("logs/0000000007-step-002-stdout.txt", "hi\n"),
+                ("logs/0000000007-step-002-stdout.txt", "hi\n\\u{1b}[2J"),
                 ("rollback/0000000007-rollback.json", "{}"),
             ],
         );

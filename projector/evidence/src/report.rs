@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::text::show;
+
 /// How one check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -256,8 +258,8 @@ fn as_object<S: Serializer>(about: &[(&'static str, String)], serializer: S) -> 
     serializer.collect_map(about.iter().map(|(name, value)| (name, value)))
 }
 
-/// Text from a hostile file, made safe for a terminal: control characters (also the C1 and the bidirectional ones, which
-/// could repaint or reorder the verdict) are shown escaped, and a long text is cut.
+/// Text from a hostile file, made safe for a terminal: what could repaint or reorder the verdict is shown escaped, and a long
+/// text is cut.
 pub(crate) fn printable(text: &str) -> String {
     const MAX_CHARS: usize = 600;
     let mut out = String::with_capacity(text.len());
@@ -266,9 +268,7 @@ pub(crate) fn printable(text: &str) -> String {
             out.push('…');
             break;
         }
-        let reorders =
-            matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if c.is_control() || reorders { out.extend(c.escape_unicode()) } else { out.push(c) }
+        show(c, &mut out);
     }
     out
 }

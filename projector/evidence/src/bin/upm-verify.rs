@@ -19,7 +19,14 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            eprint!("{}", evidence::cli::usage("upm-verify", &error));
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
     match evidence::cli::run(&cli.verify, cli.json, &mut io::stdout().lock()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

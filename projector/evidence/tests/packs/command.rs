@@ -57,7 +57,31 @@ fn exit_codes_and_forms_of_the_key() {
     check(&["receipt", "--key", "key.vkey"], 2);
     check(&["event.json", "--key", "key.vkey"], 1);
     check(&[], 2);
+    check(&["/dev/null", "--key", "key.vkey"], 2);
     check(&["--help"], 0);
+}
+
+#[test]
+fn what_could_not_be_done_is_said_in_one_form() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("empty"), b"").unwrap();
+    let check = |args: &[&str], expect: &str| {
+        let output = run(dir.path(), args);
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""), "{args:?}: {said}");
+        assert!(said.starts_with("upm-verify: ") && said.ends_with('\n'), "{args:?}: {said}");
+        assert!(said.contains(expect), "{args:?}: {said}");
+        assert!(!said.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{args:?}: {said:?}");
+    };
+    check(&["empty"], "cannot verify empty: the file is empty");
+    check(&["/dev/null", "--json"], "cannot verify /dev/null: the file is empty");
+    check(&["."], "cannot read .: ");
+    check(&[], "required arguments");
+    check(&["x", "--require", "nonsense"], "expected witnessed or kept-checkpoint");
+    check(&["x", "--a\u{202e}\u{2028}"], "--a\\u{202e}\\u{2028}");
+    check(&["no\u{1b}[2J\u{202e}file"], "cannot read no\\u{1b}[2J\\u{202e}file: ");
+    check(&["empty", "--key", "no\u{1b}[2J\u{202e}file"], "no\\u{1b}[2J\\u{202e}file");
+    check(&["empty", "--known-checkpoint", "no\rfile"], "cannot read no\\u{d}file: ");
 }
 
 #[test]

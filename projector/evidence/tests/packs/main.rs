@@ -6,5 +6,6 @@
 mod attacks;
 mod command;
 mod honest;
+mod shown;
 mod world;
 mod zips;
