@@ -46,6 +46,14 @@ pub enum DataDirError {
         /// ` (pid N)`, or empty where the holder has not said.
         holder: String,
     },
+    /// Others could have put in it what they like.
+    #[error("the directory {path} can be written by others (mode {mode:04o}); if nobody did, run: chmod 700 {path}")]
+    Exposed {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The system refused.
     #[error("can't use the data directory: {path}: {source}")]
     Io {
@@ -107,7 +115,8 @@ impl DataDir {
         self.root.join("keys")
     }
 
-    /// Takes the directory for this process, or says who has it.
+    /// Takes the directory for this process, or says who has it. A `serve.json` that is still there is of a server that was
+    /// killed: it is taken away before anybody takes it for ours.
     pub fn lock(&self) -> Result<Lock, DataDirError> {
         let path = self.root.join("lock");
         let mut file = OpenOptions::new()
@@ -126,6 +135,7 @@ impl DataDir {
             Err(TryLockError::Error(source)) => return Err(DataDirError::Io { path, source }),
         }
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(at(&path))?;
+        self.remove_serve_file()?;
         Ok(Lock { _file: file })
     }
 
@@ -161,7 +171,7 @@ pub struct ServeFile {
     pub nats: String,
     /// The ledger's name.
     pub ledger: String,
-    /// The verifier key (C2SP vkey) of each log, by tenant.
+    /// The verifier key (C2SP vkey) of each log, by tenant; that of the ledger's own log as `_ledger`.
     pub logs: BTreeMap<String, String>,
 }
 
@@ -196,11 +206,14 @@ fn holder(file: &mut File) -> String {
     text.trim().parse::<u32>().map_or_else(|_| String::new(), |pid| format!(" (pid {pid})"))
 }
 
-/// Makes a directory that only its owner can enter. One that exists and is open to others is closed to them: it holds
-/// what producers sent.
+/// Makes a directory that only its owner can enter. One that exists and can be read by others is closed to them: it holds
+/// what producers sent. One that they can write to is refused: what is in it, keys among it, may be theirs.
 fn make_private(path: &Path) -> Result<(), DataDirError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
-    let mode = fs::metadata(path).map_err(at(path))?.permissions().mode();
+    let mode = fs::metadata(path).map_err(at(path))?.permissions().mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(DataDirError::Exposed { path: path.to_owned(), mode });
+    }
     if mode & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o700)).map_err(at(path))?;
     }
@@ -227,6 +240,36 @@ mod tests {
         for path in [dir.root().to_owned(), dir.ledger(), dir.views(), dir.nats(), dir.keys()] {
             assert_eq!(mode(&path), 0o700, "{}", path.display());
         }
+    }
+
+    #[test]
+    fn what_others_can_write_to_is_refused_and_what_they_can_read_is_closed() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("data");
+        let keys = DataDir::create(&root).unwrap().keys();
+        for (path, bits) in [(&root, 0o770), (&root, 0o702), (&keys, 0o777), (&keys, 0o720)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+            let refused = DataDir::create(&root).unwrap_err().to_string();
+            let expect = format!("can be written by others (mode {bits:04o}); if nobody did, run: chmod 700");
+            assert!(refused.contains(&expect) && !refused.contains('\n'), "{refused}");
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+            DataDir::create(&root).unwrap();
+            assert_eq!(mode(path), 0o700);
+        }
+    }
+
+    #[test]
+    fn a_serve_json_that_was_left_behind_goes_with_the_lock() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::create(temp.path()).unwrap();
+        fs::write(serve_json(dir.root()), "{}").unwrap();
+        let lock = dir.lock().unwrap();
+        assert!(!serve_json(dir.root()).exists());
+        // Who does not get the lock leaves the holder's alone.
+        fs::write(serve_json(dir.root()), "{}").unwrap();
+        dir.lock().unwrap_err();
+        assert!(serve_json(dir.root()).exists());
+        drop(lock);
     }
 
     #[test]
