@@ -155,7 +155,8 @@ impl<K: Kv + 'static> Running<K> {
             return Err(StartError::Twice(setup.tenant));
         }
         let state = Arc::new(tenant_state(&*self.kv, setup)?);
-        self.common.troubles.set(&road::who(&state), format!("tenant {}: its road is not followed yet", state.tenant));
+        let reason = format!("tenant {}: its road is not followed yet", state.tenant);
+        self.common.troubles.await_first(&road::who(&state), reason);
         self.common.roads.fetch_add(1, Ordering::Relaxed);
         self.project.send(Projectable::Road(Arc::clone(&state))).map_err(|_| StartError::Ended)?;
         self.roads.send(Arc::clone(&state)).map_err(|_| StartError::Ended)?;

@@ -9,6 +9,7 @@ mod files;
 mod keeper;
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -32,10 +33,13 @@ pub const MINIMUM_VERSION: (u32, u32) = (2, 12);
 /// The largest message the server takes: far above the largest event, so that an event that is too large still gets a reason.
 pub const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
 
+const MAX_VERSION_BYTES: u64 = 4096;
 const SERVICE_USER: &str = "upm";
 const PRIVATE_INBOX: &str = "_UPM_INBOX";
 /// A server with a thousand streams needs several seconds to come.
 const START_PATIENCE: Duration = Duration::from_mins(1);
+/// What does not tell its version by then is something else.
+const VERSION_PATIENCE: Duration = Duration::from_secs(10);
 /// After a SIGKILL of ours the old child dies at once, but its socket may outlive it for a moment.
 const PORT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -129,11 +133,11 @@ pub fn find(explicit: Option<&Path>, candidates: &[PathBuf]) -> Result<Program, 
         if !path.exists() {
             return Err(ServerError::Missing { looked: vec![path.display().to_string()] });
         }
-        return check(path);
+        return check(path, VERSION_PATIENCE);
     }
     let mut found = None;
     for path in candidates.iter().filter(|path| path.exists()) {
-        match check(path) {
+        match check(path, VERSION_PATIENCE) {
             Ok(program) => return Ok(program),
             Err(error) => found = found.or(Some(error)),
         }
@@ -300,16 +304,39 @@ fn free_port(port: u16) -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()?.port())
 }
 
-fn check(path: &Path) -> Result<Program, ServerError> {
+fn check(path: &Path, patience: Duration) -> Result<Program, ServerError> {
     let unusable = |reason: String| ServerError::Unusable { path: path.to_owned(), reason };
-    let output = Command::new(path).arg("--version").stdin(Stdio::null()).output();
-    let output = output.map_err(|error| unusable(error.to_string()))?;
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let said = version_said_by(path, patience).map_err(unusable)?;
     let version = version_in(&said).ok_or_else(|| unusable(format!("`--version` says {said:?}")))?;
     match parse_version(&version) {
         Some(found) if found >= MINIMUM_VERSION => Ok(Program { path: path.to_owned(), version }),
         Some(_) => Err(ServerError::TooOld { path: path.to_owned(), found: version }),
         None => Err(unusable(format!("`--version` says {said:?}"))),
+    }
+}
+
+/// What a program prints for `--version`, or why it does not.
+fn version_said_by(path: &Path, patience: Duration) -> Result<String, String> {
+    let mut command = Command::new(path);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let stdout = child.stdout.take();
+    // Read elsewhere: what the program started in turn may hold the pipe when it is gone.
+    let (said, saying) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = stdout.map(|pipe| pipe.take(MAX_VERSION_BYTES).read_to_end(&mut bytes));
+        drop(read);
+        // Nobody listens any more: it came too late.
+        let _ = said.send(bytes);
+    });
+    let told = saying.recv_timeout(patience);
+    // It has told, or it never will. That it is gone already is fine.
+    let _ = child.kill();
+    let _ = child.wait();
+    match told {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().to_owned()),
+        Err(_) => Err(format!("`--version` gives no answer within {} s", patience.as_secs())),
     }
 }
 
@@ -370,6 +397,13 @@ mod tests {
         assert!(matches!(find(Some(&other), &[]), Err(ServerError::Unusable { .. })));
         assert!(matches!(find(None, &[missing.clone(), old.clone()]), Err(ServerError::TooOld { .. })));
         assert!(matches!(find(None, std::slice::from_ref(&missing)), Err(ServerError::Missing { .. })));
+        let hangs = dir.path().join("hangs");
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(&hangs).expect("a file");
+        write!(file, "#!/bin/sh\nexec sleep 60\n").expect("a script");
+        drop(file);
+        let told = check(&hangs, Duration::from_millis(50)).expect_err("it hangs").to_string();
+        assert!(told.contains("gives no answer"), "{told}");
         let found = find(None, &[missing, old, new.clone()]).expect("the new one");
         assert_eq!(found, Program { path: new, version: "2.15.1".into() });
     }

@@ -138,6 +138,13 @@ impl Troubles {
         news
     }
 
+    /// Says what is not there yet, and is no trouble: not ready, but nothing to warn of.
+    pub(crate) fn await_first(&self, who: &str, reason: impl Into<String>) {
+        let reason = reason.into();
+        tracing::debug!(%who, %reason, "not ready yet");
+        lock(&self.0).insert(who.to_owned(), reason);
+    }
+
     pub(crate) fn clear(&self, who: &str) {
         lock(&self.0).remove(who);
     }
