@@ -11,7 +11,8 @@ use ledger::birth::{self, BirthError, LEDGER_LOG, LedgerBirth, LogBirth};
 use ledger::checkpoint::{Origin, OriginError};
 use ledger::entry::Salt;
 use ledger::hash::Hash;
-use ledger::read::ReadError;
+use ledger::note::VerifierKey;
+use ledger::read::{Log, ReadError};
 use ledger_rocks::{OpenError, Rocks};
 use pipeline::TenantSetup;
 use schemas::ids::Tenant;
@@ -111,6 +112,13 @@ impl Home {
     /// The tenants that have a log, in the order of their births.
     pub fn tenants(&self) -> Result<Vec<(Tenant, LogId, Origin)>, HomeError> {
         Ok(birth::list_tenants(&*self.kv)?)
+    }
+
+    /// The key that others verify the ledger's own log with.
+    pub fn verifier(&self) -> Result<VerifierKey, HomeError> {
+        let origin = self.origin(LEDGER_LOG)?;
+        let first = Log::open(&*self.kv, LogId::LEDGER)?.first()?;
+        Ok(VerifierKey::new(origin.key_name().clone(), first.log_key))
     }
 
     /// The origin of a log of this ledger, a tenant's or `_ledger`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use ledger::birth::LEDGER_LOG;
 use ledger::note::VerifierKey;
 use ledger::read::Log;
 use serde_json::{Map, Value, json};
@@ -47,6 +48,8 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         }
     }
     if pem || vkey {
+        // Events are verified with the key of their tenant, which needs no name where there is one.
+        keys.remove(LEDGER_LOG);
         let [key] = &keys.values().collect::<Vec<_>>()[..] else {
             let names: Vec<&str> = keys.keys().map(String::as_str).collect();
             return Err(
@@ -92,7 +95,8 @@ fn stored(globals: &Globals) -> Result<BTreeMap<String, VerifierKey>, CliError> 
     let dir = DataDir::existing(&globals.data).map_err(|error| cannot(&error))?;
     let lock = dir.lock().map_err(|error| cannot(&error))?;
     let home = Home::open(dir, lock).map_err(|error| cannot(&error))?;
-    let mut keys = BTreeMap::new();
+    let own = home.verifier().map_err(|error| cannot(&error))?;
+    let mut keys = BTreeMap::from([(LEDGER_LOG.to_owned(), own)]);
     for (tenant, id, origin) in home.tenants().map_err(|error| cannot(&error))? {
         let first = Log::open(home.kv.clone(), id).and_then(|log| log.first()).map_err(|error| cannot(&error))?;
         keys.insert(tenant.to_string(), VerifierKey::new(origin.key_name().clone(), first.log_key));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::birth::LEDGER_LOG;
+use ledger::note::VerifierKey;
 use pipeline::produce::{Patience, Producer};
 use pipeline::server::{self, ChildConfig, NatsChild, Program};
 use pipeline::streams::{self, StreamLimits};
@@ -16,12 +17,13 @@ use schemas::ids::Tenant;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::client::print;
 use super::{CliError, Globals};
 use crate::data_dir::{DataDir, ServeFile};
 use crate::home::Home;
 use crate::http::{self, App, Guard, OpenTenant};
 use crate::stop::Stop;
-use crate::{clock, env, keys_on_disk, logging};
+use crate::{clock, env, logging};
 
 /// Options of `upm serve`.
 #[derive(Debug, clap::Args)]
@@ -49,7 +51,7 @@ pub struct Args {
     /// The nats-server to start [default: beside upm, else on the PATH]
     #[arg(long, value_name = "PATH", env = "NATS_SERVER")]
     nats_server: Option<PathBuf>,
-    /// Name of a new ledger, fixed at its birth [default: <hostname>-<8 hex digits>]
+    /// Name of a new ledger, fixed at its birth [default: `<hostname>-<8 hex digits>`]
     #[arg(long, value_name = "LEDGER")]
     name: Option<String>,
 }
@@ -148,14 +150,18 @@ async fn start(
     let producer = Producer::new(running.client(), patience).await.map_err(|error| could_not(&error))?;
 
     let listen = listener.local_addr().map_err(|error| could_not(&error))?;
-    let file = serve_file(&home, listen, nats_url, &open);
-    let banner = if json { as_json(&file) } else { banner(&home, &file, &open)? };
+    let own = home.verifier().map_err(|error| could_not(&error))?;
+    let file = serve_file(&home, listen, nats_url, &open, &own);
+    let banner = if json { as_json(&file) } else { banner(&home, &file, &open, &own) };
     let app = Arc::new(App::new(home, running, producer, limits, open));
     let (stop_http, stopped) = watch::channel(false);
     let http = tokio::spawn(answer(listener, Arc::clone(&app), Guard { loopback: listen.ip().is_loopback() }, stopped));
     ready(&app).await;
     app.publish(file).map_err(|error| could_not(&error))?;
-    println!("{banner}");
+    if let Err(error) = print::line(&banner) {
+        // Where it is also stands in `serve.json`.
+        tracing::warn!(%error, "nobody was told that it is ready");
+    }
     Ok(Serving { app, http, stop_http })
 }
 
@@ -343,13 +349,14 @@ fn warn_of_recovery_key(home: &Home) {
     }
 }
 
-fn serve_file(home: &Home, listen: SocketAddr, nats: String, open: &[OpenTenant]) -> ServeFile {
+fn serve_file(home: &Home, listen: SocketAddr, nats: String, open: &[OpenTenant], own: &VerifierKey) -> ServeFile {
+    let tenants = open.iter().map(|open| (open.tenant.to_string(), open.verifier().to_vkey()));
     ServeFile {
         pid: std::process::id(),
         http: format!("http://{listen}"),
         nats,
         ledger: home.name.clone(),
-        logs: open.iter().map(|open| (open.tenant.to_string(), open.verifier().to_vkey())).collect(),
+        logs: tenants.chain([(LEDGER_LOG.to_owned(), own.to_vkey())]).collect(),
     }
 }
 
@@ -358,9 +365,7 @@ fn as_json(file: &ServeFile) -> String {
 }
 
 /// Where things are, for a person.
-fn banner(home: &Home, file: &ServeFile, open: &[OpenTenant]) -> Result<String, CliError> {
-    let origin = home.origin(LEDGER_LOG).map_err(|error| could_not(&error))?;
-    let own = keys_on_disk::signer(&home.keys.log_path(LEDGER_LOG), &origin).map_err(|error| could_not(&error))?;
+fn banner(home: &Home, file: &ServeFile, open: &[OpenTenant], own: &VerifierKey) -> String {
     let mut lines = vec![
         format!("ledger {} is ready", file.ledger),
         format!("  HTTP   {}", file.http),
@@ -370,8 +375,8 @@ fn banner(home: &Home, file: &ServeFile, open: &[OpenTenant]) -> Result<String, 
     for open in open {
         lines.push(format!("  log    {}\n         {}", open.origin, open.verifier().to_vkey()));
     }
-    lines.push(format!("  log    {origin}\n         {}", own.verifier().to_vkey()));
-    Ok(lines.join("\n"))
+    lines.push(format!("  log    {}\n         {}", own.name().as_str(), own.to_vkey()));
+    lines.join("\n")
 }
 
 /// Server addresses without the user and password that they may carry.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use ledger::append::LogId;
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
 use ledger::note::VerifierKey;
@@ -132,6 +133,11 @@ impl App {
             Problem::new(StatusCode::NOT_FOUND, "unknown_tenant", "No such tenant", detail)
                 .with("tenant", tenant.as_str())
         })
+    }
+
+    /// The newest signed head of the ledger's own log. Blocking.
+    pub fn own_checkpoint(&self) -> Result<String, ReadError> {
+        Log::open(&*self.home.kv, LogId::LEDGER)?.newest_checkpoint()
     }
 
     /// Whether everything works.

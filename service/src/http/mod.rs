@@ -53,6 +53,7 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
     Router::new()
         .nest("/v1/tenants/{tenant}", tenant)
         .route("/v1/tenants", get(tenants::list))
+        .route("/logs/_ledger/checkpoint", get(logs::own_checkpoint))
         .route("/logs/{tenant}/checkpoint", get(logs::checkpoint))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
