@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::cli::say;
+
 /// A source of the time, in milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// A source of unpredictable bytes, which fills the slice it is given.
@@ -40,7 +42,7 @@ pub fn entropy() -> Result<Entropy, getrandom::Error> {
     Ok(Arc::new(|bytes| {
         if let Err(error) = fill(bytes) {
             // A salt that can be guessed would break every commitment made from here on, and silently: stop instead.
-            eprintln!("upm: the operating system gives no randomness any more: {error}");
+            say(&format!("upm: the operating system gives no randomness any more: {error}"));
             std::process::abort();
         }
     }))

@@ -1,13 +1,19 @@
 //! The environment of the process, read here and passed on.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// A variable, if it is set, not empty and text.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether a variable is set, but to nothing.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn is_empty(name: &OsStr) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
 
 /// All variables that are text. CI's are read from here, see `workers::ci`.

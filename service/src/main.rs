@@ -15,6 +15,7 @@ mod http;
 mod keys_on_disk;
 mod logging;
 mod packs;
+mod redact;
 mod stop;
 
 use std::process::ExitCode;

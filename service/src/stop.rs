@@ -4,6 +4,8 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::say;
+
 /// Listens for the signals that end a server.
 pub struct Stop {
     interrupt: Signal,
@@ -28,7 +30,7 @@ impl Stop {
     pub fn hurry(mut self) {
         tokio::spawn(async move {
             let name = self.wait().await;
-            eprintln!("upm: {name} again: stopping at once; the next start takes up what was not drained");
+            say(&format!("upm: {name} again: stopping at once; the next start takes up what was not drained"));
             std::process::exit(2);
         });
     }

@@ -27,7 +27,7 @@ pub struct Args {
     /// Publish the events and wait for their receipts, instead of printing them
     #[arg(long)]
     emit: bool,
-    /// Write each receipt to DIR/<tenant>-<index>.tlog-proof (with --emit)
+    /// Write each receipt to `DIR/<tenant>-<index>.tlog-proof` (with --emit)
     #[arg(long, value_name = "DIR", requires = "emit")]
     receipts: Option<PathBuf>,
     /// Print the program of an adapter, to start your own from

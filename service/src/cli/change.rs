@@ -164,7 +164,7 @@ fn list_changes(globals: &Globals, client: &Client, list: &List) -> Result<(), C
     }
     print::line(&change_table(&changes, tenant.as_str()))?;
     if more {
-        eprintln!("upm: there are more; --limit N shows them");
+        super::say("upm: there are more; --limit N shows them");
     }
     Ok(())
 }

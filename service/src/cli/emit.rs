@@ -41,7 +41,7 @@ pub struct Args {
     /// Wait until the ledger has answered each event, and print one line for each
     #[arg(long)]
     wait: bool,
-    /// Write each receipt to DIR/<tenant>-<index>.tlog-proof (implies --wait)
+    /// Write each receipt to `DIR/<tenant>-<index>.tlog-proof` (implies --wait)
     #[arg(long, value_name = "DIR")]
     receipts: Option<PathBuf>,
     /// Send as it is what admission would refuse; what names no tenant goes to --tenant

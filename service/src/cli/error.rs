@@ -2,7 +2,11 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+
+use super::client::print;
+use crate::redact;
 
 /// Why a command did not succeed. The variant decides the exit code, so that scripts can tell "no" from "don't know".
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +67,7 @@ impl CliError {
     /// Prints to standard error: `upm: <line>`, then the detail; with `json`, one object
     /// `{"error": line, "detail": text, "exit": 1|2}`.
     pub fn print(&self, json: bool) {
-        eprintln!("{}", self.render(json));
+        write_error(&self.render(json));
     }
 
     fn code(&self) -> u8 {
@@ -75,13 +79,31 @@ impl CliError {
 
     fn render(&self, json: bool) -> String {
         let (Self::No { line, detail } | Self::CouldNot { line, detail }) = self;
+        let (line, detail) = (redact::urls(line), redact::urls(detail));
         if json {
-            return serde_json::json!({ "error": line, "detail": detail, "exit": self.code() }).to_string();
+            let error = serde_json::json!({ "error": line, "detail": detail, "exit": self.code() });
+            return print::clean_json(&error.to_string());
         }
         // The first line is the whole reason: a newline inside it would break that promise.
-        let line = line.replace(['\n', '\r'], " ");
+        let line = print::clean(&line.replace(['\n', '\r'], " "));
+        let detail = print::clean_lines(&detail);
         if detail.is_empty() { format!("upm: {line}") } else { format!("upm: {line}\n{detail}") }
     }
+}
+
+/// Prints lines to standard error that are no error of a command, as safely as one.
+pub fn say(text: &str) {
+    write_error(&print::clean_lines(&redact::urls(text)));
+}
+
+/// Prints an event to standard error for further use: what steers is escaped, nothing else is touched.
+pub fn say_event(json: &[u8]) {
+    write_error(&print::clean_json(&String::from_utf8_lossy(json)));
+}
+
+/// Nobody is left to tell where standard error is closed or full; the exit code still says it.
+fn write_error(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// What lies behind an error, a line each.
@@ -121,6 +143,16 @@ mod tests {
             &CliError::could_not("two\nlines").with_detail("more"),
             "upm: two lines\nmore",
             r#"{"detail":"more","error":"two\nlines","exit":2}"#,
+        );
+    }
+
+    #[test]
+    fn no_password_and_nothing_that_steers_is_printed() {
+        check(
+            &CliError::could_not("no road nats://u:hunter2@h:1 \u{1b}[31m")
+                .with_detail("a\u{202e}b\nhttp://v:hunter2@h"),
+            "upm: no road nats://***@h:1 \\u{1b}[31m\na\\u{202e}b\nhttp://***@h",
+            r#"{"detail":"a\u202eb\nhttp://***@h","error":"no road nats://***@h:1 \u001b[31m","exit":2}"#,
         );
     }
 

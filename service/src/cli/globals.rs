@@ -24,7 +24,14 @@ pub struct GlobalArgs {
     )]
     tenants: Vec<Tenant>,
     /// URL of a running server [default: the one that runs on the data directory, else `http://127.0.0.1:8080`]
-    #[arg(long, value_name = "URL", global = true, env = "UPM_SERVER", help_heading = "Global options")]
+    #[arg(
+        long,
+        value_name = "URL",
+        global = true,
+        env = "UPM_SERVER",
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
     server: Option<String>,
     /// Data directory
     #[arg(

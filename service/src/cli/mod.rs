@@ -29,13 +29,19 @@ mod client;
 mod error;
 mod globals;
 
-pub use error::CliError;
+pub use error::{CliError, say, say_event};
 pub use globals::Globals;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use schemas::redact::mask_text;
+
+use crate::env;
 
 /// The root of the command line.
 #[derive(Debug, Parser)]
@@ -85,14 +91,15 @@ enum Command {
     Rebuild(rebuild::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
-    /// Start nats-server so that it cannot outlive us (internal)
-    #[command(hide = true)]
-    NatsChild(nats_child::Args),
 }
 
 /// Parses the command line, runs the command and turns what it says into an exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    // No command for people, so that no help, hint or completion names it.
+    if std::env::args_os().nth(1).is_some_and(|word| word == nats_child::NAME) {
+        return fail(&nats_child::run(&std::env::args_os().skip(2).collect::<Vec<_>>()), false);
+    }
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(told) => return not_run(&told),
     };
@@ -100,6 +107,41 @@ pub fn main() -> ExitCode {
     let done = Globals::new(cli.globals, matches!(cli.command, Command::Serve(_) | Command::Rebuild(_)))
         .and_then(|globals| dispatch(&globals, cli.command));
     done.unwrap_or_else(|error| fail(&error, json))
+}
+
+fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = without_empty_variables(Cli::command());
+    let matches = command.try_get_matches_from_mut(words);
+    let parsed = matches
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command)));
+    parsed.map_err(|mut error| {
+        with_whole_usage(&mut command, &mut error);
+        error
+    })
+}
+
+/// A variable that is set to nothing says nothing.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| if arg.get_env().is_some_and(env::is_empty) { arg.env(None) } else { arg });
+    command.mut_subcommands(without_empty_variables)
+}
+
+/// clap's own usage of an error names whatever was given, by variables too, as if it had to be: here it is that of the help.
+fn with_whole_usage(root: &mut clap::Command, error: &mut clap::Error) {
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return };
+    let usage = usage.to_string();
+    // `Usage: upm change show …`: the words up to the first that is no command.
+    let whole = usage_of(root, usage.split_whitespace().skip(2));
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(whole));
+}
+
+fn usage_of<'a>(command: &mut clap::Command, mut words: impl Iterator<Item = &'a str>) -> StyledStr {
+    match words.next() {
+        Some(word) if command.find_subcommand(word).is_some() => {
+            command.find_subcommand_mut(word).map(|inner| usage_of(inner, words)).unwrap_or_default()
+        }
+        _ => command.render_usage(),
+    }
 }
 
 fn fail(error: &CliError, json: bool) -> ExitCode {
@@ -121,8 +163,9 @@ fn not_run(told: &clap::Error) -> ExitCode {
 }
 
 fn usage(text: &str) -> CliError {
-    let text = text.trim();
-    let text = text.strip_prefix("error: ").unwrap_or(text);
+    // It repeats what was given, and whoever mistypes an option may have given a secret with it.
+    let (text, _) = mask_text(text.trim());
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
     // The reason may go on over the next lines, as with a list of missing arguments.
     let (line, detail) = text.split_once("\n\n").unwrap_or((text, ""));
     let line = line.lines().map(str::trim).collect::<Vec<_>>().join(" ");
@@ -144,19 +187,17 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Keys(args) => keys::run(globals, args),
         Command::Rebuild(args) => rebuild::run(globals, args),
         Command::Completions(args) => completions::run(globals, args),
-        Command::NatsChild(args) => nats_child::run(globals, args),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn a_wrong_command_line_is_one_line_then_the_detail() {
         let check = |arguments: &[&str], starts: &str, holds: &str| {
-            let told = Cli::try_parse_from(arguments).unwrap_err();
+            let told = parse(arguments.iter().map(OsString::from)).unwrap_err();
             let CliError::CouldNot { line, detail } = usage(&told.to_string()) else { panic!("{told}") };
             assert!(line.starts_with(starts) && !line.contains('\n'), "{line}");
             assert!(detail.contains(holds), "{detail}");
@@ -167,7 +208,40 @@ mod tests {
             "--help",
         );
         check(&["upm", "nonsense"], "unrecognized subcommand 'nonsense'", "Usage: upm");
+        check(
+            &["upm", "--data", "x", "change", "show"],
+            "the following required arguments were not provided: <ID>",
+            "Usage: upm change show [OPTIONS] <ID>",
+        );
+        check(&["upm", "--data", "x", "emit"], "the following required", "Usage: upm emit FILE|- [--wait] [OPTIONS]\n");
         check(&["upm", "tenant", "add"], "the following required arguments were not provided: <NAME>", "Usage:");
+    }
+
+    #[test]
+    fn a_secret_in_a_wrong_command_line_is_not_repeated() {
+        let told = parse(["upm", "serve", "--password=hunter2"].map(OsString::from)).unwrap_err();
+        let CliError::CouldNot { line, .. } = usage(&told.to_string()) else { panic!("{told}") };
+        assert!(!line.contains("hunter2"), "{line}");
+    }
+
+    #[test]
+    fn what_serve_starts_is_no_command_for_people() {
+        for words in [&["upm", "--data", "x"][..], &["upm", "nats-chil"]] {
+            let told = parse(words.iter().map(OsString::from)).unwrap_err().to_string();
+            assert!(!told.contains("nats-child"), "{told}");
+        }
+    }
+
+    #[test]
+    fn addresses_out_of_variables_are_not_shown() {
+        fn check(command: &clap::Command) {
+            for arg in command.get_arguments().filter(|arg| arg.get_env().is_some()) {
+                let address = ["server", "nats"].contains(&arg.get_id().as_str());
+                assert_eq!(arg.is_hide_env_values_set(), address, "{}", arg.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use projector_sqlite::{Row, Views};
 use schemas::ids::Tenant;
 use serde_json::json;
 
+use super::client::print;
 use super::{CliError, Globals};
 use crate::data_dir::DataDir;
 use crate::home::Home;
@@ -41,12 +42,12 @@ pub fn run(globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
     for (tenant, log) in selected(&home, &globals.tenants)? {
         let entries = rebuild(&home, &tenant, log)?;
         if !globals.json {
-            println!("{tenant}: views derived again from {entries} entries");
+            print::line(&format!("{tenant}: views derived again from {entries} entries"))?;
         }
         done.push(json!({ "tenant": tenant, "entries": entries }));
     }
     if globals.json {
-        println!("{}", json!({ "rebuilt": done }));
+        print::json_line(&json!({ "rebuilt": done }))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -27,7 +27,7 @@ use workers::command::{self, Capture, Ending, Finished, Output};
 use super::client::flags::Intent;
 use super::client::print;
 use super::client::send::{self, Event, Item, NatsFlags, Outcome, Route};
-use super::{CliError, Globals};
+use super::{CliError, Globals, say, say_event};
 use crate::{clock, env};
 
 /// Exit code: the command was not started.
@@ -124,7 +124,7 @@ async fn supervise(argv: &[OsString]) -> Result<Finished, CliError> {
     let (ending, stdout, stderr) = match spawned {
         Ok(child) => through(child, &mut signals).await,
         Err(error) => {
-            eprintln!("upm: can't start {}: {error}", print::clean(&program.to_string_lossy()));
+            say(&format!("upm: can't start {}: {error}", print::clean(&program.to_string_lossy())));
             let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
             let mut said = Capture::new();
             said.push(format!("can't start: {error}\n").as_bytes());
@@ -257,7 +257,7 @@ fn record(globals: &Globals, args: &Args, ci: &Defaults, fields: &Fields, finish
         }
     };
     match publish(globals, args, subject, &bytes) {
-        Ok(line) => eprintln!("upm: {line}"),
+        Ok(line) => say(&format!("upm: {line}")),
         Err(why) => keep(args, &bytes, fields, &why),
     }
 }
@@ -292,16 +292,16 @@ fn keep(args: &Args, bytes: &[u8], fields: &Fields, why: &str) {
     let why = print::clean(why);
     let folder = args.spool.clone().unwrap_or_else(default_spool);
     match spooled(&folder, &fields.id, bytes) {
-        Ok(path) => eprintln!(
+        Ok(path) => say(&format!(
             "upm: the event could not be published: {why}\nkept in {0}; publish it with: upm emit {0} --wait",
             path.display()
-        ),
+        )),
         Err(error) => {
-            eprintln!(
+            say(&format!(
                 "upm: the event could not be published: {why}\nnor kept in {}: {error}; here it is:",
                 folder.display()
-            );
-            eprintln!("{}", String::from_utf8_lossy(bytes));
+            ));
+            say_event(bytes);
         }
     }
 }

@@ -8,6 +8,7 @@ use schemas::ids::Tenant;
 use serde_json::{Value, json};
 
 use super::client::http::Client;
+use super::client::print;
 use super::{CliError, Globals};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::home::Home;
@@ -46,14 +47,14 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
                 Door::Server(client) => client.put(&format!("/v1/tenants/{name}"))?,
                 Door::Store(home) => add(home, &name)?,
             };
-            print(globals.json, &added, std::slice::from_ref(&added));
+            told(globals.json, &added, std::slice::from_ref(&added))?;
         }
         Action::List => {
             let listed = match &door {
                 Door::Server(client) => client.get("/v1/tenants")?,
                 Door::Store(home) => list(home)?,
             };
-            print(globals.json, &listed, listed["tenants"].as_array().map_or(&[], Vec::as_slice));
+            told(globals.json, &listed, listed["tenants"].as_array().map_or(&[], Vec::as_slice))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -99,13 +100,13 @@ fn describe(home: &Home, tenant: &Tenant) -> Result<Value, CliError> {
     Ok(json!({ "tenant": tenant, "origin": origin, "vkey": vkey, "size": head.size }))
 }
 
-fn print(json: bool, whole: &Value, tenants: &[Value]) {
+fn told(json: bool, whole: &Value, tenants: &[Value]) -> Result<(), CliError> {
     if json {
-        println!("{whole}");
-        return;
+        return print::json_line(whole);
     }
     for tenant in tenants {
-        let text = |member: &str| tenant[member].as_str().unwrap_or_default().to_owned();
-        println!("{}\t{} entries\t{}", text("tenant"), tenant["size"], text("vkey"));
+        let text = |member: &str| print::clean(tenant[member].as_str().unwrap_or_default());
+        print::line(&format!("{}\t{} entries\t{}", text("tenant"), tenant["size"], text("vkey")))?;
     }
+    Ok(())
 }

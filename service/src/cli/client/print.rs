@@ -46,7 +46,7 @@ pub fn clean_lines(text: &str) -> String {
 }
 
 /// JSON text with everything that steers as `\u001b`. The line ends of pretty JSON stay: inside strings there are none.
-fn clean_json(text: &str) -> String {
+pub fn clean_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c != '\n' && steers(c) {

@@ -3,7 +3,8 @@
 //! Reading, sending and answering overlap; what comes back is handed over in the order of the input.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -18,12 +19,14 @@ use serde_json::Value;
 use super::http::{Client, segment};
 use super::print;
 use crate::cli::{CliError, Globals};
+use crate::clock;
+use crate::data_dir::ServeFile;
 
 /// How to reach NATS.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct NatsFlags {
     /// NATS to publish to [default: that of the server on the data directory, else HTTP to --server]
-    #[arg(long, value_name = "URL", env = "UPM_NATS", help_heading = "Connection")]
+    #[arg(long, value_name = "URL", env = "UPM_NATS", hide_env_values = true, help_heading = "Connection")]
     pub nats: Option<String>,
     /// Credentials file for that NATS
     #[arg(long, value_name = "FILE", requires = "nats", help_heading = "Connection")]
@@ -37,7 +40,12 @@ pub struct NatsFlags {
 #[derive(Debug, Clone)]
 pub enum Route {
     /// Published over NATS.
-    Nats(NatsTarget),
+    Nats {
+        /// The NATS server.
+        target: NatsTarget,
+        /// The data directory whose server it belongs to, where it was found there.
+        data: Option<PathBuf>,
+    },
     /// Posted to a server.
     Http(Client),
 }
@@ -52,11 +60,11 @@ impl Route {
             if let Some(creds) = &flags.nats_creds {
                 target.auth = NatsAuth::Creds(creds.clone());
             }
-            return Self::Nats(target);
+            return Self::Nats { target, data: None };
         }
         match globals.serve_file() {
             Some(file) if globals.server.as_ref().is_none_or(|url| *url == file.http) => {
-                Self::Nats(NatsTarget::plain(file.nats))
+                Self::Nats { target: NatsTarget::plain(file.nats), data: Some(globals.data.clone()) }
             }
             _ => Self::Http(Client::new(globals)),
         }
@@ -122,10 +130,10 @@ pub fn send(
 ) -> Result<(), CliError> {
     match route {
         Route::Http(client) => post_all(client, items, done),
-        Route::Nats(target) => {
+        Route::Nats { target, data } => {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let runtime = runtime.map_err(|error| CliError::because("can't start", &error))?;
-            let result = runtime.block_on(publish_all(target, items, wait, patience, done));
+            let result = runtime.block_on(publish_all(target, data.as_deref(), items, wait, patience, done));
             // A reader blocked on a terminal must not keep the process.
             runtime.shutdown_background();
             result
@@ -133,19 +141,58 @@ pub fn send(
     }
 }
 
+/// How long the NATS of a server that runs may take to come back: it restarts a child that died.
+const OWN_PATIENCE: Duration = Duration::from_secs(10);
+const OWN_POLL: Duration = Duration::from_millis(200);
+
+/// What the NATS server shows in its list of connections.
+const CLIENT_NAME: &str = "upm emit";
+
+async fn connect(target: &NatsTarget, data: Option<&Path>, patience: &Patience) -> Result<Producer, CliError> {
+    let client = match data {
+        Some(data) => reach_own(data, OWN_PATIENCE, || target.connect(CLIENT_NAME)).await?,
+        None => target.connect(CLIENT_NAME).await.map_err(|error| nobody(&error))?,
+    };
+    Producer::new(client, patience.clone()).await.map_err(|error| CliError::because("can't publish", &error))
+}
+
+/// Tries again while the server on the data directory lives: it starts its NATS anew where that died.
+async fn reach_own<T, E: std::error::Error>(
+    data: &Path,
+    patience: Duration,
+    attempt: impl AsyncFn() -> Result<T, E>,
+) -> Result<T, CliError> {
+    let started = clock::now();
+    loop {
+        let error = match attempt().await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        let Some(server) = ServeFile::of_running(data) else { return Err(nobody(&error)) };
+        if started.elapsed() >= patience {
+            return Err(CliError::because("the ledger's NATS is not answering", &error).with_detail(format!(
+                "`upm serve` runs (pid {}), but its NATS does not answer; its log and {}/readyz say why",
+                server.pid, server.http
+            )));
+        }
+        tokio::time::sleep(OWN_POLL).await;
+    }
+}
+
+fn nobody(error: &dyn std::error::Error) -> CliError {
+    CliError::because("no NATS server to publish to", error)
+        .with_detail("start a ledger with `upm serve`, or name its NATS with --nats URL (UPM_NATS)")
+}
+
 async fn publish_all(
     target: &NatsTarget,
+    data: Option<&Path>,
     items: impl Iterator<Item = Item> + Send + 'static,
     wait: bool,
     patience: &Patience,
     mut done: impl FnMut(Done) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
-    let client = target.connect("upm emit").await.map_err(|error| {
-        CliError::because("no NATS server to publish to", &error)
-            .with_detail("start a ledger with `upm serve`, or name its NATS with --nats URL (UPM_NATS)")
-    })?;
-    let producer =
-        Producer::new(client, patience.clone()).await.map_err(|error| CliError::because("can't publish", &error))?;
+    let producer = connect(target, data, patience).await?;
     let (sender, mut read) = tokio::sync::mpsc::channel(patience.window.max(1));
     std::thread::spawn(move || {
         for item in items {
@@ -304,5 +351,44 @@ fn outcome_of(row: &Value) -> Outcome {
         index,
         receipt: row["receipt"].as_str().map(str::to_owned),
         problem: serde_json::from_value(row["problem"].clone()).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::data_dir::DataDir;
+
+    /// What comes of trying a NATS that answers on attempt `answers`, with a server on the directory or without.
+    fn tried(serving: bool, answers: u32, patience: Duration) -> (Result<u32, CliError>, u32) {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::create(temp.path()).unwrap();
+        if serving {
+            let (http, nats) = ("http://127.0.0.1:1".to_owned(), "nats://127.0.0.1:2".to_owned());
+            let file =
+                ServeFile { pid: std::process::id(), http, nats, ledger: "here".to_owned(), logs: BTreeMap::new() };
+            dir.write_serve_file(&file).unwrap();
+        }
+        let attempts = Cell::new(0);
+        let attempt = async || {
+            attempts.set(attempts.get() + 1);
+            if attempts.get() == answers { Ok(7) } else { Err(io::Error::from(io::ErrorKind::ConnectionRefused)) }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let told = runtime.block_on(reach_own(dir.root(), patience, attempt));
+        (told, attempts.get())
+    }
+
+    #[test]
+    fn the_nats_of_a_server_that_lives_is_waited_for() {
+        assert!(matches!(tried(true, 2, Duration::from_mins(1)), (Ok(7), 2)));
+        let (told, attempts) = tried(false, 2, Duration::from_mins(1));
+        assert!(told.unwrap_err().to_string().starts_with("no NATS server to publish to"));
+        assert_eq!(attempts, 1, "nobody would start it again");
+        let (told, _) = tried(true, u32::MAX, Duration::ZERO);
+        assert!(told.unwrap_err().to_string().starts_with("the ledger's NATS is not answering"));
     }
 }
