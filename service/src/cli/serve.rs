@@ -51,7 +51,7 @@ pub struct Args {
     /// The nats-server to start [default: beside upm, else on the PATH]
     #[arg(long, value_name = "PATH", env = "NATS_SERVER")]
     nats_server: Option<PathBuf>,
-    /// Name of a new ledger, fixed at its birth [default: `<hostname>-<8 hex digits>`]
+    /// Name of a new ledger, fixed at its birth; by default `<hostname>-<8 hex digits>`
     #[arg(long, value_name = "LEDGER")]
     name: Option<String>,
 }
