@@ -37,7 +37,8 @@ fn refuse(what: &'static str, expected: &'static str, text: &str, bad: Option<ch
 pub fn is_refused_in_id(c: char) -> bool {
     matches!(c,
         '\0'..=' ' | '\u{7f}'..='\u{a0}' | '\u{ad}' | '\u{61c}' | '\u{1680}' | '\u{180e}' | '\u{2000}'..='\u{200f}'
-        | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{feff}')
+        | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{feff}'
+        | '\u{e0000}'..='\u{e007f}')
 }
 
 fn visible(what: &'static str, expected: &'static str, max: usize, text: &str) -> Result<(), IdError> {
@@ -63,6 +64,14 @@ fn spelled(
     }
     let bad = text.char_indices().find(|&(at, c)| !allowed(at, c));
     bad.map_or(Ok(()), |(_, c)| Err(refuse(what, expected, text, Some(c))))
+}
+
+/// An id stands in URLs, and no client asks for a path that ends in `.` or `..`: it asks for another one.
+fn visible_in_path(what: &'static str, expected: &'static str, max: usize, text: &str) -> Result<(), IdError> {
+    if matches!(text, "." | "..") {
+        return Err(refuse(what, expected, text, Some('.')));
+    }
+    visible(what, expected, max, text)
 }
 
 macro_rules! name {
@@ -145,13 +154,13 @@ name!(
 );
 name!(
     /// All events with one change id are one change.
-    ChangeId, 128, "change id", "1 to 128 bytes without control characters or spaces",
-    visible
+    ChangeId, 128, "change id", "1 to 128 bytes without control characters or spaces, and not . or ..",
+    visible_in_path
 );
 name!(
     /// The id of one event, as its producer chose it. Not unique.
-    EventId, 128, "event id", "1 to 128 bytes without control characters or spaces",
-    visible
+    EventId, 128, "event id", "1 to 128 bytes without control characters or spaces, and not . or ..",
+    visible_in_path
 );
 name!(
     /// Where a change happens: `prod`, `staging` …
@@ -342,12 +351,26 @@ mod tests {
 
     #[test]
     fn ids_are_visible_and_short() {
-        for text in ["e5f2a4a2-86d1", "a/b", "..", "änderung-7", "変更", &"x".repeat(128), &"é".repeat(64)] {
+        for text in ["e5f2a4a2-86d1", "a/b", "...", "änderung-7", "変更", &"x".repeat(128), &"é".repeat(64)] {
             check(ChangeId::parse, text, true);
             check(EventId::parse, text, true);
         }
-        let bad =
-            ["", " ", "a b", "a\u{a0}b", "a\n", "a\0", "\u{85}", "a\u{202e}b", "a\u{200b}b", "\u{feff}a", "a\u{2028}"];
+        let bad = [
+            "",
+            " ",
+            "a b",
+            "a\u{a0}b",
+            "a\n",
+            "a\0",
+            "\u{85}",
+            "a\u{202e}b",
+            "a\u{200b}b",
+            "\u{feff}a",
+            "a\u{2028}",
+            ".",
+            "..",
+            "a\u{e0041}",
+        ];
         for text in bad.into_iter().chain([&*"x".repeat(129), &*"é".repeat(65)]) {
             check(ChangeId::parse, text, false);
             check(EventId::parse, text, false);
@@ -387,7 +410,7 @@ mod tests {
         let error = EventId::parse("s3cret value").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "event id: expected 1 to 128 bytes without control characters or spaces, found 12 bytes with U+0020"
+            "event id: expected 1 to 128 bytes without control characters or spaces, and not . or .., found 12 bytes with U+0020"
         );
     }
 

@@ -4,6 +4,7 @@
 //! be scanned ([`mask_lexically`]). Each repeats until nothing more is found, so masking what is masked changes nothing.
 //! Nothing is ever unmasked, and what was masked is not kept anywhere.
 
+mod arguments;
 mod document;
 mod edits;
 mod table;
@@ -12,6 +13,7 @@ mod text;
 use crate::admit::{self, Rejection};
 use crate::scan::{Fault, Limits, Tape, decode_mapped};
 
+pub use arguments::mask_arguments;
 pub(crate) use document::{Buffers, Typed};
 use table::{RuleId, TABLE};
 use text::Span;

@@ -197,16 +197,26 @@ pub fn quoted(argv: &[String]) -> String {
 }
 
 fn quoted_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
+    if is_plain(word) {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// The command line as an event carries it: quoted, masked, and cut where it is longer than [`COMMAND_BYTES`].
+fn is_plain(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c))
+}
+
+/// The command line as an event carries it: each argument masked, then quoted, masked once more for what stands in two
+/// arguments, and cut where it is longer than [`COMMAND_BYTES`].
 pub fn shown(argv: &[String]) -> String {
-    let (mut text, _) = redact::mask_text(&quoted(argv));
+    let shown_word = |word: &String| {
+        // A mark is a word for the reader, not for a shell.
+        let marked = word.contains("[masked:") && is_plain(&word.replace(['[', ']'], "-"));
+        if marked { word.clone() } else { quoted_word(word) }
+    };
+    let words: Vec<String> = redact::mask_arguments(argv).iter().map(shown_word).collect();
+    let (mut text, _) = redact::mask_text(&words.join(" "));
     if text.len() > COMMAND_BYTES {
         let missing = left_out((text.len() - COMMAND_BYTES) as u64);
         text.truncate(text.floor_char_boundary(COMMAND_BYTES));
@@ -386,6 +396,28 @@ mod tests {
         assert_eq!(output.sha256, hex::encode(Sha256::digest(output.text.as_bytes())));
         let shown = shown(&argv(&["deploy", "--password", "hunter2hunter2", secret]));
         assert!(!shown.contains("hunter2") && !shown.contains(secret), "{shown}");
+    }
+
+    #[test]
+    fn arguments_are_masked_before_they_are_quoted() {
+        for (words, expect) in [
+            (vec!["x", "--token", "it's a\nsqZ"], "x --token [masked:argument]"),
+            (vec!["x", "--password=a b\nc'd", "-v"], "x --password=[masked:argument] -v"),
+            (vec!["env", "DB_PASS=a 'b' c", "run"], "env DB_PASS=[masked:argument] run"),
+            (
+                vec!["x", "--pass", "a b", "--credentials", "c d"],
+                "x --pass [masked:argument] --credentials [masked:argument]",
+            ),
+            (vec!["/usr/bin/mysql", "-u", "root", "-pa'b c", "db"], "/usr/bin/mysql -u root -p[masked:argument] db"),
+            (vec!["curl", "-H", "a;b", "-u", "u:p'\nq"], "curl -H 'a;b' -u u:[masked:argument]"),
+            (vec!["sudo", "docker", "login", "-u", "me", "-p", "a b"], "sudo docker login -u me -p [masked:argument]"),
+            (vec!["sh", "-c", "true --token 'sqB01'"], r"sh -c 'true --token '\''[masked:argument]'\'''"),
+            (vec!["sh", "-c", "true --token 'it'\\''s-x' -v"], "sh -c 'true --token [masked:argument] -v'"),
+            (vec!["x", "--token", "--verbose", "--path", "a b"], "x --token --verbose --path 'a b'"),
+            (vec!["ssh", "-p", "22", "h", "cat --pattern=a bypass=b"], "ssh -p 22 h 'cat --pattern=a bypass=b'"),
+        ] {
+            assert_eq!(shown(&argv(&words)), expect);
+        }
     }
 
     #[test]

@@ -300,6 +300,16 @@ impl Walk<'_> {
             let credentials = credentials.and_then(|parent| self.member(parent, &table.credentials.member));
             self.force(credentials, Force { rule: table.cloudtrail.1, numbers: true, booleans: false });
         }
+        if bits & table.docker.0 != 0
+            && let Some(registries) = self.member(at, &table.registries.parent)
+        {
+            let member = &table.registries.member;
+            let found: Vec<_> =
+                self.members(registries).filter_map(|(_, registry)| self.member(registry, member)).collect();
+            for auth in found {
+                self.force(Some(auth), Force { rule: table.docker.1, numbers: false, booleans: false });
+            }
+        }
     }
 
     fn force(&mut self, at: Option<usize>, force: Force) {

@@ -38,6 +38,8 @@ pub(super) struct Table {
     pub(super) manifest: Manifest,
     pub(super) cloudtrail: (Bits, RuleId),
     pub(super) credentials: Credentials,
+    pub(super) docker: (Bits, RuleId),
+    pub(super) registries: Credentials,
     pub(super) not_text: RuleId,
     pub(super) unsettled: RuleId,
     untouched: Regex,
@@ -50,6 +52,8 @@ pub(super) struct Names {
     exact: Vec<String>,
     prefix: Vec<String>,
     suffix: Vec<String>,
+    word: Vec<String>,
+    word_after: Vec<String>,
     except: Vec<String>,
     #[serde(skip)]
     lists: Vec<String>,
@@ -74,7 +78,7 @@ pub(super) struct Manifest {
     pub(super) members: Vec<String>,
 }
 
-/// How `CloudTrail` shows credentials that were handed out.
+/// A member that holds credentials, by what it stands in.
 #[derive(Deserialize)]
 pub(super) struct Credentials {
     pub(super) parent: String,
@@ -88,6 +92,7 @@ struct File {
 
 #[derive(Deserialize)]
 struct Redaction {
+    parts: BTreeMap<String, String>,
     untouched: String,
     text: Vec<TextFile>,
     by_name: Marked<Names>,
@@ -97,6 +102,7 @@ struct Redaction {
     terraform: Marked<Terraform>,
     kubernetes: Marked<Manifest>,
     cloudtrail: Marked<Credentials>,
+    docker: Marked<Credentials>,
     lexical: Lexical,
 }
 
@@ -156,6 +162,17 @@ fn regex(pattern: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern).unicode(false).build()
 }
 
+/// A pattern with its parts put in; parts have parts.
+fn assembled(pattern: &str, parts: &BTreeMap<String, String>) -> String {
+    let mut pattern = pattern.to_owned();
+    for _ in 0..parts.len() {
+        for (name, part) in parts {
+            pattern = pattern.replace(&format!("(?&{name})"), part);
+        }
+    }
+    pattern
+}
+
 /// Collects rules, their marks and the triggers that lead to them.
 #[derive(Default)]
 struct Builder {
@@ -188,7 +205,7 @@ impl Table {
         for (bit, rule) in file.text.iter().enumerate() {
             build.mark(&rule.id);
             build.triggers(&rule.triggers, 1 << bit);
-            text.push(TextRule { pattern: regex(&rule.pattern)? });
+            text.push(TextRule { pattern: regex(&assembled(&rule.pattern, &file.parts))? });
         }
         let mut next_bit = text.len();
         let mut bit = |build: &mut Builder, triggers: &[String]| {
@@ -201,8 +218,9 @@ impl Table {
         let terraform = (bit(&mut build, &file.terraform.triggers), build.mark(&file.terraform.id));
         let kubernetes = (bit(&mut build, &file.kubernetes.triggers), build.mark(&file.kubernetes.id));
         let cloudtrail = (bit(&mut build, &file.cloudtrail.triggers), build.mark(&file.cloudtrail.id));
+        let docker = (bit(&mut build, &file.docker.triggers), build.mark(&file.docker.id));
         let by_pair = build.mark(&file.by_pair.id);
-        let by_flag = (regex(&file.by_flag.rule.pattern)?, build.mark(&file.by_flag.id));
+        let by_flag = (regex(&assembled(&file.by_flag.rule.pattern, &file.parts))?, build.mark(&file.by_flag.id));
         let not_text = build.mark(&file.lexical.cut);
         let unsettled = build.mark(&file.lexical.unsettled);
         let mut names = file.by_name.rule;
@@ -223,6 +241,8 @@ impl Table {
             manifest: file.kubernetes.rule,
             cloudtrail,
             credentials: file.cloudtrail.rule,
+            docker,
+            registries: file.docker.rule,
             not_text,
             unsettled,
             untouched: untouched(&file.untouched, &build.ids)?,
@@ -245,7 +265,9 @@ impl Table {
 fn untouched(pattern: &str, ids: &[String]) -> Result<Regex, regex::Error> {
     let ids: Vec<_> = ids.iter().map(|id| regex::escape(id)).collect();
     let scheme = r"(?i:[a-z0-9\-]{1,20}[ \t]+)?";
-    regex(&format!(r"{pattern}|^{scheme}(?:\[masked:(?:{})\](?:~[0-9]+)?)+[,;.)\]}}>]*$", ids.join("|")))
+    // A quote within quotes.
+    let quote = r#"(?:'\\''|'"'"')?"#;
+    regex(&format!(r"{pattern}|^{quote}{scheme}(?:\[masked:(?:{})\](?:~[0-9]+)?)+{quote}[,;.)\]}}>]*$", ids.join("|")))
 }
 
 impl Names {
@@ -262,8 +284,37 @@ impl Names {
         {
             Some(Secret::All)
         } else {
-            any(&self.lists, |name, word| name.ends_with(word)).then_some(Secret::Strings)
+            let listed = any(&self.lists, |name, word| name.ends_with(word));
+            (listed || self.ends_in_word(name)).then_some(Secret::Strings)
         }
+    }
+
+    /// The same for an option of a command (`--password`): whole names are of headers and files, and what begins with
+    /// `secret` is mostly the name of one.
+    pub(super) fn secret_option(&self, name: &str) -> bool {
+        let squeezed: String =
+            name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+        !self.except.contains(&squeezed)
+            && (self.suffix.iter().any(|word| squeezed.ends_with(word)) || self.ends_in_word(name))
+    }
+
+    /// Whether the last word is one that says so only as a word: `db_pass` and `dbPass`, not `compass`.
+    fn ends_in_word(&self, name: &str) -> bool {
+        let is = |end: &str, word: &String| end.eq_ignore_ascii_case(word);
+        let end = name.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let bytes = end.as_bytes();
+        let begins = |&at: &usize| {
+            at == 0
+                || !bytes[at - 1].is_ascii_alphanumeric()
+                || (bytes[at].is_ascii_uppercase() && !bytes[at - 1].is_ascii_uppercase())
+        };
+        let ends = |list: &[String], first: bool| {
+            list.iter().any(|word| {
+                let at = bytes.len().checked_sub(word.len()).filter(|&at| end.is_char_boundary(at));
+                at.filter(begins).is_some_and(|at| (first || at > 0) && is(&end[at..], word))
+            })
+        };
+        ends(&self.word, true) || ends(&self.word_after, false)
     }
 }
 
@@ -279,12 +330,16 @@ struct Prefilter {
 struct Word {
     bits: Bits,
     after: Vec<(Vec<u8>, Bits)>,
+    /// What it means where no letter or digit follows (`pass!`).
+    ends: Bits,
 }
 
 impl Word {
-    fn bits_at(&self, lower: &[u8], at: usize) -> Bits {
+    fn bits_at(&self, lower: &[u8], at: usize, bytes: usize) -> Bits {
+        let ends = self.ends != 0 && !lower.get(at + bytes).is_some_and(u8::is_ascii_alphanumeric);
+        let bits = self.bits | if ends { self.ends } else { 0 };
         if self.after.is_empty() {
-            return self.bits;
+            return bits;
         }
         let before = &lower[..at];
         let before = before
@@ -294,7 +349,7 @@ impl Word {
             .or_else(|| before.strip_suffix(b" "))
             .unwrap_or(before);
         let after = self.after.iter().filter(|(word, _)| before.ends_with(word));
-        after.fold(self.bits, |bits, (_, more)| bits | more)
+        after.fold(bits, |bits, (_, more)| bits | more)
     }
 }
 
@@ -310,13 +365,13 @@ impl Engine {
         searcher.map_or_else(|| Self::Automaton(automaton(patterns)), Self::Packed)
     }
 
-    fn find(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
+    fn find(&self, text: &[u8], from: usize) -> Option<(usize, usize, usize)> {
         let window = Window { start: from, end: text.len() };
         let found = match self {
             Self::Packed(searcher) => searcher.find_in(text, window),
             Self::Automaton(automaton) => automaton.find(aho_corasick::Input::new(text).span(window)),
         };
-        found.map(|found| (found.start(), found.pattern().as_usize()))
+        found.map(|found| (found.start(), found.len(), found.pattern().as_usize()))
     }
 }
 
@@ -332,6 +387,9 @@ impl Prefilter {
         for (trigger, bits) in triggers {
             match (trigger.as_bytes(), trigger.split_once('?')) {
                 (&[byte], _) => single.push((byte, bits)),
+                (_, None) if trigger.ends_with('!') => {
+                    words.entry(trigger.trim_end_matches('!').to_owned()).or_default().ends |= bits;
+                }
                 (_, None) => words.entry(trigger).or_default().bits |= bits,
                 (_, Some((before, word))) => {
                     words.entry(word.to_owned()).or_default().after.push((before.into(), bits));
@@ -341,8 +399,9 @@ impl Prefilter {
         // At one position only one word is reported: a word answers for all that begin alike.
         let alike: Vec<(String, Bits)> = words.iter().map(|(word, meaning)| (word.clone(), meaning.bits)).collect();
         for (word, meaning) in &mut words {
-            let alike =
-                alike.iter().filter(|(other, _)| other.starts_with(word.as_str()) || word.starts_with(other.as_str()));
+            let alike = alike.iter().filter(|(other, _)| {
+                word.starts_with(other.as_str()) || (meaning.ends == 0 && other.starts_with(word.as_str()))
+            });
             meaning.bits = alike.fold(meaning.bits, |bits, (_, other)| bits | other);
         }
         let mut words: Vec<_> = words.into_iter().collect();
@@ -361,8 +420,8 @@ impl Prefilter {
         for (engine, words) in &self.groups {
             let mut from = 0;
             // On by one, not past the match: a word may overlap another.
-            while let Some((at, word)) = engine.find(lower, from) {
-                let bits = words[word].bits_at(lower, at);
+            while let Some((at, bytes, word)) = engine.find(lower, from) {
+                let bits = words[word].bits_at(lower, at, bytes);
                 if bits != 0 {
                     found(at, bits);
                 }

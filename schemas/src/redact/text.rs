@@ -41,9 +41,8 @@ pub(super) fn find(text: &[u8], bits: Bits, spans: &mut Vec<Span>) {
             }
         }
     }
-    let (by_name, kubernetes, terraform, cloudtrail) =
-        (table.by_name.0, table.kubernetes.0, table.terraform.0, table.cloudtrail.0);
-    if bits & (by_name | kubernetes | terraform | cloudtrail) != 0 {
+    let by_names = [table.by_name.0, table.kubernetes.0, table.terraform.0, table.cloudtrail.0, table.docker.0];
+    if bits & by_names.iter().fold(0, |all, bits| all | bits) != 0 {
         named(text, table, bits, spans);
     }
 }
@@ -86,6 +85,9 @@ impl<'a> Extra<'a> {
         }
         if bits & table.cloudtrail.0 != 0 && contains(&table.credentials.parent) {
             names.push((table.credentials.member.as_str(), table.cloudtrail.1));
+        }
+        if bits & table.docker.0 != 0 && contains(&table.registries.parent) {
+            names.push((table.registries.member.as_str(), table.docker.1));
         }
         Self { names }
     }
