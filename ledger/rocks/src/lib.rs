@@ -1,6 +1,6 @@
 //! The ledger's key-value trait over `RocksDB`. The only place that knows it.
 //!
-//! What a row means is not known here, only how its space is used: one column family each, tuned in [`tuning`]. Contract and
+//! What a row means is not known here, only how its space is used: one column family each, tuned in `tuning`. Contract and
 //! failure semantics are those of [`ledger::kv::Kv`].
 
 mod error;
