@@ -10,6 +10,7 @@ pub mod anomaly;
 pub mod document;
 pub mod facts;
 pub mod fold;
+pub mod unseen;
 
 mod judge;
 mod sentence;

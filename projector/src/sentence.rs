@@ -9,6 +9,7 @@ use schemas::ids::Phase;
 
 use crate::facts::{Decision, Facts, Steps, Tests};
 use crate::fold::Marks;
+use crate::unseen::is_unseen;
 
 /// Longest quotation, in characters.
 const QUOTE_CHARS_MAX: usize = 64;
@@ -72,11 +73,9 @@ pub(crate) fn quote(text: &str) -> String {
     quoted
 }
 
-/// Control characters, line and paragraph separators, direction marks, invisible characters, and the marks of quotation itself.
+/// What is not seen, and the marks of quotation itself.
 fn is_deceptive(char: char) -> bool {
-    char.is_control()
-        || matches!(char, '“' | '”' | '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(char, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    is_unseen(char) || matches!(char, '“' | '”')
 }
 
 fn tests(noun: &str, tests: Tests, failed: &str) -> Option<String> {

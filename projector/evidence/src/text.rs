@@ -6,6 +6,8 @@
 
 use std::fmt::{self, Write};
 
+use projector::unseen::is_unseen;
+
 /// Text for within a line: everything unseen is shown, line feeds too.
 pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -40,13 +42,6 @@ impl Write for VisibleLines {
 /// A character as it is, or escaped if it cannot be seen.
 pub(crate) fn show(c: char, out: &mut String) {
     if is_unseen(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
-}
-
-/// Control characters (C0, C1), line and paragraph separators, direction marks and invisible format characters.
-fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

@@ -4,22 +4,16 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
+use projector::unseen::is_unseen;
 use serde::Serialize;
 
 use crate::cli::CliError;
 
-/// Whether a character steers the terminal, or makes text read differently than it is stored.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}' | '\u{fff9}'..='\u{fffb}')
-        || ('\u{e0000}'..='\u{e007f}').contains(&c)
-}
-
-/// The text on one line, with everything that steers written as `\u{1b}`.
+/// The text on one line, with everything unseen written as `\u{1b}`.
 pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers(c) {
+        if is_unseen(c) {
             let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
         } else {
             out.push(c);
@@ -45,11 +39,11 @@ pub fn clean_lines(text: &str) -> String {
     lines.join("\n")
 }
 
-/// JSON text with everything that steers as `\u001b`. The line ends of pretty JSON stay: inside strings there are none.
+/// JSON text with everything unseen as `\u001b`. The line ends of pretty JSON stay: inside strings there are none.
 pub fn clean_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c != '\n' && steers(c) {
+        if c != '\n' && is_unseen(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 let _ = write!(out, "\\u{unit:04x}");
             }
@@ -133,7 +127,7 @@ mod tests {
     fn json_stays_json_and_means_the_same() {
         let value = serde_json::json!({"a": "\u{1b}\u{9b}\u{202e}\u{e0041}\n", "é": 1});
         let text = clean_json(&serde_json::to_string_pretty(&value).unwrap());
-        assert!(text.chars().all(|c| c == '\n' || !steers(c)), "{text:?}");
+        assert!(text.chars().all(|c| c == '\n' || !is_unseen(c)), "{text:?}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 
