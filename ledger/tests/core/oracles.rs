@@ -179,10 +179,12 @@ proptest! {
         let hit = hit.index(path.len());
         changed[hit].0[bit / 8] ^= 1 << (bit % 8);
         prop_assert!(verify_consistency(old, new, &old_root, &new_root, &changed).is_err());
-        prop_assert!(verify_consistency(old, new, &leaf(0), &new_root, &path).is_err());
-        prop_assert!(verify_consistency(old, new, &old_root, &leaf(0), &path).is_err());
+        // No root of these trees: the root of size 1 is leaf 0, but no leaf is this one.
+        let foreign = leaf(BIG);
+        prop_assert!(verify_consistency(old, new, &foreign, &new_root, &path).is_err());
+        prop_assert!(verify_consistency(old, new, &old_root, &foreign, &path).is_err());
         prop_assert!(verify_consistency(old, new, &old_root, &new_root, &path[1..]).is_err());
-        prop_assert!(verify_consistency(old, new, &old_root, &new_root, &[&path[..], &[leaf(1)]].concat()).is_err());
+        prop_assert!(verify_consistency(old, new, &old_root, &new_root, &[&path[..], &[foreign]].concat()).is_err());
     }
 
     #[test]
