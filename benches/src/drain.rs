@@ -19,7 +19,7 @@ use ledger_rocks::Rocks;
 use pipeline::produce::{Outgoing, Patience, Producer};
 use pipeline::server::{ChildConfig, NatsChild, find};
 use pipeline::streams::{self, StreamFacts, StreamLimits};
-use pipeline::{Config, TenantSetup};
+use pipeline::{Config, Stopwatch, Sweep, TenantSetup};
 use schemas::ids::{Tenant, stream_name};
 
 use crate::DrainArguments;
@@ -141,6 +141,9 @@ async fn drain(
         child: None,
         tenants: vec![setup],
         stream_limits: StreamLimits::default(),
+        sweep: Sweep::default(),
+        disk: None,
+        stopwatch: stopwatch(),
         clock: Arc::new(unix_ms),
         entropy: Arc::new(fill),
     };
@@ -242,6 +245,11 @@ fn per_second(events: u64, seconds: f64) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "figures for people: counts are far below 2^53")]
 fn micros(seconds: f64, events: u64) -> f64 {
     seconds * 1e6 / events.max(1) as f64
+}
+
+fn stopwatch() -> Stopwatch {
+    let start = Instant::now();
+    Arc::new(move || start.elapsed())
 }
 
 fn unix_ms() -> u64 {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::append::LogId;
 use ledger::dedupe::DedupeKey;
@@ -18,6 +19,39 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Fills a buffer with random bytes that nobody can guess.
 pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
+/// A monotonic clock: the time since a moment that stays the same while we run. For durations.
+pub type Stopwatch = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// The lowest sequence, on the road that the tenant's log stands on now, that a known follower has; none where nobody follows,
+/// 0 for one that is on an earlier road. Asked before every sweep: nothing behind it is purged.
+pub type Followers = Arc<dyn Fn(&Tenant) -> Option<u64> + Send + Sync>;
+
+/// When messages that are in the log leave the road.
+#[derive(Clone)]
+pub struct Sweep {
+    /// How old they have to be; zero sweeps as soon as they are committed and answered. A road that is nearly full does not wait.
+    pub after: Duration,
+    /// Whom to wait for.
+    pub followers: Followers,
+}
+
+impl Default for Sweep {
+    /// After three days, with no follower.
+    fn default() -> Self {
+        Self { after: Duration::from_hours(72), followers: Arc::new(|_| None) }
+    }
+}
+
+/// The file system that store, views and a child's road lie on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// A directory on it.
+    pub dir: PathBuf,
+    /// With less free than this many bytes nothing is taken in: a store that fails in mid-write has to be opened again, one that
+    /// stopped before has not.
+    pub reserve_bytes: u64,
+}
+
 /// Everything that [`crate::start`] needs.
 pub struct Config<K> {
     /// The opened store of the ledger.
@@ -32,8 +66,14 @@ pub struct Config<K> {
     pub tenants: Vec<TenantSetup>,
     /// Limits of streams that must be made.
     pub stream_limits: StreamLimits,
+    /// When roads are swept.
+    pub sweep: Sweep,
+    /// The disk to watch, where there is one.
+    pub disk: Option<Disk>,
     /// The clock.
     pub clock: Clock,
+    /// The clock for durations.
+    pub stopwatch: Stopwatch,
     /// Randomness for salts.
     pub entropy: Entropy,
 }

@@ -25,7 +25,7 @@ mod running;
 mod shared;
 mod target;
 
-pub use config::{Clock, Config, Entropy, TenantSetup};
+pub use config::{Clock, Config, Disk, Entropy, Followers, Stopwatch, Sweep, TenantSetup};
 pub use running::{Running, StartError, start};
 pub use shared::{Health, Progress};
 pub use target::{ConnectError, NatsAuth, NatsTarget};

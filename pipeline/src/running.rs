@@ -96,7 +96,7 @@ pub struct Running<K> {
 
 /// Starts all threads and returns when the server is connected. Roads are identified afterwards: [`Running::health`] tells.
 pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, StartError> {
-    let Config { kv, views_dir, nats, child, tenants, stream_limits, clock, entropy } = config;
+    let Config { kv, views_dir, nats, child, tenants, stream_limits, clock, entropy, .. } = config;
     let made = std::fs::create_dir_all(&views_dir);
     made.map_err(|source| StartError::Views { path: views_dir.clone(), source })?;
     let common = Arc::new(Common { clock, entropy, troubles: Troubles::default(), roads: AtomicUsize::new(0) });

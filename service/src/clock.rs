@@ -35,6 +35,12 @@ pub fn clock() -> Clock {
     Arc::new(unix_ms)
 }
 
+/// The monotonic clock as a function to pass on.
+pub fn stopwatch() -> Arc<dyn Fn() -> Duration + Send + Sync> {
+    let start = now();
+    Arc::new(move || start.elapsed())
+}
+
 /// The operating system's randomness as a function to pass on. It is tried once here, so that a system without any is
 /// refused before anything starts.
 pub fn entropy() -> Result<Entropy, getrandom::Error> {

@@ -22,7 +22,7 @@ use pipeline::answer::{Answer, RECEIPT_HEADER};
 use pipeline::produce::{Outgoing, Patience, Producer};
 use pipeline::server::{ChildConfig, NatsChild, find};
 use pipeline::streams::{self, StreamLimits};
-use pipeline::{Config, NatsTarget, Running, TenantSetup};
+use pipeline::{Config, Disk, NatsTarget, Running, Stopwatch, Sweep, TenantSetup};
 use schemas::ids::Tenant;
 
 /// Longest wait for anything that must come.
@@ -40,6 +40,8 @@ pub(crate) struct House<K = MemKv> {
     /// Milliseconds that the pipeline's clock is off.
     pub(crate) clock_off: Arc<AtomicI64>,
     pub(crate) limits: StreamLimits,
+    pub(crate) sweep: Sweep,
+    pub(crate) disk: Option<Disk>,
 }
 
 pub(crate) fn nats_server() -> PathBuf {
@@ -94,6 +96,8 @@ impl<K: Kv + 'static> House<K> {
             kv: Arc::new(kv),
             clock_off: Arc::default(),
             limits: StreamLimits::default(),
+            sweep: Sweep::default(),
+            disk: None,
         };
         let (ledger, admin, recovery) = (signer("_ledger", 1), admin_key(), signer("_ledger", 3));
         let birth = LedgerBirth {
@@ -152,6 +156,9 @@ impl<K: Kv + 'static> House<K> {
             child: None,
             tenants: setups,
             stream_limits: self.limits.clone(),
+            sweep: self.sweep.clone(),
+            disk: self.disk.clone(),
+            stopwatch: stopwatch(),
             clock: Arc::new(move || now_ms().saturating_add_signed(off.load(Ordering::Relaxed))),
             entropy: Arc::new(move |bytes| {
                 for chunk in bytes.chunks_mut(8) {
@@ -250,6 +257,11 @@ pub(crate) fn event(tenant: &str, phase: &str, id: &str) -> String {
     format!(
         r#"{{"provisioning_event":{{"id":"{id}","timestamp":"2026-11-22T10:00:00Z","phase":"{phase}","intent":{{"source":"api","initiator":"ada@example.org","tenant":"{tenant}"}}}}}}"#
     )
+}
+
+fn stopwatch() -> Stopwatch {
+    let start = std::time::Instant::now();
+    Arc::new(move || start.elapsed())
 }
 
 pub(crate) fn now_ms() -> u64 {

@@ -11,7 +11,7 @@ use ledger::note::VerifierKey;
 use pipeline::produce::{Patience, Producer};
 use pipeline::server::{self, ChildConfig, NatsChild, Program};
 use pipeline::streams::{self, StreamLimits};
-use pipeline::{Config, NatsAuth, NatsTarget, TenantSetup};
+use pipeline::{Config, NatsAuth, NatsTarget, Sweep, TenantSetup};
 use projector_sqlite::{ViewError, Views};
 use schemas::ids::Tenant;
 use tokio::sync::watch;
@@ -142,7 +142,10 @@ async fn start(
         child,
         tenants: setups,
         stream_limits: limits.clone(),
+        sweep: Sweep::default(),
+        disk: None,
         clock: clock::clock(),
+        stopwatch: clock::stopwatch(),
         entropy: clock::entropy().map_err(|error| CliError::because("no randomness", &error))?,
     };
     let running = pipeline::start(config).await.map_err(|error| could_not(&error))?;
