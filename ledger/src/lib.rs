@@ -5,13 +5,14 @@
 //! behind [`kv`] in a crate of its own, so that what only verifies compiles in seconds.
 //!
 //! Foreign formats followed to the byte: RFC 6962 and 9162 (tree, proofs), RFC 8785 (entries), C2SP signed-note,
-//! tlog-checkpoint, tlog-tiles, tlog-proof and tlog-witness (the body of its request), DSSE.
+//! tlog-checkpoint, tlog-tiles, tlog-proof, tlog-cosignature, tlog-policy and tlog-witness, DSSE.
 
 pub mod append;
 pub mod birth;
 pub mod checkpoint;
 pub mod consistency;
 pub mod control;
+pub mod cosignature;
 pub mod dedupe;
 pub mod dsse;
 mod encoding;

@@ -16,7 +16,7 @@ use crate::note::{NoteSignature, VerifierKey};
 
 /// DER of a PKCS#8 v1 Ed25519 key (RFC 8410 §7) up to the 32 bytes of the seed. Version 1 because it is what every `openssl`
 /// reads; version 2, with the public key inside, is refused by 1.1.1 and by some builds of 3.
-const PKCS8_PREFIX: [u8; 16] =
+pub(crate) const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 /// A secret key that signs under the name of a log.
@@ -55,11 +55,7 @@ impl Signer {
 
     /// PKCS#8 v1 PEM, readable by `openssl pkey`.
     pub fn to_pkcs8_pem(&self) -> Zeroizing<String> {
-        let mut der = Zeroizing::new([0; 48]);
-        der[..16].copy_from_slice(&PKCS8_PREFIX);
-        der[16..].copy_from_slice(self.key.as_bytes());
-        let body = Zeroizing::new(encoding::to_base64(der.as_slice()));
-        Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", body.as_str()))
+        pkcs8_pem(&PKCS8_PREFIX, self.key.as_bytes())
     }
 
     /// The log that this key signs for.
@@ -97,6 +93,26 @@ impl Signer {
     pub fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
         self.key.sign(bytes).to_bytes()
     }
+}
+
+/// PEM of a PKCS#8 key: everything before its seed, and the seed.
+pub(crate) fn pkcs8_pem(prefix: &[u8], seed: &[u8; 32]) -> Zeroizing<String> {
+    let mut der = Zeroizing::new(vec![0; prefix.len() + seed.len()]);
+    der[..prefix.len()].copy_from_slice(prefix);
+    der[prefix.len()..].copy_from_slice(seed);
+    let body = Zeroizing::new(encoding::to_base64(&der));
+    // One line of at most 64 characters is PEM for Ed25519; a longer key is wrapped as RFC 7468 asks.
+    let mut pem = Zeroizing::new(String::with_capacity(256));
+    pem.push_str("-----BEGIN PRIVATE KEY-----\n");
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    pem
 }
 
 impl fmt::Debug for Signer {

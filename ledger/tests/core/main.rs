@@ -7,6 +7,7 @@
 
 mod comparison;
 mod control;
+mod cosignatures;
 mod entries;
 mod hostile;
 mod keys;
