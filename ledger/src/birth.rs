@@ -112,9 +112,11 @@ pub enum BirthError {
     /// The control envelope could not be made.
     #[error("the tenant's listing could not be written as JSON")]
     Json(#[from] serde_json::Error),
-    /// A newer version wrote this store.
-    #[error("the store has format {found}, this version knows up to {FORMAT_VERSION}: use a newer version")]
-    NewerFormat {
+    /// Another version wrote this store.
+    #[error(
+        "the store has format {found}, this version knows {FORMAT_VERSION} only: use the version that wrote it, or start another ledger"
+    )]
+    OtherFormat {
         /// Format of the store.
         found: u32,
     },
@@ -168,7 +170,7 @@ pub fn found_ledger<K: Kv>(kv: &K, birth: &LedgerBirth<'_>) -> Result<Head, Birt
     batch.put(Space::Meta, &Key::Format.bytes(), &[&FORMAT_VERSION.to_be_bytes()]);
     batch.put(Space::Meta, &Key::LedgerName.bytes(), &[birth.name.as_bytes()]);
     batch.put(Space::Meta, &Key::NextLog.bytes(), &[&1_u32.to_be_bytes()]);
-    batch.put(Space::Meta, &Key::Log(LogId::LEDGER).bytes(), &[&LogRow::Ledger.encode()]);
+    batch.put(Space::Meta, &Key::Log(LogId::LEDGER).bytes(), &[&LogRow::Ledger.encode(LogId::LEDGER)]);
     batch.sort();
     kv.write(batch)?;
     Ok(growth.head)
@@ -203,19 +205,19 @@ pub fn found_log<K: Kv>(kv: &K, birth: &LogBirth<'_>) -> Result<Head, BirthError
     batch.append(listing.sign(birth.ledger_signer).0);
     let row = LogRow::Tenant { tenant: birth.tenant.clone(), dedupe_check: birth.dedupe.check_value() };
     batch.put(Space::Meta, &Key::NextLog.bytes(), &[&next.to_be_bytes()]);
-    batch.put(Space::Meta, &Key::Log(log).bytes(), &[&row.encode()]);
+    batch.put(Space::Meta, &Key::Log(log).bytes(), &[&row.encode(log)]);
     batch.put(Space::Meta, &Key::Tenant(birth.tenant.clone()).bytes(), &[&log.0.to_be_bytes()]);
     batch.sort();
     kv.write(batch)?;
     Ok(growth.head)
 }
 
-/// The ledger's name; none in a store without a ledger. Refuses a store that a newer version wrote.
+/// The ledger's name; none in a store without a ledger. Refuses a store that another version wrote.
 pub fn ledger_name<K: Kv>(kv: &K) -> Result<Option<String>, BirthError> {
     let Some(format) = kv.get(Space::Meta, &Key::Format.bytes())? else { return Ok(None) };
     let found = read_u32("format", &format)?;
     if found != FORMAT_VERSION {
-        return Err(BirthError::NewerFormat { found });
+        return Err(BirthError::OtherFormat { found });
     }
     let name = kv.get(Space::Meta, &Key::LedgerName.bytes())?.unwrap_or_default();
     let found = name.len();
@@ -229,8 +231,8 @@ pub fn list_tenants<K: Kv>(kv: &K) -> Result<Vec<(Tenant, LogId, Origin)>, Birth
     let (from, to) = (Key::Log(LogId(0)).bytes(), Key::Log(LogId(u32::MAX)).bytes());
     let mut tenants = Vec::new();
     for (key, row) in kv.range(Space::Meta, &from, &to, usize::MAX)? {
-        if let (Key::Log(log), LogRow::Tenant { tenant, .. }) = (Key::decode(Space::Meta, &key)?, LogRow::decode(&row)?)
-        {
+        let Key::Log(log) = Key::decode(Space::Meta, &key)? else { continue };
+        if let LogRow::Tenant { tenant, .. } = LogRow::decode(log, &row)? {
             let origin = Origin::of(&name, tenant.as_str())?;
             tenants.push((tenant, log, origin));
         }
@@ -260,7 +262,7 @@ pub fn check_log<K: Kv>(kv: &K, tenant: &Tenant, signer: &Signer, dedupe: &Dedup
     let head = check_key(kv, log, signer)?;
     let row = kv.get(Space::Meta, &Key::Log(log).bytes())?.unwrap_or_default();
     let expected = LogRow::Tenant { tenant: tenant.clone(), dedupe_check: dedupe.check_value() };
-    if LogRow::decode(&row)? != expected {
+    if LogRow::decode(log, &row)? != expected {
         return Err(BirthError::Other { log: head.origin, what: "dedupe key" });
     }
     Ok(head)

@@ -16,14 +16,17 @@ pub enum OpenError {
         /// Where the store lies.
         path: PathBuf,
     },
-    /// A newer version wrote it.
-    #[error("the store {} has format {found}, this version knows up to {known}: use a newer version", path.display())]
-    NewerFormat {
+    /// Another version wrote it.
+    #[error(
+        "the store {} has format {found}, this version knows {known} only: use the version that wrote it, or start another \
+         ledger in an empty directory", path.display()
+    )]
+    OtherFormat {
         /// Where the store lies.
         path: PathBuf,
         /// Format of the store.
         found: u32,
-        /// Newest format that this version knows.
+        /// The format that this version knows.
         known: u32,
     },
     /// Bytes on disk are not what was written: a restored backup is needed, going on would sign another history.

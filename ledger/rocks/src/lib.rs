@@ -15,10 +15,12 @@ use ledger::kv::{Batch, Kv, KvError, Row, Space};
 use ledger::layout::{FORMAT_VERSION, Key, read_u32};
 use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions, WriteBatch};
 
-/// A store on disk. One process has it open at a time; closed when dropped.
+/// A store on disk. One process has it open for writing at a time; closed when dropped.
 pub struct Rocks {
     db: DB,
     path: PathBuf,
+    /// Opened for reading alone: what is read is mostly read once and in order.
+    read_only: bool,
     /// Set by the first write that fails and never cleared: what it left behind is unknown, and `RocksDB` by itself would
     /// resume after some errors (a full disk) as if nothing had happened.
     failed: AtomicBool,
@@ -30,8 +32,37 @@ impl Rocks {
         std::fs::create_dir_all(path).map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
         let db = DB::open_cf_descriptors(&tuning::database(), path, tuning::families())
             .map_err(|source| OpenError::of(path, source))?;
-        let rocks = Self { db, path: path.to_owned(), failed: AtomicBool::new(false) };
-        rocks.refuse_newer()?;
+        Self::opened(db, path, false)
+    }
+
+    /// Opens the store in `path` for reading, beside the process that writes to it, as it stood at this moment; what is
+    /// written later is not seen. `scratch` is a directory of our own for `RocksDB`'s log file, made where it is missing.
+    /// Writes fail. Nothing in `path` is touched.
+    ///
+    /// A damaged write-ahead log can't be told from one that is being written, so rows behind the damage are missing without
+    /// a word: where no process writes, use [`Rocks::open_read_only`].
+    pub fn open_secondary(path: &Path, scratch: &Path) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(scratch).map_err(|source| OpenError::Directory { path: scratch.to_owned(), source })?;
+        let options = tuning::beside_a_writer();
+        let db = DB::open_cf_descriptors_as_secondary(&options, path, scratch, tuning::families())
+            .map_err(|source| OpenError::of(path, source))?;
+        // The tables were listed before the write-ahead logs were read: what was moved from one to the other in between is
+        // in neither, until a second look.
+        db.try_catch_up_with_primary().map_err(|source| OpenError::of(path, source))?;
+        Self::opened(db, path, true)
+    }
+
+    /// Opens the store in `path` for reading while no process writes to it. Writes fail. Nothing in `path` is changed but
+    /// `RocksDB`'s own `LOG` files.
+    pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
+        let db = DB::open_cf_descriptors_read_only(&tuning::reading(), path, tuning::families(), false)
+            .map_err(|source| OpenError::of(path, source))?;
+        Self::opened(db, path, true)
+    }
+
+    fn opened(db: DB, path: &Path, read_only: bool) -> Result<Self, OpenError> {
+        let rocks = Self { db, path: path.to_owned(), read_only, failed: AtomicBool::new(false) };
+        rocks.refuse_other_format()?;
         Ok(rocks)
     }
 
@@ -43,7 +74,7 @@ impl Rocks {
     /// Writes what is only in the write-ahead log into its tables, so that the next start replays nothing, and closes.
     /// Nothing is lost without it.
     pub fn close(self) -> Result<(), RocksError> {
-        if self.failed.load(Ordering::Acquire) {
+        if self.read_only || self.failed.load(Ordering::Acquire) {
             // Whether the failed rows are kept is for the next start to find out, not for a flush to decide.
             return Ok(());
         }
@@ -65,13 +96,13 @@ impl Rocks {
         family.and_then(|family| self.db.property_int_value_cf(family, name).ok().flatten()).unwrap_or(0)
     }
 
-    fn refuse_newer(&self) -> Result<(), OpenError> {
+    fn refuse_other_format(&self) -> Result<(), OpenError> {
         let damaged = |detail: String| OpenError::Damaged { path: self.path.clone(), detail };
         let row = self.get(Space::Meta, &Key::Format.bytes()).map_err(|error| damaged(error.to_string()))?;
         let Some(row) = row else { return Ok(()) };
         let found = read_u32("format", &row).map_err(|error| damaged(error.to_string()))?;
-        if found > FORMAT_VERSION {
-            return Err(OpenError::NewerFormat { path: self.path.clone(), found, known: FORMAT_VERSION });
+        if found != FORMAT_VERSION {
+            return Err(OpenError::OtherFormat { path: self.path.clone(), found, known: FORMAT_VERSION });
         }
         Ok(())
     }
@@ -122,6 +153,9 @@ impl Kv for Rocks {
         }
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(to);
+        if self.read_only && limit >= tuning::LONG_SCAN {
+            tuning::scan(&mut options);
+        }
         let rows = self.db.iterator_cf_opt(family, options, IteratorMode::From(from, Direction::Forward));
         let rows = rows.take(limit).map(|row| row.map(|(key, value)| (key.into_vec(), value.into_vec())));
         rows.collect::<Result<_, _>>().map_err(|error| read_error("range", space, error))

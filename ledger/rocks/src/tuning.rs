@@ -4,7 +4,7 @@
 use ledger::kv::Space;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel, Options,
-    WriteOptions,
+    ReadOptions, WriteOptions,
 };
 
 /// Bytes in memory of all spaces not yet in tables. Reached, the largest is written out.
@@ -37,6 +37,31 @@ pub(crate) fn database() -> Options {
     options.set_max_log_file_size(4 << 20);
     options.set_log_level(LogLevel::Warn);
     options
+}
+
+/// Options to read a store that nobody writes to.
+pub(crate) fn reading() -> Options {
+    let mut options = database();
+    options.create_if_missing(false);
+    options.create_missing_column_families(false);
+    options
+}
+
+/// Options to read a store beside its writer.
+pub(crate) fn beside_a_writer() -> Options {
+    let mut options = reading();
+    // All tables are opened at once: the writer may delete any of them later, and an open file stays readable.
+    options.set_max_open_files(-1);
+    options
+}
+
+/// Rows asked for at once from which on a read of a store opened for reading is taken for a scan.
+pub(crate) const LONG_SCAN: usize = 256;
+
+/// What is scanned is not read again: large reads, and no room in the cache.
+pub(crate) fn scan(options: &mut ReadOptions) {
+    options.set_readahead_size(4 << 20);
+    options.fill_cache(false);
 }
 
 /// Options of all column families, one per space, sharing one cache.

@@ -207,8 +207,8 @@ impl Step {
             found: rejection.found,
             expected: rejection.expected,
         };
-        let key = Key::Details(self.growth.head.log, index).bytes();
-        self.growth.others.put(Space::Tree, &key, &[&details.encode()]);
+        let key = Key::Details(self.growth.head.log, index);
+        self.growth.others.put(Space::Tree, &key.bytes(), &[&details.encode(&key)]);
         self.dispositions.push((rejection.road_sequence, Disposition::Rejected { index }));
         Ok(())
     }

@@ -5,28 +5,33 @@
 //! big-endian, texts behind a length of four bytes. Both directions are bijective: what does not read back to the same bytes
 //! is refused. [`FORMAT_VERSION`] stands for all of it.
 //!
+//! Rows marked * end in a check value ([`Key::check`]): nothing in the tree or in another row would tell a flipped bit of
+//! theirs. Whatever is added here needs one too, unless fsck can derive it.
+//!
 //! | space | key | value |
 //! |---|---|---|
 //! | entries | `01 ‖ log ‖ index` | entry: header bytes, what the tree hashes |
 //! | payloads | `02 ‖ log ‖ index` | [`Stored`]: salt, fingerprint, previous index, payload |
 //! | tree | `03 ‖ log ‖ level ‖ index` | full tile: 256 hashes |
 //! | tree | `04 ‖ log ‖ size` | checkpoint: signed note |
-//! | tree | `05 ‖ log ‖ index` | [`Details`] of a rejection: beside the tree, deletable |
+//! | tree | `05 ‖ log ‖ index` | [`Details`] of a rejection *: beside the tree, deletable |
 //! | tree | `06 ‖ log ‖ index` | what a tenant's commitment in `_ledger` opens to: beside the tree, deletable |
 //! | index | `01 ‖ log ‖ fingerprint` | index of the accepted event |
 //! | index | `02 ‖ log ‖ change key` | [`ChainHead`] |
 //! | meta | `00` | format version |
 //! | meta | `01` | ledger name |
 //! | meta | `02` | next log number |
-//! | meta | `03 ‖ log` | [`LogRow`] |
-//! | meta | `04 ‖ log` | [`Head`](crate::append::Head) |
+//! | meta | `03 ‖ log` | [`LogRow`] * |
+//! | meta | `04 ‖ log` | [`Head`](crate::append::Head) * |
 //! | meta | `05 ‖ tenant` | log number |
 
+mod check;
 mod key;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use check::CHECK_BYTES;
 pub use key::{Key, KeyBytes, LogId};
 pub use value::{
     ChainHead, Details, LogRow, Stored, decode_head, decode_tile, encode_head, encode_tile, read_u32, read_u64,
@@ -34,8 +39,8 @@ pub use value::{
 
 use thiserror::Error;
 
-/// Version of all encodings in this module. A store with a newer one is refused.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of all encodings in this module. A store with another one is refused. 2 added check values; 1 was never released.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Hashes in a full tile.
 pub const TILE_WIDTH: usize = 256;

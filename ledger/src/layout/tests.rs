@@ -107,7 +107,8 @@ proptest! {
     #[test]
     fn details_read_back(subject in ".*", path in ".*", found in ".*", expected in ".*") {
         let details = Details { subject, path, found, expected };
-        prop_assert_eq!(Details::decode(&details.encode()).unwrap(), details);
+        let key = Key::Details(LogId(3), 7);
+        prop_assert_eq!(Details::decode(&key, &details.encode(&key)).unwrap(), details);
     }
 
     #[test]
@@ -133,18 +134,32 @@ proptest! {
         if let Ok(stored) = Stored::decode(row.clone()) {
             prop_assert_eq!(stored.encode(), row.clone());
         }
-        if let Ok(details) = Details::decode(&row) {
-            prop_assert_eq!(details.encode(), row.clone());
+        // Behind a check value: without a right one nothing of such a row is looked at.
+        let key = Key::Details(LogId(1), 2);
+        let checked = key.with_check(row.clone());
+        if let Ok(details) = Details::decode(&key, &checked) {
+            prop_assert_eq!(details.encode(&key), checked);
         }
         if let Ok(chain) = ChainHead::decode(&row) {
             prop_assert_eq!(chain.encode().to_vec(), row.clone());
         }
-        if let Ok(log) = LogRow::decode(&row) {
-            prop_assert_eq!(log.encode(), row.clone());
+        let checked = Key::Log(LogId(1)).with_check(row.clone());
+        if let Ok(log) = LogRow::decode(LogId(1), &checked) {
+            prop_assert_eq!(log.encode(LogId(1)), checked);
         }
-        if let Ok(head) = decode_head(LogId(1), &row) {
-            prop_assert_eq!(encode_head(&head), row.clone());
+        let checked = Key::Head(LogId(1)).with_check(row.clone());
+        if let Ok(head) = decode_head(LogId(1), &checked) {
+            prop_assert_eq!(encode_head(&head), checked);
         }
+    }
+
+    #[test]
+    fn a_flipped_bit_fails_the_check(key in key(), value in vec(any::<u8>(), 0..99), at in any::<proptest::sample::Index>()) {
+        let mut row = key.with_check(value.clone());
+        prop_assert_eq!(key.without_check(&row).unwrap(), &value[..]);
+        let bit = at.index(row.len() * 8);
+        row[bit / 8] ^= 1 << (bit % 8);
+        prop_assert!(key.without_check(&row).is_err());
     }
 
     #[test]
@@ -159,10 +174,12 @@ proptest! {
 fn log_rows_read_back() {
     let tenant = Tenant::parse("a-tenant").unwrap();
     for row in [LogRow::Ledger, LogRow::Tenant { tenant, dedupe_check: [3; 16] }] {
-        assert_eq!(LogRow::decode(&row.encode()).unwrap(), row);
+        assert_eq!(LogRow::decode(LogId(1), &row.encode(LogId(1))).unwrap(), row);
+        assert!(LogRow::decode(LogId(2), &row.encode(LogId(1))).is_err(), "another log's row");
     }
-    assert!(LogRow::decode(&[0; 16]).is_err(), "a tenant without a name");
-    assert!(LogRow::decode(b"0123456789abcdefNOT A TENANT").is_err());
+    let checked = |row: &[u8]| Key::Log(LogId(1)).with_check(row.to_vec());
+    assert!(LogRow::decode(LogId(1), &checked(&[0; 16])).is_err(), "a tenant without a name");
+    assert!(LogRow::decode(LogId(1), &checked(b"0123456789abcdefNOT A TENANT")).is_err());
 }
 
 /// Bytes that stand on disks already: changing any of these needs a new format version.
@@ -194,7 +211,9 @@ fn the_published_forms_stay() {
     let form = format!("{}{}{}7b7d", "01".repeat(16), "02".repeat(16), "ff".repeat(8));
     assert_eq!(hex::encode(stored.encode()), form);
     let details = Details { subject: "s".into(), path: String::new(), found: "é".into(), expected: "x".into() };
-    assert_eq!(hex::encode(details.encode()), "00000001730000000000000002c3a90000000178");
+    let form = "00000001730000000000000002c3a90000000178";
+    // The check value by another implementation: Python's hashlib.
+    assert_eq!(hex::encode(details.encode(&Key::Details(log, 5))), format!("{form}d7732db6fab51478"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use schemas::ids::Tenant;
 
-use super::{LayoutError, LogId, TILE_WIDTH};
+use super::{Key, LayoutError, LogId, TILE_WIDTH};
 use crate::append::{Cursor, Head};
 use crate::checkpoint::Origin;
 use crate::dedupe::Fingerprint;
@@ -69,18 +69,18 @@ pub struct Details {
 }
 
 impl Details {
-    /// The row's bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    /// The row at `key`.
+    pub fn encode(&self, key: &Key) -> Vec<u8> {
         let mut row = Vec::new();
         for text in [&self.subject, &self.path, &self.found, &self.expected] {
             put_text(&mut row, text);
         }
-        row
+        key.with_check(row)
     }
 
     /// The inverse of [`encode`](Self::encode).
-    pub fn decode(row: &[u8]) -> Result<Self, LayoutError> {
-        let mut fields = Fields::new("rejection details", row);
+    pub fn decode(key: &Key, row: &[u8]) -> Result<Self, LayoutError> {
+        let mut fields = Fields::new("rejection details", key.without_check(row)?);
         let details =
             Self { subject: fields.text()?, path: fields.text()?, found: fields.text()?, expected: fields.text()? };
         fields.end(details)
@@ -131,16 +131,17 @@ pub enum LogRow {
 }
 
 impl LogRow {
-    /// The row's bytes: nothing for `_ledger`, else check value ‖ tenant.
-    pub fn encode(&self) -> Vec<u8> {
-        match self {
+    /// The row of `log`: nothing for `_ledger`, else check value of the dedupe key ‖ tenant.
+    pub fn encode(&self, log: LogId) -> Vec<u8> {
+        Key::Log(log).with_check(match self {
             Self::Ledger => Vec::new(),
             Self::Tenant { tenant, dedupe_check } => [&dedupe_check[..], tenant.as_str().as_bytes()].concat(),
-        }
+        })
     }
 
     /// The inverse of [`encode`](Self::encode).
-    pub fn decode(row: &[u8]) -> Result<Self, LayoutError> {
+    pub fn decode(log: LogId, row: &[u8]) -> Result<Self, LayoutError> {
+        let row = Key::Log(log).without_check(row)?;
         if row.is_empty() {
             return Ok(Self::Ledger);
         }
@@ -169,12 +170,12 @@ pub fn encode_head(head: &Head) -> Vec<u8> {
     row.extend_from_slice(&head.cursor.digest.0);
     row.extend_from_slice(&head.control_prev.0);
     row.extend_from_slice(&head.edge.encode());
-    row
+    Key::Head(head.log).with_check(row)
 }
 
 /// The inverse of [`encode_head`].
 pub fn decode_head(log: LogId, row: &[u8]) -> Result<Head, LayoutError> {
-    let mut fields = Fields::new("head", row);
+    let mut fields = Fields::new("head", Key::Head(log).without_check(row)?);
     let origin = Origin::parse(&fields.text()?).map_err(|_| fields.refused("an origin"))?;
     let newest_ms = fields.number()?;
     let epoch = u32::try_from(fields.number()?).map_err(|_| fields.refused("an epoch below 2^32"))?;

@@ -245,14 +245,18 @@ impl<K: Kv> Log<K> {
     pub fn rejections(&self, from: u64, limit: usize) -> Result<Vec<RejectedRow>, ReadError> {
         let rows = self.rows(&Key::Details(self.id, from), &Key::Details(self.id, u64::MAX), limit)?;
         rows.into_iter()
-            .map(|(key, row)| self.rejected(number_of(Space::Tree, &key)?, Details::decode(&row)?))
+            .map(|(key, row)| {
+                let index = number_of(Space::Tree, &key)?;
+                self.rejected(index, Details::decode(&Key::Details(self.id, index), &row)?)
+            })
             .collect()
     }
 
     /// The rejection at entry `index`, with the bytes as kept; none where the entry is no rejection.
     pub fn rejection(&self, index: u64) -> Result<Option<(RejectedRow, Vec<u8>)>, ReadError> {
-        let Some(details) = self.get(&Key::Details(self.id, index))? else { return Ok(None) };
-        let row = self.rejected(index, Details::decode(&details)?)?;
+        let key = Key::Details(self.id, index);
+        let Some(details) = self.get(&key)? else { return Ok(None) };
+        let row = self.rejected(index, Details::decode(&key, &details)?)?;
         let stored = self.stored(index)?.ok_or(ReadError::NoPayload { log: self.id, index })?;
         Ok(Some((row, stored.payload)))
     }

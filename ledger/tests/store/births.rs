@@ -134,13 +134,13 @@ fn no_tenant_without_a_ledger() {
 }
 
 #[test]
-fn a_newer_format_is_refused_everywhere() {
+fn another_format_is_refused_everywhere() {
     let world = World::new(1, 1, 10);
     let kv = founded(&world);
     let mut batch = Batch::default();
-    batch.put(Space::Meta, &Key::Format.bytes(), &[&2_u32.to_be_bytes()]);
+    batch.put(Space::Meta, &Key::Format.bytes(), &[&3_u32.to_be_bytes()]);
     kv.write(batch).unwrap();
-    let newer = |result: Result<(), BirthError>| matches!(result, Err(BirthError::NewerFormat { found: 2 }));
+    let newer = |result: Result<(), BirthError>| matches!(result, Err(BirthError::OtherFormat { found: 3 }));
     assert!(newer(birth::ledger_name(&kv).map(drop)));
     assert!(newer(birth::list_tenants(&kv).map(drop)));
     assert!(newer(birth::check_ledger(&kv, LEDGER, &world.ledger_signer).map(drop)));

@@ -53,13 +53,61 @@ fn one_process_has_it_open() {
     assert!(matches!(Rocks::open(dir.path()), Err(OpenError::Locked { path }) if path == dir.path()));
 }
 
+/// What is in tables and what is only in the write-ahead log is read beside the writer, as of one moment; nothing is written.
 #[test]
-fn a_newer_format_is_refused() {
+fn a_store_is_read_beside_its_writer() {
     let dir = tempfile::tempdir().unwrap();
-    let kv = Rocks::open(dir.path()).unwrap();
-    put(&kv, Space::Meta, &Key::Format.bytes(), &7_u32.to_be_bytes());
-    drop(kv);
-    assert!(matches!(Rocks::open(dir.path()), Err(OpenError::NewerFormat { found: 7, known: 1, .. })));
+    let (path, scratch) = (dir.path().join("store"), dir.path().join("scratch"));
+    let writer = Rocks::open(&path).unwrap();
+    put(&writer, Space::Meta, b"in a table", b"1");
+    writer.close().unwrap();
+    let writer = Rocks::open(&path).unwrap();
+    put(&writer, Space::Index, b"in the log", b"2");
+    let reader = Rocks::open_secondary(&path, &scratch).unwrap();
+    put(&writer, Space::Meta, b"later", b"3");
+    assert_eq!(reader.get(Space::Meta, b"in a table").unwrap().unwrap(), b"1");
+    assert_eq!(reader.get(Space::Index, b"in the log").unwrap().unwrap(), b"2");
+    assert_eq!(reader.range(Space::Index, b"", b"z", 1_000).unwrap().len(), 1);
+    assert_eq!(reader.get(Space::Meta, b"later").unwrap(), None);
+    let mut batch = Batch::default();
+    batch.put(Space::Meta, b"mine", &[b"4"]);
+    assert!(reader.write(batch).is_err());
+    reader.close().unwrap();
+    put(&writer, Space::Meta, b"still writing", b"5");
+}
+
+#[test]
+fn a_store_at_rest_is_read_with_its_write_ahead_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let writer = Rocks::open(&path).unwrap();
+    put(&writer, Space::Meta, b"first", b"1");
+    put(&writer, Space::Meta, b"second", b"2");
+    drop(writer);
+    let reader = Rocks::open_read_only(&path).unwrap();
+    assert_eq!(reader.get(Space::Meta, b"second").unwrap().unwrap(), b"2");
+    drop(reader);
+    // A record before the end that is damaged was confirmed: it must not be skipped in silence.
+    let log = newest_log(&path);
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    assert!(matches!(Rocks::open_read_only(&path), Err(OpenError::Damaged { .. })));
+    assert!(Rocks::open_read_only(&dir.path().join("none")).is_err());
+    assert!(Rocks::open_secondary(&dir.path().join("none"), &dir.path().join("scratch")).is_err());
+}
+
+#[test]
+fn another_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for other in [7_u32, 1] {
+        let path = dir.path().join(other.to_string());
+        let kv = Rocks::open(&path).unwrap();
+        put(&kv, Space::Meta, &Key::Format.bytes(), &other.to_be_bytes());
+        drop(kv);
+        let refused = Rocks::open(&path).map(drop).unwrap_err();
+        assert!(matches!(refused, OpenError::OtherFormat { found, known: 2, .. } if found == other));
+    }
 }
 
 #[test]
