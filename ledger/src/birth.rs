@@ -15,7 +15,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use schemas::ids::Tenant;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::append::{Beside, Cursor, Growth, Head, LoadError, load_head};
@@ -76,7 +76,8 @@ pub struct LogBirth<'a> {
 }
 
 /// What a tenant's commitment in `_ledger` opens to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Opening {
     /// Leaf hash of the log's entry 0, hex.
     pub first: String,

@@ -25,5 +25,6 @@ pub mod note;
 pub mod proof;
 pub mod read;
 pub mod receipt;
+pub mod replica;
 pub mod signing;
 pub mod tree;

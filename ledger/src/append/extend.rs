@@ -95,6 +95,19 @@ impl Extension {
         &self.dispositions
     }
 
+    /// The first message that was accepted before, by road sequence, and the entry that it repeats.
+    pub(crate) fn repeats(&self) -> Option<(u64, u64)> {
+        self.dispositions.iter().find_map(|(sequence, disposition)| match disposition {
+            Disposition::Duplicate { index } => Some((*sequence, *index)),
+            _ => None,
+        })
+    }
+
+    /// Entries and rows, to be written under a checkpoint that is signed already.
+    pub(crate) fn into_growth(self) -> Growth {
+        self.growth
+    }
+
     /// Signs the new tree head.
     ///
     /// # Panics

@@ -68,6 +68,12 @@ impl Growth {
         let head = &self.head;
         let checkpoint = Checkpoint { origin: head.origin.clone(), size: head.size, root: head.edge.root() };
         let note = signer.sign_checkpoint(&checkpoint);
+        (self.rows_under(&note), note)
+    }
+
+    /// All rows of the growth, head and checkpoint among them, under a checkpoint that is there already.
+    pub(crate) fn rows_under(&mut self, note: &str) -> Batch {
+        let head = &self.head;
         let mut batch = std::mem::take(&mut self.entries);
         batch.append(std::mem::take(&mut self.payloads));
         for (id, hashes) in &self.tiles {
@@ -78,6 +84,6 @@ impl Growth {
         }
         batch.append(std::mem::take(&mut self.others));
         batch.put(Space::Meta, &Key::Head(head.log).bytes(), &[&encode_head(head)]);
-        (batch, note)
+        batch
     }
 }

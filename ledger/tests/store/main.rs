@@ -8,6 +8,7 @@ mod contract;
 mod faults;
 mod oracle;
 mod refusals;
+mod replica;
 mod world;
 
 use std::sync::Arc;
