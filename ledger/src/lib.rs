@@ -27,4 +27,5 @@ pub mod read;
 pub mod receipt;
 pub mod replica;
 pub mod signing;
+pub mod tiles;
 pub mod tree;

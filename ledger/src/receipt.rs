@@ -1,5 +1,6 @@
 //! Receipts: the proof that an event is in a log, checked by its holder alone. A receipt is a C2SP tlog-proof whose `extra`
-//! line is the base64 of RFC 8785 `{entry: base64, payload?: base64, salt: hex}`.
+//! line is the base64 of RFC 8785 `{entry: base64, payload?: base64, salt?: hex}`. Salt and payload are absent where the entry has no
+//! payload or it was erased: that the entry is in the log is proved all the same.
 //!
 //! ```text
 //! c2sp.org/tlog-proof@v1
@@ -53,8 +54,8 @@ pub struct Receipt {
     pub index: u64,
     /// The entry's bytes.
     pub entry: Vec<u8>,
-    /// The salt of its commitment.
-    pub salt: Salt,
+    /// The salt of its commitment; none where the entry has no payload, or it was erased.
+    pub salt: Option<Salt>,
     /// The payload as stored, where masking made it differ from the event as sent.
     pub payload: Option<Vec<u8>>,
     /// Audit path, the leaf's sibling first.
@@ -152,6 +153,11 @@ pub enum ReceiptError {
     /// The entry is no event.
     #[error("the entry is a {0}, not an event")]
     NotAnEvent(String),
+    /// The entry's payload was erased before this receipt was made: nothing can be compared with the event.
+    #[error(
+        "the receipt has no salt: the payload was erased, so it can't be told whether the event is the one that was logged"
+    )]
+    NoSalt,
     /// The payload in the receipt is not the one that the entry commits to.
     #[error("the payload in the receipt is not what the entry commits to")]
     OtherPayload,
@@ -183,6 +189,9 @@ impl Receipt {
             Header::Unknown { v, kind } => return Err(ReceiptError::UnknownKind { v, kind }),
             other => return Err(ReceiptError::NotAnEvent(other.kind().to_owned())),
         };
+        if self.salt.is_none() {
+            return Err(ReceiptError::NoSalt);
+        }
         if self.payload.as_deref().is_some_and(|payload| !self.commits(&header, payload)) {
             return Err(ReceiptError::OtherPayload);
         }
@@ -228,7 +237,9 @@ impl Receipt {
             .as_deref()
             .map_or(String::new(), |payload| format!("\"payload\":\"{}\",", encoding::to_base64(payload)));
         let entry = encoding::to_base64(&self.entry);
-        let extra = format!("{{\"entry\":\"{entry}\",{payload}\"salt\":\"{}\"}}", self.salt.to_hex());
+        let salt = self.salt.map_or(String::new(), |salt| format!("\"salt\":\"{}\",", salt.to_hex()));
+        let members = format!("\"entry\":\"{entry}\",{payload}{salt}");
+        let extra = format!("{{{}}}", members.trim_end_matches(','));
         TlogProof {
             extra: Some(extra.into_bytes()),
             index: self.index,
@@ -238,7 +249,7 @@ impl Receipt {
     }
 
     fn commits(&self, header: &EventHeader, payload: &[u8]) -> bool {
-        header.size == payload.len() as u64 && header.commit == commitment(&self.salt, payload)
+        header.size == payload.len() as u64 && self.salt.is_some_and(|salt| header.commit == commitment(&salt, payload))
     }
 
     /// How `event` relates to the payload, and the payload. A receipt may lack the payload although masking changed it (an answer
@@ -290,9 +301,9 @@ fn check_facts(
 }
 
 impl ReceiptError {
-    /// Whether nothing was refuted: a newer program could still accept the receipt.
+    /// Whether nothing was refuted: a newer program, or an older receipt, could still show that it holds.
     pub fn is_undecided(&self) -> bool {
-        matches!(self, ReceiptError::UnknownKind { .. } | ReceiptError::UnknownRules(_))
+        matches!(self, ReceiptError::UnknownKind { .. } | ReceiptError::UnknownRules(_) | ReceiptError::NoSalt)
     }
 }
 
@@ -344,7 +355,7 @@ impl TlogProof {
 /// What a receipt's `extra` line holds.
 struct Extra {
     entry: Vec<u8>,
-    salt: Salt,
+    salt: Option<Salt>,
     payload: Option<Vec<u8>>,
 }
 
@@ -359,9 +370,14 @@ impl Extra {
         }
         let member = |name: &str| value.get(name).map(|member| member.as_str().unwrap_or("\0"));
         let base64 = |text: &str, reason| encoding::from_base64(text).ok_or(error(reason));
+        if value.get("payload").is_some() && value.get("salt").is_none() {
+            return Err(error("has a payload but no salt to check it with"));
+        }
         Ok(Extra {
             entry: base64(member("entry").ok_or(error("has no entry"))?, "has an entry that is not base64")?,
-            salt: member("salt").and_then(Salt::from_hex).ok_or(error("has no salt of 32 hex digits"))?,
+            salt: member("salt")
+                .map(|text| Salt::from_hex(text).ok_or(error("has a salt that is not 32 hex digits")))
+                .transpose()?,
             payload: member("payload").map(|text| base64(text, "has a payload that is not base64")).transpose()?,
         })
     }

@@ -205,7 +205,7 @@ fn peaks_of(hashes: &[Hash]) -> Vec<Hash> {
 }
 
 /// The root over a power of two of hashes.
-fn perfect_root(hashes: &[Hash]) -> Hash {
+pub(crate) fn perfect_root(hashes: &[Hash]) -> Hash {
     if let [single] = hashes {
         return *single;
     }

@@ -3,9 +3,9 @@
 //! Rows of a log never change and heads only grow, so everything here is consistent without snapshots: an answer is bounded by
 //! a tree size, and any size that was ever committed stays answerable while the log grows.
 
-mod tiles;
+mod at_head;
 
-pub(crate) use tiles::{Tiles, receipt_of_row, receipt_of_stored};
+pub(crate) use at_head::{Tiles, receipt_of_row, receipt_of_stored};
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -23,6 +23,7 @@ pub use crate::layout::Stored;
 use crate::layout::{ChainHead, Details, Key, LayoutError, LogId, TILE_WIDTH, decode_head, read_u64};
 use crate::proof::{self, Prover};
 use crate::receipt::Receipt;
+use crate::tiles::{self, Fetch, Resource, ResourcePath};
 use crate::tree::{TileId, TileSource};
 
 /// Why a log could not be read.
@@ -69,6 +70,12 @@ pub enum ReadError {
         /// Index or size asked for.
         asked: u64,
         /// Entries in the log.
+        size: u64,
+    },
+    /// No round ended there, so no checkpoint has this size.
+    #[error("no checkpoint of {size} entries was ever signed")]
+    NotSigned {
+        /// Size asked for.
         size: u64,
     },
     /// A tile has fewer hashes than its place asks for.
@@ -172,6 +179,12 @@ impl<K: Kv> Log<K> {
         self.checkpoint(size)?.ok_or(self.missing("checkpoint", size))
     }
 
+    /// At most `limit` sizes that a checkpoint was signed for, from `from` on, ascending.
+    pub fn signed_sizes(&self, from: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
+        let rows = self.rows(&Key::Checkpoint(self.id, from), &Key::Checkpoint(self.id, u64::MAX), limit)?;
+        rows.into_iter().map(|(key, _)| Ok(number_of(Space::Tree, &key)?)).collect()
+    }
+
     /// The first signed size that is at least `size`, with its note; none past the newest.
     pub fn checkpoint_at_or_after(&self, size: u64) -> Result<Option<(u64, String)>, ReadError> {
         let rows = self.rows(&Key::Checkpoint(self.id, size), &Key::Checkpoint(self.id, u64::MAX), 1)?;
@@ -213,6 +226,33 @@ impl<K: Kv> Log<K> {
         let mut hashes = self.tiles(&head).tile(id, width)?;
         hashes.truncate(usize::from(width));
         Ok(Some(hashes))
+    }
+
+    /// The first `width` entries (1 to 256) of bundle `index`, each behind its length, as C2SP tlog-tiles serves them; none where the
+    /// log has not as many.
+    pub fn bundle(&self, index: u64, width: u16) -> Result<Option<Vec<u8>>, ReadError> {
+        let path = ResourcePath { resource: Resource::Entries(index), width };
+        if !path.is_in(self.head()?.size) {
+            return Ok(None);
+        }
+        let first = index * TILE_WIDTH as u64;
+        let entries = self.entries(first..first + u64::from(width), usize::from(width))?;
+        if let Some(hole) = (first..first + u64::from(width))
+            .zip(0..)
+            .find(|(index, at)| entries.get(*at).is_none_or(|(found, _)| found != index))
+        {
+            return Err(self.missing("entry", hole.0));
+        }
+        let bundle = tiles::encode_bundle(entries.iter().map(|(_, entry)| entry.as_slice()));
+        bundle.map(Some).map_err(|_| self.missing("entry that fits a bundle in", index))
+    }
+
+    /// A resource as C2SP tlog-tiles serves it; none where the log has none of this width.
+    pub fn resource(&self, path: &ResourcePath) -> Result<Option<Vec<u8>>, ReadError> {
+        match path.resource {
+            Resource::Entries(index) => self.bundle(index, path.width),
+            Resource::Tile(id) => Ok(self.tile(id, path.width)?.map(|hashes| tiles::encode_tile(&hashes))),
+        }
     }
 
     /// The accepted event with this fingerprint.
@@ -286,12 +326,20 @@ impl<K: Kv> Log<K> {
         Ok(found)
     }
 
-    /// The receipt of `index` under the newest checkpoint.
+    /// The receipt of `index`, of whatever age and kind, under the newest checkpoint.
     pub fn receipt(&self, index: u64) -> Result<Receipt, ReadError> {
         let head = self.head()?;
         let checkpoint = self.checkpoint(head.size)?.ok_or(self.missing("checkpoint", head.size))?;
         let tiles = self.tiles(&head);
         receipt_of_stored(&self.kv, &mut Prover::new(&tiles, head.size), &head, index, &checkpoint)
+    }
+
+    /// The receipt of `index` under the checkpoint of exactly `size` entries.
+    pub fn receipt_at(&self, index: u64, size: u64) -> Result<Receipt, ReadError> {
+        let head = self.head_covering(size)?;
+        let checkpoint = self.checkpoint(size)?.ok_or(ReadError::NotSigned { size })?;
+        let tiles = self.tiles(&head);
+        receipt_of_stored(&self.kv, &mut Prover::new(&tiles, size), &head, index, &checkpoint)
     }
 
     fn rejected(&self, index: u64, details: Details) -> Result<RejectedRow, ReadError> {
@@ -328,6 +376,14 @@ impl<K: Kv> Log<K> {
 
     fn missing(&self, what: &'static str, number: u64) -> ReadError {
         ReadError::Missing { what, log: self.id, number }
+    }
+}
+
+impl<K: Kv> Fetch for Log<K> {
+    type Error = ReadError;
+
+    fn fetch(&self, path: &ResourcePath) -> Result<Option<Vec<u8>>, ReadError> {
+        self.resource(path)
     }
 }
 

@@ -15,4 +15,5 @@ mod notes;
 mod oracles;
 mod receipts;
 mod support;
+mod tiles;
 mod vectors;

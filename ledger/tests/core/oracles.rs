@@ -51,7 +51,7 @@ fn trees_and_paths_equal_rs_merkle() {
 }
 
 /// All hashes of a tree in the order of Go's `sumdb/tlog`, which `tlog_tiles` ports.
-struct Stored(Vec<tlog_tiles::Hash>);
+pub(crate) struct Stored(Vec<tlog_tiles::Hash>);
 
 impl HashReader for Stored {
     fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<tlog_tiles::Hash>, tlog_tiles::Error> {
@@ -59,15 +59,15 @@ impl HashReader for Stored {
     }
 }
 
-const BIG: u64 = 66_200;
+pub(crate) const BIG: u64 = 66_200;
 
-struct Big {
-    tiles: MemTiles,
-    stored: Stored,
+pub(crate) struct Big {
+    pub(crate) tiles: MemTiles,
+    pub(crate) stored: Stored,
 }
 
 /// A tree with three levels of tiles, in both implementations.
-fn big() -> &'static Big {
+pub(crate) fn big() -> &'static Big {
     static BOTH: std::sync::LazyLock<Big> = std::sync::LazyLock::new(|| {
         let mut both = Big { tiles: MemTiles::default(), stored: Stored(Vec::new()) };
         for n in 0..BIG {

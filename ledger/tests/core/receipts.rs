@@ -73,7 +73,7 @@ fn what_does_not_belong_together() {
 
     assert!(matches!(refused(&good, b"{}"), ReceiptError::OtherEvent));
     assert!(matches!(refused(&good, &[&event[..], b" "].concat()), ReceiptError::OtherEvent));
-    let other_salt = Receipt { salt: Salt([6; 16]), ..good.clone() };
+    let other_salt = Receipt { salt: Some(Salt([6; 16])), ..good.clone() };
     assert!(matches!(refused(&other_salt, &event), ReceiptError::OtherEvent));
     let other_payload = Receipt { payload: Some(b"{}".to_vec()), ..good.clone() };
     assert!(matches!(refused(&other_payload, &event), ReceiptError::OtherPayload));
@@ -202,10 +202,16 @@ fn the_extra_line() {
     let read = with(&later).unwrap();
     assert_eq!(read, receipt, "unknown members are ignored");
     assert!(read.verify(&log.signer.verifier(), &event).is_ok());
+    let saltless = with(&extra.replacen("\"salt\"", "\"pepper\"", 1)).unwrap();
+    assert_eq!(saltless, Receipt { salt: None, ..receipt.clone() });
+    saltless.verify_entry(&log.signer.verifier()).unwrap();
+    let undecided = saltless.verify(&log.signer.verifier(), &event).unwrap_err();
+    assert!(matches!(undecided, ReceiptError::NoSalt) && undecided.is_undecided());
+    assert_eq!(Receipt::parse(&saltless.to_text()).as_ref(), Ok(&saltless));
     let bad = [
         ("", ""),
         (&extra[..1], " {"),
-        ("\"salt\"", "\"pepper\""),
+        ("\"salt\"", "\"payload\":\"e30=\",\"pepper\""),
         ("\"entry\"", "\"eentry\""),
         ("\"salt\":\"05", "\"salt\":\"5"),
         ("\"salt\":\"05", "\"salt\":5,\"x\":\"05"),

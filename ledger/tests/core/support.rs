@@ -83,7 +83,7 @@ impl Log {
         Receipt {
             index,
             entry: self.entries[usize::try_from(index).unwrap()].clone(),
-            salt,
+            salt: Some(salt),
             payload,
             path: proof::inclusion(&self.tiles, index, size).unwrap(),
             checkpoint: self.checkpoint(size),

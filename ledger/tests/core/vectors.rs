@@ -7,6 +7,7 @@ use ledger::checkpoint::{self, Checkpoint, Verified};
 use ledger::hash::{self, Hash, leaf};
 use ledger::note::VerifierKey;
 use ledger::proof::{self, verify_consistency, verify_inclusion};
+use ledger::tiles::{Fetch, ResourcePath, TiledLog, decode_bundle, encode_bundle};
 use ledger::tree::{Edge, TileId};
 use serde::Deserialize;
 
@@ -110,21 +111,25 @@ fn signed(name: &str) -> Verified<Checkpoint> {
     checkpoint::open(&String::from_utf8(tiled(name)).unwrap(), &key).unwrap()
 }
 
-/// The entries of a C2SP entry bundle: each with its length before it, u16 big-endian.
-fn bundle(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut rest = bytes;
-    let mut entries = Vec::new();
-    while let Some((len, after)) = rest.split_first_chunk::<2>() {
-        let (entry, after) = after.split_at(usize::from(u16::from_be_bytes(*len)));
-        entries.push(entry.to_vec());
-        rest = after;
+/// Reads the tiled log as it lies there: the tree grew with a checkpoint at every size, so every partial tile is there.
+struct Folder;
+
+impl Fetch for Folder {
+    type Error = std::io::Error;
+
+    fn fetch(&self, path: &ResourcePath) -> Result<Option<Vec<u8>>, std::io::Error> {
+        match fs::read(vectors().join("tlog-tiles-15").join(path.to_string())) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
     }
-    entries
 }
 
 #[test]
 fn tiled_log_of_15() {
-    let entries = bundle(&tiled("tile/entries/000.p/15"));
+    let bundle = tiled("tile/entries/000.p/15");
+    let entries = decode_bundle(&bundle).unwrap();
+    assert_eq!(encode_bundle(entries.iter().copied()).unwrap(), bundle);
     assert_eq!(entries.len(), 15);
     let mut tiles = MemTiles::default();
     let first = signed("checkpoint.0");
@@ -147,6 +152,13 @@ fn tiled_log_of_15() {
         roots.push(head.root);
     }
     assert_eq!(signed("checkpoint").size, 15);
+    for size in 0..=15 {
+        let log = TiledLog::open(Folder, &signed(&format!("checkpoint.{size}"))).unwrap();
+        assert_eq!(log.bundle(0).unwrap(), entries[..usize::try_from(size).unwrap()]);
+        for old in 0..=size {
+            log.extends(&signed(&format!("checkpoint.{old}"))).unwrap();
+        }
+    }
     for size in 1..=15_u64 {
         let root = &roots[usize::try_from(size).unwrap()];
         for index in 0..size {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::append::{Disposition, LogId, load_heads};
 use ledger::birth;
-use ledger::checkpoint;
+use ledger::checkpoint::{self, Checkpoint};
 use ledger::dedupe::Fingerprint;
 use ledger::entry::{Epoch, EventHeader, Gap, Header, RejectionHeader, Road, commitment};
 use ledger::hash::Hash;
@@ -14,6 +14,7 @@ use ledger::layout::Key;
 use ledger::proof;
 use ledger::read::Log;
 use ledger::receipt::Receipt;
+use ledger::tiles::TiledLog;
 use schemas::ids::ChangeId;
 use schemas::reason::Reason;
 use sha2::{Digest, Sha256};
@@ -253,6 +254,7 @@ fn check_checkpoints<K: Kv>(kv: &K, log: &Log<&K>, tenant: &TenantWorld, entries
         assert_eq!(Key::decode(Space::Tree, key).unwrap(), Key::Checkpoint(log.id(), signed.size));
         assert_eq!(signed.root, naive_root(&leaves[..signed.size as usize]), "root of size {}", signed.size);
         assert_eq!(log.root(signed.size).unwrap(), signed.root);
+        check_published(log, &signed, entries);
         if let Some((size, root)) = last {
             let path = log.consistency(size, signed.size).unwrap();
             proof::verify_consistency(size, signed.size, &root, &signed.root, &path).unwrap();
@@ -261,6 +263,9 @@ fn check_checkpoints<K: Kv>(kv: &K, log: &Log<&K>, tenant: &TenantWorld, entries
         }
         last = Some((signed.size, signed.root));
     }
+    let sizes: Vec<u64> =
+        rows.iter().map(|(_, note)| checkpoint::peek(std::str::from_utf8(note).unwrap()).unwrap().size).collect();
+    assert_eq!(log.signed_sizes(0, usize::MAX).unwrap(), sizes);
     let (size, root) = last.unwrap();
     assert_eq!(size, entries.len() as u64);
     assert_eq!(log.checkpoint_at_or_after(size + 1).unwrap(), None);
@@ -277,6 +282,27 @@ fn check_checkpoints<K: Kv>(kv: &K, log: &Log<&K>, tenant: &TenantWorld, entries
         let (path, root) = (log.inclusion(index, size).unwrap(), naive_root(&leaves[..size as usize]));
         proof::verify_inclusion(index, size, &leaves[index as usize], &path, &root).unwrap();
     }
+}
+
+/// What is published as of a signed size is what a stranger can check, entries, history and receipts of any age.
+fn check_published<K: Kv>(log: &Log<&K>, signed: &Checkpoint, entries: &[Vec<u8>]) {
+    let published = TiledLog::open(log, signed).unwrap();
+    let mut rng = Rng(signed.size);
+    for number in 0..signed.size.div_ceil(256) {
+        let (from, to) = (number * 256, (number * 256 + 256).min(signed.size));
+        assert_eq!(published.bundle(number).unwrap(), entries[from as usize..to as usize]);
+    }
+    let index = rng.below(signed.size);
+    assert_eq!(
+        published.inclusion(index).unwrap(),
+        (leaf(&entries[index as usize]), log.inclusion(index, signed.size).unwrap())
+    );
+    let receipt = log.receipt_at(index, signed.size).unwrap();
+    assert_eq!(
+        (receipt.entry.as_slice(), Some(receipt.checkpoint)),
+        (entries[index as usize].as_slice(), log.checkpoint(signed.size).unwrap())
+    );
+    proof::verify_inclusion(index, signed.size, &leaf(&receipt.entry), &receipt.path, &signed.root).unwrap();
 }
 
 /// Whoever was told something was told the truth, and each receipt still proves it.

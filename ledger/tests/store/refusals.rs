@@ -211,12 +211,19 @@ fn reading_beyond_the_log_is_an_answer_not_a_panic() {
     assert!(matches!(log.inclusion(0, size + 1), Err(ReadError::BeyondSize { .. })));
     assert!(matches!(log.consistency(1, size + 1), Err(ReadError::BeyondSize { .. })));
     assert!(matches!(log.receipt(size), Err(ReadError::BeyondSize { .. })));
-    assert!(matches!(log.receipt(0), Err(ReadError::NoPayload { index: 0, .. })));
+    assert_eq!(log.receipt(0).unwrap().salt, None, "an entry without a payload is proved all the same");
+    assert!(matches!(log.receipt_at(0, size + 1), Err(ReadError::BeyondSize { .. })));
+    assert!(matches!(log.receipt_at(0, 0), Err(ReadError::NotSigned { size: 0 })));
+    assert!(matches!(log.receipt_at(1, 1), Err(ReadError::BeyondSize { asked: 1, size: 1 })));
+    assert!(log.signed_sizes(size + 1, 9).unwrap().is_empty());
     assert!(matches!(Log::open(&kv, LogId(99)), Err(ReadError::Missing { .. })));
     assert!(log.by_road(1..1).unwrap().is_empty());
     let tile = ledger::tree::TileId { level: 0, index: 0 };
     assert_eq!(log.tile(tile, 5).unwrap().unwrap().len(), 5);
     assert_eq!(log.tile(tile, 0).unwrap(), None);
+    assert_eq!(log.bundle(0, 0).unwrap(), None);
+    assert_eq!(log.bundle(0, 256).unwrap(), None);
+    assert_eq!(log.bundle(u64::MAX, 1).unwrap(), None);
     assert_eq!(log.tile(ledger::tree::TileId { level: 60, index: 0 }, 1).unwrap(), None);
     assert_eq!(log.tile(ledger::tree::TileId { level: 0, index: u64::MAX }, 1).unwrap(), None);
 }

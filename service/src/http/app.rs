@@ -19,6 +19,7 @@ use pipeline::{Health, Running, TenantSetup};
 use projector_sqlite::{Reader, ViewError, Views};
 use schemas::ids::Tenant;
 
+use super::logs::LogName;
 use super::problem::Problem;
 use crate::data_dir::ServeFile;
 use crate::home::{Home, HomeError};
@@ -135,9 +136,12 @@ impl App {
         })
     }
 
-    /// The newest signed head of the ledger's own log. Blocking.
-    pub fn own_checkpoint(&self) -> Result<String, ReadError> {
-        Log::open(&*self.home.kv, LogId::LEDGER)?.newest_checkpoint()
+    /// A log of the ledger, to read what is published of it. Blocking.
+    pub fn log(&self, name: &LogName) -> Result<Log<Arc<Rocks>>, Problem> {
+        match name {
+            LogName::Of(tenant) => Ok(self.tenant(tenant)?.log.clone()),
+            LogName::Ledger => Log::open(Arc::clone(&self.home.kv), LogId::LEDGER).map_err(|error| log_failed(&error)),
+        }
     }
 
     /// Whether everything works.
@@ -243,7 +247,7 @@ pub async fn blocking<T: Send + 'static>(
 /// A log that can't be read, as a problem. Asking beyond its end is the client's mistake.
 pub fn log_failed(error: &ReadError) -> Problem {
     match error {
-        ReadError::BeyondSize { .. } => Problem::not_found(error.to_string()),
+        ReadError::BeyondSize { .. } | ReadError::NotSigned { .. } => Problem::not_found(error.to_string()),
         _ => Problem::internal("the log could not be read", error),
     }
 }

@@ -150,7 +150,7 @@ impl World {
     pub(crate) fn receipt(&self, index: u64) -> Receipt {
         let size = self.entries.len() as u64;
         let PackEntry { entry, salt, path, .. } = self.pack_entry(index, size);
-        Receipt { index, entry, salt, payload: None, path, checkpoint: self.checkpoint(size) }
+        Receipt { index, entry, salt: Some(salt), payload: None, path, checkpoint: self.checkpoint(size) }
     }
 
     pub(crate) fn size(&self) -> u64 {

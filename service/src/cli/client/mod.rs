@@ -6,3 +6,4 @@ pub mod input;
 pub mod lookup;
 pub mod print;
 pub mod send;
+pub mod tiles;

@@ -49,7 +49,7 @@ pub(crate) fn receipt_of_row<K: Kv>(
     Ok(Receipt {
         index: row.index,
         entry: row.entry.clone(),
-        salt,
+        salt: Some(salt),
         payload: is_masked(&row.header).then(|| row.payload.clone()),
         path: prover.inclusion(row.index).map_err(ReadError::from)?,
         checkpoint: checkpoint.to_owned(),
@@ -69,9 +69,12 @@ pub(crate) fn receipt_of_stored<K: Kv>(
     let entry = kv.get(Space::Entries, &Key::Entry(log, index).bytes())?;
     let entry = entry.ok_or(ReadError::Missing { what: "entry", log, number: index })?;
     let header = Header::decode(&entry).map_err(|source| ReadError::Entry { log, index, source })?;
-    let row = kv.get(Space::Payloads, &Key::Payload(log, index).bytes())?.ok_or(ReadError::NoPayload { log, index })?;
-    let Stored { salt, payload, .. } = Stored::decode(row)?;
-    let payload = is_masked(&header).then_some(payload);
+    // None where the kind has no payload, or it was erased: the entry is proved all the same.
+    let row = kv.get(Space::Payloads, &Key::Payload(log, index).bytes())?;
+    let (salt, payload) = match row.map(Stored::decode).transpose()? {
+        Some(stored) => (Some(stored.salt), is_masked(&header).then_some(stored.payload)),
+        None => (None, None),
+    };
     Ok(Receipt { index, entry, salt, payload, path, checkpoint: checkpoint.to_owned() })
 }
 
