@@ -143,7 +143,7 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         rows.put(Space::Meta, &Key::Format.bytes(), &[&FORMAT_VERSION.to_be_bytes()]);
         rows.put(Space::Meta, &Key::LedgerName.bytes(), &[listing.name.as_bytes()]);
         rows.put(Space::Meta, &Key::NextLog.bytes(), &[&1_u32.to_be_bytes()]);
-        rows.put(Space::Meta, &Key::Log(LogId::LEDGER).bytes(), &[&LogRow::Ledger.encode()]);
+        rows.put(Space::Meta, &Key::Log(LogId::LEDGER).bytes(), &[&LogRow::Ledger.encode(LogId::LEDGER)]);
         self.write(vec![(checked, Some((first, None)))], rows)?;
         progress.copied += 1;
         progress.born.push(LogId::LEDGER);
@@ -201,7 +201,7 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         }
         let Some(row) = self.kv.get(Space::Meta, &Key::Log(listed.log).bytes())? else { return Ok(false) };
         let first = Log::open(self.kv, listed.log)?.first()?;
-        let expected = LogRow::decode(&row)?;
+        let expected = LogRow::decode(listed.log, &row)?;
         if expected != log_row(listed) {
             let (found, expected) = (format!("{:?}", log_row(listed)), format!("{expected:?}"));
             return Err(differs(&first.origin)(Difference::Row { log: listed.log, found, expected }));
@@ -286,7 +286,7 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         let taken = rows.rows().filter_map(|(_, key, value)| (*key == *Key::NextLog.bytes()).then_some(value)?);
         let taken = taken.filter_map(|value| read_u32("next log", value).ok()).max().unwrap_or(0);
         rows.put(Space::Meta, &Key::NextLog.bytes(), &[&next.max(taken).to_be_bytes()]);
-        rows.put(Space::Meta, &Key::Log(log).bytes(), &[&log_row(listed).encode()]);
+        rows.put(Space::Meta, &Key::Log(log).bytes(), &[&log_row(listed).encode(log)]);
         rows.put(Space::Meta, &Key::Tenant(tenant.name.clone()).bytes(), &[&log.0.to_be_bytes()]);
         Ok(())
     }
@@ -316,7 +316,7 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         let Some(kept) = self.kept.get(&log) else { return Ok(None) };
         let Some(key) = kept.tenant.as_ref().and_then(|tenant| (self.dedupe)(tenant)) else { return Ok(None) };
         let row = self.kv.get(Space::Meta, &Key::Log(log).bytes())?.unwrap_or_default();
-        match LogRow::decode(&row)? {
+        match LogRow::decode(log, &row)? {
             LogRow::Tenant { dedupe_check, .. } if dedupe_check == key.check_value() => Ok(Some(key)),
             _ => Err(BirthError::Other { log: kept.head.origin.clone(), what: "dedupe key" }.into()),
         }

@@ -153,8 +153,9 @@ impl<'a, K: Kv> KvSource<'a, K> {
     }
 
     fn details(&self, log: LogId, index: u64) -> Result<Option<Details>, SourceError> {
-        let row = self.kv.get(Space::Tree, &Key::Details(log, index).bytes())?;
-        Ok(row.map(|row| Details::decode(&row)).transpose()?)
+        let key = Key::Details(log, index);
+        let row = self.kv.get(Space::Tree, &key.bytes())?;
+        Ok(row.map(|row| Details::decode(&key, &row)).transpose()?)
     }
 
     fn opening(&self, index: u64) -> Result<Option<(Salt, Vec<u8>)>, SourceError> {
@@ -164,7 +165,7 @@ impl<'a, K: Kv> KvSource<'a, K> {
     /// The dedupe key of a log's tenant, if it is the one that the log was born with.
     fn dedupe_of(&self, log: LogId) -> Result<Option<DedupeKey>, SourceError> {
         let row = self.kv.get(Space::Meta, &Key::Log(log).bytes())?.unwrap_or_default();
-        Ok(match LogRow::decode(&row)? {
+        Ok(match LogRow::decode(log, &row)? {
             LogRow::Ledger => None,
             LogRow::Tenant { tenant, dedupe_check } => {
                 (self.dedupe)(&tenant).filter(|key| key.check_value() == dedupe_check)
@@ -179,9 +180,8 @@ impl<K: Kv> Source for KvSource<'_, K> {
         let (from, to) = (Key::Log(LogId(0)).bytes(), Key::Log(LogId(u32::MAX)).bytes());
         let mut logs = Vec::new();
         for (key, row) in self.kv.range(Space::Meta, &from, &to, usize::MAX)? {
-            if let (Key::Log(log), LogRow::Tenant { tenant: name, dedupe_check }) =
-                (Key::decode(Space::Meta, &key)?, LogRow::decode(&row)?)
-            {
+            let Key::Log(log) = Key::decode(Space::Meta, &key)? else { continue };
+            if let LogRow::Tenant { tenant: name, dedupe_check } = LogRow::decode(log, &row)? {
                 logs.push(self.listed(log, Some(ListedTenant { name, dedupe_check }))?);
             }
         }

@@ -3,7 +3,8 @@
 //! A chunk, all numbers big-endian: `upm-chunk-1\n`, log (u32), from, available (u64), a byte 0 or 1 and with 1 the position (stream
 //! created ns, sequence, at ns, fingerprint, answered), number of rows (u32) and the rows, number of checkpoints (u32) and of each its
 //! size (u64) and note, and the SHA-256 of everything before. A row: its entry; a byte of flags (1 payload, 2 change key, 4 details,
-//! 8 opening); then what they say: salt, fingerprint, change key, payload; details; salt and opening. Texts and bytes of any
+//! 8 opening); then what they say: salt, fingerprint, change key, payload; subject,
+//! path, found and expected of a rejection; salt and opening. Texts and bytes of any
 //! length stand behind their length (u32). One encoding for each chunk. A listing is JSON.
 
 use schemas::ids::Tenant;
@@ -104,7 +105,9 @@ fn put_row(out: &mut Vec<u8>, row: &CopiedRow) {
         put_bytes(out, &beside.payload);
     }
     if let Some(details) = &row.details {
-        put_bytes(out, &details.encode());
+        for text in [&details.subject, &details.path, &details.found, &details.expected] {
+            put_bytes(out, text.as_bytes());
+        }
     }
     if let Some((salt, opening)) = &row.opening {
         out.extend_from_slice(&salt.0);
@@ -155,7 +158,7 @@ impl Fields<'_> {
     }
 
     fn text(&mut self) -> Result<String, WireError> {
-        String::from_utf8(self.bytes()?).map_err(|_| WireError::Chunk("a note is UTF-8"))
+        String::from_utf8(self.bytes()?).map_err(|_| WireError::Chunk("a text is UTF-8"))
     }
 
     fn position(&mut self) -> Result<Position, WireError> {
@@ -184,7 +187,7 @@ impl Fields<'_> {
     }
 
     fn details(&mut self) -> Result<Details, WireError> {
-        Details::decode(&self.bytes()?).map_err(|_| WireError::Chunk("details of a rejection"))
+        Ok(Details { subject: self.text()?, path: self.text()?, found: self.text()?, expected: self.text()? })
     }
 }
 
