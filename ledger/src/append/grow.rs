@@ -6,7 +6,7 @@ use crate::dedupe::Fingerprint;
 use crate::entry::{EntryError, Header, Salt};
 use crate::hash::{Hash, leaf};
 use crate::kv::{Batch, Space};
-use crate::layout::{Key, Stored, encode_head, encode_tile};
+use crate::layout::{Key, SignedAt, Stored, encode_head, encode_tile};
 use crate::signing::Signer;
 use crate::tree::TileId;
 
@@ -80,7 +80,9 @@ impl Growth {
             batch.put(Space::Tree, &Key::Tile(head.log, *id).bytes(), &[&encode_tile(hashes)]);
         }
         if head.size != self.base_size {
-            batch.put(Space::Tree, &Key::Checkpoint(head.log, head.size).bytes(), &[note.as_bytes()]);
+            // Whatever head this one grew from was signed too.
+            let signed = SignedAt { previous: self.base_size, note: note.clone() };
+            batch.put(Space::Tree, &Key::Checkpoint(head.log, head.size).bytes(), &[&signed.encode()]);
         }
         batch.append(std::mem::take(&mut self.others));
         batch.put(Space::Meta, &Key::Head(head.log).bytes(), &[&encode_head(head)]);

@@ -6,7 +6,7 @@ use super::Head;
 use crate::checkpoint::{Checkpoint, peek};
 use crate::hash::leaf;
 use crate::kv::{Kv, KvError, Space};
-use crate::layout::{Key, LayoutError, LogId, TILE_WIDTH, decode_head};
+use crate::layout::{Key, LayoutError, LogId, SignedAt, TILE_WIDTH, decode_head};
 use crate::read::{ReadError, Tiles};
 use crate::tree::{TileId, TileSource};
 
@@ -108,7 +108,7 @@ fn check_tail<K: Kv>(kv: &K, head: &Head) -> Result<(), LoadError> {
 fn check_checkpoint<K: Kv>(kv: &K, head: &Head) -> Result<(), LoadError> {
     let expected = Checkpoint { origin: head.origin.clone(), size: head.size, root: head.edge.root() };
     let row = kv.get(Space::Tree, &Key::Checkpoint(head.log, head.size).bytes())?;
-    let found = row.and_then(|row| String::from_utf8(row).ok()).and_then(|note| peek(&note).ok());
+    let found = row.and_then(|row| SignedAt::decode(&row).ok()).and_then(|signed| peek(&signed.note).ok());
     if found != Some(expected) {
         return Err(LoadError::Checkpoint { log: head.log, size: head.size });
     }

@@ -13,7 +13,7 @@
 //! | entries | `01 ‖ log ‖ index` | entry: header bytes, what the tree hashes |
 //! | payloads | `02 ‖ log ‖ index` | [`Stored`]: salt, fingerprint, previous index, payload |
 //! | tree | `03 ‖ log ‖ level ‖ index` | full tile: 256 hashes |
-//! | tree | `04 ‖ log ‖ size` | checkpoint: signed note |
+//! | tree | `04 ‖ log ‖ size` | [`SignedAt`]: size of the checkpoint before, signed note |
 //! | tree | `05 ‖ log ‖ index` | [`Details`] of a rejection *: beside the tree, deletable |
 //! | tree | `06 ‖ log ‖ index` | what a tenant's commitment in `_ledger` opens to: beside the tree, deletable |
 //! | index | `01 ‖ log ‖ fingerprint` | index of the accepted event |
@@ -34,7 +34,8 @@ mod value;
 pub use check::CHECK_BYTES;
 pub use key::{Key, KeyBytes, LogId};
 pub use value::{
-    ChainHead, Details, LogRow, Stored, decode_head, decode_tile, encode_head, encode_tile, read_u32, read_u64,
+    ChainHead, Details, LogRow, SignedAt, Stored, decode_head, decode_tile, encode_head, encode_tile, read_u32,
+    read_u64,
 };
 
 use thiserror::Error;

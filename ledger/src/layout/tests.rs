@@ -105,6 +105,12 @@ proptest! {
     }
 
     #[test]
+    fn checkpoints_read_back(previous in any::<u64>(), note in ".*") {
+        let signed = SignedAt { previous, note };
+        prop_assert_eq!(SignedAt::decode(&signed.encode()).unwrap(), signed);
+    }
+
+    #[test]
     fn details_read_back(subject in ".*", path in ".*", found in ".*", expected in ".*") {
         let details = Details { subject, path, found, expected };
         let key = Key::Details(LogId(3), 7);
@@ -133,6 +139,9 @@ proptest! {
     fn rows_of_any_bytes_are_read_or_refused(row in vec(any::<u8>(), 0..300)) {
         if let Ok(stored) = Stored::decode(row.clone()) {
             prop_assert_eq!(stored.encode(), row.clone());
+        }
+        if let Ok(signed) = SignedAt::decode(&row) {
+            prop_assert_eq!(signed.encode(), row.clone());
         }
         // Behind a check value: without a right one nothing of such a row is looked at.
         let key = Key::Details(LogId(1), 2);

@@ -55,6 +55,30 @@ impl Stored {
     }
 }
 
+/// A checkpoint as stored. It names the one before, so that none can go missing unseen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedAt {
+    /// Size of the log's checkpoint before this one in this store; 0 before the first.
+    pub previous: u64,
+    /// The signed note.
+    pub note: String,
+}
+
+impl SignedAt {
+    /// The row's bytes: size of the one before ‖ note.
+    pub fn encode(&self) -> Vec<u8> {
+        [&self.previous.to_be_bytes()[..], self.note.as_bytes()].concat()
+    }
+
+    /// The inverse of [`encode`](Self::encode).
+    pub fn decode(row: &[u8]) -> Result<Self, LayoutError> {
+        let mut fields = Fields::new("checkpoint", row);
+        let previous = fields.number()?;
+        let note = String::from_utf8(fields.rest.to_vec()).map_err(|_| fields.refused("UTF-8"))?;
+        Ok(Self { previous, note })
+    }
+}
+
 /// What a producer is told about a rejection, and nothing of which is in the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Details {

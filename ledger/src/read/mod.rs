@@ -20,7 +20,7 @@ use crate::entry::{EntryError, First, Header, RejectionHeader, Road};
 use crate::hash::Hash;
 use crate::kv::{Kv, KvError, Row, Space};
 pub use crate::layout::Stored;
-use crate::layout::{ChainHead, Details, Key, LayoutError, LogId, TILE_WIDTH, decode_head, read_u64};
+use crate::layout::{ChainHead, Details, Key, LayoutError, LogId, SignedAt, TILE_WIDTH, decode_head, read_u64};
 use crate::proof::{self, Prover};
 use crate::receipt::Receipt;
 use crate::tiles::{self, Fetch, Resource, ResourcePath};
@@ -170,7 +170,7 @@ impl<K: Kv> Log<K> {
 
     /// The note over the tree of exactly `size` entries; none where no round ended there.
     pub fn checkpoint(&self, size: u64) -> Result<Option<String>, ReadError> {
-        self.get(&Key::Checkpoint(self.id, size))?.map(note).transpose()
+        self.get(&Key::Checkpoint(self.id, size))?.map(|row| note(&row)).transpose()
     }
 
     /// The note over the newest head.
@@ -188,7 +188,7 @@ impl<K: Kv> Log<K> {
     /// The first signed size that is at least `size`, with its note; none past the newest.
     pub fn checkpoint_at_or_after(&self, size: u64) -> Result<Option<(u64, String)>, ReadError> {
         let rows = self.rows(&Key::Checkpoint(self.id, size), &Key::Checkpoint(self.id, u64::MAX), 1)?;
-        rows.into_iter().next().map(|(key, row)| Ok((number_of(Space::Tree, &key)?, note(row)?))).transpose()
+        rows.into_iter().next().map(|(key, row)| Ok((number_of(Space::Tree, &key)?, note(&row)?))).transpose()
     }
 
     /// The audit path of `index` in the tree of `size` entries.
@@ -406,8 +406,6 @@ fn number_of(space: Space, key: &[u8]) -> Result<u64, LayoutError> {
     }
 }
 
-fn note(row: Vec<u8>) -> Result<String, ReadError> {
-    String::from_utf8(row).map_err(|error| {
-        ReadError::Layout(LayoutError { what: "checkpoint", expected: "UTF-8", found: error.as_bytes().len() })
-    })
+fn note(row: &[u8]) -> Result<String, ReadError> {
+    Ok(SignedAt::decode(row)?.note)
 }

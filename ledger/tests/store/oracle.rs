@@ -10,7 +10,7 @@ use ledger::dedupe::Fingerprint;
 use ledger::entry::{Epoch, EventHeader, Gap, Header, RejectionHeader, Road, commitment};
 use ledger::hash::Hash;
 use ledger::kv::{Kv, Space};
-use ledger::layout::Key;
+use ledger::layout::{Key, SignedAt};
 use ledger::proof;
 use ledger::read::Log;
 use ledger::receipt::Receipt;
@@ -248,9 +248,10 @@ fn check_checkpoints<K: Kv>(kv: &K, log: &Log<&K>, tenant: &TenantWorld, entries
     let rows = kv.range(Space::Tree, &from, &to, usize::MAX).unwrap();
     let leaves: Vec<Hash> = entries.iter().map(|entry| leaf(entry)).collect();
     let mut last: Option<(u64, Hash)> = None;
-    for (key, note) in &rows {
-        let signed =
-            checkpoint::open(std::str::from_utf8(note).unwrap(), &tenant.signer.verifier()).unwrap().into_inner();
+    for (key, row) in &rows {
+        let row = SignedAt::decode(row).unwrap();
+        assert_eq!(row.previous, last.map_or(0, |(size, _)| size), "each names the one before");
+        let signed = checkpoint::open(&row.note, &tenant.signer.verifier()).unwrap().into_inner();
         assert_eq!(Key::decode(Space::Tree, key).unwrap(), Key::Checkpoint(log.id(), signed.size));
         assert_eq!(signed.root, naive_root(&leaves[..signed.size as usize]), "root of size {}", signed.size);
         assert_eq!(log.root(signed.size).unwrap(), signed.root);
@@ -269,7 +270,7 @@ fn check_checkpoints<K: Kv>(kv: &K, log: &Log<&K>, tenant: &TenantWorld, entries
     let (size, root) = last.unwrap();
     assert_eq!(size, entries.len() as u64);
     assert_eq!(log.checkpoint_at_or_after(size + 1).unwrap(), None);
-    assert_eq!(log.newest_checkpoint().unwrap().as_bytes(), rows.last().unwrap().1);
+    assert_eq!(log.newest_checkpoint().unwrap(), SignedAt::decode(&rows.last().unwrap().1).unwrap().note);
     let indices: Vec<u64> = (0..size).collect();
     let paths = log.inclusions(&indices, size).unwrap();
     for (index, path) in paths.iter().enumerate() {

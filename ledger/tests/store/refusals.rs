@@ -9,7 +9,7 @@ use ledger::dedupe::Fingerprint;
 use ledger::entry::Salt;
 use ledger::hash::Hash;
 use ledger::kv::{Batch, Kv, MemKv, Space};
-use ledger::layout::{Key, encode_head};
+use ledger::layout::{Key, SignedAt, encode_head};
 use ledger::read::{Log, ReadError};
 use schemas::admit::{Facts, Has, Outcome};
 use schemas::ids::{ChangeClass, ChangeId, Environment, EventId, MAX_EVENT_BYTES, Phase, Producer};
@@ -187,12 +187,13 @@ fn a_store_whose_newest_rows_do_not_fit_gives_no_head() {
         found
     };
     let last = head.size - 1;
-    let other_note = Log::open(&kv, log).unwrap().checkpoint_at_or_after(1).unwrap().unwrap().1;
+    let other = Log::open(&kv, log).unwrap().checkpoint_at_or_after(1).unwrap().unwrap().1;
+    let other = SignedAt { previous: 0, note: other };
     let stale = Head { edge: ledger::tree::Edge::new(), ..head.clone() };
     assert!(matches!(change(Key::Entry(log, last), None), Err(LoadError::Tail { index, .. }) if index == last));
     assert!(matches!(change(Key::Entry(log, last), Some(b"x")), Err(LoadError::Tail { index, .. }) if index == last));
     assert!(matches!(change(Key::Checkpoint(log, head.size), None), Err(LoadError::Checkpoint { .. })));
-    let swapped = change(Key::Checkpoint(log, head.size), Some(other_note.as_bytes()));
+    let swapped = change(Key::Checkpoint(log, head.size), Some(&other.encode()));
     assert!(matches!(swapped, Err(LoadError::Checkpoint { .. })));
     assert!(matches!(change(Key::Head(log), Some(b"short")), Err(LoadError::Damaged { .. })));
     assert!(matches!(change(Key::Head(log), Some(&encode_head(&stale))), Err(LoadError::Checkpoint { .. })));
