@@ -14,7 +14,7 @@ use ledger::read::ReadError;
 use tokio::sync::mpsc;
 
 use crate::batch::{Admitted, AnswerPart, Answers, Projectable, Replies};
-use crate::shared::{Common, TenantState};
+use crate::shared::{Common, Position, TenantState};
 
 /// Items of a round: above this a round gains nothing and holds up its first answer.
 const ROUND_ITEMS: usize = 8_192;
@@ -46,7 +46,7 @@ enum Stopped {
 
 /// Runs until admission ends, or until a round could not be written.
 pub(crate) fn run<K: Kv>(kv: &K, admitted: Receiver<Admitted>, outlets: &Outlets, common: &Common) {
-    let mut appender = Appender { kv, outlets, heads: HashMap::new() };
+    let mut appender = Appender { kv, outlets, common, heads: HashMap::new() };
     let mut waiting = Waiting { admitted, held: VecDeque::new() };
     while let Some(round) = waiting.next_round() {
         if let Err(stopped) = appender.append(round) {
@@ -124,6 +124,7 @@ fn join(round: &mut Vec<Share>, next: Admitted) -> Option<Admitted> {
 struct Appender<'a, K> {
     kv: &'a K,
     outlets: &'a Outlets,
+    common: &'a Common,
     heads: HashMap<LogId, Head>,
 }
 
@@ -138,8 +139,12 @@ impl<K: Kv> Appender<'_, K> {
             turns.push(turn);
         }
         let sealed = self.seal(&roads, turns)?;
+        let begun = (self.common.stopwatch)();
         let (committed, heads) = append::commit(self.kv, sealed)?;
-        for (road, head) in roads.iter().zip(&heads) {
+        self.common.rounds.committed((self.common.stopwatch)().saturating_sub(begun));
+        for ((road, part), (head, log)) in roads.iter().zip(&parts).zip(heads.iter().zip(committed.logs())) {
+            road.counters.committed(log);
+            road.set_committed(Position { cuts: part.cuts, cursor: head.cursor });
             road.progress.send_modify(|progress| {
                 (progress.committed, progress.road) = (head.size, head.cursor.sequence);
             });

@@ -8,10 +8,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::batch::{Answers, Arrived};
+use crate::config::{Disk, Sweep};
 use crate::road::{Access, Follower};
 use crate::running::StartError;
+use crate::server::ChildHandle;
 use crate::shared::{Common, TenantState};
 use crate::streams::StreamLimits;
+use crate::sweep::Sweeper;
 use crate::target::{ConnectError, NatsTarget};
 
 /// Tells once whether the thread is connected.
@@ -27,6 +30,9 @@ pub(crate) struct Intake {
     /// Roads to follow from now on.
     pub(crate) roads: mpsc::UnboundedReceiver<Arc<TenantState>>,
     pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) sweep: Sweep,
+    pub(crate) disk: Option<Disk>,
+    pub(crate) child: Option<ChildHandle>,
 }
 
 impl Intake {
@@ -46,14 +52,26 @@ impl Intake {
             Err(error) => return drop(connected.send(Err(error))),
         };
         let _ = connected.send(Ok(()));
-        let Self { limits, common, to_admit, to_answer, mut roads, mut stop, .. } = self;
-        let access = Access { client, limits, common, to_admit, to_answer, breaks };
+        let Self { limits, common, to_admit, to_answer, mut roads, mut stop, sweep: policy, disk, child, .. } = self;
         let mut followers = JoinSet::new();
+        let (known, watched) = watch::channel(Vec::new());
+        let sweeper = Sweeper { client: client.clone(), policy, common: Arc::clone(&common), roads: watched };
+        followers.spawn(sweeper.run());
+        if let Some(disk) = disk {
+            followers.spawn(crate::watch::disk(disk, Arc::clone(&common)));
+        }
+        if let Some(child) = child {
+            followers.spawn(crate::watch::child(child, Arc::clone(&common)));
+        }
+        let access = Access { client, limits, common, to_admit, to_answer, breaks };
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
                 next = roads.recv() => match next {
-                    Some(state) => drop(followers.spawn(Follower::new(state, access.clone()).follow())),
+                    Some(state) => {
+                        known.send_modify(|roads: &mut Vec<_>| roads.push(Arc::clone(&state)));
+                        followers.spawn(Follower::new(state, access.clone()).follow());
+                    }
                     None => return,
                 },
             }

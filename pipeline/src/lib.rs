@@ -10,6 +10,7 @@
 pub mod answer;
 pub mod produce;
 pub mod server;
+pub mod stats;
 pub mod streams;
 
 mod admit;
@@ -23,7 +24,9 @@ mod reply;
 mod road;
 mod running;
 mod shared;
+mod sweep;
 mod target;
+mod watch;
 
 pub use config::{Clock, Config, Disk, Entropy, Followers, Stopwatch, Sweep, TenantSetup};
 pub use running::{Running, StartError, start};

@@ -12,8 +12,9 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream;
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::RawMessageErrorKind;
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use ledger::append::Cursor;
+use ledger::dedupe::DedupeKey;
 use schemas::ids;
 use tokio::sync::{mpsc, watch};
 
@@ -21,6 +22,7 @@ use crate::batch::{Answers, Arrived, News, Received};
 use crate::pull::{Pull, PullError};
 use crate::shared::{Common, Position, TenantState};
 use crate::streams::{self, StreamError, StreamLimits};
+use crate::sweep::Place;
 
 /// A message further ahead of our clock than this would date every later entry.
 const AHEAD_MS_MAX: u64 = 5 * 60 * 1_000;
@@ -124,13 +126,18 @@ impl Follower {
         let from = if self.sent == self.durable { self.answered.min(self.sent) } else { self.sent } + 1;
         let mut pull = Pull::open(&self.access.client, &ids::stream_name(&self.state.tenant), from).await?;
         self.access.common.troubles.clear(&self.who);
+        self.state.set_followed(Some(Place::of(&self.state, self.cuts, self.created_ns)));
         let end = self.read_from(&mut pull).await;
+        self.state.set_followed(None);
         pull.close_consumer().await;
         end
     }
 
     async fn read_from(&mut self, pull: &mut Pull) -> Result<Infallible, End> {
+        let mut open = self.access.common.open.subscribe();
         loop {
+            // Its sender lives as long as we do.
+            let _ = open.wait_for(|open| *open).await;
             let ahead = (AHEAD_MESSAGES / self.access.common.road_count()).clamp(32, 4_096);
             let messages = tokio::select! {
                 biased;
@@ -177,14 +184,7 @@ impl Follower {
 
     /// Whether the cursor's message is on the road, as it was.
     async fn holds(&self, cursor: &Cursor) -> Result<bool, End> {
-        if cursor.sequence == 0 {
-            return Ok(true);
-        }
-        let found = self.stream().await?.get_raw_message(cursor.sequence).await;
-        Ok(found_message(found)?.is_some_and(|message| {
-            let digest = self.state.dedupe.fingerprint(message.subject.as_str(), &message.payload);
-            message.time.unix_timestamp_nanos() == i128::from(cursor.at_ns) && digest == cursor.digest
-        }))
+        holds(&self.stream().await?, &self.state.dedupe, cursor).await.map_err(End::Trouble)
     }
 
     /// Messages that were durable when we started go straight to be answered. Gives back the others.
@@ -244,7 +244,7 @@ impl Follower {
             return Err(End::Again);
         }
         let found = self.stream().await?.get_first_raw_message_by_subject(">", from).await;
-        match found_message(found)? {
+        match found_message(found).map_err(End::Trouble)? {
             Some(message) if message.sequence == next => Ok(()),
             Some(message) => {
                 let found = message.sequence;
@@ -262,11 +262,23 @@ impl Follower {
         self.access.to_admit.send(arrived).await.map_err(|_| End::Closed)
     }
 
-    async fn stream(&self) -> Result<jetstream::stream::Stream<()>, End> {
+    async fn stream(&self) -> Result<Stream<()>, End> {
         let context = jetstream::new(self.access.client.clone());
         let stream = context.get_stream_no_info(ids::stream_name(&self.state.tenant)).await;
         stream.map_err(|error| End::Trouble(error.to_string()))
     }
+}
+
+/// Whether the cursor's message is on the stream, as it was: same sequence, same time, same subject and bytes.
+pub(crate) async fn holds<I>(stream: &Stream<I>, dedupe: &DedupeKey, cursor: &Cursor) -> Result<bool, String> {
+    if cursor.sequence == 0 {
+        return Ok(true);
+    }
+    let found = stream.get_raw_message(cursor.sequence).await;
+    Ok(found_message(found)?.is_some_and(|message| {
+        let digest = dedupe.fingerprint(message.subject.as_str(), &message.payload);
+        message.time.unix_timestamp_nanos() == i128::from(cursor.at_ns) && digest == cursor.digest
+    }))
 }
 
 /// Under which name a road's troubles are kept.
@@ -283,9 +295,9 @@ struct Next {
 }
 
 /// No message is an answer; any other failure is none.
-fn found_message(
+pub(crate) fn found_message(
     found: Result<StreamMessage, jetstream::stream::RawMessageError>,
-) -> Result<Option<StreamMessage>, End> {
+) -> Result<Option<StreamMessage>, String> {
     match found {
         Ok(message) => Ok(Some(message)),
         Err(error) => match error.kind() {
@@ -293,7 +305,7 @@ fn found_message(
             RawMessageErrorKind::JetStream(api) if api.error_code() == jetstream::ErrorCode::NO_MESSAGE_FOUND => {
                 Ok(None)
             }
-            _ => Err(End::Trouble(format!("the stream does not answer: {error}"))),
+            _ => Err(format!("the stream does not answer: {error}")),
         },
     }
 }

@@ -1,7 +1,7 @@
 //! Starting, watching and stopping the pipeline.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -19,6 +19,7 @@ use crate::config::{Config, TenantSetup};
 use crate::intake::Intake;
 use crate::server::NatsChild;
 use crate::shared::{Common, Health, Progress, TenantState, Tenants, Troubles};
+use crate::stats::{RoundCounters, Stats};
 use crate::target::{ConnectError, NatsTarget};
 use crate::{admit, append, project, reply, road};
 
@@ -84,6 +85,7 @@ pub struct Running<K> {
     kv: Arc<K>,
     client: Client,
     child: Option<NatsChild>,
+    watches_disk: bool,
     common: Arc<Common>,
     tenants: Mutex<Tenants>,
     roads: mpsc::UnboundedSender<Arc<TenantState>>,
@@ -96,10 +98,20 @@ pub struct Running<K> {
 
 /// Starts all threads and returns when the server is connected. Roads are identified afterwards: [`Running::health`] tells.
 pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, StartError> {
-    let Config { kv, views_dir, nats, child, tenants, stream_limits, clock, entropy, .. } = config;
+    let Config { kv, views_dir, nats, child, tenants, stream_limits, sweep, disk, clock, stopwatch, entropy } = config;
     let made = std::fs::create_dir_all(&views_dir);
     made.map_err(|source| StartError::Views { path: views_dir.clone(), source })?;
-    let common = Arc::new(Common { clock, entropy, troubles: Troubles::default(), roads: AtomicUsize::new(0) });
+    let common = Arc::new(Common {
+        clock,
+        stopwatch,
+        entropy,
+        troubles: Troubles::default(),
+        rounds: RoundCounters::default(),
+        open: watch::Sender::new(true),
+        disk_free: AtomicU64::new(u64::MAX),
+        roads: AtomicUsize::new(0),
+    });
+    let watches_disk = disk.is_some();
     let client = nats.connect("upm").await?;
 
     let (to_admit, arrived) = mpsc::channel(BATCHES);
@@ -118,6 +130,9 @@ pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, Sta
         to_answer,
         roads: new_roads,
         stop: stopped,
+        sweep,
+        disk,
+        child: child.as_ref().map(NatsChild::handle),
     };
     let (intake, connected) = intake.start()?;
     connected.await.map_err(|_| StartError::Ended)??;
@@ -133,6 +148,7 @@ pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, Sta
         kv,
         client,
         child,
+        watches_disk,
         common,
         tenants: Mutex::default(),
         roads,
@@ -194,6 +210,23 @@ impl<K: Kv + 'static> Running<K> {
         }
         health.ready = health.reasons.is_empty();
         health
+    }
+
+    /// What was counted since the start, and where everything stands.
+    pub fn stats(&self) -> Stats {
+        let common = &self.common;
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        Stats {
+            rounds: common.rounds.rounds(),
+            commit: common.rounds.latency(),
+            intake_open: *common.open.borrow() && !self.threads.iter().any(JoinHandle::is_finished),
+            disk_free_bytes: self
+                .watches_disk
+                .then(|| common.disk_free.load(Ordering::Relaxed))
+                .filter(|free| *free != u64::MAX),
+            child_restarts: self.child.as_ref().map(|child| u64::from(child.state().restarts)),
+            logs: tenants.values().map(|tenant| tenant.stats()).collect(),
+        }
     }
 
     /// A client of the service's own, on the runtime that [`start`] was called from.

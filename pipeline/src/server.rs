@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use ledger::hash;
@@ -25,7 +25,7 @@ use nix::unistd::{Pid, getppid};
 use crate::target::{NatsAuth, NatsTarget};
 use files::{Files, conf_text, last_line, prepare_dirs, write_private};
 pub use keeper::ChildState;
-use keeper::{CommandLine, Keeper, POLL};
+use keeper::{CommandLine, Keeper, Order, POLL};
 
 /// The oldest nats-server that has what we use (the strict API, an exit code of 0 on SIGTERM).
 pub const MINIMUM_VERSION: (u32, u32) = (2, 12);
@@ -35,6 +35,7 @@ pub const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
 
 const MAX_VERSION_BYTES: u64 = 4096;
 const SERVICE_USER: &str = "upm";
+const SYSTEM_USER: &str = "upm-health";
 const PRIVATE_INBOX: &str = "_UPM_INBOX";
 /// A server with a thousand streams needs several seconds to come.
 const START_PATIENCE: Duration = Duration::from_mins(1);
@@ -175,7 +176,9 @@ pub fn run_child(args: &[OsString]) -> ServerError {
 /// A supervised nats-server. Dropping it stops the server too, but only [`NatsChild::stop`] reports and does not block a runtime.
 pub struct NatsChild {
     target: NatsTarget,
-    stop: Option<Sender<()>>,
+    /// Where its health can be asked, with no other right.
+    system: NatsTarget,
+    orders: Option<Arc<Sender<Order>>>,
     keeper: Option<std::thread::JoinHandle<()>>,
     state: Arc<Mutex<ChildState>>,
 }
@@ -217,14 +220,22 @@ impl NatsChild {
         let _ = tokio::task::spawn_blocking(move || keeper.map(std::thread::JoinHandle::join)).await;
     }
 
+    /// What watches the child.
+    pub(crate) fn handle(&self) -> ChildHandle {
+        let orders = self.orders.as_ref().map(Arc::downgrade).unwrap_or_default();
+        ChildHandle { system: self.system.clone(), orders }
+    }
+
     fn signal_stop(&mut self) -> Option<std::thread::JoinHandle<()>> {
-        drop(self.stop.take());
+        drop(self.orders.take());
         self.keeper.take()
     }
 
     fn supervise(config: &ChildConfig, files: &Files, password: &str, target: NatsTarget) -> Result<Self, ServerError> {
         let state = Arc::new(Mutex::new(ChildState::default()));
-        let (stop, stopped) = channel();
+        let (orders, ordered) = channel();
+        let system =
+            NatsTarget { auth: password_of(SYSTEM_USER, &system_password(&config.store_key)), ..target.clone() };
         let keeper = Keeper {
             command: CommandLine {
                 launcher: config.launcher.clone(),
@@ -233,14 +244,15 @@ impl NatsChild {
                 stderr: files.stderr.clone(),
                 key: config.store_key.clone(),
                 password: password.to_owned(),
+                system_password: system_password(&config.store_key),
             },
             state: Arc::clone(&state),
-            stopped,
+            orders: ordered,
         };
         // The signal of the parent's death is sent when the *thread* that started the child ends, so that thread is the keeper's.
         let thread = std::thread::Builder::new().name("nats-keeper".into()).spawn(move || keeper.run());
         let keeper = thread.map_err(|source| ServerError::Io { path: config.program.path.clone(), source })?;
-        Ok(Self { target, stop: Some(stop), keeper: Some(keeper), state })
+        Ok(Self { target, system, orders: Some(Arc::new(orders)), keeper: Some(keeper), state })
     }
 
     async fn wait_until_ready(&mut self, files: &Files) -> Result<(), ServerError> {
@@ -266,6 +278,34 @@ impl NatsChild {
     }
 }
 
+/// Asks the child how it is, and has it started again. Of no effect once the child's owner has stopped it.
+pub(crate) struct ChildHandle {
+    system: NatsTarget,
+    orders: Weak<Sender<Order>>,
+}
+
+impl ChildHandle {
+    /// How to reach the server to ask for its health.
+    pub(crate) fn system_target(&self) -> &NatsTarget {
+        &self.system
+    }
+
+    /// Ends the server in order and starts it again.
+    pub(crate) fn restart(&self) {
+        self.order(Order::Restart);
+    }
+
+    /// Kills the server and starts it again.
+    pub(crate) fn kill(&self) {
+        self.order(Order::Kill);
+    }
+
+    fn order(&self, order: Order) {
+        // Nobody takes it: the child is being stopped.
+        let _ = self.orders.upgrade().map(|orders| orders.send(order));
+    }
+}
+
 impl Drop for NatsChild {
     fn drop(&mut self) {
         if let Some(keeper) = self.signal_stop() {
@@ -274,10 +314,19 @@ impl Drop for NatsChild {
     }
 }
 
+fn password_of(user: &str, password: &str) -> NatsAuth {
+    NatsAuth::Password { user: user.to_owned(), password: password.to_owned() }
+}
+
+/// The password of the user that may ask for the server's health, and nothing else.
+fn system_password(store_key: &str) -> String {
+    hash::leaf(format!("upm nats health user\0{store_key}").as_bytes()).to_string()
+}
+
 fn target_of(port: u16, password: &str) -> NatsTarget {
     NatsTarget {
         url: format!("nats://{}:{port}", Ipv4Addr::LOCALHOST),
-        auth: NatsAuth::Password { user: SERVICE_USER.to_owned(), password: password.to_owned() },
+        auth: password_of(SERVICE_USER, password),
         ca: None,
         inbox_prefix: Some(PRIVATE_INBOX.to_owned()),
     }

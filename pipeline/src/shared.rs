@@ -1,7 +1,7 @@
 //! What the threads of the pipeline know together: each tenant's progress, and what is wrong right now.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ledger::append::{Cursor, Head, LogId};
@@ -13,7 +13,9 @@ use ledger::signing::Signer;
 use schemas::ids::Tenant;
 use tokio::sync::watch;
 
-use crate::config::{Clock, Entropy, TenantSetup};
+use crate::config::{Clock, Entropy, Stopwatch, TenantSetup};
+use crate::stats::{LogCounters, LogStats, RoundCounters, StreamStats};
+use crate::sweep::Place;
 
 /// How far a tenant's events have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,8 +48,15 @@ pub(crate) struct TenantState {
     pub(crate) born_stream_ms: Option<u64>,
     pub(crate) control: ControlState,
     pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) counters: LogCounters,
     /// Where admission stands: behind what intake has sent, before what is committed.
     admitted: Mutex<Position>,
+    /// What is durable.
+    committed: Mutex<Position>,
+    /// The road that is being followed now; none while it has to be identified.
+    followed: Mutex<Option<Place>>,
+    /// The road as it was last looked at.
+    stream: Mutex<Option<StreamStats>>,
     /// Up to where every answer was sent.
     answered: Mutex<Answered>,
 }
@@ -84,7 +93,11 @@ impl TenantState {
             born_stream_ms,
             control: ControlState { keys, counter: head.control_counter, prev: head.control_prev },
             progress: watch::Sender::new(progress),
+            counters: LogCounters::default(),
             admitted: Mutex::new(Position { cuts: 0, cursor: head.cursor }),
+            committed: Mutex::new(Position { cuts: 0, cursor: head.cursor }),
+            followed: Mutex::default(),
+            stream: Mutex::default(),
             answered: Mutex::new(Answered { cuts: 0, sequence: head.answered }),
         }
     }
@@ -95,6 +108,33 @@ impl TenantState {
 
     pub(crate) fn set_admitted(&self, position: Position) {
         *lock(&self.admitted) = position;
+    }
+
+    pub(crate) fn committed(&self) -> Position {
+        *lock(&self.committed)
+    }
+
+    pub(crate) fn set_committed(&self, position: Position) {
+        *lock(&self.committed) = position;
+    }
+
+    pub(crate) fn followed(&self) -> Option<Place> {
+        lock(&self.followed).clone()
+    }
+
+    pub(crate) fn set_followed(&self, place: Option<Place>) {
+        *lock(&self.followed) = place;
+    }
+
+    pub(crate) fn set_stream(&self, stream: StreamStats) {
+        *lock(&self.stream) = Some(stream);
+    }
+
+    /// Everything counted of this log, and where it stands.
+    pub(crate) fn stats(&self) -> LogStats {
+        let Progress { committed: entries, core, road } = *self.progress.borrow();
+        let stream = *lock(&self.stream);
+        LogStats { entries, core, road, stream, ..self.counters.stats(self.tenant.clone()) }
     }
 
     /// The sequence that a turn may record as answered: on a new road nothing is.
@@ -111,8 +151,14 @@ impl TenantState {
 /// What all threads share beside tenants.
 pub(crate) struct Common {
     pub(crate) clock: Clock,
+    pub(crate) stopwatch: Stopwatch,
     pub(crate) entropy: Entropy,
     pub(crate) troubles: Troubles,
+    pub(crate) rounds: RoundCounters,
+    /// Whether messages are taken in.
+    pub(crate) open: watch::Sender<bool>,
+    /// Bytes free on the watched disk; `u64::MAX` before it was looked at.
+    pub(crate) disk_free: AtomicU64,
     /// Number of roads: the more there are, the less is asked of each at once.
     pub(crate) roads: AtomicUsize,
 }

@@ -4,11 +4,12 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{MAX_PAYLOAD_BYTES, SERVICE_USER, ServerError};
+use super::{MAX_PAYLOAD_BYTES, PRIVATE_INBOX, SERVICE_USER, SYSTEM_USER, ServerError};
 
 /// Environment variables that carry its secrets; the configuration refers to them.
 pub(super) const KEY_VARIABLE: &str = "UPM_NATS_KEY";
 pub(super) const PASSWORD_VARIABLE: &str = "UPM_NATS_PASSWORD";
+pub(super) const SYSTEM_VARIABLE: &str = "UPM_NATS_SYSTEM_PASSWORD";
 
 /// Where everything is.
 pub(super) struct Files {
@@ -63,6 +64,13 @@ authorization {{
   ]
 }}
 no_auth_user: producer
+# Ours too: it may ask whether the server is well, and nothing else.
+accounts {{
+  $SYS: {{ users = [
+    {{ user: {SYSTEM_USER}, password: ${SYSTEM_VARIABLE}, permissions: {{
+        publish: {{ allow: ["$SYS.REQ.SERVER.PING.HEALTHZ"] }}
+        subscribe: {{ allow: ["{PRIVATE_INBOX}.>"] }} }} }} ] }}
+}}
 "#,
         log = quoted(&files.log),
         store = quoted(&files.store),
@@ -107,6 +115,7 @@ mod tests {
         let files = Files::in_dir(Path::new("/tmp/a \"quoted\" dir"));
         let text = conf_text(&files, 4222);
         assert!(text.contains("key: $UPM_NATS_KEY") && text.contains("password: $UPM_NATS_PASSWORD"), "{text}");
+        assert!(text.contains("password: $UPM_NATS_SYSTEM_PASSWORD"), "{text}");
         assert!(text.contains(r#"store_dir: "/tmp/a \"quoted\" dir/store""#), "{text}");
     }
 }

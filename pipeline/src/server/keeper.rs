@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::files::{KEY_VARIABLE, PASSWORD_VARIABLE, private_options};
+use super::files::{KEY_VARIABLE, PASSWORD_VARIABLE, SYSTEM_VARIABLE, private_options};
 
 /// A server with a thousand streams needs several seconds to go.
 const STOP_PATIENCE: Duration = Duration::from_mins(1);
@@ -33,7 +33,17 @@ pub struct ChildState {
 pub(super) struct Keeper {
     pub(super) command: CommandLine,
     pub(super) state: Arc<Mutex<ChildState>>,
-    pub(super) stopped: Receiver<()>,
+    /// Ends with the child's owner.
+    pub(super) orders: Receiver<Order>,
+}
+
+/// What the keeper may be told; when nobody can tell it anything any more, it ends the child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// End it in order, and start it again.
+    Restart,
+    /// Kill it, and start it again.
+    Kill,
 }
 
 /// How the child is started.
@@ -44,10 +54,12 @@ pub(super) struct CommandLine {
     pub(super) stderr: PathBuf,
     pub(super) key: String,
     pub(super) password: String,
+    pub(super) system_password: String,
 }
 
 enum Ended {
     ByUs,
+    OnOrder,
     ByItself(String),
 }
 
@@ -60,6 +72,10 @@ impl Keeper {
                     self.update(|state| (state.pid, state.trouble) = (Some(child.id()), None));
                     match self.watch(&mut child, &mut delay) {
                         Ended::ByUs => return self.update(|state| state.pid = None),
+                        Ended::OnOrder => {
+                            self.update(|state| (state.pid, state.restarts) = (None, state.restarts + 1));
+                            continue;
+                        }
                         Ended::ByItself(how) => how,
                     }
                 }
@@ -67,7 +83,7 @@ impl Keeper {
             };
             tracing::warn!(%trouble, "nats-server is down; starting it again in {} ms", delay.as_millis());
             self.update(|state| (state.pid, state.trouble) = (None, Some(trouble)));
-            if !matches!(self.stopped.recv_timeout(delay), Err(RecvTimeoutError::Timeout)) {
+            if self.orders.recv_timeout(delay) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
             self.update(|state| state.restarts += 1);
@@ -84,9 +100,21 @@ impl Keeper {
                 Err(error) => return Ended::ByItself(format!("it can't be waited for: {error}")),
                 Ok(None) => {}
             }
-            if !matches!(self.stopped.recv_timeout(POLL), Err(RecvTimeoutError::Timeout)) {
-                end(child);
-                return Ended::ByUs;
+            match self.orders.recv_timeout(POLL) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    end(child);
+                    return Ended::ByUs;
+                }
+                Ok(Order::Restart) => {
+                    end(child);
+                    return Ended::OnOrder;
+                }
+                Ok(Order::Kill) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Ended::OnOrder;
+                }
             }
             lived += POLL;
             if lived > Duration::from_secs(30) {
@@ -117,6 +145,7 @@ impl CommandLine {
             // In quotes, because the server reads the value as if it stood in the file: `1e5` would be a number.
             .env(KEY_VARIABLE, format!("\"{}\"", self.key))
             .env(PASSWORD_VARIABLE, format!("\"{}\"", self.password))
+            .env(SYSTEM_VARIABLE, format!("\"{}\"", self.system_password))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::from(stderr))
