@@ -81,7 +81,7 @@ impl Growth {
         }
         if head.size != self.base_size {
             // Whatever head this one grew from was signed too.
-            let signed = SignedAt { previous: self.base_size, note: note.clone() };
+            let signed = SignedAt { previous: self.base_size, note: note.to_owned() };
             batch.put(Space::Tree, &Key::Checkpoint(head.log, head.size).bytes(), &[&signed.encode()]);
         }
         batch.append(std::mem::take(&mut self.others));
