@@ -68,11 +68,13 @@ impl Growth {
         let head = &self.head;
         let checkpoint = Checkpoint { origin: head.origin.clone(), size: head.size, root: head.edge.root() };
         let note = signer.sign_checkpoint(&checkpoint);
-        (self.rows_under(&note), note)
+        // Whatever head this one grew from was signed too.
+        (self.rows_under(&note, self.base_size), note)
     }
 
-    /// All rows of the growth, head and checkpoint among them, under a checkpoint that is there already.
-    pub(crate) fn rows_under(&mut self, note: &str) -> Batch {
+    /// All rows of the growth, head and checkpoint among them, under a checkpoint that is there already; `previous` is the size of
+    /// the one before it.
+    pub(crate) fn rows_under(&mut self, note: &str, previous: u64) -> Batch {
         let head = &self.head;
         let mut batch = std::mem::take(&mut self.entries);
         batch.append(std::mem::take(&mut self.payloads));
@@ -80,8 +82,7 @@ impl Growth {
             batch.put(Space::Tree, &Key::Tile(head.log, *id).bytes(), &[&encode_tile(hashes)]);
         }
         if head.size != self.base_size {
-            // Whatever head this one grew from was signed too.
-            let signed = SignedAt { previous: self.base_size, note: note.to_owned() };
+            let signed = SignedAt { previous, note: note.to_owned() };
             batch.put(Space::Tree, &Key::Checkpoint(head.log, head.size).bytes(), &[&signed.encode()]);
         }
         batch.append(std::mem::take(&mut self.others));

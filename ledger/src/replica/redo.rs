@@ -16,7 +16,7 @@ use crate::dedupe::{DedupeKey, Fingerprint};
 use crate::entry::{ControlHeader, EventHeader, First, Header, RejectionHeader, commitment};
 use crate::hash::{Hash, empty_root, leaf};
 use crate::kv::{Kv, Space};
-use crate::layout::{Key, LogId};
+use crate::layout::{Key, LogId, SignedAt};
 use crate::note::VerifierKey;
 use crate::tree::{Edge, TileId};
 
@@ -319,10 +319,13 @@ fn check_checkpoint(edge: &Edge, size: u64, note: &str, key: &VerifierKey) -> Re
 fn finish(growth: &mut Growth, chunk: &Chunk, note: &str) -> Checked {
     let log = growth.head.log;
     let (base, end) = (growth.base_size, growth.head.size);
+    let mut previous = base;
     for (size, note) in chunk.checkpoints.iter().filter(|(size, _)| *size > base && *size < end) {
-        growth.others.put(Space::Tree, &Key::Checkpoint(log, *size).bytes(), &[note.as_bytes()]);
+        let signed = SignedAt { previous, note: note.clone() };
+        growth.others.put(Space::Tree, &Key::Checkpoint(log, *size).bytes(), &[&signed.encode()]);
+        previous = *size;
     }
-    Checked { base: Some(base), batch: growth.rows_under(note), head: growth.head.clone() }
+    Checked { base: Some(base), batch: growth.rows_under(note, previous), head: growth.head.clone() }
 }
 
 /// The entries made again have to be the copied ones.

@@ -11,7 +11,7 @@ use crate::birth::{self, BirthError};
 use crate::dedupe::DedupeKey;
 use crate::entry::{EntryError, Header, Salt};
 use crate::kv::{Kv, KvError, Space};
-use crate::layout::{Details, Key, LayoutError, LogId, LogRow, decode_head};
+use crate::layout::{Details, Key, LayoutError, LogId, LogRow, SignedAt, decode_head};
 use crate::read::{Log, ReadError};
 
 /// Entries that are read at once, at least.
@@ -106,12 +106,8 @@ impl<'a, K: Kv> KvSource<'a, K> {
     fn checkpoints(&self, log: LogId, from: u64, to: u64, limit: usize) -> Result<Vec<(u64, String)>, SourceError> {
         let (from, to) = (Key::Checkpoint(log, from).bytes(), Key::Checkpoint(log, to.saturating_add(1)).bytes());
         let rows = self.kv.range(Space::Tree, &from, &to, limit)?;
-        let read = |(key, note): (Vec<u8>, Vec<u8>)| match Key::decode(Space::Tree, &key)? {
-            Key::Checkpoint(_, size) => {
-                let found = note.len();
-                let note = String::from_utf8(note);
-                Ok((size, note.map_err(|_| LayoutError { what: "checkpoint", expected: "UTF-8", found })?))
-            }
+        let read = |(key, row): (Vec<u8>, Vec<u8>)| match Key::decode(Space::Tree, &key)? {
+            Key::Checkpoint(_, size) => Ok((size, SignedAt::decode(&row)?.note)),
             _ => Err(LayoutError { what: "tree", expected: "a checkpoint", found: key.len() }.into()),
         };
         rows.into_iter().map(read).collect()

@@ -265,7 +265,7 @@ fn check_checkpoints<K: Kv>(kv: &K, log: &Log<&K>, tenant: &TenantWorld, entries
         last = Some((signed.size, signed.root));
     }
     let sizes: Vec<u64> =
-        rows.iter().map(|(_, note)| checkpoint::peek(std::str::from_utf8(note).unwrap()).unwrap().size).collect();
+        rows.iter().map(|(_, row)| checkpoint::peek(&SignedAt::decode(row).unwrap().note).unwrap().size).collect();
     assert_eq!(log.signed_sizes(0, usize::MAX).unwrap(), sizes);
     let (size, root) = last.unwrap();
     assert_eq!(size, entries.len() as u64);
