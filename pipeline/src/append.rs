@@ -21,7 +21,7 @@ const ROUND_ITEMS: usize = 8_192;
 /// Payload bytes of a round.
 const ROUND_BYTES: usize = 16 << 20;
 /// Under this name the appender's trouble is kept.
-const WHO: &str = "append";
+pub(crate) const WHO: &str = "append";
 
 /// Where durable rounds go.
 pub(crate) struct Outlets {

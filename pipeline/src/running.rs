@@ -12,7 +12,7 @@ use ledger::control::Keys;
 use ledger::kv::Kv;
 use ledger::read::{Log, ReadError};
 use schemas::ids::Tenant;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, watch as channel};
 
 use crate::batch::{Answers, Projectable};
 use crate::config::{Config, TenantSetup};
@@ -21,7 +21,7 @@ use crate::server::NatsChild;
 use crate::shared::{Common, Health, Progress, TenantState, Tenants, Troubles};
 use crate::stats::{RoundCounters, Stats};
 use crate::target::{ConnectError, NatsTarget};
-use crate::{admit, append, project, reply, road};
+use crate::{admit, append, project, reply, road, watch};
 
 /// Batches between two threads: enough that neither waits for the other's every breath, few enough to bound memory.
 const BATCHES: usize = 16;
@@ -90,7 +90,7 @@ pub struct Running<K> {
     tenants: Mutex<Tenants>,
     roads: mpsc::UnboundedSender<Arc<TenantState>>,
     project: SyncSender<Projectable>,
-    stop: watch::Sender<bool>,
+    stop: channel::Sender<bool>,
     /// In the order in which they end.
     threads: Vec<JoinHandle<()>>,
     projecting: Option<JoinHandle<()>>,
@@ -107,7 +107,7 @@ pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, Sta
         entropy,
         troubles: Troubles::default(),
         rounds: RoundCounters::default(),
-        open: watch::Sender::new(true),
+        open: channel::Sender::new(true),
         disk_free: AtomicU64::new(u64::MAX),
         roads: AtomicUsize::new(0),
     });
@@ -119,7 +119,7 @@ pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, Sta
     let (to_answer, answers) = mpsc::channel(ROUNDS);
     let (to_project, rounds) = sync_channel(ROUNDS);
     let (roads, new_roads) = mpsc::unbounded_channel();
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = channel::channel(false);
 
     let outlets = append::Outlets { answers: to_answer.clone(), project: to_project.clone() };
     let intake = Intake {
@@ -181,7 +181,7 @@ impl<K: Kv + 'static> Running<K> {
     }
 
     /// How far a tenant has come, now and from now on; none for a tenant that is not followed.
-    pub fn progress(&self, tenant: &Tenant) -> Option<watch::Receiver<Progress>> {
+    pub fn progress(&self, tenant: &Tenant) -> Option<channel::Receiver<Progress>> {
         let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         tenants.get(tenant).map(|state| state.progress.subscribe())
     }
@@ -210,6 +210,13 @@ impl<K: Kv + 'static> Running<K> {
         }
         health.ready = health.reasons.is_empty();
         health
+    }
+
+    /// Why nothing that is published now would be answered, if so. A producer who is told need not wait in vain.
+    pub fn refusal(&self) -> Option<String> {
+        let stands = [append::WHO, watch::DISK, watch::CHILD];
+        let reasons: Vec<_> = stands.iter().filter_map(|who| self.common.troubles.of(who)).collect();
+        if reasons.is_empty() { None } else { Some(reasons.join("; ")) }
     }
 
     /// What was counted since the start, and where everything stands.
@@ -275,7 +282,7 @@ async fn start_answering<K: Kv + 'static>(
     nats: &NatsTarget,
     answers: mpsc::Receiver<Answers>,
     common: Arc<Common>,
-    stop: watch::Receiver<bool>,
+    stop: channel::Receiver<bool>,
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let (connected, connecting) = tokio::sync::oneshot::channel();

@@ -195,6 +195,11 @@ impl Troubles {
         lock(&self.0).remove(who);
     }
 
+    /// What somebody says is wrong.
+    pub(crate) fn of(&self, who: &str) -> Option<String> {
+        lock(&self.0).get(who).cloned()
+    }
+
     pub(crate) fn health(&self) -> Health {
         let reasons: Vec<String> = lock(&self.0).values().cloned().collect();
         Health { ready: reasons.is_empty(), reasons }

@@ -18,18 +18,20 @@ const MAKE_DELAY: Duration = Duration::from_millis(100);
 /// What one road may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamLimits {
-    /// Bytes after which publishers get an error (never: after which old events are dropped). Checked when the stream is made, and
-    /// free to be another one on a stream that exists.
+    /// Bytes after which publishers get an error (never: after which old events are dropped). Used when the stream is
+    /// made, and free to be another one on a stream that exists.
     pub max_bytes: u64,
     /// Largest message, headers included.
     pub max_message_bytes: usize,
     /// Copies in a cluster; 1 on the child server. Like `max_bytes`, only used when the stream is made.
     pub replicas: usize,
+    /// Give streams that exist `max_bytes` too. Only for a server that is ours.
+    pub adjust: bool,
 }
 
 impl Default for StreamLimits {
     fn default() -> Self {
-        Self { max_bytes: 16 << 30, max_message_bytes: crate::server::MAX_PAYLOAD_BYTES, replicas: 1 }
+        Self { max_bytes: 16 << 30, max_message_bytes: crate::server::MAX_PAYLOAD_BYTES, replicas: 1, adjust: false }
     }
 }
 
@@ -99,12 +101,18 @@ pub(crate) async fn look(client: &Client, tenant: &Tenant, limits: &StreamLimits
         _ => StreamError::Refused { stream: name.clone(), reason: error.to_string() },
     })?;
     let info = stream.cached_info();
-    let difference = differences(&info.config, &wanted(tenant, limits));
-    if difference.is_empty() {
-        facts(&name, info, false)
-    } else {
-        Err(StreamError::Different { stream: name, difference })
+    let wanted = wanted(tenant, limits);
+    let difference = differences(&info.config, &wanted);
+    if !difference.is_empty() {
+        return Err(StreamError::Different { stream: name, difference });
     }
+    if limits.adjust && info.config.max_bytes != wanted.max_bytes {
+        // Lowered below what it holds it keeps all, and refuses more: new messages are discarded, never old ones.
+        let config = Config { max_bytes: wanted.max_bytes, ..info.config.clone() };
+        let changed = context(client).update_stream(config).await;
+        changed.map_err(|error| StreamError::Refused { stream: name.clone(), reason: error.to_string() })?;
+    }
+    facts(&name, info, false)
 }
 
 async fn make(client: &Client, tenant: &Tenant, limits: &StreamLimits) -> Result<StreamFacts, StreamError> {

@@ -27,9 +27,11 @@ const CHILD_PATIENCE: Duration = Duration::from_secs(5);
 const HUNG: Duration = Duration::from_secs(45);
 /// Between two starts of a frozen child.
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
+/// Where a server with a system account tells its health.
 const HEALTH: &str = "$SYS.REQ.SERVER.PING.HEALTHZ";
-const DISK: &str = "disk";
-const CHILD: &str = "nats-server";
+/// Under these names their troubles are kept.
+pub(crate) const DISK: &str = "disk";
+pub(crate) const CHILD: &str = "nats-server";
 
 /// What is wrong with a disk.
 #[derive(Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ pub mod check;
 pub mod completions;
 pub mod emit;
 pub mod keys;
+mod limits;
 pub mod nats_child;
 pub mod pack;
 pub mod rebuild;

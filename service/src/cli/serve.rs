@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::client::print;
+use super::limits::LimitArgs;
 use super::{CliError, Globals};
 use crate::data_dir::{DataDir, ServeFile};
 use crate::home::Home;
@@ -54,6 +55,8 @@ pub struct Args {
     /// Name of a new ledger, fixed at its birth; by default `<hostname>-<8 hex digits>`
     #[arg(long, value_name = "LEDGER")]
     name: Option<String>,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 /// How long requests that are being answered may take when we stop.
@@ -95,7 +98,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::because("can't start threads", &error))?;
-    runtime.block_on(serve(home, listener, road, tenants, globals.json))?;
+    runtime.block_on(serve(home, listener, road, args.limits, tenants, globals.json))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -103,12 +106,13 @@ async fn serve(
     home: Home,
     listener: TcpListener,
     road: Road,
+    limits: LimitArgs,
     tenants: Vec<Tenant>,
     json: bool,
 ) -> Result<(), CliError> {
     let mut stop = Stop::listen().map_err(|error| CliError::because("can't listen for signals", &error))?;
     let started = tokio::select! {
-        started = start(home, listener, road, tenants, json) => Some(started?),
+        started = start(home, listener, road, limits, tenants, json) => Some(started?),
         name = stop.wait() => {
             tracing::info!("{name} before everything was ready: stopping");
             None
@@ -126,12 +130,15 @@ async fn start(
     home: Home,
     listener: TcpListener,
     road: Road,
+    limits: LimitArgs,
     tenants: Vec<Tenant>,
     json: bool,
 ) -> Result<Serving, CliError> {
     let (target, child) = reach(&home, road).await?;
     let nats_url = without_credentials(&target.url);
-    let limits = StreamLimits::default();
+    let (sweep, disk) =
+        (Sweep { after: limits.sweep_after, ..Sweep::default() }, limits.disk(home.dir.root().to_owned()));
+    let limits = limits.streams(child.is_some());
     let setups = set_up(&home, &target, &limits, &tenants).await?;
     let open: Result<Vec<_>, _> = tenants.iter().map(|tenant| OpenTenant::new(&home, tenant)).collect();
     let open = open.map_err(|error| could_not(&error))?;
@@ -142,8 +149,8 @@ async fn start(
         child,
         tenants: setups,
         stream_limits: limits.clone(),
-        sweep: Sweep::default(),
-        disk: None,
+        sweep,
+        disk: Some(disk),
         clock: clock::clock(),
         stopwatch: clock::stopwatch(),
         entropy: clock::entropy().map_err(|error| CliError::because("no randomness", &error))?,
@@ -437,6 +444,7 @@ mod tests {
                 nats_creds: None,
                 nats_ca: None,
                 nats_server: None,
+                limits: LimitArgs::default(),
                 name: None,
             };
             assert_eq!(refuse_open_address(&args).is_ok(), expect, "{listen} {insecure}");

@@ -14,6 +14,7 @@ use ledger::read::{Log, ReadError};
 use ledger::signing::Signer;
 use ledger_rocks::Rocks;
 use pipeline::produce::Producer;
+use pipeline::stats::Stats;
 use pipeline::streams::{self, StreamLimits};
 use pipeline::{Health, Running, TenantSetup};
 use projector_sqlite::{Reader, ViewError, Views};
@@ -149,6 +150,28 @@ impl App {
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
         let stopped = || Health { ready: false, reasons: vec!["the server is stopping".to_owned()] };
         running.as_ref().map_or_else(stopped, Running::health)
+    }
+
+    /// What was counted since the start, and where everything stands.
+    pub fn stats(&self) -> Stats {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().map(Running::stats).unwrap_or_default()
+    }
+
+    /// Why nothing is taken in now, if so: then whoever posts is told at once.
+    pub fn refuse_intake(&self) -> Result<(), Problem> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        match running.as_ref().map(Running::refusal) {
+            Some(None) => Ok(()),
+            Some(Some(reason)) => Err(Problem::unavailable(reason)),
+            None => Err(Problem::unavailable("the server is stopping")),
+        }
+    }
+
+    /// The parts of the data directory that grow.
+    pub fn directories(&self) -> [(&'static str, PathBuf); 3] {
+        let dir = &self.home.dir;
+        [("ledger", dir.ledger()), ("views", dir.views()), ("nats", dir.nats())]
     }
 
     /// Waits until the tenant's core views hold entry `at_least`, if that is asked for.

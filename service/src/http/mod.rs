@@ -12,6 +12,7 @@ mod guard;
 mod health;
 mod lines;
 mod logs;
+mod metrics;
 mod pages;
 mod post;
 mod problem;
@@ -59,6 +60,7 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/logs/{log}/tile/{*path}", get(logs::resource))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::metrics))
         .route("/", get(pages::home))
         .route("/tenants/{tenant}", get(pages::to_changes))
         .route("/tenants/{tenant}/changes", get(pages::changes))

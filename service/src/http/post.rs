@@ -58,6 +58,7 @@ pub async fn events(
 ) -> Result<Response, Problem> {
     let kind = media_type(&headers).ok_or_else(|| unsupported("is missing"))?;
     app.tenant(&tenant)?;
+    app.refuse_intake()?;
     let body = body.map_err(|rejection| unread(&rejection))?;
     if kind == "application/json" {
         let line = Line { number: 1, bytes: 0..body.len() };

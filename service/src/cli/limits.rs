@@ -1,0 +1,85 @@
+//! How much a ledger may hold and for how long: options of `upm serve` on roads and disk.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pipeline::Disk;
+use pipeline::streams::StreamLimits;
+
+/// Options on what roads hold, and when they are swept.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct LimitArgs {
+    /// How long messages stay on the road once they are in the log (such as 72h, 30m, 0: as short as possible); a road that is
+    /// nearly full does not wait for it, and nothing is swept that a follower has not read
+    #[arg(long, value_name = "TIME", default_value = "72h", value_parser = time)]
+    pub sweep_after: Duration,
+    /// How much a tenant's road may hold before producers are refused (such as 500M, 16G) [default: 16G]; without --nats also
+    /// roads that exist are changed
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    road_bytes: Option<u64>,
+    /// With less free on the data directory's disk nothing is taken in
+    #[arg(long, value_name = "BYTES", default_value = "128M", value_parser = bytes)]
+    disk_reserve: u64,
+}
+
+impl LimitArgs {
+    /// The limits of roads; those of a child's are ours to change.
+    pub fn streams(&self, child: bool) -> StreamLimits {
+        let default = StreamLimits::default();
+        StreamLimits {
+            max_bytes: self.road_bytes.unwrap_or(default.max_bytes),
+            adjust: child && self.road_bytes.is_some(),
+            ..default
+        }
+    }
+
+    /// The disk to watch.
+    pub fn disk(&self, dir: PathBuf) -> Disk {
+        Disk { dir, reserve_bytes: self.disk_reserve }
+    }
+}
+
+/// `72h`, `30m`, `90s`, `3d`, `0`.
+fn time(text: &str) -> Result<Duration, String> {
+    let seconds = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let parsed = if text == "0" {
+        Some(0)
+    } else {
+        let unit = seconds.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
+        unit.and_then(|(number, seconds)| number.parse::<u64>().ok()?.checked_mul(seconds))
+    };
+    parsed.map(Duration::from_secs).ok_or_else(|| "expected a number with d, h, m or s, or 0".to_owned())
+}
+
+/// `4096`, `500M`, `16G`: powers of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [("K", 10_u32), ("M", 20), ("G", 30), ("T", 40)];
+    let unit = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
+    let (number, shift) = unit.unwrap_or((text, 0));
+    let parsed = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    parsed.ok_or_else(|| "expected a number of bytes, or with K, M, G or T".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_are_read_with_their_units() {
+        for (text, expect) in
+            [("72h", Some(259_200)), ("0", Some(0)), ("90s", Some(90)), ("3d", Some(259_200)), ("30m", Some(1_800))]
+        {
+            assert_eq!(time(text).ok().map(|time| time.as_secs()), expect, "{text}");
+        }
+        for text in ["", "h", "72", "-1s", "1w", "1.5h", "99999999999999999999d", "9999999999999999d"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+        for (text, expect) in [("4096", 4_096), ("1K", 1_024), ("500M", 500 << 20), ("16G", 16 << 30), ("1T", 1 << 40)]
+        {
+            assert_eq!(bytes(text), Ok(expect), "{text}");
+        }
+        for text in ["", "M", "1X", "-1", "16777216T", "1.5G"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+}
