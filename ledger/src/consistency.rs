@@ -156,16 +156,29 @@ impl ConsistencyProof {
 
     /// The proof of a text; only the spelling of [`ConsistencyProof::to_text`] is read.
     pub fn parse(text: &str) -> Result<ConsistencyProof, ConsistencyError> {
+        let ProofParts { old, path, checkpoint } = ConsistencyProof::split(text)?;
+        let line = path.len() + 3;
+        checkpoint::peek(checkpoint).map_err(|_| ConsistencyError { line, reason: "not a checkpoint" })?;
+        Ok(ConsistencyProof { old, path, checkpoint: checkpoint.to_owned() })
+    }
+
+    /// The parts of a text, whatever stands below the proof: a witness reads checkpoints of logs that are not ours.
+    pub(crate) fn split(text: &str) -> Result<ProofParts<'_>, ConsistencyError> {
         let bad = |line: usize, reason: &'static str| ConsistencyError { line, reason };
         let (head, checkpoint) = text.split_once("\n\n").ok_or(bad(1, "no empty line before the checkpoint"))?;
         let mut lines = head.split('\n');
         let old = lines.next().and_then(|line| line.strip_prefix("old ")).and_then(encoding::from_decimal);
         let old = old.ok_or(bad(1, "not `old` and a tree size"))?;
         let path = parse_hashes(lines, MAX_PROOF_HASHES).map_err(|(at, reason)| bad(at + 2, reason))?;
-        let checkpoint_line = path.len() + 3;
-        checkpoint::peek(checkpoint).map_err(|_| bad(checkpoint_line, "not a checkpoint"))?;
-        Ok(ConsistencyProof { old, path, checkpoint: checkpoint.to_owned() })
+        Ok(ProofParts { old, path, checkpoint })
     }
+}
+
+/// A text taken apart, its checkpoint unread.
+pub(crate) struct ProofParts<'t> {
+    pub(crate) old: u64,
+    pub(crate) path: Vec<Hash>,
+    pub(crate) checkpoint: &'t str,
 }
 
 /// Hashes, one a line; an error names the line, counted from 0.
