@@ -87,6 +87,12 @@ pub trait Kv: Send + Sync {
 
     /// Writes all or nothing; durable when it returns.
     fn write(&self, batch: Batch) -> Result<(), KvError>;
+
+    /// Writes all or nothing, for rows that may be lost: durable with the next [`write`](Self::write), never before it, and
+    /// a failure forbids nothing. It must not make a `write` of another thread wait for the disk.
+    fn write_aside(&self, batch: Batch) -> Result<(), KvError> {
+        self.write(batch)
+    }
 }
 
 /// A key and its value.
@@ -108,6 +114,10 @@ impl<K: Kv + ?Sized> Kv for Arc<K> {
     fn write(&self, batch: Batch) -> Result<(), KvError> {
         (**self).write(batch)
     }
+
+    fn write_aside(&self, batch: Batch) -> Result<(), KvError> {
+        (**self).write_aside(batch)
+    }
 }
 
 impl<K: Kv + ?Sized> Kv for &K {
@@ -125,6 +135,10 @@ impl<K: Kv + ?Sized> Kv for &K {
 
     fn write(&self, batch: Batch) -> Result<(), KvError> {
         (**self).write(batch)
+    }
+
+    fn write_aside(&self, batch: Batch) -> Result<(), KvError> {
+        (**self).write_aside(batch)
     }
 }
 

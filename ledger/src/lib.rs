@@ -13,6 +13,7 @@ pub mod checkpoint;
 pub mod consistency;
 pub mod control;
 pub mod cosignature;
+pub mod cosigned;
 pub mod dedupe;
 pub mod dsse;
 mod encoding;

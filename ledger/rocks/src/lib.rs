@@ -171,6 +171,15 @@ impl Kv for Rocks {
             KvError::Write { source: Box::new(RocksError(error)) }
         })
     }
+
+    fn write_aside(&self, batch: Batch) -> Result<(), KvError> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(KvError::WriteAfterFailure);
+        }
+        let rows = self.write_batch(&batch)?;
+        let written = self.db.write_opt(rows, &tuning::unsynced());
+        written.map_err(|error| KvError::Write { source: Box::new(RocksError(error)) })
+    }
 }
 
 fn read_error(what: &'static str, space: Space, error: rocksdb::Error) -> KvError {

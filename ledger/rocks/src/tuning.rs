@@ -81,6 +81,14 @@ pub(crate) fn synced() -> WriteOptions {
     options
 }
 
+/// What may be lost with the power: in the write-ahead log, and synced with the next round.
+pub(crate) fn unsynced() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    // Where the store asks its writers to slow down, this one gives up instead: a round must not queue behind it.
+    options.set_no_slowdown(true);
+    options
+}
+
 fn family(space: Space, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);

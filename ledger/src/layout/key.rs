@@ -40,6 +40,8 @@ pub enum Key {
     Details(LogId, u64),
     /// What a tenant's commitment opens to, by index in `_ledger`.
     Opening(LogId, u64),
+    /// Cosignature lines of a checkpoint, by tree size.
+    Cosignatures(LogId, u64),
     /// Index of an accepted event, by fingerprint.
     Dedupe(LogId, Fingerprint),
     /// Head of a change's chain, by change key.
@@ -56,6 +58,8 @@ pub enum Key {
     Head(LogId),
     /// Log number of a tenant.
     Tenant(Tenant),
+    /// Size of a log's newest checkpoint with enough cosignatures.
+    NewestCosigned(LogId),
 }
 
 const ENTRY: u8 = 1;
@@ -64,6 +68,7 @@ const TILE: u8 = 3;
 const CHECKPOINT: u8 = 4;
 const DETAILS: u8 = 5;
 const OPENING: u8 = 6;
+const COSIGNATURES: u8 = 8;
 
 const DEDUPE: u8 = 1;
 const CHAIN: u8 = 2;
@@ -74,6 +79,7 @@ const NEXT_LOG: u8 = 2;
 const LOG: u8 = 3;
 const HEAD: u8 = 4;
 const TENANT: u8 = 5;
+const NEWEST_COSIGNED: u8 = 6;
 
 impl Key {
     /// Where the row lives.
@@ -82,10 +88,12 @@ impl Key {
             Self::Entry(..) => Space::Entries,
             Self::Payload(..) => Space::Payloads,
             Self::Tile(..) | Self::Checkpoint(..) | Self::Details(..) | Self::Opening(..) => Space::Tree,
+            Self::Cosignatures(..) => Space::Tree,
             Self::Dedupe(..) | Self::Chain(..) => Space::Index,
             Self::Format | Self::LedgerName | Self::NextLog | Self::Log(_) | Self::Head(_) | Self::Tenant(_) => {
                 Space::Meta
             }
+            Self::NewestCosigned(_) => Space::Meta,
         }
     }
 
@@ -98,6 +106,7 @@ impl Key {
             Self::Checkpoint(log, size) => numbered(CHECKPOINT, *log, *size),
             Self::Details(log, index) => numbered(DETAILS, *log, *index),
             Self::Opening(log, index) => numbered(OPENING, *log, *index),
+            Self::Cosignatures(log, size) => numbered(COSIGNATURES, *log, *size),
             Self::Dedupe(log, fingerprint) => KeyBytes::of_log(DEDUPE, *log).with(&fingerprint.0),
             Self::Chain(log, change) => KeyBytes::of_log(CHAIN, *log).with(change),
             Self::Format => KeyBytes::of_kind(FORMAT),
@@ -106,6 +115,7 @@ impl Key {
             Self::Log(log) => KeyBytes::of_log(LOG, *log),
             Self::Head(log) => KeyBytes::of_log(HEAD, *log),
             Self::Tenant(tenant) => KeyBytes::of_kind(TENANT).with(tenant.as_str().as_bytes()),
+            Self::NewestCosigned(log) => KeyBytes::of_log(NEWEST_COSIGNED, *log),
         }
     }
 
@@ -136,6 +146,7 @@ fn decode_numbered(kind: u8, rest: &[u8]) -> Option<Key> {
         CHECKPOINT => Key::Checkpoint(log, number),
         DETAILS => Key::Details(log, number),
         OPENING => Key::Opening(log, number),
+        COSIGNATURES => Key::Cosignatures(log, number),
         _ => return None,
     })
 }
@@ -155,6 +166,7 @@ fn decode_meta(kind: u8, rest: &[u8]) -> Option<Key> {
         (NEXT_LOG, []) => Some(Key::NextLog),
         (LOG, _) => log_and::<0>(rest).map(|(log, _)| Key::Log(log)),
         (HEAD, _) => log_and::<0>(rest).map(|(log, _)| Key::Head(log)),
+        (NEWEST_COSIGNED, _) => log_and::<0>(rest).map(|(log, _)| Key::NewestCosigned(log)),
         (TENANT, _) => Tenant::parse(std::str::from_utf8(rest).ok()?).ok().map(Key::Tenant),
         _ => None,
     }

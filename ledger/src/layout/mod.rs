@@ -16,6 +16,7 @@
 //! | tree | `04 ‖ log ‖ size` | [`SignedAt`]: size of the checkpoint before, signed note |
 //! | tree | `05 ‖ log ‖ index` | [`Details`] of a rejection *: beside the tree, deletable |
 //! | tree | `06 ‖ log ‖ index` | what a tenant's commitment in `_ledger` opens to: beside the tree, deletable |
+//! | tree | `08 ‖ log ‖ size` | cosignature lines of that checkpoint *: written later than it, replaced by longer sets |
 //! | index | `01 ‖ log ‖ fingerprint` | index of the accepted event |
 //! | index | `02 ‖ log ‖ change key` | [`ChainHead`] |
 //! | meta | `00` | format version |
@@ -24,6 +25,7 @@
 //! | meta | `03 ‖ log` | [`LogRow`] * |
 //! | meta | `04 ‖ log` | [`Head`](crate::append::Head) * |
 //! | meta | `05 ‖ tenant` | log number |
+//! | meta | `06 ‖ log` | size of the newest checkpoint with enough cosignatures * |
 
 mod check;
 mod key;

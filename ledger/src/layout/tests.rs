@@ -24,6 +24,8 @@ fn key() -> impl Strategy<Value = Key> {
         (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Checkpoint(log, n)),
         (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Details(log, n)),
         (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Opening(log, n)),
+        (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Cosignatures(log, n)),
+        log.clone().prop_map(Key::NewestCosigned),
         (log.clone(), any::<[u8; 16]>()).prop_map(|(log, bytes)| Key::Dedupe(log, Fingerprint(bytes))),
         (log.clone(), any::<[u8; 16]>()).prop_map(|(log, bytes)| Key::Chain(log, bytes)),
         Just(Key::Format),
@@ -73,7 +75,7 @@ proptest! {
 
     /// Whatever decodes is the encoding of what it decodes to: no two bytes for one key.
     #[test]
-    fn bytes_that_are_keys_are_their_only_form(space in space(), kind in 0..8_u8, rest in vec(any::<u8>(), 0..40)) {
+    fn bytes_that_are_keys_are_their_only_form(space in space(), kind in 0..10_u8, rest in vec(any::<u8>(), 0..40)) {
         let bytes = [vec![kind], rest].concat();
         if let Ok(key) = Key::decode(space, &bytes) {
             prop_assert_eq!(key.space(), space);

@@ -127,6 +127,11 @@ impl<K: Kv> Log<K> {
         self.id
     }
 
+    /// Where it is stored.
+    pub(crate) fn kv(&self) -> &K {
+        &self.kv
+    }
+
     /// The newest committed head.
     pub fn head(&self) -> Result<Head, ReadError> {
         let row = self.get(&Key::Head(self.id))?;
@@ -329,7 +334,8 @@ impl<K: Kv> Log<K> {
     /// The receipt of `index`, of whatever age and kind, under the newest checkpoint.
     pub fn receipt(&self, index: u64) -> Result<Receipt, ReadError> {
         let head = self.head()?;
-        let checkpoint = self.checkpoint(head.size)?.ok_or(self.missing("checkpoint", head.size))?;
+        let checkpoint = self.checkpoint_with_cosignatures(head.size)?;
+        let checkpoint = checkpoint.ok_or(self.missing("checkpoint", head.size))?;
         let tiles = self.tiles(&head);
         receipt_of_stored(&self.kv, &mut Prover::new(&tiles, head.size), &head, index, &checkpoint)
     }
@@ -337,7 +343,7 @@ impl<K: Kv> Log<K> {
     /// The receipt of `index` under the checkpoint of exactly `size` entries.
     pub fn receipt_at(&self, index: u64, size: u64) -> Result<Receipt, ReadError> {
         let head = self.head_covering(size)?;
-        let checkpoint = self.checkpoint(size)?.ok_or(ReadError::NotSigned { size })?;
+        let checkpoint = self.checkpoint_with_cosignatures(size)?.ok_or(ReadError::NotSigned { size })?;
         let tiles = self.tiles(&head);
         receipt_of_stored(&self.kv, &mut Prover::new(&tiles, size), &head, index, &checkpoint)
     }
