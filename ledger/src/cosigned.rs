@@ -43,7 +43,8 @@ pub fn keep<K: Kv>(log: &Log<K>, size: u64, lines: &[NoteSignature]) -> Result<S
     let note = note.ok_or(KeepError::NoCheckpoint { log: log.id(), size })?;
     let bad = |source| KeepError::Note { log: log.id(), size, source };
     let kept = SignedNote::parse(&note).map_err(bad)?;
-    let is_new = |line: &&NoteSignature| !kept.signatures().iter().any(|old| old.name == line.name && old.id == line.id);
+    let is_new =
+        |line: &&NoteSignature| !kept.signatures().iter().any(|old| old.name == line.name && old.id == line.id);
     let room = MAX_SIGNATURES.saturating_sub(kept.signatures().len());
     let new: String = lines.iter().filter(is_new).take(room).map(NoteSignature::to_line).collect();
     if new.is_empty() {

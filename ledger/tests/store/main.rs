@@ -5,6 +5,7 @@
 
 mod births;
 mod contract;
+mod cosigned;
 mod faults;
 mod oracle;
 mod refusals;
