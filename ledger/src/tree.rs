@@ -95,6 +95,22 @@ impl Edge {
         self.size
     }
 
+    /// The edge as it was at `size` leaves, read back from the tiles of a tree that is at least as large.
+    pub fn at<S: TileSource>(source: &S, size: u64) -> Result<Edge, S::Error> {
+        let mut levels = Vec::new();
+        for (level, width) in (0_u8..).zip(widths(size)) {
+            let index = size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
+            let mut hashes = Vec::new();
+            if let Ok(wanted @ 1..) = u16::try_from(width) {
+                hashes = source.tile(TileId { level, index }, wanted)?;
+                hashes.truncate(width);
+            }
+            levels.push(hashes);
+        }
+        let peaks = levels.iter().rev().flat_map(|level| peaks_of(level)).collect();
+        Ok(Edge { size, levels, peaks })
+    }
+
     /// Appends a leaf hash. `full` gets each tile that this leaf completes, level 0 first.
     ///
     /// # Panics

@@ -9,6 +9,8 @@ pub(crate) use at_head::{Tiles, receipt_of_row, receipt_of_stored};
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use schemas::ids::ChangeId;
 use schemas::reason::Reason;
@@ -24,7 +26,7 @@ use crate::layout::{ChainHead, Details, Key, LayoutError, LogId, SignedAt, TILE_
 use crate::proof::{self, Prover};
 use crate::receipt::Receipt;
 use crate::tiles::{self, Fetch, Resource, ResourcePath};
-use crate::tree::{TileId, TileSource};
+use crate::tree::{Edge, TileId, TileSource};
 
 /// Why a log could not be read.
 #[derive(Debug, Error)]
@@ -107,17 +109,22 @@ pub struct RejectedRow {
     pub details: Details,
 }
 
+/// Up to which size a log may be shown; whoever moves it keeps it. For a log whose newest head may be durable but not yet
+/// kept where a lost store would not take it along.
+pub type Ceiling = Arc<AtomicU64>;
+
 /// One log of a store.
 #[derive(Clone, Debug)]
 pub struct Log<K> {
     kv: K,
     id: LogId,
+    ceiling: Option<Ceiling>,
 }
 
 impl<K: Kv> Log<K> {
     /// The log `id` of `kv`; refused where it has no head.
     pub fn open(kv: K, id: LogId) -> Result<Self, ReadError> {
-        let log = Self { kv, id };
+        let log = Self { kv, id, ceiling: None };
         log.head()?;
         Ok(log)
     }
@@ -132,10 +139,27 @@ impl<K: Kv> Log<K> {
         &self.kv
     }
 
-    /// The newest committed head.
+    /// The same log, of which no head past the ceiling is shown.
+    #[must_use]
+    pub fn below(self, ceiling: Ceiling) -> Self {
+        Self { ceiling: Some(ceiling), ..self }
+    }
+
+    /// The newest committed head below the ceiling. One at the ceiling has the cursor and the time of the newest all the same.
     pub fn head(&self) -> Result<Head, ReadError> {
         let row = self.get(&Key::Head(self.id))?;
-        Ok(decode_head(self.id, &row.ok_or(self.missing("head", u64::from(self.id.0)))?)?)
+        let head = decode_head(self.id, &row.ok_or(self.missing("head", u64::from(self.id.0)))?)?;
+        match self.highest() {
+            size if size < head.size => {
+                let edge = Edge::at(&self.tiles(&head), size)?;
+                Ok(Head { size, edge, ..head })
+            }
+            _ => Ok(head),
+        }
+    }
+
+    fn highest(&self) -> u64 {
+        self.ceiling.as_ref().map_or(u64::MAX, |ceiling| ceiling.load(Ordering::Acquire))
     }
 
     /// The first entry: origin, keys, rules.
@@ -175,6 +199,9 @@ impl<K: Kv> Log<K> {
 
     /// The note over the tree of exactly `size` entries; none where no round ended there.
     pub fn checkpoint(&self, size: u64) -> Result<Option<String>, ReadError> {
+        if size > self.highest() {
+            return Ok(None);
+        }
         self.get(&Key::Checkpoint(self.id, size))?.map(|row| note(&row)).transpose()
     }
 
@@ -186,13 +213,13 @@ impl<K: Kv> Log<K> {
 
     /// At most `limit` sizes that a checkpoint was signed for, from `from` on, ascending.
     pub fn signed_sizes(&self, from: u64, limit: usize) -> Result<Vec<u64>, ReadError> {
-        let rows = self.rows(&Key::Checkpoint(self.id, from), &Key::Checkpoint(self.id, u64::MAX), limit)?;
+        let rows = self.rows(&Key::Checkpoint(self.id, from), &self.past_checkpoints(), limit)?;
         rows.into_iter().map(|(key, _)| Ok(number_of(Space::Tree, &key)?)).collect()
     }
 
     /// The first signed size that is at least `size`, with its note; none past the newest.
     pub fn checkpoint_at_or_after(&self, size: u64) -> Result<Option<(u64, String)>, ReadError> {
-        let rows = self.rows(&Key::Checkpoint(self.id, size), &Key::Checkpoint(self.id, u64::MAX), 1)?;
+        let rows = self.rows(&Key::Checkpoint(self.id, size), &self.past_checkpoints(), 1)?;
         rows.into_iter().next().map(|(key, row)| Ok((number_of(Space::Tree, &key)?, note(&row)?))).transpose()
     }
 
@@ -362,6 +389,10 @@ impl<K: Kv> Log<K> {
             return Err(ReadError::BeyondSize { asked: size, size: head.size });
         }
         Ok(head)
+    }
+
+    fn past_checkpoints(&self) -> Key {
+        Key::Checkpoint(self.id, self.highest().saturating_add(1))
     }
 
     fn tiles<'a>(&'a self, head: &'a Head) -> Tiles<'a, K> {

@@ -64,6 +64,19 @@ pub struct Progress {
     pub behind: u64,
     /// Logs that were born.
     pub born: Vec<LogId>,
+    /// Logs of which the source has less than we, and the same as far as it goes: it was set back, or lags behind us.
+    pub set_back: Vec<SetBack>,
+}
+
+/// A log of which the source has less than we.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetBack {
+    /// Which log.
+    pub origin: Origin,
+    /// Entries of the source.
+    pub found: u64,
+    /// Entries of ours.
+    pub ours: u64,
 }
 
 /// The tenants' dedupe keys that are at hand.
@@ -164,7 +177,9 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         let kept = &self.kept[&listed.log];
         let head = &kept.head;
         if listed.size < head.size {
-            return Err(self.set_back(listed, &kept.head)?);
+            let set_back = self.set_back(listed, &kept.head)?;
+            progress.set_back.push(set_back);
+            return Ok(());
         }
         if listed.size == head.size && listed.matches(head) {
             return Ok(());
@@ -322,8 +337,8 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         }
     }
 
-    /// What to say of a source that has less than we: whether what it has is at least ours.
-    fn set_back(&self, listed: &ListedLog, head: &Head) -> Result<ReplicaError, ReplicaError> {
+    /// The source has less than we: what it has must at least be ours.
+    fn set_back(&self, listed: &ListedLog, head: &Head) -> Result<SetBack, ReplicaError> {
         let Chunk { checkpoints, .. } = self.source.chunk(listed.log, listed.size, Limits::default())?;
         let Some((_, note)) = checkpoints.first() else {
             return Err(SourceError::Beyond { log: listed.log, from: head.size, size: listed.size }.into());
@@ -337,7 +352,7 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
             let (size, expected) = (signed.size, signed.root);
             return Err(differs(&head.origin)(Difference::Root { size, expected, found }));
         }
-        Ok(ReplicaError::Behind { origin: head.origin.clone(), found: listed.size, ours: head.size })
+        Ok(SetBack { origin: head.origin.clone(), found: listed.size, ours: head.size })
     }
 }
 

@@ -19,7 +19,7 @@ mod redo;
 mod source;
 mod wire;
 
-pub use copier::{Copier, Progress, Trust};
+pub use copier::{Copier, Progress, SetBack, Trust};
 pub use source::{KvSource, Source, SourceError};
 pub use wire::WireError;
 
@@ -174,18 +174,6 @@ pub enum ReplicaError {
         found_log: LogId,
         /// From which entry.
         found: u64,
-    },
-    /// The other copy has fewer entries than we, and what it has agrees with ours: it was set back.
-    #[error(
-        "{origin}: the other copy has {found} entries, we have {ours}: it was set back, or is a copy that lags behind us"
-    )]
-    Behind {
-        /// Which log.
-        origin: Origin,
-        /// Entries of the other copy.
-        found: u64,
-        /// Entries of ours.
-        ours: u64,
     },
     /// What was copied is not what it should be. Nothing was written, and nothing more may be.
     #[error("{origin}: {difference}")]

@@ -11,8 +11,8 @@ use crate::birth::{self, BirthError};
 use crate::dedupe::DedupeKey;
 use crate::entry::{EntryError, Header, Salt};
 use crate::kv::{Kv, KvError, Space};
-use crate::layout::{Details, Key, LayoutError, LogId, LogRow, SignedAt, decode_head};
-use crate::read::{Log, ReadError};
+use crate::layout::{Details, Key, LayoutError, LogId, LogRow, SignedAt};
+use crate::read::{Ceiling, Log, ReadError};
 
 /// Entries that are read at once, at least.
 const STEP: u64 = 256;
@@ -69,12 +69,16 @@ pub enum SourceError {
     Remote(Box<dyn Error + Send + Sync>),
 }
 
+/// Up to where each log may be shown.
+type Ceilings<'a> = Box<dyn Fn(LogId) -> Option<Ceiling> + Send + Sync + 'a>;
+
 /// The tenants' dedupe keys that are at hand.
 type DedupeKeys<'a> = Box<dyn Fn(&Tenant) -> Option<DedupeKey> + Send + Sync + 'a>;
 
 /// A copy in a store of this process: a leader's own, a backup's.
 pub struct KvSource<'a, K> {
     kv: K,
+    ceilings: Ceilings<'a>,
     dedupe: DedupeKeys<'a>,
 }
 
@@ -82,7 +86,13 @@ impl<'a, K: Kv> KvSource<'a, K> {
     /// The store `kv`; `dedupe` gives the tenants' dedupe keys, of which the copy's change index is made. Whoever copies without
     /// having them needs them here.
     pub fn new(kv: K, dedupe: impl Fn(&Tenant) -> Option<DedupeKey> + Send + Sync + 'a) -> Self {
-        Self { kv, dedupe: Box::new(dedupe) }
+        Self { kv, ceilings: Box::new(|_| None), dedupe: Box::new(dedupe) }
+    }
+
+    /// Gives nothing past the ceilings of the logs that have one.
+    #[must_use]
+    pub fn below(self, ceilings: impl Fn(LogId) -> Option<Ceiling> + Send + Sync + 'a) -> Self {
+        Self { ceilings: Box::new(ceilings), ..self }
     }
 
     /// The store.
@@ -90,8 +100,16 @@ impl<'a, K: Kv> KvSource<'a, K> {
         &self.kv
     }
 
+    fn log(&self, log: LogId) -> Result<Log<&K>, SourceError> {
+        let open = Log::open(&self.kv, log)?;
+        Ok(match (self.ceilings)(log) {
+            Some(ceiling) => open.below(ceiling),
+            None => open,
+        })
+    }
+
     fn listed(&self, log: LogId, tenant: Option<ListedTenant>) -> Result<ListedLog, SourceError> {
-        let head = Log::open(&self.kv, log)?.head()?;
+        let head = self.log(log)?.head()?;
         let (road, answered) = (head.cursor.sequence, head.answered);
         Ok(ListedLog { log, tenant, size: head.size, root: head.edge.root(), road, answered })
     }
@@ -187,9 +205,7 @@ impl<K: Kv> Source for KvSource<'_, K> {
 
     fn chunk(&self, log: LogId, from: u64, limits: Limits) -> Result<Chunk, SourceError> {
         // The head first: rows under it never change, and its cursor belongs to exactly this size.
-        let row = self.kv.get(Space::Meta, &Key::Head(log).bytes())?;
-        let row = row.ok_or(ReadError::Missing { what: "head", log, number: u64::from(log.0) })?;
-        let head = decode_head(log, &row)?;
+        let head = self.log(log)?.head()?;
         if from > head.size {
             return Err(SourceError::Beyond { log, from, size: head.size });
         }

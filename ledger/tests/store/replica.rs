@@ -2,6 +2,8 @@
 //! way in which what is copied can be wrong.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use ledger::append::{Cursor, Head, Item, LogId, PendingEvent, PendingRejection, Turn, commit, extend, look_up};
 use ledger::birth;
@@ -15,6 +17,7 @@ use ledger::replica::{
     Chunk, Copied, CopiedRow, Copier, KvSource, Limits, Listing, ReplicaError, Source, SourceError, Trust,
 };
 use ledger::signing::Signer;
+use ledger::tree::Edge;
 use schemas::admit::{Scratch, admit};
 use schemas::ids::{Subject, Tenant};
 use schemas::reason::Reason;
@@ -386,8 +389,8 @@ fn two_histories_under_one_key_are_told_apart() {
     let mut older = Leader::new(21, 1);
     (0..3).for_each(|_| older.round());
     // The same leader as it was: behind, and no difference.
-    let refused = round(&kv, &older).unwrap_err();
-    assert!(matches!(refused, ReplicaError::Behind { .. }) && !refused.is_difference(), "{refused}");
+    let progress = round(&kv, &older).unwrap();
+    assert_eq!((progress.copied, progress.set_back.len()), (0, 1));
     // It went on otherwise: shorter, as long, and longer than the copy.
     older.rng = Rng(99);
     for _ in 0..12 {
@@ -468,4 +471,34 @@ fn a_rejection_is_copied_with_its_details() {
     let found = Log::open(&kv, LogId(1)).unwrap().rejections(0, usize::MAX).unwrap();
     assert!(found.iter().any(|row| row.reason == Reason::NotJson));
     assert_eq!(found, Log::open(&leader.kv, LogId(1)).unwrap().rejections(0, usize::MAX).unwrap());
+}
+
+#[test]
+fn a_ceiling_hides_every_later_head() {
+    let mut leader = Leader::new(41, 1);
+    (0..110).for_each(|_| leader.round());
+    let log = Log::open(&leader.kv, LogId(1)).unwrap();
+    let newest = log.head().unwrap();
+    let sizes = log.signed_sizes(0, usize::MAX).unwrap();
+    assert!(newest.size > 300, "more than a tile: {}", newest.size);
+    for size in sizes {
+        let below = log.clone().below(Arc::new(AtomicU64::new(size)));
+        let head = below.head().unwrap();
+        assert_eq!((head.size, head.edge.size(), head.edge.root()), (size, size, log.root(size).unwrap()));
+        assert_eq!(Edge::decode(&head.edge.encode()).unwrap(), head.edge);
+        assert_eq!(below.newest_checkpoint().unwrap(), log.checkpoint(size).unwrap().unwrap());
+        assert_eq!(below.signed_sizes(0, usize::MAX).unwrap().last(), Some(&size));
+        assert_eq!(below.checkpoint_at_or_after(size + 1).unwrap(), None);
+        assert_eq!(below.checkpoint(newest.size).unwrap().is_some(), size == newest.size);
+        assert!(below.inclusion(0, size + 1).is_err());
+        // A copy takes no more than that, and goes on from there.
+        let kv = MemKv::new();
+        let ceiling = |log: LogId| (log.0 == 1).then(|| Arc::new(AtomicU64::new(size)));
+        Copier::new(&kv, leader.source().below(ceiling), leader.trust(), |_| None)
+            .catch_up(Limits::default(), |_| ())
+            .unwrap();
+        assert_eq!(Log::open(&kv, LogId(1)).unwrap().head().unwrap().size, size);
+        Copier::new(&kv, leader.source(), leader.trust(), |_| None).catch_up(Limits::default(), |_| ()).unwrap();
+        assert_eq!(rows(&kv), rows(&leader.kv));
+    }
 }
