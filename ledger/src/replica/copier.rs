@@ -7,7 +7,7 @@ use schemas::ids::Tenant;
 
 use super::redo::{Listed, Redo, birth, differs, verifier};
 use super::source::{Source, SourceError};
-use super::{Checked, Chunk, Difference, Limits, ListedLog, Listing, ReplicaError, log_row, write};
+use super::{Checked, Chunk, Difference, Limits, ListedLog, Listing, Position, ReplicaError, log_row, write};
 use crate::append::{Head, load_head};
 use crate::birth::{self, BirthError, LEDGER_LOG, Opening};
 use crate::checkpoint::{self, Origin};
@@ -201,6 +201,10 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         };
         let head = kept.head.clone();
         let (checked, tenants) = redo.chunk(&head, &chunk)?;
+        let ours = Position { cursor: head.cursor, answered: head.answered };
+        if chunk.rows.is_empty() && chunk.position.is_none_or(|position| position == ours) {
+            return Ok(());
+        }
         let (mut births, rows) = self.births(tenants, progress)?;
         births.insert(0, (checked, None));
         self.write(births, rows)?;

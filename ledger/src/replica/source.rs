@@ -205,6 +205,7 @@ impl<K: Kv> Source for KvSource<'_, K> {
 
     fn chunk(&self, log: LogId, from: u64, limits: Limits) -> Result<Chunk, SourceError> {
         // The head first: rows under it never change, and its cursor belongs to exactly this size.
+        let newest = Log::open(&self.kv, log)?.head()?;
         let head = self.log(log)?.head()?;
         if from > head.size {
             return Err(SourceError::Beyond { log, from, size: head.size });
@@ -232,7 +233,9 @@ impl<K: Kv> Source for KvSource<'_, K> {
             }
         }
         let end = from + rows.len() as u64;
-        let position = (end == head.size).then_some(Position { cursor: head.cursor, answered: head.answered });
+        // Below a ceiling nobody knows how far the road was read for just these entries.
+        let whole = end == newest.size;
+        let position = whole.then_some(Position { cursor: newest.cursor, answered: newest.answered });
         Ok(Chunk { log, from, rows, checkpoints, position, available: head.size })
     }
 }
