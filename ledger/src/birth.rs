@@ -127,8 +127,8 @@ pub enum BirthError {
     /// There is no log of this tenant.
     #[error("there is no log of tenant {0}")]
     NoTenant(Tenant),
-    /// What the store holds was born with something else.
-    #[error("{log} was born with another {what}; the files in keys/ do not belong to this store")]
+    /// What the store holds belongs to something else.
+    #[error("{log} has another {what}; the files in keys/ do not belong to this store")]
     Other {
         /// Which log.
         log: Origin,
@@ -147,7 +147,7 @@ pub enum BirthError {
 }
 
 // One birth at a time: two would read the same `_ledger` head and log number. A store is open in one process only.
-static BIRTH: Mutex<()> = Mutex::new(());
+pub(crate) static BIRTH: Mutex<()> = Mutex::new(());
 
 /// Makes the ledger: its `_ledger` log, name and format. Asked again with the same name and keys, gives the head there is.
 pub fn found_ledger<K: Kv>(kv: &K, birth: &LedgerBirth<'_>) -> Result<Head, BirthError> {
@@ -167,7 +167,7 @@ pub fn found_ledger<K: Kv>(kv: &K, birth: &LedgerBirth<'_>) -> Result<Head, Birt
         stream_created_ms: None,
     };
     let (mut growth, _) = first_growth(LogId::LEDGER, first)?;
-    let (mut batch, _) = growth.sign(birth.signer);
+    let (mut batch, _) = growth.sign(&[birth.signer]);
     batch.put(Space::Meta, &Key::Format.bytes(), &[&FORMAT_VERSION.to_be_bytes()]);
     batch.put(Space::Meta, &Key::LedgerName.bytes(), &[birth.name.as_bytes()]);
     batch.put(Space::Meta, &Key::NextLog.bytes(), &[&1_u32.to_be_bytes()]);
@@ -187,8 +187,8 @@ pub fn found_log<K: Kv>(kv: &K, birth: &LogBirth<'_>) -> Result<Head, BirthError
     let origin = Origin::of(&name, birth.tenant.as_str())?;
     refuse_other_name(birth.signer, &origin)?;
     let ledger = check_ledger(kv, &name, birth.ledger_signer)?;
-    let keys = Log::open(kv, LogId::LEDGER)?.first()?;
-    if !keys.admin_keys.contains(&birth.admin.public_key()) {
+    let governance = Log::open(kv, LogId::LEDGER)?.governance()?;
+    if !governance.admin_keys().contains(&birth.admin.public_key()) {
         return Err(BirthError::NotAdmin { log: ledger.origin });
     }
     let (log, next) = next_number(kv)?;
@@ -196,14 +196,15 @@ pub fn found_log<K: Kv>(kv: &K, birth: &LogBirth<'_>) -> Result<Head, BirthError
         at: birth.at_ms,
         origin,
         log_key: birth.signer.public_key(),
+        admin_keys: governance.admin_keys().to_vec(),
+        recovery_key: *governance.recovery_key(),
         rules: birth.rules,
         stream_created_ms: birth.stream_created_ms,
-        ..keys
     };
     let (mut growth, leaf) = first_growth(log, first)?;
-    let (mut batch, _) = growth.sign(birth.signer);
+    let (mut batch, _) = growth.sign(&[birth.signer]);
     let mut listing = list(birth, &ledger, &growth.head.origin, &leaf)?;
-    batch.append(listing.sign(birth.ledger_signer).0);
+    batch.append(listing.sign(&[birth.ledger_signer]).0);
     let row = LogRow::Tenant { tenant: birth.tenant.clone(), dedupe_check: birth.dedupe.check_value() };
     batch.put(Space::Meta, &Key::NextLog.bytes(), &[&next.to_be_bytes()]);
     batch.put(Space::Meta, &Key::Log(log).bytes(), &[&row.encode(log)]);
@@ -281,7 +282,7 @@ pub fn opening<K: Kv>(kv: &K, index: u64) -> Result<Option<(Salt, Vec<u8>)>, Bir
 fn check_key<K: Kv>(kv: &K, log: LogId, signer: &Signer) -> Result<Head, BirthError> {
     let head = load_head(kv, log)?;
     refuse_other_name(signer, &head.origin)?;
-    if Log::open(kv, log)?.first()?.log_key != signer.public_key() {
+    if *Log::open(kv, log)?.governance()?.log_keys().current() != signer.public_key() {
         return Err(BirthError::Other { log: head.origin, what: "log key" });
     }
     Ok(head)
@@ -344,6 +345,7 @@ fn list(birth: &LogBirth<'_>, ledger: &Head, origin: &Origin, first: &Hash) -> R
         Beside { salt: birth.envelope_salt, fingerprint: Fingerprint::default(), previous: None, payload: envelope };
     growth.head.control_prev = growth.push(header, Some(beside))?;
     growth.head.control_counter = counter;
+    growth.others.put(Space::Tree, &Key::Control(LogId::LEDGER, counter).bytes(), &[&index.to_be_bytes()]);
     let key = Key::Opening(LogId::LEDGER, index).bytes();
     growth.others.put(Space::Tree, &key, &[&birth.opening_salt.0, &opening]);
     Ok(growth)

@@ -116,6 +116,26 @@ pub enum ControlError {
     /// An op that does not exist.
     #[error("unknown control op {0:?}")]
     UnknownOp(String),
+    /// An op that this version knows and cannot carry out.
+    #[error("control op {} is not carried out by this version", .0.as_str())]
+    Unsupported(ControlOp),
+    /// A body with other members or values than the op has.
+    #[error("body of control op {op}: {why}")]
+    Body {
+        /// The op.
+        op: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It does not fit what holds in the log.
+    #[error("{0}")]
+    Conflict(String),
+    /// Its listing in the ledger's own log is missing, or another act's.
+    #[error("the act is not listed: {0}")]
+    Unlisted(String),
+    /// Its listing is refused.
+    #[error("its listing in the ledger's own log: {0}")]
+    Listing(#[source] Box<ControlError>),
     /// Not the next number.
     #[error("control counter {found}, {expected} expected")]
     Counter {
@@ -144,6 +164,12 @@ pub fn check(
     prev: &Hash,
 ) -> Result<ControlOp, ControlError> {
     let message = open(message, origin, keys)?;
+    next(&message, counter, prev)?;
+    Ok(message.op)
+}
+
+/// Whether it is a message's turn, after `counter` control entries, the last of which (or entry 0) has the leaf hash `prev`.
+pub(crate) fn next(message: &ControlMessage, counter: u64, prev: &Hash) -> Result<(), ControlError> {
     let expected = counter.saturating_add(1);
     if message.counter != expected || counter == u64::MAX {
         return Err(ControlError::Counter { expected, found: message.counter });
@@ -151,12 +177,16 @@ pub fn check(
     if message.prev != *prev {
         return Err(ControlError::Prev { expected: *prev, found: message.prev });
     }
-    Ok(message.op)
+    Ok(())
 }
 
 /// What a message says, if it is for this log and signed by those whom its act asks for. Its turn is [`check`]'s matter.
 pub fn open(message: &[u8], origin: &Origin, keys: &Keys) -> Result<ControlMessage, ControlError> {
-    let envelope = Envelope::parse(message)?;
+    open_envelope(&Envelope::parse(message)?, origin, keys)
+}
+
+/// [`open`] for an envelope that was read already.
+pub(crate) fn open_envelope(envelope: &Envelope, origin: &Origin, keys: &Keys) -> Result<ControlMessage, ControlError> {
     if envelope.payload_type != PAYLOAD_TYPE {
         return Err(ControlError::PayloadType(shown(&envelope.payload_type)));
     }
@@ -164,7 +194,7 @@ pub fn open(message: &[u8], origin: &Origin, keys: &Keys) -> Result<ControlMessa
         return Err(ControlError::Unsigned);
     }
     // Signatures first: what nobody known has signed is not looked into.
-    let roles = signing_roles(&envelope, origin, keys)?;
+    let roles = signing_roles(envelope, origin, keys)?;
     let payload = Payload::parse(&envelope.payload)?;
     if payload.origin != origin.as_str() {
         return Err(ControlError::Origin { expected: origin.clone(), found: shown(&payload.origin) });
@@ -174,6 +204,16 @@ pub fn open(message: &[u8], origin: &Origin, keys: &Keys) -> Result<ControlMessa
         return Err(ControlError::MissingRole { op: op.as_str(), role });
     }
     Ok(ControlMessage { op, counter: payload.counter, prev: payload.prev, body: payload.body })
+}
+
+/// What an envelope says, whoever signed it: for showing it, and for what has been checked elsewhere.
+pub(crate) fn peek(envelope: &Envelope) -> Result<(String, ControlMessage), ControlError> {
+    if envelope.payload_type != PAYLOAD_TYPE {
+        return Err(ControlError::PayloadType(shown(&envelope.payload_type)));
+    }
+    let payload = Payload::parse(&envelope.payload)?;
+    let op = ControlOp::parse(&payload.op).ok_or_else(|| ControlError::UnknownOp(shown(&payload.op)))?;
+    Ok((payload.origin, ControlMessage { op, counter: payload.counter, prev: payload.prev, body: payload.body }))
 }
 
 /// A control message for the log `origin`, signed by one key (an admin key speaks to every log of its ledger).
@@ -283,6 +323,11 @@ impl ControlError {
             ControlError::UnknownKey(_) | ControlError::BadSignature(_) => Reason::ControlBadSignature,
             ControlError::UnknownOp(_) => Reason::ControlUnknownOp,
             ControlError::Counter { .. } | ControlError::Prev { .. } => Reason::ControlStaleCounter,
+            ControlError::Unsupported(_) => Reason::ControlUnsupportedOp,
+            ControlError::Body { .. } => Reason::ControlBadBody,
+            ControlError::Conflict(_) => Reason::ControlConflict,
+            ControlError::Unlisted(_) => Reason::ControlUnlisted,
+            ControlError::Listing(error) => error.reason(),
         }
     }
 }

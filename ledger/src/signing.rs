@@ -78,15 +78,27 @@ impl Signer {
     /// # Panics
     /// If the checkpoint is of another log: no caller has a reason to ask for it, and such a signature, once made, is for ever.
     pub fn sign_checkpoint(&self, checkpoint: &Checkpoint) -> String {
-        assert_eq!(checkpoint.origin, self.name, "a key signs heads of its own log only");
+        Signer::sign_checkpoint_by(&[self], checkpoint)
+    }
+
+    /// The note of a checkpoint that several keys of its log sign together, a line each, in their order.
+    ///
+    /// # Panics
+    /// As [`Signer::sign_checkpoint`].
+    pub fn sign_checkpoint_by(signers: &[&Signer], checkpoint: &Checkpoint) -> String {
         let text = checkpoint.text();
-        let verifier = self.verifier();
-        let signature = NoteSignature {
-            name: verifier.name().clone(),
-            id: verifier.id(),
-            signature: self.sign_bytes(text.as_bytes()).to_vec(),
-        };
-        format!("{text}\n{}", signature.to_line())
+        let mut note = format!("{text}\n");
+        for signer in signers {
+            assert_eq!(checkpoint.origin, signer.name, "a key signs heads of its own log only");
+            let verifier = signer.verifier();
+            let signature = NoteSignature {
+                name: verifier.name().clone(),
+                id: verifier.id(),
+                signature: signer.sign_bytes(text.as_bytes()).to_vec(),
+            };
+            note.push_str(&signature.to_line());
+        }
+        note
     }
 
     /// The signature over bytes as they are. The caller separates domains (DSSE's PAE, a checkpoint's form).

@@ -83,7 +83,7 @@ impl Waiting {
         let (mut items, mut bytes) = (0, 0);
         loop {
             items += next.items.len();
-            bytes += next.items.iter().map(payload_bytes).sum::<usize>();
+            bytes += next.items.iter().map(Item::payload_len).sum::<usize>();
             if let Some(unfit) = join(&mut round, next) {
                 self.held.push_front(unfit);
                 return Some(round);
@@ -177,14 +177,6 @@ impl<K: Kv> Appender<'_, K> {
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
         self.outlets.answers.blocking_send(Answers::Round { committed, parts }).map_err(|_| Stopped::NoAnswers)
-    }
-}
-
-fn payload_bytes(item: &Item) -> usize {
-    match item {
-        Item::Event(event) => event.payload.len(),
-        Item::Rejection(rejection) => rejection.payload.len(),
-        Item::Gap { .. } | Item::Epoch { .. } => 0,
     }
 }
 

@@ -90,6 +90,12 @@ reasons! {
     ControlUnknownOp = "control_unknown_op", "an unknown control operation";
     /// An operation that this version knows and cannot carry out.
     ControlUnsupportedOp = "control_unsupported_op", "a control operation that this version cannot carry out";
+    /// A body with other members or values than its operation has.
+    ControlBadBody = "control_bad_body", "a control message whose body is not what its operation asks for";
+    /// An act that does not fit what holds in the log: the release of an unknown hold, a key that was used before.
+    ControlConflict = "control_conflict", "an act that does not fit the state of the log";
+    /// An act without its listing in the ledger's own log, or with one that is another act's.
+    ControlUnlisted = "control_unlisted", "an act that the ledger's own log does not list";
 }
 
 impl fmt::Display for Reason {
@@ -121,6 +127,6 @@ mod tests {
             assert_eq!(Reason::parse(reason.as_str()), Some(reason));
         }
         assert_eq!(Reason::parse("Not_json"), None);
-        assert_eq!(Reason::ALL.len(), 24);
+        assert_eq!(Reason::ALL.len(), 27);
     }
 }

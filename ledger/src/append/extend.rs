@@ -1,19 +1,32 @@
 //! The decision of a round for one log: pure, from head, items and what the store knows.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use schemas::reason::Reason;
+use schemas::redact::{mask_lexically, mask_text};
 use thiserror::Error;
 
+use super::desk::Desk;
 use super::grow::{Beside, Growth};
 use super::look_up::KnownItem;
-use super::{Cursor, Disposition, Head, Item, Known, NewRow, PendingEvent, PendingRejection, Turn};
+use super::{Cursor, Disposition, Head, Item, Known, NewRow, PendingControl, PendingEvent, PendingRejection, Turn};
+use crate::control::ControlError;
 use crate::dedupe::Fingerprint;
-use crate::entry::{EntryError, Epoch, EventHeader, Gap, Header, RejectionHeader, Road, commitment};
+use crate::entry::{
+    Cosigned, EntryError, Epoch, EventHeader, Gap, Header, Heartbeat, RejectionHeader, Road, commitment,
+};
+use crate::governance::{Act, Governance, Roots};
 use crate::hash::Hash;
 use crate::kv::{Batch, Space};
 use crate::layout::{ChainHead, Details, Key, LogId};
 use crate::signing::Signer;
 use crate::tree::TileId;
+
+/// Longest text of what was found, beside a rejection and in its answer. Longer than for events: it is our own sentence.
+const FOUND_CHARS: usize = 160;
+/// What is expected of a control message.
+const EXPECTED: &str = "an act signed by those who may, the next in order, with its listing in _ledger";
 
 /// A turn that contradicts its head: a defect of the caller, nothing that a message can cause.
 #[derive(Debug, Error)]
@@ -42,6 +55,12 @@ pub enum ExtendError {
         /// The one before.
         after: u64,
     },
+    /// What holds in the log was not looked up, and a control message needs it.
+    #[error("a control message, and nothing looked up of what holds in the log")]
+    NoGovernance,
+    /// An act of whoever holds the store, which came by no road and is refused: there is nobody to reject.
+    #[error("the act is refused: {0}")]
+    Refused(#[source] ControlError),
     /// A header that no entry can hold.
     #[error("an item has no entry")]
     Entry(#[from] EntryError),
@@ -51,6 +70,19 @@ pub enum ExtendError {
 pub struct Extension {
     growth: Growth,
     dispositions: Vec<(u64, Disposition)>,
+    refused: Vec<Refused>,
+    governance: Option<Arc<Governance>>,
+}
+
+/// A control message that was refused, for telling whoever sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its sequence on the road.
+    pub road_sequence: u64,
+    /// Why.
+    pub reason: Reason,
+    /// What stands beside the rejection.
+    pub details: Details,
 }
 
 /// A signed turn, ready to be committed.
@@ -64,19 +96,30 @@ pub struct Sealed {
     pub(super) dispositions: Vec<(u64, Disposition)>,
 }
 
-/// Decides what a turn appends. The same inputs give the same bytes.
+/// Decides what a turn appends, of a log whose acts were listed elsewhere: of a copy. The same inputs give the same bytes.
 pub fn extend(head: &Head, turn: Turn, known: &Known) -> Result<Extension, ExtendError> {
+    decide(head, turn, known, None)
+}
+
+/// Decides what a turn appends, and lists every accepted act at `desk`: for the signer of a ledger.
+pub fn extend_listing(head: &Head, turn: Turn, known: &Known, desk: &mut Desk) -> Result<Extension, ExtendError> {
+    decide(head, turn, known, Some(desk))
+}
+
+fn decide(head: &Head, turn: Turn, known: &Known, mut desk: Option<&mut Desk>) -> Result<Extension, ExtendError> {
     if turn.log != head.log {
         return Err(ExtendError::OtherLog { found: turn.log, expected: head.log });
     }
     if turn.items.len() != known.items.len() {
         return Err(ExtendError::OtherItems { found: known.items.len(), expected: turn.items.len() });
     }
-    let mut step = Step::new(head, &turn);
+    let mut step = Step::new(head, &turn, known.governance.clone());
     for (item, known) in turn.items.into_iter().zip(&known.items) {
         match item {
             Item::Event(event) => step.event(event, known)?,
             Item::Rejection(rejection) => step.rejection(rejection)?,
+            Item::Control(control) => step.control(control, known, desk.as_deref_mut())?,
+            Item::Heartbeat { at_ms, cosigned } => step.heartbeat(at_ms, cosigned)?,
             Item::Gap { from, to, at_ms } => step.gap(from, to, at_ms)?,
             Item::Epoch { stream_created_ns, at_ms } => step.epoch(stream_created_ns, at_ms)?,
         }
@@ -108,13 +151,36 @@ impl Extension {
         self.growth
     }
 
-    /// Signs the new tree head.
+    pub(super) fn of(growth: Growth, dispositions: Vec<(u64, Disposition)>, governance: Arc<Governance>) -> Self {
+        Self { growth, dispositions, refused: Vec::new(), governance: Some(governance) }
+    }
+
+    /// Control messages of this turn that are refused.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// What holds in the log after this turn; none for a turn without control messages, which changes nothing of it.
+    pub fn governance(&self) -> Option<&Arc<Governance>> {
+        self.governance.as_ref()
+    }
+
+    /// Signs the new tree head with the only key that signs it.
     ///
     /// # Panics
     /// If the signer has another log's name: an entry signed so could never be verified.
-    pub fn seal(mut self, signer: &Signer) -> Sealed {
-        assert_eq!(signer.name(), &self.growth.head.origin, "a log is signed by its own key");
-        let (batch, checkpoint) = self.growth.sign(signer);
+    pub fn seal(self, signer: &Signer) -> Sealed {
+        self.seal_by(&[signer])
+    }
+
+    /// Signs the new tree head with every key that signs it: [`crate::governance::LogKeys::signing`] names them.
+    ///
+    /// # Panics
+    /// If nobody signs, or somebody with another log's name.
+    pub fn seal_by(mut self, signers: &[&Signer]) -> Sealed {
+        let own = |signer: &&Signer| signer.name() == &self.growth.head.origin;
+        assert!(!signers.is_empty() && signers.iter().all(own), "a log is signed by its own keys");
+        let (batch, checkpoint) = self.growth.sign(signers);
         Sealed {
             base_size: self.growth.base_size,
             head: self.growth.head,
@@ -137,10 +203,12 @@ struct Step {
     chains: HashMap<[u8; 16], ChainHead>,
     /// Last road sequence that was read.
     road: u64,
+    refused: Vec<Refused>,
+    governance: Option<Arc<Governance>>,
 }
 
 impl Step {
-    fn new(head: &Head, turn: &Turn) -> Self {
+    fn new(head: &Head, turn: &Turn, governance: Option<Arc<Governance>>) -> Self {
         let payload_bytes = turn.items.iter().map(Item::payload_len).sum();
         Self {
             growth: Growth::new(head.clone(), turn.items.len(), payload_bytes),
@@ -148,6 +216,8 @@ impl Step {
             accepted: HashMap::with_capacity(turn.items.len()),
             chains: HashMap::with_capacity(turn.items.len()),
             road: head.cursor.sequence,
+            refused: Vec::new(),
+            governance,
         }
     }
 
@@ -226,6 +296,96 @@ impl Step {
         Ok(())
     }
 
+    /// Accepts an act, or rejects it: whatever it did or failed to do stands in the log. Its listing is accepted with it.
+    fn control(
+        &mut self,
+        pending: PendingControl,
+        known: &KnownItem,
+        desk: Option<&mut Desk>,
+    ) -> Result<(), ExtendError> {
+        let earlier = self.accepted.get(&pending.fingerprint).copied().or(known.duplicate);
+        let Some(sequence) = pending.road_sequence else {
+            return match self.act(pending, known, desk, None)? {
+                Ok(_) => Ok(()),
+                Err(error) => Err(ExtendError::Refused(error)),
+            };
+        };
+        if let Some(index) = earlier {
+            self.advance(sequence, sequence)?;
+            self.dispositions.push((sequence, Disposition::Duplicate { index }));
+            return Ok(());
+        }
+        let road = Road { epoch: self.growth.head.epoch, sequence };
+        let (rules, at_ms, subject, salt) = (pending.rules, pending.at_ms, pending.subject.clone(), pending.salt);
+        let fingerprint = pending.fingerprint;
+        let (payload, masked) = mask_lexically(&pending.message);
+        match self.act(pending, known, desk, Some(road))? {
+            Ok(index) => {
+                self.advance(sequence, sequence)?;
+                self.accepted.insert(fingerprint, index);
+                self.dispositions.push((sequence, Disposition::Accepted { index }));
+                Ok(())
+            }
+            Err(error) => {
+                let (reason, found) = (error.reason(), mask_text(&error.to_string()).0);
+                let found = found.chars().take(FOUND_CHARS).collect();
+                let details =
+                    Details { subject: subject.clone(), path: String::new(), found, expected: EXPECTED.to_owned() };
+                let (path, found, expected) = (String::new(), details.found.clone(), details.expected.clone());
+                self.refused.push(Refused { road_sequence: sequence, reason, details });
+                self.rejection(PendingRejection {
+                    road_sequence: sequence,
+                    at_ms,
+                    salt,
+                    subject,
+                    reason,
+                    path,
+                    found,
+                    expected,
+                    payload,
+                    masked,
+                    rules,
+                })
+            }
+        }
+    }
+
+    /// The index of an act's entry, or why there is none.
+    fn act(
+        &mut self,
+        pending: PendingControl,
+        known: &KnownItem,
+        desk: Option<&mut Desk>,
+        road: Option<Road>,
+    ) -> Result<Result<u64, ControlError>, ExtendError> {
+        let governance = self.governance.as_mut().ok_or(ExtendError::NoGovernance)?;
+        let root_of = |size| known.root.filter(|(known, _)| *known == size).map(|(_, root)| root);
+        let decided = governance.decide(&pending.message, self.growth.head.size, Roots::Of(&root_of));
+        let mut decision = match decided {
+            Ok(decision) => decision,
+            Err(error) => return Ok(Err(error)),
+        };
+        if matches!(decision.act, Act::Key(_)) && !pending.new_key_here {
+            let why = "the signer does not hold the secret of the new log key".to_owned();
+            return Ok(Err(ControlError::Conflict(why)));
+        }
+        if let (Some(desk), Some(listing)) = (desk, decision.listing.take()) {
+            match desk.check(&listing) {
+                Ok(listed) => desk.list(&listed, listing, pending.listing_salt, pending.at_ms)?,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let PendingControl { salt, fingerprint, message, at_ms, .. } = pending;
+        let beside = Beside { salt, fingerprint, previous: None, payload: message };
+        Ok(Ok(self.growth.control(Arc::make_mut(governance), &decision, road, at_ms, beside)?))
+    }
+
+    fn heartbeat(&mut self, at_ms: u64, cosigned: Option<Cosigned>) -> Result<(), ExtendError> {
+        let header = Heartbeat { at: self.at(at_ms), cosigned };
+        self.growth.push(Header::Heartbeat(header), None)?;
+        Ok(())
+    }
+
     fn gap(&mut self, from: u64, to: u64, at_ms: u64) -> Result<(), ExtendError> {
         self.advance(from, to)?;
         let index = self.growth.head.size;
@@ -264,7 +424,8 @@ impl Step {
         }
         self.growth.head.cursor = cursor;
         self.growth.head.answered = answered;
-        Ok(Extension { growth: self.growth, dispositions: self.dispositions })
+        let Self { growth, dispositions, refused, governance, .. } = self;
+        Ok(Extension { growth, dispositions, refused, governance })
     }
 
     /// The road moves on to `last`; messages between are control's or not of our subjects, never ones read before.
@@ -290,11 +451,13 @@ fn sorted<K, V: Copy>(map: &HashMap<K, V>, bytes: impl Fn(&K) -> [u8; 16]) -> Ve
 }
 
 impl Item {
-    fn payload_len(&self) -> usize {
+    /// Bytes of its payload.
+    pub fn payload_len(&self) -> usize {
         match self {
             Self::Event(event) => event.payload.len(),
             Self::Rejection(rejection) => rejection.payload.len(),
-            Self::Gap { .. } | Self::Epoch { .. } => 0,
+            Self::Control(control) => control.message.len(),
+            Self::Gap { .. } | Self::Epoch { .. } | Self::Heartbeat { .. } => 0,
         }
     }
 }

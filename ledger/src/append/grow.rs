@@ -64,10 +64,10 @@ impl Growth {
     }
 
     /// Signs the head and gives all rows of the growth, head and checkpoint among them, with the note.
-    pub(crate) fn sign(&mut self, signer: &Signer) -> (Batch, String) {
+    pub(crate) fn sign(&mut self, signers: &[&Signer]) -> (Batch, String) {
         let head = &self.head;
         let checkpoint = Checkpoint { origin: head.origin.clone(), size: head.size, root: head.edge.root() };
-        let note = signer.sign_checkpoint(&checkpoint);
+        let note = Signer::sign_checkpoint_by(signers, &checkpoint);
         // Whatever head this one grew from was signed too.
         (self.rows_under(&note, self.base_size), note)
     }

@@ -5,16 +5,21 @@
 //! [`Poisoned`]: whether its rows are on disk is unknown, the store refuses further writes, and only [`load_heads`] on a store
 //! opened again gives heads to append to.
 //!
+//! A control message is decided about here too, against what holds in its log ([`crate::governance`]), and together with its
+//! listing in `_ledger` ([`Desk`]): [`extend_listing`] for whoever is the signer, [`extend`] for copies of a log.
+//!
 //! Left out: what a message says (admission is `schemas`'), where it comes from, time and randomness (inputs).
 
 mod commit;
+mod desk;
 mod extend;
 mod grow;
 mod load;
 mod look_up;
 
 pub use commit::{Committed, CommittedLog, MAX_LOGS, Poisoned, commit};
-pub use extend::{ExtendError, Extension, Sealed, extend};
+pub use desk::{ActError, Desk, DeskError, DeskGuard};
+pub use extend::{ExtendError, Extension, Refused, Sealed, extend, extend_listing};
 pub(crate) use grow::{Beside, Growth};
 pub use load::{LoadError, load_head, load_heads};
 pub use look_up::{Known, look_up};
@@ -25,7 +30,7 @@ use schemas::reason::Reason;
 
 use crate::checkpoint::Origin;
 use crate::dedupe::Fingerprint;
-use crate::entry::{Header, Salt};
+use crate::entry::{Cosigned, Header, Salt};
 use crate::hash::Hash;
 pub use crate::layout::LogId;
 use crate::tree::Edge;
@@ -75,6 +80,15 @@ pub enum Item {
     Event(PendingEvent),
     /// A message that was not admitted.
     Rejection(PendingRejection),
+    /// A message on the control subject: decided about when its turn comes.
+    Control(PendingControl),
+    /// The signer's sign of life.
+    Heartbeat {
+        /// The signer's clock, milliseconds since 1970.
+        at_ms: u64,
+        /// The last checkpoint that a witness cosigned.
+        cosigned: Option<Cosigned>,
+    },
     /// Messages that are gone from the road.
     Gap {
         /// First missing sequence.
@@ -115,6 +129,30 @@ pub struct PendingEvent {
     /// Number of masked places in the payload.
     pub masked: u32,
     /// Name of the rules that admitted it.
+    pub rules: Hash,
+}
+
+/// A control message on its way into the tree, as a control entry or as a rejection.
+#[derive(Clone, Debug)]
+pub struct PendingControl {
+    /// Its sequence on the road; none for an act of whoever holds the store, which came by no road.
+    pub road_sequence: Option<u64>,
+    /// The road's time of the message, milliseconds since 1970.
+    pub at_ms: u64,
+    /// Over subject and bytes as received.
+    pub fingerprint: Fingerprint,
+    /// 16 random bytes, fresh for each payload.
+    pub salt: Salt,
+    /// 16 other random bytes, for the listing's envelope.
+    pub listing_salt: Salt,
+    /// The subject it came on.
+    pub subject: String,
+    /// As received.
+    pub message: Vec<u8>,
+    /// For a message that changes the log key: whether the signer holds the new one's secret. One that nobody here can sign with
+    /// would be the log's end.
+    pub new_key_here: bool,
+    /// Name of the rules that reject it, if they do.
     pub rules: Hash,
 }
 

@@ -42,6 +42,8 @@ pub enum Key {
     Opening(LogId, u64),
     /// Cosignature lines of a checkpoint, by tree size.
     Cosignatures(LogId, u64),
+    /// Index of a control entry, by its counter.
+    Control(LogId, u64),
     /// Index of an accepted event, by fingerprint.
     Dedupe(LogId, Fingerprint),
     /// Head of a change's chain, by change key.
@@ -69,6 +71,7 @@ const CHECKPOINT: u8 = 4;
 const DETAILS: u8 = 5;
 const OPENING: u8 = 6;
 const COSIGNATURES: u8 = 8;
+const CONTROL: u8 = 7;
 
 const DEDUPE: u8 = 1;
 const CHAIN: u8 = 2;
@@ -87,8 +90,12 @@ impl Key {
         match self {
             Self::Entry(..) => Space::Entries,
             Self::Payload(..) => Space::Payloads,
-            Self::Tile(..) | Self::Checkpoint(..) | Self::Details(..) | Self::Opening(..) => Space::Tree,
-            Self::Cosignatures(..) => Space::Tree,
+            Self::Tile(..)
+            | Self::Checkpoint(..)
+            | Self::Details(..)
+            | Self::Opening(..)
+            | Self::Control(..)
+            | Self::Cosignatures(..) => Space::Tree,
             Self::Dedupe(..) | Self::Chain(..) => Space::Index,
             Self::Format | Self::LedgerName | Self::NextLog | Self::Log(_) | Self::Head(_) | Self::Tenant(_) => {
                 Space::Meta
@@ -107,6 +114,7 @@ impl Key {
             Self::Details(log, index) => numbered(DETAILS, *log, *index),
             Self::Opening(log, index) => numbered(OPENING, *log, *index),
             Self::Cosignatures(log, size) => numbered(COSIGNATURES, *log, *size),
+            Self::Control(log, counter) => numbered(CONTROL, *log, *counter),
             Self::Dedupe(log, fingerprint) => KeyBytes::of_log(DEDUPE, *log).with(&fingerprint.0),
             Self::Chain(log, change) => KeyBytes::of_log(CHAIN, *log).with(change),
             Self::Format => KeyBytes::of_kind(FORMAT),
@@ -147,6 +155,7 @@ fn decode_numbered(kind: u8, rest: &[u8]) -> Option<Key> {
         DETAILS => Key::Details(log, number),
         OPENING => Key::Opening(log, number),
         COSIGNATURES => Key::Cosignatures(log, number),
+        CONTROL => Key::Control(log, number),
         _ => return None,
     })
 }

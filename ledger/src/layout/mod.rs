@@ -16,8 +16,9 @@
 //! | tree | `04 ‖ log ‖ size` | [`SignedAt`]: size of the checkpoint before, signed note |
 //! | tree | `05 ‖ log ‖ index` | [`Details`] of a rejection *: beside the tree, deletable |
 //! | tree | `06 ‖ log ‖ index` | what a tenant's commitment in `_ledger` opens to: beside the tree, deletable |
+//! | tree | `07 ‖ log ‖ counter` | index of the control entry with this counter |
 //! | tree | `08 ‖ log ‖ size` | cosignature lines of that checkpoint *: written later than it, replaced by longer sets |
-//! | index | `01 ‖ log ‖ fingerprint` | index of the accepted event |
+//! | index | `01 ‖ log ‖ fingerprint` | index of the accepted event or control message |
 //! | index | `02 ‖ log ‖ change key` | [`ChainHead`] |
 //! | meta | `00` | format version |
 //! | meta | `01` | ledger name |

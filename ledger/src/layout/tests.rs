@@ -26,6 +26,7 @@ fn key() -> impl Strategy<Value = Key> {
         (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Opening(log, n)),
         (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Cosignatures(log, n)),
         log.clone().prop_map(Key::NewestCosigned),
+        (log.clone(), any::<u64>()).prop_map(|(log, n)| Key::Control(log, n)),
         (log.clone(), any::<[u8; 16]>()).prop_map(|(log, bytes)| Key::Dedupe(log, Fingerprint(bytes))),
         (log.clone(), any::<[u8; 16]>()).prop_map(|(log, bytes)| Key::Chain(log, bytes)),
         Just(Key::Format),
@@ -86,7 +87,7 @@ proptest! {
     #[test]
     fn byte_order_is_number_order(log in any::<u32>(), other in any::<u32>(), a in any::<u64>(), b in any::<u64>()) {
         let order = (log, a).cmp(&(other, b));
-        for kind in [Key::Entry, Key::Payload, Key::Checkpoint, Key::Details, Key::Opening] {
+        for kind in [Key::Entry, Key::Payload, Key::Checkpoint, Key::Details, Key::Opening, Key::Control] {
             let (left, right) = (kind(LogId(log), a).bytes(), kind(LogId(other), b).bytes());
             prop_assert_eq!(left.cmp(&right), order);
         }

@@ -4,6 +4,7 @@
 //! a tree size, and any size that was ever committed stays answerable while the log grows.
 
 mod at_head;
+mod governed;
 
 pub(crate) use at_head::{Tiles, receipt_of_row, receipt_of_stored};
 
@@ -17,6 +18,7 @@ use schemas::reason::Reason;
 use thiserror::Error;
 
 use crate::append::Head;
+use crate::control::ControlError;
 use crate::dedupe::{DedupeKey, Fingerprint};
 use crate::entry::{EntryError, First, Header, RejectionHeader, Road};
 use crate::hash::Hash;
@@ -57,6 +59,17 @@ pub enum ReadError {
         log: LogId,
         /// Its index, size or number.
         number: u64,
+    },
+    /// A control entry that should never have been accepted, or whose message is damaged.
+    #[error("{log}: control entry {index} does not hold")]
+    Control {
+        /// Which log.
+        log: LogId,
+        /// Which entry.
+        index: u64,
+        /// What is wrong with it.
+        #[source]
+        source: ControlError,
     },
     /// The entry has no payload: its kind has none, or it was erased.
     #[error("{log}: entry {index} has no payload")]
@@ -429,6 +442,7 @@ fn road_of(header: &Header) -> (Option<Road>, Option<u32>) {
     match header {
         Header::Event(event) => (Some(event.road), None),
         Header::Rejection(rejection) => (Some(rejection.road), None),
+        Header::Control(control) => (control.road, None),
         Header::Epoch(epoch) => (None, Some(epoch.epoch)),
         _ => (None, None),
     }
@@ -436,9 +450,11 @@ fn road_of(header: &Header) -> (Option<Road>, Option<u32>) {
 
 fn number_of(space: Space, key: &[u8]) -> Result<u64, LayoutError> {
     match Key::decode(space, key)? {
-        Key::Entry(_, number) | Key::Payload(_, number) | Key::Checkpoint(_, number) | Key::Details(_, number) => {
-            Ok(number)
-        }
+        Key::Entry(_, number)
+        | Key::Payload(_, number)
+        | Key::Checkpoint(_, number)
+        | Key::Details(_, number)
+        | Key::Control(_, number) => Ok(number),
         _ => Err(LayoutError { what: space.name(), expected: "a numbered key", found: key.len() }),
     }
 }
