@@ -120,7 +120,7 @@ pub enum ActError {
 
 impl Growth {
     /// Appends a control entry, its row by counter, and what it makes hold.
-    pub(super) fn control(
+    pub(crate) fn control(
         &mut self,
         governance: &mut Governance,
         decision: &Decision,

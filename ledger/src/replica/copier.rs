@@ -10,7 +10,7 @@ use super::source::{Source, SourceError};
 use super::{Checked, Chunk, Difference, Limits, ListedLog, Listing, Position, ReplicaError, log_row, write};
 use crate::append::{Head, load_head};
 use crate::birth::{self, BirthError, LEDGER_LOG, Opening};
-use crate::checkpoint::{self, Origin};
+use crate::checkpoint::Origin;
 use crate::dedupe::DedupeKey;
 use crate::entry::First;
 use crate::kv::{Batch, Kv, Space};
@@ -347,8 +347,7 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         let Some((_, note)) = checkpoints.first() else {
             return Err(SourceError::Beyond { log: listed.log, from: head.size, size: listed.size }.into());
         };
-        let key = verifier(&self.kept[&listed.log].first);
-        let signed = checkpoint::open(note, &key);
+        let signed = Log::open(self.kv, listed.log)?.governance()?.log_keys().open_stored(note);
         let signed =
             signed.map_err(|source| differs(&head.origin)(Difference::Checkpoint { size: listed.size, source }))?;
         let found = Log::open(self.kv, listed.log)?.root(signed.size.min(head.size))?;

@@ -29,10 +29,11 @@ use thiserror::Error;
 
 use crate::append::{Cursor, ExtendError, Head, LoadError};
 use crate::birth::BirthError;
-use crate::checkpoint::{CheckpointError, Origin};
+use crate::checkpoint::Origin;
 use crate::control::ControlError;
 use crate::dedupe::Fingerprint;
 use crate::entry::{EntryError, Salt};
+use crate::governance::LogKeysError;
 use crate::hash::Hash;
 use crate::kv::{Batch, Kv, KvError, Space};
 use crate::layout::{Details, Key, LayoutError, LogId, LogRow, decode_head};
@@ -236,7 +237,7 @@ pub enum Difference {
         /// Its size.
         size: u64,
         /// Why.
-        source: CheckpointError,
+        source: LogKeysError,
     },
     /// A checkpoint of another size than stated, or not where one must be.
     #[error("a checkpoint of size {expected} is missing; found {found:?}")]

@@ -7,17 +7,19 @@ use serde_json::{Map, Value};
 
 use super::{Checked, Chunk, Copied, CopiedRow, Difference, Position, ReplicaError, reason_of};
 use crate::append::{
-    Beside, Cursor, ExtendError, Growth, Head, Item, NewRow, PendingEvent, PendingRejection, Turn, extend, look_up,
+    Beside, Cursor, ExtendError, Growth, Head, Item, NewRow, PendingControl, PendingEvent, PendingRejection, Turn,
+    extend, look_up,
 };
 use crate::birth::Opening;
-use crate::checkpoint::{self, Checkpoint, Origin};
-use crate::control::{self, ControlOp, Keys};
+use crate::checkpoint::{Checkpoint, Origin};
 use crate::dedupe::{DedupeKey, Fingerprint};
-use crate::entry::{ControlHeader, EventHeader, First, Header, RejectionHeader, commitment};
+use crate::entry::{ControlHeader, EventHeader, First, Header, Heartbeat, RejectionHeader, commitment};
+use crate::governance::{Act, LogKeys, Roots};
 use crate::hash::{Hash, empty_root, leaf};
 use crate::kv::{Kv, Space};
 use crate::layout::{Key, LogId, SignedAt};
 use crate::note::VerifierKey;
+use crate::read::Log;
 use crate::tree::{Edge, TileId};
 
 /// What a log's chunk is checked with.
@@ -40,7 +42,8 @@ impl<K: Kv> Redo<'_, K> {
     /// Checks a chunk that begins where `head` ends. Gives its rows, and the tenants that it lists.
     pub(super) fn chunk(&mut self, head: &Head, chunk: &Chunk) -> Result<(Checked, Vec<Listed>), ReplicaError> {
         let origin = &head.origin;
-        let note = check_checkpoints(head, chunk, &verifier(self.first)).map_err(differs(origin))?;
+        let keys = self.log_keys(head, chunk)?;
+        let note = check_checkpoints(head, chunk, &keys).map_err(differs(origin))?;
         if head.log == LogId::LEDGER {
             let (mut growth, listed) = self.own_log(head, chunk)?;
             compare(origin, chunk, &growth.rows)?;
@@ -49,6 +52,18 @@ impl<K: Kv> Redo<'_, K> {
         let mut growth = self.tenant_log(head, chunk)?;
         compare(origin, chunk, &growth.rows)?;
         Ok((finish(&mut growth, chunk, &note), Vec::new()))
+    }
+
+    /// The log's keys with those that the chunk brings: it ends under a checkpoint that they sign already.
+    fn log_keys(&self, head: &Head, chunk: &Chunk) -> Result<LogKeys, ReplicaError> {
+        let mut governance = Log::open(self.kv, head.log)?.governance()?;
+        for (index, row) in (chunk.from..).zip(&chunk.rows) {
+            // What is wrong with an entry is said where it is made again; here it changes no key.
+            let (Ok(Header::Control(_)), Some(beside)) = (Header::decode(&row.entry), &row.beside) else { continue };
+            let Ok(decided) = governance.decide(&beside.payload, index, Roots::Compared) else { break };
+            governance.apply(&decided.act, index, leaf(&row.entry));
+        }
+        Ok(governance.log_keys().clone())
     }
 
     /// The tenant's entries made again by the leader's own code.
@@ -108,6 +123,22 @@ impl<K: Kv> Redo<'_, K> {
                     rules: *rules,
                 }))
             }
+            Header::Control(header) => {
+                let beside = beside().map_err(differs(origin))?;
+                Ok(Item::Control(PendingControl {
+                    road_sequence: header.road.map(|road| road.sequence),
+                    at_ms: header.at,
+                    fingerprint: beside.fingerprint,
+                    salt: beside.salt,
+                    // Its listing is an entry of `_ledger`, copied there.
+                    listing_salt: beside.salt,
+                    subject: String::new(),
+                    message: beside.payload.clone(),
+                    new_key_here: true,
+                    rules: self.first.rules,
+                }))
+            }
+            Header::Heartbeat(beat) => Ok(Item::Heartbeat { at_ms: beat.at, cosigned: beat.cosigned.clone() }),
             Header::Gap(gap) => Ok(Item::Gap { from: gap.from, to: gap.to, at_ms: gap.at }),
             Header::Epoch(epoch) => Ok(Item::Epoch {
                 stream_created_ns: epoch.stream_created_ms.saturating_mul(1_000_000),
@@ -192,36 +223,33 @@ impl<K: Kv> Redo<'_, K> {
         let origin = &head.origin;
         let payload_bytes = chunk.rows.iter().filter_map(|row| row.beside.as_ref()).map(|b| b.payload.len()).sum();
         let mut growth = Growth::new(head.clone(), chunk.rows.len(), payload_bytes);
-        let keys = Keys::of(self.first);
+        let mut governance = Log::open(self.kv, head.log)?.governance()?;
         let mut listed = Vec::new();
         for (index, row) in (chunk.from..).zip(&chunk.rows) {
-            let Header::Control(header) = decode(origin, index, &row.entry)? else {
-                return Err(newer(origin, index, "is no control entry".to_owned()));
+            let header = match decode(origin, index, &row.entry)? {
+                Header::Control(header) => header,
+                Header::Heartbeat(beat) => {
+                    let beat = Heartbeat { at: beat.at.max(growth.head.at_ms), ..beat };
+                    let pushed = growth.push(Header::Heartbeat(beat), None);
+                    pushed.map_err(|source| differs(origin)(Difference::Entry { index, source }))?;
+                    continue;
+                }
+                _ => return Err(newer(origin, index, "is neither a control entry nor a heartbeat".to_owned())),
             };
             let missing = Difference::Beside { index, what: "its envelope is missing" };
             let beside = row.beside.as_ref().ok_or(missing).map_err(differs(origin))?;
-            let (counter, prev) = (growth.head.control_counter, growth.head.control_prev);
-            let checked = control::check(&beside.payload, origin, &keys, counter, &prev)
-                .and_then(|op| Ok((op, control::open(&beside.payload, origin, &keys)?.body)));
-            let (op, body) = checked.map_err(|source| differs(origin)(Difference::Control { index, source }))?;
-            let header = Header::Control(ControlHeader {
-                at: header.at.max(growth.head.at_ms),
-                road: None,
-                op,
-                counter: counter + 1,
-                commit: commitment(&beside.salt, &beside.payload),
-                size: beside.payload.len() as u64,
-            });
+            let decided = governance.decide(&beside.payload, index, Roots::Compared);
+            let decided = decided.map_err(|source| differs(origin)(Difference::Control { index, source }))?;
             let stored = Beside {
                 salt: beside.salt,
                 fingerprint: Fingerprint::default(),
                 previous: None,
                 payload: beside.payload.clone(),
             };
-            let pushed = growth.push(header, Some(stored));
-            let leaf = pushed.map_err(|source| differs(origin)(Difference::Entry { index, source }))?;
-            (growth.head.control_prev, growth.head.control_counter) = (leaf, counter + 1);
-            if op == ControlOp::Tenant {
+            let pushed = growth.control(&mut governance, &decided, None, header.at, stored);
+            pushed.map_err(|source| differs(origin)(Difference::Entry { index, source }))?;
+            if let Act::Listed(_) = decided.act {
+                let body = decided.act.to_body();
                 listed.push(listing(&mut growth, index, row, &body).map_err(differs(origin))?);
             }
         }
@@ -251,7 +279,8 @@ pub(super) fn birth(
     }
     check(&first, &leaf(&row.entry))?;
     let mut growth = Growth::new(empty_head(log, &first.origin), 1, 0);
-    let note = check_checkpoints(&growth.head, chunk, &verifier(&first)).map_err(differs(&first.origin))?;
+    let keys = LogKeys::new(first.origin.clone(), first.log_key);
+    let note = check_checkpoints(&growth.head, chunk, &keys).map_err(differs(&first.origin))?;
     let pushed = growth.push(Header::First(first.clone()), None);
     let leaf = pushed.map_err(|source| differs(&first.origin)(Difference::Entry { index: 0, source }))?;
     growth.head.control_prev = leaf;
@@ -259,7 +288,7 @@ pub(super) fn birth(
     Ok((Checked { base: None, ..finish(&mut growth, chunk, &note) }, first))
 }
 
-/// The key that signs a log's checkpoints.
+/// The key that a log was born with.
 pub(super) fn verifier(first: &First) -> VerifierKey {
     VerifierKey::new(first.origin.key_name().clone(), first.log_key)
 }
@@ -281,7 +310,7 @@ fn empty_head(log: LogId, origin: &Origin) -> Head {
 }
 
 /// Every checkpoint of the chunk is signed and has the root of the entries so far. Gives the last one.
-fn check_checkpoints(head: &Head, chunk: &Chunk, key: &VerifierKey) -> Result<String, Difference> {
+fn check_checkpoints(head: &Head, chunk: &Chunk, keys: &LogKeys) -> Result<String, Difference> {
     let mut edge = head.edge.clone();
     let mut rows = chunk.rows.iter();
     let end = chunk.from + chunk.rows.len() as u64;
@@ -298,15 +327,15 @@ fn check_checkpoints(head: &Head, chunk: &Chunk, key: &VerifierKey) -> Result<St
             let Some(row) = rows.next() else { break };
             edge.push(leaf(&row.entry), &mut |_: TileId, _: &[Hash]| ());
         }
-        check_checkpoint(&edge, size, text, key)?;
+        check_checkpoint(&edge, size, text, keys)?;
         note = Some(text.clone());
     }
     let last = chunk.checkpoints.last().map(|(size, _)| *size);
     note.filter(|_| last == Some(end)).ok_or(Difference::NoCheckpoint { expected: end, found: last })
 }
 
-fn check_checkpoint(edge: &Edge, size: u64, note: &str, key: &VerifierKey) -> Result<(), Difference> {
-    let signed = checkpoint::open(note, key).map_err(|source| Difference::Checkpoint { size, source })?;
+fn check_checkpoint(edge: &Edge, size: u64, note: &str, keys: &LogKeys) -> Result<(), Difference> {
+    let signed = keys.open_stored(note).map_err(|source| Difference::Checkpoint { size, source })?;
     let Checkpoint { size: signed_size, root: expected, .. } = signed.into_inner();
     if signed_size != size {
         return Err(Difference::NoCheckpoint { expected: size, found: Some(signed_size) });
@@ -371,9 +400,10 @@ fn listing(growth: &mut Growth, index: u64, row: &CopiedRow, body: &Value) -> Re
     if body.get("commit").and_then(Value::as_str) != Some(&commitment(salt, opening).to_string()) {
         return Err(wrong);
     }
-    let opened = serde_json::from_slice(opening).map_err(|_| wrong)?;
+    // The commitment fits: what is no tenant's birth is the opening of an act.
+    let opened = serde_json::from_slice(opening).ok();
     growth.others.put(Space::Tree, &Key::Opening(growth.head.log, index).bytes(), &[&salt.0, opening]);
-    Ok(Listed { opening: Some(opened) })
+    Ok(Listed { opening: opened })
 }
 
 /// How far the road was read at least, where the source doesn't say it: to the last entry. A leader that goes on from here
@@ -385,6 +415,7 @@ fn derived_position(head: &Head, headers: &[Header], chunk: &Chunk) -> Position 
             Header::Event(EventHeader { road, at, .. }) | Header::Rejection(RejectionHeader { road, at, .. }) => {
                 (road.sequence, *at)
             }
+            Header::Control(ControlHeader { road: Some(road), at, .. }) => (road.sequence, *at),
             Header::Gap(gap) => (gap.to, gap.at),
             Header::Epoch(epoch) => {
                 cursor.stream_created_ns = epoch.stream_created_ms.saturating_mul(1_000_000);
@@ -401,6 +432,7 @@ fn derived_position(head: &Head, headers: &[Header], chunk: &Chunk) -> Position 
 fn road_sequence_of(header: &Header) -> Option<u64> {
     match header {
         Header::Event(event) => Some(event.road.sequence),
+        Header::Control(control) => control.road.map(|road| road.sequence),
         _ => None,
     }
 }
