@@ -20,7 +20,7 @@ endif
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo serve test soak bench check docs policy clean
+.PHONY: help setup build install demo serve test interop soak bench check docs policy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ serve: build ## run a ledger in ./upm-data until Ctrl-C
 test: build ## all tests that must always pass (they run the built programs)
 	@scripts/setup test
 	cargo test --release --workspace --locked
+
+interop: build ## judges that are not ours (cosign, Tessera's fsck): all of them, and it fails where one is missing
+	@scripts/setup interop
+	cargo test --release --workspace --locked --test suite interop:: -- --include-ignored
 
 soak: build ## the long tests: many more crashes and seeds
 	@scripts/setup test

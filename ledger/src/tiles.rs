@@ -592,7 +592,7 @@ mod tests {
         assert_eq!(decode_bundle(&[]).unwrap(), [b""; 0]);
         assert_eq!(decode_bundle(&bundle[..bundle.len() - 1]), Err(TileFormError::CutOff { whole: 2 }));
         assert_eq!(decode_bundle(&[0, 1, 9, 0]), Err(TileFormError::CutOff { whole: 1 }));
-        assert_eq!(encode_bundle([&[0; 65_536][..]]), Err(TileFormError::LongEntry(65_536)));
+        assert_eq!(encode_bundle([&vec![0; 65_536][..]]), Err(TileFormError::LongEntry(65_536)));
     }
 
     #[test]

@@ -10,11 +10,13 @@ mod cli;
 mod clock;
 mod data_dir;
 mod env;
+mod export;
 mod home;
 mod http;
 mod keys_on_disk;
 mod logging;
 mod packs;
+mod proofs;
 mod redact;
 mod stop;
 

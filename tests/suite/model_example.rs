@@ -1,14 +1,13 @@
 //! The model's own example, published by a client that is not ours, comes back as a receipt, as change state, and in a
-//! pack that our verifier, `sha256sum` and cosign accept, each knowing only a key that did not come with the pack.
+//! pack that our verifier and `sha256sum` accept (cosign: `interop/cosign.rs`), with a key that did not come with the pack.
 
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use upm_tests::{Server, ok, program, project, python, run, tool};
+use upm_tests::{Server, ok, program, project, python, run};
 
 const MODEL: &str = "e5f2a4a2-86d1-41b6-a6f3-7a7e2b1c7f10";
-const PREDICATE_TYPE: &str = "urn:upm-ledger:evidence-pack:v1";
 
 struct Published {
     folder: tempfile::TempDir,
@@ -98,30 +97,4 @@ fn its_pack_is_accepted_by_us_and_by_unrelated_tools() {
         .expect("written");
     let (code, out, err) = run(Command::new(program("upm-verify")).arg(&pack).arg("--key").arg(&pem));
     assert_eq!(code, 0, "the PEM form of the key works too: {out}{err}");
-    cosign_agrees(&unpacked, &pem);
-}
-
-/// cosign is built with Go; where neither is there, this says so instead of passing silently.
-fn cosign_agrees(unpacked: &Path, pem: &Path) {
-    let cosign = tool("COSIGN", "cosign-3.1.3");
-    if !cosign.exists() {
-        eprintln!("left out: cosign is not installed (`scripts/setup interop` builds it where Go is there)");
-        return;
-    }
-    let verify = || {
-        let mut command = Command::new(&cosign);
-        command
-            .args(["verify-blob-attestation", "--insecure-ignore-tlog", "--bundle", "attestation.sigstore.json"])
-            .arg("--key")
-            .arg(pem)
-            .args(["--type", PREDICATE_TYPE, "SHA256SUMS"])
-            .current_dir(unpacked);
-        command
-    };
-    ok(&mut verify());
-    let sums = unpacked.join("SHA256SUMS");
-    let text = std::fs::read_to_string(&sums).expect("readable");
-    std::fs::write(&sums, text.replacen('a', "b", 1)).expect("written");
-    let (code, ..) = run(&mut verify());
-    assert_ne!(code, 0, "cosign refuses changed sums");
 }

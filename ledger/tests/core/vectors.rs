@@ -163,7 +163,7 @@ fn tiled_log_of_15() {
         let root = &roots[usize::try_from(size).unwrap()];
         for index in 0..size {
             let path = proof::inclusion(&tiles, index, size).unwrap();
-            let leaf = leaf(&entries[usize::try_from(index).unwrap()]);
+            let leaf = leaf(entries[usize::try_from(index).unwrap()]);
             assert_eq!(verify_inclusion(index, size, &leaf, &path, root), Ok(()));
         }
         for old in 1..=size {

@@ -17,6 +17,7 @@ pub mod completions;
 pub mod emit;
 pub mod keys;
 mod limits;
+pub mod log;
 pub mod nats_child;
 pub mod pack;
 pub mod rebuild;
@@ -86,6 +87,8 @@ enum Command {
     Pack(pack::Args),
     /// Verify an evidence pack or a receipt, offline
     Verify(verify::Args),
+    /// Checkpoints, proofs and entries of a log; the whole of it as files
+    Log(log::Args),
     /// Show the keys that others verify with
     Keys(keys::Args),
     /// Derive all views again from the ledger
@@ -185,6 +188,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Rejected(args) => rejected::run(globals, args),
         Command::Pack(args) => pack::run(globals, args),
         Command::Verify(args) => verify::run(globals, args),
+        Command::Log(args) => log::run(globals, args),
         Command::Keys(args) => keys::run(globals, args),
         Command::Rebuild(args) => rebuild::run(globals, args),
         Command::Completions(args) => completions::run(globals, args),

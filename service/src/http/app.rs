@@ -275,7 +275,8 @@ pub fn log_failed(error: &ReadError) -> Problem {
     }
 }
 
-fn views_failed(error: &ViewError) -> Problem {
+/// Views that can't be read, as a problem.
+pub fn views_failed(error: &ViewError) -> Problem {
     match error {
         ViewError::PageKey { .. } | ViewError::TooLarge { .. } => Problem::bad_request(error.to_string()),
         _ => Problem::internal("the views could not be read", error),

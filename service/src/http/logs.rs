@@ -79,7 +79,9 @@ pub async fn checkpoint(
     UrlPath(name): UrlPath<LogName>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let note = blocking(move || app.log(&name)?.newest_checkpoint().map_err(|error| log_failed(&error))).await?;
+    let note =
+        blocking(move || app.log(&name)?.newest_checkpoint_with_cosignatures().map_err(|error| log_failed(&error)))
+            .await?;
     Ok(answer(&headers, NOTE, ASK, note.into()))
 }
 
@@ -91,7 +93,7 @@ pub async fn checkpoint_at(
 ) -> Result<Response, Problem> {
     let note = blocking(move || {
         let log = app.log(&name)?;
-        let found = log.checkpoint(size).map_err(|error| log_failed(&error))?;
+        let found = log.checkpoint_with_cosignatures(size).map_err(|error| log_failed(&error))?;
         found.ok_or_else(|| not_signed(&log, size))
     })
     .await?;

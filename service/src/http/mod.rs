@@ -16,6 +16,7 @@ mod metrics;
 mod pages;
 mod post;
 mod problem;
+mod proofs;
 mod rejected;
 mod tenants;
 
@@ -48,6 +49,8 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/changes/{id}", get(changes::one))
         .route("/changes/{id}/events", get(changes::events))
         .route("/changes/{id}/evidence.zip", get(evidence::zip))
+        .route("/proofs/inclusion", get(proofs::inclusion).post(proofs::of_event))
+        .route("/proofs/consistency", get(proofs::consistency))
         .route("/rejected", get(rejected::list))
         .route("/rejected/{index}", get(rejected::one))
         .route("/rejected/{index}/retry", post(rejected::retry));

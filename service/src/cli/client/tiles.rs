@@ -67,11 +67,6 @@ impl HttpLog {
         Self { agent: config.build().into(), prefix }
     }
 
-    /// The log's prefix, without a trailing slash.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
     /// The newest checkpoint, a signed note that nobody has verified yet; none where there is no log.
     pub fn checkpoint(&self) -> Result<Option<String>, HttpLogError> {
         self.text("checkpoint")
@@ -129,7 +124,6 @@ mod tests {
     fn a_log_that_is_not_there_is_named() {
         // Port 1 on loopback: nothing listens there.
         let log = HttpLog::new("http://127.0.0.1:1/logs/acme/");
-        assert_eq!(log.prefix(), "http://127.0.0.1:1/logs/acme");
         let error = log.checkpoint().unwrap_err().to_string();
         assert!(error.starts_with("http://127.0.0.1:1/logs/acme/checkpoint: "), "{error}");
         let path = ResourcePath::parse("tile/0/x001/000.p/7").unwrap();

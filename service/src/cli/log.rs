@@ -1,0 +1,267 @@
+//! `upm log`: the log itself. Checkpoints, proofs, entries, and the whole of it as files; from a server, or from the data directory
+//! where no server runs.
+//!
+//! What a server answers is checked before it is printed: proofs by their own arithmetic, entries and tiles against the
+//! checkpoint. Whose checkpoint it is, only a key from elsewhere says (`--key`, `upm verify`).
+
+mod source;
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use indicatif::{ProgressBar, ProgressStyle};
+use ledger::checkpoint::{self, Checkpoint};
+use ledger::note::VerifierKey;
+use ledger::tiles::TiledLog;
+use schemas::ids::EventId;
+use serde_json::{Value, json};
+
+use super::client::print;
+use super::{CliError, Globals};
+use crate::export;
+use crate::proofs::Inclusion;
+use source::Source;
+
+/// Options of `upm log`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+    /// The ledger's own log (`_ledger`) instead of a tenant's
+    #[arg(long, global = true)]
+    ledger: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  upm log checkpoint --tenant acme
+  upm log proof --file event.json --tenant acme > event.tlog-proof
+  upm verify event.tlog-proof --event event.json --key my-copy.vkey
+  upm log consistency 300 70000 --tenant acme > proof.txt
+  upm log export /srv/www/logs/acme --tenant acme";
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Print the newest checkpoint, or an older one
+    Checkpoint {
+        /// The one of exactly this tree size
+        #[arg(long, value_name = "SIZE")]
+        size: Option<u64>,
+        /// List the sizes that have one
+        #[arg(long, conflicts_with = "size")]
+        list: bool,
+    },
+    /// Prove that an entry is in the log: a C2SP tlog-proof, with event and salt a receipt
+    #[command(override_usage = "upm log proof INDEX|--event ID|--file FILE [OPTIONS]")]
+    Proof {
+        /// Index of the entry
+        #[arg(required_unless_present_any = ["event", "file"], conflicts_with_all = ["event", "file"])]
+        index: Option<u64>,
+        /// All entries with this event id
+        #[arg(long, value_name = "ID", conflicts_with = "file")]
+        event: Option<EventId>,
+        /// The entries of this very event, byte for byte; `-` for standard input
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// In the tree of this size; a tlog-proof needs one that was signed [default: the newest]
+        #[arg(long, value_name = "SIZE")]
+        size: Option<u64>,
+    },
+    /// Prove that the log only grew: the body of a C2SP tlog-witness request, as `upm verify --consistency` reads it
+    Consistency {
+        /// Older tree size
+        from: u64,
+        /// Newer tree size, one that was signed [default: the newest]
+        to: Option<u64>,
+    },
+    /// Print entries, the headers that the tree hashes, checked against the checkpoint
+    Entries {
+        /// First index
+        from: u64,
+        /// Index behind the last [default: one entry]
+        to: Option<u64>,
+    },
+    /// Write checkpoint, tiles and entry bundles as files (C2SP tlog-tiles), or what is new of them
+    Export {
+        /// Where; made if it is missing
+        dir: PathBuf,
+        /// Export only what this key signed: vkey, or a file with one
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
+}
+
+/// Runs the command.
+pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    let source = Source::open(globals, args.ledger)?;
+    match args.action {
+        Action::Checkpoint { list: true, .. } => sizes(globals, &source)?,
+        Action::Checkpoint { size, .. } => checkpoint(globals, &source, size)?,
+        Action::Proof { index: Some(index), size, .. } => {
+            let proof = source.inclusion(index, size)?;
+            told(globals, &json!(proof), std::slice::from_ref(&proof))?;
+        }
+        Action::Proof { event: Some(id), size, .. } => several(globals, &source.by_event_id(&id, size)?)?,
+        Action::Proof { file, size, .. } => {
+            several(globals, &source.of_event(&event(&file.unwrap_or_default())?, size)?)?;
+        }
+        Action::Consistency { from, to } => consistency(globals, &source, from, to)?,
+        Action::Entries { from, to } => entries(globals, &source, from, to)?,
+        Action::Export { dir, key } => exported(globals, &source, &dir, key.as_deref())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sizes(globals: &Globals, source: &Source) -> Result<(), CliError> {
+    let sizes = source.sizes()?;
+    if globals.json {
+        return print::json_line(&json!({ "sizes": sizes }));
+    }
+    sizes.iter().try_for_each(|size| print::line(&size.to_string()))
+}
+
+fn checkpoint(globals: &Globals, source: &Source, size: Option<u64>) -> Result<(), CliError> {
+    let (note, head) = source.checkpoint(size)?;
+    if globals.json {
+        let Checkpoint { origin, size, root } = head;
+        return print::json(&json!({ "origin": origin.as_str(), "size": size, "root": root, "note": note }));
+    }
+    print::line(note.trim_end_matches('\n'))
+}
+
+/// A list of proofs, of which there must be one.
+fn several(globals: &Globals, proofs: &[Inclusion]) -> Result<(), CliError> {
+    if proofs.is_empty() {
+        return Err(CliError::no("no entry of this tree holds it"));
+    }
+    told(globals, &json!({ "proofs": proofs }), proofs)
+}
+
+/// Prints proofs as they are kept and passed on; each begins with the line that names its format.
+fn told(globals: &Globals, document: &Value, proofs: &[Inclusion]) -> Result<(), CliError> {
+    for proof in proofs {
+        proof
+            .check()
+            .map_err(|error| CliError::because(format!("the proof of entry {} is wrong", proof.index), &error))?;
+    }
+    if globals.json {
+        return print::json(document);
+    }
+    for Inclusion { index, size, proof, .. } in proofs {
+        let text = proof.as_deref().ok_or_else(|| {
+            CliError::no(format!(
+                "no checkpoint of {size} entries was signed, so there is no tlog-proof of entry {index} under one"
+            ))
+            .with_detail("`upm log checkpoint --list` shows the sizes that have one; --json prints the bare path")
+        })?;
+        print::line(text.trim_end_matches('\n'))?;
+    }
+    Ok(())
+}
+
+fn consistency(globals: &Globals, source: &Source, from: u64, to: Option<u64>) -> Result<(), CliError> {
+    let proof = source.consistency(from, to)?;
+    proof.check().map_err(|error| CliError::because("the proof is wrong", &error))?;
+    if globals.json {
+        return print::json(&json!(proof));
+    }
+    let text = proof.proof.as_deref().ok_or_else(|| {
+        CliError::no(format!("no checkpoint of {} entries was signed to prove anything under", proof.to))
+            .with_detail("`upm log checkpoint --list` shows the sizes that have one; --json prints the bare path")
+    })?;
+    print::line(text.trim_end_matches('\n'))
+}
+
+fn entries(globals: &Globals, source: &Source, from: u64, to: Option<u64>) -> Result<(), CliError> {
+    let (_, head) = source.checkpoint(None)?;
+    let to = to.unwrap_or_else(|| from.saturating_add(1));
+    if from >= to || to > head.size {
+        let asked = if from >= to {
+            format!("no entries from {from} up to {to}")
+        } else {
+            format!("there is no entry {} yet", to - 1)
+        };
+        return Err(CliError::no(format!("{asked}; the log has {} entries", head.size)));
+    }
+    let log = TiledLog::open(source, &head).map_err(|error| CliError::of(&error))?;
+    for number in from / 256..to.div_ceil(256) {
+        let bundle = log.bundle(number).map_err(|error| CliError::of(&error))?;
+        for (index, entry) in (number * 256..).zip(bundle).filter(|(index, _)| (from..to).contains(index)) {
+            let text = String::from_utf8_lossy(&entry);
+            if globals.json {
+                let header: Value = serde_json::from_str(&text).unwrap_or_default();
+                print::json_line(&json!({ "index": index, "entry": STANDARD.encode(&entry), "header": header }))?;
+            } else {
+                print::raw_line(&format!("{index}\t{text}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn exported(globals: &Globals, source: &Source, dir: &Path, key: Option<&str>) -> Result<(), CliError> {
+    let (note, mut head) = source.checkpoint(None)?;
+    if let Some(key) = key {
+        let verified = checkpoint::open(&note, &read_key(key)?);
+        head = verified.map_err(|error| CliError::no(format!("the newest checkpoint: {error}")))?.into_inner();
+    }
+    let bar = bar(&head);
+    let done = export::export(dir, source, &note, &head, |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let done = done.map_err(|error| match error {
+        export::ExportError::Forked { .. } | export::ExportError::Newer { .. } => CliError::no(error.to_string()),
+        other => CliError::of(&other),
+    })?;
+    if globals.json {
+        let mut told = json!(done);
+        told["dir"] = json!(dir);
+        told["origin"] = json!(head.origin.as_str());
+        return print::json_line(&told);
+    }
+    let (origin, size, files, bytes) = (&head.origin, done.size, done.files, done.bytes);
+    print::line(&match done.from {
+        Some(from) if from == size => format!("{origin}: {size} entries, nothing new"),
+        Some(from) => format!("{origin}: {from} to {size} entries, {files} files written ({bytes} bytes)"),
+        None => format!("{origin}: {size} entries, {files} files written ({bytes} bytes)"),
+    })
+}
+
+fn read_key(given: &str) -> Result<VerifierKey, CliError> {
+    let text = if Path::new(given).is_file() {
+        fs::read_to_string(given).map_err(|error| CliError::because(format!("can't read {given}"), &error))?
+    } else {
+        given.to_owned()
+    };
+    VerifierKey::parse(text.trim()).map_err(|error| CliError::because("--key", &error))
+}
+
+/// An event's own bytes.
+fn event(path: &Path) -> Result<Vec<u8>, CliError> {
+    let cannot = |error: &io::Error| CliError::because(format!("can't read {}", path.display()), error);
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
+        return Ok(bytes);
+    }
+    fs::read(path).map_err(|error| cannot(&error))
+}
+
+/// Shown on a terminal only.
+fn bar(head: &Checkpoint) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0).with_prefix(head.origin.log().to_owned());
+    match ProgressStyle::with_template("{prefix} {wide_bar} {human_pos}/{human_len} files, {per_sec}, {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
