@@ -56,7 +56,7 @@ enum Action {
         #[arg(long, conflicts_with = "size")]
         list: bool,
     },
-    /// Prove that an entry is in the log: a C2SP tlog-proof, with event and salt a receipt
+    /// Prove that an entry is in the log (C2SP tlog-proof; of an event: its receipt)
     #[command(override_usage = "upm log proof INDEX|--event ID|--file FILE [OPTIONS]")]
     Proof {
         /// Index of the entry
@@ -72,21 +72,21 @@ enum Action {
         #[arg(long, value_name = "SIZE")]
         size: Option<u64>,
     },
-    /// Prove that the log only grew: the body of a C2SP tlog-witness request, as `upm verify --consistency` reads it
+    /// Prove that the log only grew, for `upm verify --consistency`
     Consistency {
         /// Older tree size
         from: u64,
         /// Newer tree size, one that was signed [default: the newest]
         to: Option<u64>,
     },
-    /// Print entries, the headers that the tree hashes, checked against the checkpoint
+    /// Print entries, the headers that the tree hashes
     Entries {
         /// First index
         from: u64,
         /// Index behind the last [default: one entry]
         to: Option<u64>,
     },
-    /// Write checkpoint, tiles and entry bundles as files (C2SP tlog-tiles), or what is new of them
+    /// Write the log as files (C2SP tlog-tiles), or what is new of it
     Export {
         /// Where; made if it is missing
         dir: PathBuf,
@@ -98,7 +98,11 @@ enum Action {
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
-    let source = Source::open(globals, args.ledger)?;
+    let event = match &args.action {
+        Action::Proof { file: Some(file), .. } => Some(event(file)?),
+        _ => None,
+    };
+    let source = Source::open(globals, args.ledger, event.as_deref())?;
     match args.action {
         Action::Checkpoint { list: true, .. } => sizes(globals, &source)?,
         Action::Checkpoint { size, .. } => checkpoint(globals, &source, size)?,
@@ -107,9 +111,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
             told(globals, &json!(proof), std::slice::from_ref(&proof))?;
         }
         Action::Proof { event: Some(id), size, .. } => several(globals, &source.by_event_id(&id, size)?)?,
-        Action::Proof { file, size, .. } => {
-            several(globals, &source.of_event(&event(&file.unwrap_or_default())?, size)?)?;
-        }
+        Action::Proof { size, .. } => several(globals, &source.of_event(&event.unwrap_or_default(), size)?)?,
         Action::Consistency { from, to } => consistency(globals, &source, from, to)?,
         Action::Entries { from, to } => entries(globals, &source, from, to)?,
         Action::Export { dir, key } => exported(globals, &source, &dir, key.as_deref())?,

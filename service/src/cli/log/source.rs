@@ -59,14 +59,18 @@ pub enum SourceError {
 
 impl Source {
     /// The log that the options name: of the server that was named, else of the one that runs on the data directory, else in the
-    /// data directory itself, else of the usual server.
-    pub fn open(globals: &Globals, ledger: bool) -> Result<Source, CliError> {
+    /// data directory itself, else of the usual server. An event says its tenant where no option does.
+    pub fn open(globals: &Globals, ledger: bool, event: Option<&[u8]>) -> Result<Source, CliError> {
         if ledger && globals.tenant().is_some() {
             return Err(CliError::could_not(
                 "--ledger names the ledger's own log, --tenant a tenant's: give one of them",
             ));
         }
-        let tenant = if ledger { None } else { Some(globals.tenant_or_default()?) };
+        let tenant = match (ledger, globals.tenant(), event.and_then(tenant_of)) {
+            (true, ..) => None,
+            (false, None, Some(said)) => Some(said),
+            _ => Some(globals.tenant_or_default()?),
+        };
         let offline =
             globals.server.is_none() && globals.serve_file().is_none() && globals.data.join("ledger").is_dir();
         if offline { Self::stored(globals, tenant.as_ref()) } else { Ok(Self::served(globals, tenant.as_ref())) }
@@ -209,6 +213,12 @@ impl Fetch for Source {
             Source::Store { log, .. } => Ok(log.fetch(path)?),
         }
     }
+}
+
+/// The tenant that an event names; none where it is no event, which is told later.
+fn tenant_of(event: &[u8]) -> Option<Tenant> {
+    let admitted = schemas::admit::admit_unaddressed(event, &mut schemas::admit::Scratch::default());
+    admitted.ok().map(|(subject, _)| subject.tenant)
 }
 
 #[derive(serde::Deserialize)]
