@@ -6,7 +6,7 @@ use crate::dedupe::Fingerprint;
 use crate::entry::{EntryError, Header, Salt};
 use crate::hash::{Hash, leaf};
 use crate::kv::{Batch, Space};
-use crate::layout::{Key, SignedAt, Stored, encode_head, encode_tile};
+use crate::layout::{BlockWriter, Key, Parts, SignedAt, encode_head, encode_tile};
 use crate::signing::Signer;
 use crate::tree::TileId;
 
@@ -19,6 +19,7 @@ pub(crate) struct Growth {
     // One batch a kind of row: each is ascending by itself, so that joining them is nearly sorted.
     entries: Batch,
     payloads: Batch,
+    block: BlockWriter,
     pub(crate) others: Batch,
 }
 
@@ -39,7 +40,8 @@ impl Growth {
             rows: Vec::with_capacity(items),
             tiles: Vec::with_capacity(items / 256 + 1),
             entries: Batch::with_capacity(items, items * 512),
-            payloads: Batch::with_capacity(items, payload_bytes + items * 64),
+            payloads: Batch::with_capacity(items / 32 + 1, payload_bytes / 3 + items * 48),
+            block: BlockWriter::default(),
             others: Batch::with_capacity(2 * items + 8, items * 128 + 1_024),
         }
     }
@@ -55,9 +57,10 @@ impl Growth {
         self.entries.put(Space::Entries, &Key::Entry(log, index).bytes(), &[&entry]);
         let (mut salt, mut payload) = (None, Vec::new());
         if let Some(beside) = beside {
-            let prefix = Stored::prefix(&beside.salt, &beside.fingerprint, beside.previous);
-            self.payloads.put(Space::Payloads, &Key::Payload(log, index).bytes(), &[&prefix, &beside.payload]);
-            (salt, payload) = (Some(beside.salt), beside.payload);
+            let Beside { salt: fresh, fingerprint, previous, payload: bytes } = beside;
+            let parts = Parts { salt: fresh, fingerprint, previous, payload: &bytes };
+            self.block.add(&mut self.payloads, log, index, parts);
+            (salt, payload) = (Some(fresh), bytes);
         }
         self.rows.push(NewRow { index, entry, header, salt, payload });
         Ok(hash)
@@ -75,6 +78,7 @@ impl Growth {
     /// All rows of the growth, head and checkpoint among them, under a checkpoint that is there already; `previous` is the size of
     /// the one before it.
     pub(crate) fn rows_under(&mut self, note: &str, previous: u64) -> Batch {
+        self.block.finish(&mut self.payloads, self.head.log);
         let head = &self.head;
         let mut batch = std::mem::take(&mut self.entries);
         batch.append(std::mem::take(&mut self.payloads));

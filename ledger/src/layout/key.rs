@@ -30,7 +30,7 @@ impl fmt::Display for LogId {
 pub enum Key {
     /// An entry's header bytes, by index.
     Entry(LogId, u64),
-    /// A payload with salt, fingerprint and link, by index.
+    /// A block of payloads, by the index of its last.
     Payload(LogId, u64),
     /// A full tile.
     Tile(LogId, TileId),

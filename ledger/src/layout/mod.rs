@@ -11,7 +11,7 @@
 //! | space | key | value |
 //! |---|---|---|
 //! | entries | `01 ‖ log ‖ index` | entry: header bytes, what the tree hashes |
-//! | payloads | `02 ‖ log ‖ index` | [`Stored`]: salt, fingerprint, previous index, payload |
+//! | payloads | `02 ‖ log ‖ last index` | [`Block`] *: up to 64 payloads, each with salt, fingerprint and previous index |
 //! | tree | `03 ‖ log ‖ level ‖ index` | full tile: 256 hashes |
 //! | tree | `04 ‖ log ‖ size` | [`SignedAt`]: size of the checkpoint before, signed note |
 //! | tree | `05 ‖ log ‖ index` | [`Details`] of a rejection *: beside the tree, deletable |
@@ -28,12 +28,15 @@
 //! | meta | `05 ‖ tenant` | log number |
 //! | meta | `06 ‖ log` | size of the newest checkpoint with enough cosignatures * |
 
+mod block;
 mod check;
 mod key;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use block::{BLOCK_SPAN, Block};
+pub(crate) use block::{BlockWriter, Parts};
 pub use check::CHECK_BYTES;
 pub use key::{Key, KeyBytes, LogId};
 pub use value::{
@@ -43,8 +46,9 @@ pub use value::{
 
 use thiserror::Error;
 
-/// Version of all encodings in this module. A store with another one is refused. 2 added check values; 1 was never released.
-pub const FORMAT_VERSION: u32 = 2;
+/// Version of all encodings in this module. A store with another one is refused. 2 added check values, 3 blocks of payloads; neither 1
+/// nor 2 was released.
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Hashes in a full tile.
 pub const TILE_WIDTH: usize = 256;

@@ -10,7 +10,7 @@ use crate::entry::Salt;
 use crate::hash::Hash;
 use crate::tree::Edge;
 
-/// What is kept beside the tree for an entry with a payload.
+/// What is kept beside the tree for an entry with a payload, in a [`Block`](super::Block).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Goes into the commitment with the payload; deleted with it.
@@ -21,38 +21,6 @@ pub struct Stored {
     pub previous: Option<u64>,
     /// The payload as stored (masked).
     pub payload: Vec<u8>,
-}
-
-const NO_PREVIOUS: u64 = u64::MAX;
-const STORED_PREFIX: usize = 16 + 16 + 8;
-
-impl Stored {
-    /// What stands before the payload: salt ‖ fingerprint ‖ previous index, [`u64::MAX`] for none.
-    pub fn prefix(salt: &Salt, fingerprint: &Fingerprint, previous: Option<u64>) -> [u8; STORED_PREFIX] {
-        let mut prefix = [0; STORED_PREFIX];
-        prefix[..16].copy_from_slice(&salt.0);
-        prefix[16..32].copy_from_slice(&fingerprint.0);
-        prefix[32..].copy_from_slice(&previous.unwrap_or(NO_PREVIOUS).to_be_bytes());
-        prefix
-    }
-
-    /// The row's bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut row = Self::prefix(&self.salt, &self.fingerprint, self.previous).to_vec();
-        row.extend_from_slice(&self.payload);
-        row
-    }
-
-    /// The inverse of [`encode`](Self::encode); takes the row so that the payload is moved, not allocated again.
-    pub fn decode(mut row: Vec<u8>) -> Result<Self, LayoutError> {
-        let found = row.len();
-        let mut fields = Fields { what: "payload", found, rest: &row };
-        let salt = Salt(fields.array()?);
-        let fingerprint = Fingerprint(fields.array()?);
-        let previous = Some(fields.number()?).filter(|index| *index != NO_PREVIOUS);
-        row.drain(..STORED_PREFIX);
-        Ok(Self { salt, fingerprint, previous, payload: row })
-    }
 }
 
 /// A checkpoint as stored. It names the one before, so that none can go missing unseen.
@@ -247,28 +215,28 @@ fn put_text(row: &mut Vec<u8>, text: &str) {
     row.extend_from_slice(&text.as_bytes()[..length as usize]);
 }
 
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     what: &'static str,
     found: usize,
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    fn new(what: &'static str, row: &'a [u8]) -> Self {
+    pub(super) fn new(what: &'static str, row: &'a [u8]) -> Self {
         Self { what, found: row.len(), rest: row }
     }
 
-    fn refused(&self, expected: &'static str) -> LayoutError {
+    pub(super) fn refused(&self, expected: &'static str) -> LayoutError {
         LayoutError { what: self.what, expected, found: self.found }
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], LayoutError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], LayoutError> {
         let (field, rest) = self.rest.split_first_chunk::<N>().ok_or(self.refused("more bytes"))?;
         self.rest = rest;
         Ok(*field)
     }
 
-    fn number(&mut self) -> Result<u64, LayoutError> {
+    pub(super) fn number(&mut self) -> Result<u64, LayoutError> {
         self.array().map(u64::from_be_bytes)
     }
 

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::ReadError;
+use super::{ReadError, stored};
 use crate::append::{Head, NewRow};
 use crate::entry::Header;
 use crate::hash::Hash;
 use crate::kv::{Kv, Space};
-use crate::layout::{Key, Stored, decode_tile};
+use crate::layout::{Key, decode_tile};
 use crate::proof::{ProofError, Prover};
 use crate::receipt::Receipt;
 use crate::tree::{TileId, TileSource};
@@ -70,8 +70,7 @@ pub(crate) fn receipt_of_stored<K: Kv>(
     let entry = entry.ok_or(ReadError::Missing { what: "entry", log, number: index })?;
     let header = Header::decode(&entry).map_err(|source| ReadError::Entry { log, index, source })?;
     // None where the kind has no payload, or it was erased: the entry is proved all the same.
-    let row = kv.get(Space::Payloads, &Key::Payload(log, index).bytes())?;
-    let (salt, payload) = match row.map(Stored::decode).transpose()? {
+    let (salt, payload) = match stored(kv, log, index)? {
         Some(stored) => (Some(stored.salt), is_masked(&header).then_some(stored.payload)),
         None => (None, None),
     };

@@ -5,8 +5,10 @@
 
 mod at_head;
 mod governed;
+mod payloads;
 
 pub(crate) use at_head::{Tiles, receipt_of_row, receipt_of_stored};
+use payloads::{stored, stored_range};
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -201,13 +203,12 @@ impl<K: Kv> Log<K> {
 
     /// What is kept beside the tree at `index`; none where the entry has no payload.
     pub fn stored(&self, index: u64) -> Result<Option<Stored>, ReadError> {
-        Ok(self.get(&Key::Payload(self.id, index))?.map(Stored::decode).transpose()?)
+        stored(&self.kv, self.id, index)
     }
 
     /// At most `limit` payloads of `range` with what stands beside them, in order, with their indices.
     pub fn stored_range(&self, range: Range<u64>, limit: usize) -> Result<Vec<(u64, Stored)>, ReadError> {
-        let rows = self.rows(&Key::Payload(self.id, range.start), &Key::Payload(self.id, range.end), limit)?;
-        rows.into_iter().map(|(key, row)| Ok((number_of(Space::Payloads, &key)?, Stored::decode(row)?))).collect()
+        stored_range(&self.kv, self.id, range, limit)
     }
 
     /// The note over the tree of exactly `size` entries; none where no round ended there.
@@ -450,11 +451,9 @@ fn road_of(header: &Header) -> (Option<Road>, Option<u32>) {
 
 fn number_of(space: Space, key: &[u8]) -> Result<u64, LayoutError> {
     match Key::decode(space, key)? {
-        Key::Entry(_, number)
-        | Key::Payload(_, number)
-        | Key::Checkpoint(_, number)
-        | Key::Details(_, number)
-        | Key::Control(_, number) => Ok(number),
+        Key::Entry(_, number) | Key::Checkpoint(_, number) | Key::Details(_, number) | Key::Control(_, number) => {
+            Ok(number)
+        }
         _ => Err(LayoutError { what: space.name(), expected: "a numbered key", found: key.len() }),
     }
 }

@@ -10,7 +10,7 @@ use ledger::birth;
 use ledger::dedupe::DedupeKey;
 use ledger::hash::Hash;
 use ledger::kv::{Batch, Kv, MemKv, Space};
-use ledger::layout::Key;
+use ledger::layout::{Block, Key, Stored};
 use ledger::note::VerifierKey;
 use ledger::read::Log;
 use ledger::replica::{
@@ -177,9 +177,20 @@ fn item(tenant: &TenantWorld, rng: &mut Rng, road: &Road, subject: &Subject, byt
     }
 }
 
+/// All rows, but each payload by itself: where blocks end depends on the rounds, and a copy makes other ones.
 fn rows(kv: &MemKv) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
     let all = |space| kv.range(space, &[0], &[255], usize::MAX).unwrap().into_iter().map(move |(k, v)| ((space, k), v));
-    Space::ALL.into_iter().flat_map(all).collect()
+    Space::ALL.into_iter().flat_map(all).flat_map(by_itself).collect()
+}
+
+fn by_itself(((space, key), row): ((Space, Vec<u8>), Vec<u8>)) -> Vec<((Space, Vec<u8>), Vec<u8>)> {
+    let decoded = Key::decode(space, &key).unwrap();
+    let Key::Payload(log, _) = decoded else { return vec![((space, key), row)] };
+    let payload = |(index, Stored { salt, fingerprint, previous, payload })| {
+        let row = [&salt.0[..], &fingerprint.0, &previous.unwrap_or(u64::MAX).to_be_bytes(), &payload].concat();
+        ((space, Key::Payload(log, index).bytes().to_vec()), row)
+    };
+    Block::decode(&decoded, &row).unwrap().into_rows().map(payload).collect()
 }
 
 fn limits(rng: &mut Rng) -> Limits {

@@ -1,0 +1,50 @@
+//! Payloads of one log, out of the blocks that they are stored in.
+
+use std::ops::Range;
+
+use super::{ReadError, Stored};
+use crate::kv::{Kv, Row, Space};
+use crate::layout::{BLOCK_SPAN, Block, Key, LayoutError, LogId};
+
+/// What is kept of entry `index`; none where it has no payload.
+pub(crate) fn stored<K: Kv>(kv: &K, log: LogId, index: u64) -> Result<Option<Stored>, ReadError> {
+    let row = blocks(kv, log, index..index.saturating_add(1), 1)?.pop();
+    Ok(row.map(decode).transpose()?.and_then(|block| block.find(index)))
+}
+
+/// At most `limit` payloads of `range`, in order.
+pub(crate) fn stored_range<K: Kv>(
+    kv: &K,
+    log: LogId,
+    range: Range<u64>,
+    limit: usize,
+) -> Result<Vec<(u64, Stored)>, ReadError> {
+    let mut found = Vec::new();
+    let mut from = range.start;
+    while found.len() < limit && from < range.end {
+        // A block holds a payload at least and rarely one alone, so this reads a few times, and never much too far.
+        let rows = blocks(kv, log, from..range.end, (limit - found.len()).div_ceil(BLOCK_SPAN as usize))?;
+        if rows.is_empty() {
+            break;
+        }
+        for row in rows {
+            let (key, block) = (row.0.clone(), decode(row)?);
+            let (Key::Payload(_, last), rows) = (Key::decode(Space::Payloads, &key)?, block.into_rows()) else { break };
+            found.extend(rows.filter(|(index, _)| range.contains(index)));
+            from = last.saturating_add(1);
+        }
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// The first rows that may hold payloads of `range`.
+fn blocks<K: Kv>(kv: &K, log: LogId, range: Range<u64>, limit: usize) -> Result<Vec<Row>, ReadError> {
+    let end = range.end.saturating_add(BLOCK_SPAN - 1);
+    let (from, to) = (Key::Payload(log, range.start).bytes(), Key::Payload(log, end).bytes());
+    Ok(kv.range(Space::Payloads, &from, &to, limit)?)
+}
+
+fn decode((key, row): Row) -> Result<Block, LayoutError> {
+    Block::decode(&Key::decode(Space::Payloads, &key)?, &row)
+}
