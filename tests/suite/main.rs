@@ -8,4 +8,5 @@ mod model_example;
 mod readme;
 mod serving;
 mod sessions;
+mod tiles;
 mod walls;
