@@ -142,6 +142,7 @@ async fn drain(
         tenants: vec![setup],
         stream_limits: StreamLimits::default(),
         sweep: Sweep::default(),
+        kept: None,
         disk: None,
         stopwatch: stopwatch(),
         clock: Arc::new(unix_ms),

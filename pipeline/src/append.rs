@@ -11,9 +11,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use ledger::append::{self, Committed, ExtendError, Head, Item, LoadError, LogId, MAX_LOGS, Poisoned, Sealed, Turn};
 use ledger::kv::Kv;
 use ledger::read::ReadError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::batch::{Admitted, AnswerPart, Answers, Projectable, Replies};
+use crate::kept::{self, KeptHeads, NotKept};
 use crate::shared::{Common, Position, TenantState};
 
 /// Items of a round: above this a round gains nothing and holds up its first answer.
@@ -29,6 +30,12 @@ pub(crate) struct Outlets {
     pub(crate) project: SyncSender<Projectable>,
 }
 
+/// Where heads are kept between commit and release, and whether to wait for it.
+pub(crate) struct Keeping {
+    pub(crate) kept: Arc<dyn KeptHeads>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
 /// Why nothing more is appended.
 #[derive(Debug, thiserror::Error)]
 enum Stopped {
@@ -40,13 +47,21 @@ enum Stopped {
     Extend(#[from] ExtendError),
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
+    #[error(transparent)]
+    NotKept(#[from] NotKept),
     #[error("nobody is left to answer")]
     NoAnswers,
 }
 
 /// Runs until admission ends, or until a round could not be written.
-pub(crate) fn run<K: Kv>(kv: &K, admitted: Receiver<Admitted>, outlets: &Outlets, common: &Common) {
-    let mut appender = Appender { kv, outlets, common, heads: HashMap::new() };
+pub(crate) fn run<K: Kv>(
+    kv: &K,
+    admitted: Receiver<Admitted>,
+    outlets: &Outlets,
+    keeping: Option<&Keeping>,
+    common: &Common,
+) {
+    let mut appender = Appender { kv, outlets, keeping, common, heads: HashMap::new() };
     let mut waiting = Waiting { admitted, held: VecDeque::new() };
     while let Some(round) = waiting.next_round() {
         if let Err(stopped) = appender.append(round) {
@@ -124,6 +139,7 @@ fn join(round: &mut Vec<Share>, next: Admitted) -> Option<Admitted> {
 struct Appender<'a, K> {
     kv: &'a K,
     outlets: &'a Outlets,
+    keeping: Option<&'a Keeping>,
     common: &'a Common,
     heads: HashMap<LogId, Head>,
 }
@@ -142,6 +158,9 @@ impl<K: Kv> Appender<'_, K> {
         let begun = (self.common.stopwatch)();
         let (committed, heads) = append::commit(self.kv, sealed)?;
         self.common.rounds.committed((self.common.stopwatch)().saturating_sub(begun));
+        if let Some(Keeping { kept, stop }) = self.keeping {
+            kept::keep(&**kept, &committed, self.common, stop)?;
+        }
         for ((road, part), (head, log)) in roads.iter().zip(&parts).zip(heads.iter().zip(committed.logs())) {
             road.counters.committed(log);
             road.set_committed(Position { cuts: part.cuts, cursor: head.cursor });

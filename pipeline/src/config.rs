@@ -9,6 +9,7 @@ use ledger::dedupe::DedupeKey;
 use ledger::signing::Signer;
 use schemas::ids::Tenant;
 
+use crate::kept::KeptHeads;
 use crate::server::NatsChild;
 use crate::streams::StreamLimits;
 use crate::target::NatsTarget;
@@ -68,6 +69,8 @@ pub struct Config<K> {
     pub stream_limits: StreamLimits,
     /// When roads are swept.
     pub sweep: Sweep,
+    /// Where the highest signed heads are kept, if they are.
+    pub kept: Option<Arc<dyn KeptHeads>>,
     /// The disk to watch, where there is one.
     pub disk: Option<Disk>,
     /// The clock.

@@ -18,6 +18,7 @@ mod append;
 mod batch;
 mod config;
 mod intake;
+mod kept;
 mod project;
 mod pull;
 mod reply;
@@ -29,6 +30,7 @@ mod target;
 mod watch;
 
 pub use config::{Clock, Config, Disk, Entropy, Followers, Stopwatch, Sweep, TenantSetup};
+pub use kept::{KeepError, KeptHeads};
 pub use running::{Running, StartError, start};
 pub use shared::{Health, Progress};
 pub use target::{ConnectError, NatsAuth, NatsTarget};

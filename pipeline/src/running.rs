@@ -21,7 +21,7 @@ use crate::server::NatsChild;
 use crate::shared::{Common, Health, Progress, TenantState, Tenants, Troubles};
 use crate::stats::{RoundCounters, Stats};
 use crate::target::{ConnectError, NatsTarget};
-use crate::{admit, append, project, reply, road, watch};
+use crate::{admit, append, kept, project, reply, road, watch};
 
 /// Batches between two threads: enough that neither waits for the other's every breath, few enough to bound memory.
 const BATCHES: usize = 16;
@@ -98,7 +98,20 @@ pub struct Running<K> {
 
 /// Starts all threads and returns when the server is connected. Roads are identified afterwards: [`Running::health`] tells.
 pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, StartError> {
-    let Config { kv, views_dir, nats, child, tenants, stream_limits, sweep, disk, clock, stopwatch, entropy } = config;
+    let Config {
+        kv,
+        views_dir,
+        nats,
+        child,
+        tenants,
+        stream_limits,
+        sweep,
+        kept: kept_heads,
+        disk,
+        clock,
+        stopwatch,
+        entropy,
+    } = config;
     let made = std::fs::create_dir_all(&views_dir);
     made.map_err(|source| StartError::Views { path: views_dir.clone(), source })?;
     let common = Arc::new(Common {
@@ -139,7 +152,8 @@ pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, Sta
     let shared = Arc::clone(&common);
     let admit = spawn("admit", move || admit::run(arrived, &to_append, &shared))?;
     let (store, shared) = (Arc::clone(&kv), Arc::clone(&common));
-    let append = spawn("append", move || append::run(&*store, admitted, &outlets, &shared))?;
+    let keeping = kept_heads.map(|kept| append::Keeping { kept, stop: stop.subscribe() });
+    let append = spawn("append", move || append::run(&*store, admitted, &outlets, keeping.as_ref(), &shared))?;
     let answer = start_answering(Arc::clone(&kv), &nats, answers, Arc::clone(&common), stop.subscribe()).await?;
     let (store, shared) = (Arc::clone(&kv), Arc::clone(&common));
     let projecting = spawn("project", move || project::run(&store, views_dir, &rounds, &shared))?;
@@ -214,7 +228,7 @@ impl<K: Kv + 'static> Running<K> {
 
     /// Why nothing that is published now would be answered, if so. A producer who is told need not wait in vain.
     pub fn refusal(&self) -> Option<String> {
-        let stands = [append::WHO, watch::DISK, watch::CHILD];
+        let stands = [append::WHO, kept::WHO, watch::DISK, watch::CHILD];
         let reasons: Vec<_> = stands.iter().filter_map(|who| self.common.troubles.of(who)).collect();
         if reasons.is_empty() { None } else { Some(reasons.join("; ")) }
     }

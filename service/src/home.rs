@@ -3,7 +3,7 @@
 //!
 //! Left out: NATS and views. What is decided about births is `ledger::birth`; here it gets its files, clock and randomness.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ledger::append::LogId;
@@ -13,6 +13,7 @@ use ledger::entry::Salt;
 use ledger::hash::Hash;
 use ledger::note::VerifierKey;
 use ledger::read::{Log, ReadError};
+use ledger::replica::KvSource;
 use ledger_rocks::{OpenError, Rocks};
 use pipeline::TenantSetup;
 use schemas::ids::Tenant;
@@ -20,6 +21,7 @@ use schemas::ids::Tenant;
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError, Lock};
 use crate::env;
+use crate::kept_heads::{KeptDir, KeptError};
 use crate::keys_on_disk::{self, KeyFileError, Keys};
 
 /// An opened ledger. Other processes stay out until it is dropped.
@@ -32,6 +34,8 @@ pub struct Home {
     pub kv: Arc<Rocks>,
     /// Its name.
     pub name: String,
+    /// Where its signed heads are kept, if they are.
+    pub kept: Option<Arc<KeptDir>>,
     _lock: Lock,
 }
 
@@ -81,6 +85,9 @@ pub enum HomeError {
         /// The directory of the keys.
         keys: PathBuf,
     },
+    /// The heads that were kept, or have to be.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     /// No randomness.
     #[error("the system gives no randomness: {0}")]
     NoEntropy(getrandom::Error),
@@ -92,7 +99,7 @@ impl Home {
         let kv = Arc::new(Rocks::open(&dir.ledger())?);
         let name = birth::ledger_name(&*kv)?.ok_or(BirthError::NoLedger)?;
         let keys = Keys::at(dir.keys());
-        Ok(Self { dir, keys, kv, name, _lock: lock })
+        Ok(Self { dir, keys, kv, name, kept: None, _lock: lock })
     }
 
     /// Opens the ledger in `dir`; where there is none, one is born, with its keys, named `name` or after this host.
@@ -106,7 +113,46 @@ impl Home {
         };
         let signer = keys_on_disk::signer(&keys.log_path(LEDGER_LOG), &origin(&name, LEDGER_LOG)?)?;
         birth::check_ledger(&*kv, &name, &signer)?;
-        Ok(Self { dir, keys, kv, name, _lock: lock })
+        Ok(Self { dir, keys, kv, name, kept: None, _lock: lock })
+    }
+
+    /// Compares the store with the heads that were kept in `dir`, and keeps them there from now on.
+    pub fn keep_heads(&mut self, dir: &Path) -> Result<(), HomeError> {
+        let kept = KeptDir::take(dir, self.dir.root(), &self.name)?;
+        let own = self.origin(LEDGER_LOG)?;
+        let tenants = self.tenants()?;
+        let logs = tenants.iter().map(|(_, log, origin)| (*log, origin)).chain([(LogId::LEDGER, &own)]);
+        kept.check(&*self.kv, self.dir.root(), logs)?;
+        self.kept = Some(Arc::new(kept));
+        Ok(())
+    }
+
+    /// A log of which nothing is shown that is not kept.
+    pub fn shown(&self, log: LogId, origin: &Origin) -> Result<Log<Arc<Rocks>>, HomeError> {
+        let open = Log::open(Arc::clone(&self.kv), log)?;
+        let Some(kept) = &self.kept else { return Ok(open) };
+        Ok(open.below(kept.ceiling(origin)))
+    }
+
+    /// The ledger's own log, likewise. Births append to it, and nobody else keeps its head.
+    pub fn own_log(&self) -> Result<Log<Arc<Rocks>>, HomeError> {
+        let origin = self.origin(LEDGER_LOG)?;
+        if let Some(kept) = &self.kept
+            && let Err(error) = kept.release(&*self.kv, LogId::LEDGER, &origin)
+        {
+            tracing::warn!(%error, "the newest head of the ledger's own log is not shown yet");
+        }
+        self.shown(LogId::LEDGER, &origin)
+    }
+
+    /// What another copy copies from: nothing that may not be shown.
+    pub fn source(&self) -> KvSource<'_, &Rocks> {
+        let ceiling = |log: LogId| {
+            let kept = self.kept.as_ref()?;
+            let origin = Log::open(&*self.kv, log).and_then(|log| log.head()).ok()?.origin;
+            Some(kept.ceiling(&origin))
+        };
+        KvSource::new(&*self.kv, |tenant| self.keys.dedupe(tenant.as_str()).ok()).below(ceiling)
     }
 
     /// The tenants that have a log, in the order of their births.
@@ -131,6 +177,9 @@ impl Home {
         let signer = keys_on_disk::signer(&self.keys.log_path(tenant.as_str()), &self.origin(tenant.as_str())?)?;
         let dedupe = self.keys.dedupe(tenant.as_str())?;
         let log = birth::check_log(&*self.kv, tenant, &signer, &dedupe)?.log;
+        if let Some(kept) = &self.kept {
+            kept.release(&*self.kv, log, signer.name())?;
+        }
         Ok(TenantSetup { tenant: tenant.clone(), log, signer, dedupe })
     }
 
@@ -225,7 +274,6 @@ fn new_name() -> Result<String, HomeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn open(root: &Path, name: Option<&str>) -> Result<Home, HomeError> {
         let dir = DataDir::create(root)?;

@@ -42,6 +42,8 @@ pub(crate) struct House<K = MemKv> {
     pub(crate) limits: StreamLimits,
     pub(crate) sweep: Sweep,
     pub(crate) disk: Option<Disk>,
+    /// Where signed heads are kept.
+    pub(crate) kept: Option<Arc<dyn pipeline::KeptHeads>>,
 }
 
 pub(crate) fn nats_server() -> PathBuf {
@@ -97,6 +99,7 @@ impl<K: Kv + 'static> House<K> {
             clock_off: Arc::default(),
             limits: StreamLimits::default(),
             sweep: Sweep::default(),
+            kept: None,
             disk: None,
         };
         let (ledger, admin, recovery) = (signer("_ledger", 1), admin_key(), signer("_ledger", 3));
@@ -157,6 +160,7 @@ impl<K: Kv + 'static> House<K> {
             tenants: setups,
             stream_limits: self.limits.clone(),
             sweep: self.sweep.clone(),
+            kept: self.kept.clone(),
             disk: self.disk.clone(),
             stopwatch: stopwatch(),
             clock: Arc::new(move || now_ms().saturating_add_signed(off.load(Ordering::Relaxed))),

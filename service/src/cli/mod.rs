@@ -11,6 +11,7 @@
 )]
 
 pub mod adapt;
+pub mod catch_up;
 pub mod change;
 pub mod check;
 pub mod completions;
@@ -91,6 +92,8 @@ enum Command {
     Log(log::Args),
     /// Show the keys that others verify with
     Keys(keys::Args),
+    /// Copy what this data directory lacks from another copy of the ledger
+    CatchUp(catch_up::Args),
     /// Derive all views again from the ledger
     Rebuild(rebuild::Args),
     /// Print a completion script for a shell
@@ -190,6 +193,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Verify(args) => verify::run(globals, args),
         Command::Log(args) => log::run(globals, args),
         Command::Keys(args) => keys::run(globals, args),
+        Command::CatchUp(args) => catch_up::run(globals, args),
         Command::Rebuild(args) => rebuild::run(globals, args),
         Command::Completions(args) => completions::run(globals, args),
     }

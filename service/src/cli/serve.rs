@@ -1,7 +1,7 @@
 //! `upm serve`: everything in one process. Here is the order in which things start and stop; each thing lies elsewhere.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use ledger::note::VerifierKey;
 use pipeline::produce::{Patience, Producer};
 use pipeline::server::{self, ChildConfig, NatsChild, Program};
 use pipeline::streams::{self, StreamLimits};
-use pipeline::{Config, NatsAuth, NatsTarget, Sweep, TenantSetup};
+use pipeline::{Config, KeptHeads, NatsAuth, NatsTarget, Sweep, TenantSetup};
 use projector_sqlite::{ViewError, Views};
 use schemas::ids::Tenant;
 use tokio::sync::watch;
@@ -21,10 +21,11 @@ use super::client::print;
 use super::limits::LimitArgs;
 use super::{CliError, Globals};
 use crate::data_dir::{DataDir, ServeFile};
-use crate::home::Home;
+use crate::follow::Followers;
+use crate::home::{Home, HomeError};
 use crate::http::{self, App, Guard, OpenTenant};
 use crate::stop::Stop;
-use crate::{clock, env, logging};
+use crate::{clock, env, kept_heads, logging};
 
 /// Options of `upm serve`.
 #[derive(Debug, clap::Args)]
@@ -55,6 +56,12 @@ pub struct Args {
     /// Name of a new ledger, fixed at its birth; by default `<hostname>-<8 hex digits>`
     #[arg(long, value_name = "LEDGER")]
     name: Option<String>,
+    /// Keep the highest signed head of each log in this directory too, outside the data, and refuse a store that is behind it
+    #[arg(long, value_name = "DIR")]
+    kept_heads: Option<PathBuf>,
+    /// A copy of this ledger (`upm serve --follow URL --follower NAME`) that messages stay on the road for; may be given several times
+    #[arg(long = "follower", value_name = "NAME")]
+    followers: Vec<String>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -88,7 +95,8 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let lock = dir.lock().map_err(|error| could_not(&error))?;
     let listener = bind(args.listen)?;
     let road = road(&args)?;
-    let home = Home::open_or_found(dir, lock, args.name.as_deref()).map_err(|error| could_not(&error))?;
+    let mut home = Home::open_or_found(dir, lock, args.name.as_deref()).map_err(|error| could_not(&error))?;
+    keep_heads(&mut home, args.kept_heads.as_deref())?;
     let tenants = tenants(&home, &globals.tenants)?;
     check_views(&home, &tenants)?;
     warn_of_recovery_key(&home);
@@ -98,7 +106,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::because("can't start threads", &error))?;
-    runtime.block_on(serve(home, listener, road, args.limits, tenants, globals.json))?;
+    runtime.block_on(serve(home, listener, road, (args.limits, args.followers), tenants, globals.json))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -106,13 +114,13 @@ async fn serve(
     home: Home,
     listener: TcpListener,
     road: Road,
-    limits: LimitArgs,
+    options: (LimitArgs, Vec<String>),
     tenants: Vec<Tenant>,
     json: bool,
 ) -> Result<(), CliError> {
     let mut stop = Stop::listen().map_err(|error| CliError::because("can't listen for signals", &error))?;
     let started = tokio::select! {
-        started = start(home, listener, road, limits, tenants, json) => Some(started?),
+        started = start(home, listener, road, options, tenants, json) => Some(started?),
         name = stop.wait() => {
             tracing::info!("{name} before everything was ready: stopping");
             None
@@ -130,14 +138,16 @@ async fn start(
     home: Home,
     listener: TcpListener,
     road: Road,
-    limits: LimitArgs,
+    options: (LimitArgs, Vec<String>),
     tenants: Vec<Tenant>,
     json: bool,
 ) -> Result<Serving, CliError> {
     let (target, child) = reach(&home, road).await?;
     let nats_url = without_credentials(&target.url);
-    let (sweep, disk) =
-        (Sweep { after: limits.sweep_after, ..Sweep::default() }, limits.disk(home.dir.root().to_owned()));
+    let (limits, followers) = options;
+    let followers = Arc::new(Followers::named(&followers));
+    let sweep = Sweep { after: limits.sweep_after, followers: followers.hook(&home.kv) };
+    let disk = limits.disk(home.dir.root().to_owned());
     let limits = limits.streams(child.is_some());
     let setups = set_up(&home, &target, &limits, &tenants).await?;
     let open: Result<Vec<_>, _> = tenants.iter().map(|tenant| OpenTenant::new(&home, tenant)).collect();
@@ -150,6 +160,7 @@ async fn start(
         tenants: setups,
         stream_limits: limits.clone(),
         sweep,
+        kept: home.kept.clone().map(|kept| kept as Arc<dyn KeptHeads>),
         disk: Some(disk),
         clock: clock::clock(),
         stopwatch: clock::stopwatch(),
@@ -163,7 +174,7 @@ async fn start(
     let own = home.verifier().map_err(|error| could_not(&error))?;
     let file = serve_file(&home, listen, nats_url, &open, &own);
     let banner = if json { as_json(&file) } else { banner(&home, &file, &open, &own) };
-    let app = Arc::new(App::new(home, running, producer, limits, open));
+    let app = Arc::new(App::new(home, followers, running, producer, limits, open));
     let (stop_http, stopped) = watch::channel(false);
     let http = tokio::spawn(answer(listener, Arc::clone(&app), Guard { loopback: listen.ip().is_loopback() }, stopped));
     ready(&app).await;
@@ -253,6 +264,21 @@ async fn set_up(
         setups.push(setup.map_err(|error| could_not(&error))?);
     }
     Ok(setups)
+}
+
+/// Nothing is signed by a store that is older than what was shown of it.
+fn keep_heads(home: &mut Home, dir: Option<&Path>) -> Result<(), CliError> {
+    let marker = kept_heads::marker(home.dir.root());
+    let Some(dir) = dir else {
+        if marker.exists() {
+            tracing::warn!(marker = %marker.display(), "the heads of this ledger were kept elsewhere, and are not any more: pass --kept-heads");
+        }
+        return Ok(());
+    };
+    home.keep_heads(dir).map_err(|error| match &error {
+        HomeError::Kept(kept) if !kept.ways_out().is_empty() => CliError::of(&error).with_detail(kept.ways_out()),
+        _ => could_not(&error),
+    })
 }
 
 /// Whoever reaches an address that is not loopback could publish and read everything.
@@ -446,6 +472,8 @@ mod tests {
                 nats_server: None,
                 limits: LimitArgs::default(),
                 name: None,
+                kept_heads: None,
+                followers: Vec::new(),
             };
             assert_eq!(refuse_open_address(&args).is_ok(), expect, "{listen} {insecure}");
         };

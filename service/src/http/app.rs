@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use ledger::append::LogId;
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
 use ledger::note::VerifierKey;
 use ledger::read::{Log, ReadError};
+use ledger::replica::KvSource;
 use ledger::signing::Signer;
 use ledger_rocks::Rocks;
 use pipeline::produce::Producer;
@@ -23,6 +23,7 @@ use schemas::ids::Tenant;
 use super::logs::LogName;
 use super::problem::Problem;
 use crate::data_dir::ServeFile;
+use crate::follow::Followers;
 use crate::home::{Home, HomeError};
 
 /// How long a request waits for the views to cover what it asks for.
@@ -33,6 +34,8 @@ const READERS_KEPT: usize = 4;
 /// The state of all handlers. Handlers hold it by `Arc`.
 pub struct App {
     home: Home,
+    /// Copies that sweeping waits for.
+    followers: Arc<Followers>,
     producer: Producer,
     limits: StreamLimits,
     /// None once the pipeline is shut down.
@@ -65,7 +68,7 @@ impl OpenTenant {
     pub fn new(home: &Home, tenant: &Tenant) -> Result<Self, HomeError> {
         let TenantSetup { tenant, log, signer, dedupe } = home.tenant(tenant)?;
         Ok(Self {
-            log: Log::open(Arc::clone(&home.kv), log)?,
+            log: home.shown(log, signer.name())?,
             origin: signer.name().clone(),
             signer,
             dedupe,
@@ -100,6 +103,7 @@ impl App {
     /// The state over a running pipeline that follows `tenants`.
     pub fn new(
         home: Home,
+        followers: Arc<Followers>,
         running: Running<Rocks>,
         producer: Producer,
         limits: StreamLimits,
@@ -108,6 +112,7 @@ impl App {
         let tenants = tenants.into_iter().map(|open| (open.tenant.clone(), Arc::new(open))).collect();
         Self {
             home,
+            followers,
             producer,
             limits,
             running: RwLock::new(Some(running)),
@@ -120,6 +125,16 @@ impl App {
     /// The producer that everything posted goes through.
     pub fn producer(&self) -> &Producer {
         &self.producer
+    }
+
+    /// The copies that sweeping waits for.
+    pub fn followers(&self) -> &Followers {
+        &self.followers
+    }
+
+    /// What another copy copies from. Blocking.
+    pub fn source(&self) -> KvSource<'_, &Rocks> {
+        self.home.source()
     }
 
     /// The tenants that are served, by name.
@@ -141,7 +156,9 @@ impl App {
     pub fn log(&self, name: &LogName) -> Result<Log<Arc<Rocks>>, Problem> {
         match name {
             LogName::Of(tenant) => Ok(self.tenant(tenant)?.log.clone()),
-            LogName::Ledger => Log::open(Arc::clone(&self.home.kv), LogId::LEDGER).map_err(|error| log_failed(&error)),
+            LogName::Ledger => {
+                self.home.own_log().map_err(|error| Problem::internal("the ledger's own log could not be read", &error))
+            }
         }
     }
 

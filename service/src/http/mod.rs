@@ -18,10 +18,15 @@ mod post;
 mod problem;
 mod proofs;
 mod rejected;
+mod replica;
 mod tenants;
 
 pub use app::{App, OpenTenant};
+pub use evidence::segment;
 pub use guard::Guard;
+pub use replica::Report;
+#[cfg(test)]
+pub use replica::ReportedLog;
 
 use std::sync::Arc;
 
@@ -57,6 +62,9 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
     Router::new()
         .nest("/v1/tenants/{tenant}", tenant)
         .route("/v1/tenants", get(tenants::list))
+        .route("/v1/replica", get(replica::listing))
+        .route("/v1/replica/position", post(replica::position))
+        .route("/v1/replica/{log}", get(replica::chunk))
         .route("/logs/{log}/checkpoint", get(logs::checkpoint))
         .route("/logs/{log}/checkpoint/{size}", get(logs::checkpoint_at))
         .route("/logs/{log}/checkpoints", get(logs::sizes))
