@@ -19,7 +19,7 @@ use ledger_rocks::Rocks;
 use pipeline::produce::{Outgoing, Patience, Producer};
 use pipeline::server::{ChildConfig, NatsChild, find};
 use pipeline::streams::{self, StreamFacts, StreamLimits};
-use pipeline::{Config, Stopwatch, Sweep, TenantSetup};
+use pipeline::{Config, FindSigner, Signing, Stopwatch, Sweep, TenantSetup};
 use schemas::ids::{Tenant, stream_name};
 
 use crate::DrainArguments;
@@ -133,7 +133,7 @@ async fn drain(
 ) -> Result<Figures, Failure> {
     std::fs::create_dir_all(dir)?;
     let kv = Arc::new(Rocks::open(&dir.join("ledger"))?);
-    let setup = found(&kv, tenant, stream)?;
+    let (setup, find) = found(&kv, tenant, stream)?;
     let config = Config {
         kv: Arc::clone(&kv),
         views_dir: dir.join("views"),
@@ -144,6 +144,7 @@ async fn drain(
         sweep: Sweep::default(),
         kept: None,
         disk: None,
+        signing: Signing::quiet(find),
         stopwatch: stopwatch(),
         clock: Arc::new(unix_ms),
         entropy: Arc::new(fill),
@@ -169,14 +170,19 @@ async fn drain(
 }
 
 /// A new ledger and the tenant's log in it, with keys for this run.
-fn found(kv: &Arc<Rocks>, tenant: &Tenant, stream: &StreamFacts) -> Result<TenantSetup, Failure> {
+fn found(kv: &Arc<Rocks>, tenant: &Tenant, stream: &StreamFacts) -> Result<(TenantSetup, FindSigner), Failure> {
     let seed = || {
         let mut seed = [0; 32];
         fill(&mut seed);
         seed
     };
-    let ledger_signer = Signer::from_seed(&Origin::of(LEDGER, "_ledger")?, seed());
-    let signer = Signer::from_seed(&Origin::of(LEDGER, TENANT)?, seed());
+    let seeds = [seed(), seed()];
+    let ledger_signer = Signer::from_seed(&Origin::of(LEDGER, "_ledger")?, seeds[0]);
+    let signer = Signer::from_seed(&Origin::of(LEDGER, TENANT)?, seeds[1]);
+    let find: FindSigner = Arc::new(move |origin, key| {
+        let signers = seeds.iter().map(|seed| Signer::from_seed(origin, *seed));
+        signers.into_iter().find(|signer| signer.public_key() == *key)
+    });
     let admin = Signer::from_seed(&Origin::of(LEDGER, "_ledger")?, seed());
     let recovery = Signer::from_seed(&Origin::of(LEDGER, "_ledger")?, seed());
     let dedupe = DedupeKey::new(seed());
@@ -212,7 +218,7 @@ fn found(kv: &Arc<Rocks>, tenant: &Tenant, stream: &StreamFacts) -> Result<Tenan
             envelope_salt: salt(),
         },
     )?;
-    Ok(TenantSetup { tenant: tenant.clone(), log: head.log, signer, dedupe })
+    Ok((TenantSetup { tenant: tenant.clone(), log: head.log, signer, dedupe }, find))
 }
 
 /// Runs `work` and takes its time, its CPU by thread and its peak of memory.

@@ -1,16 +1,15 @@
 //! The `admit` thread: bytes → items to append, secrets masked, duplicates made recognisable.
 //!
-//! Events are `schemas::admit`'s to judge, control messages `ledger::control`'s. Nothing is looked up and nothing written here, so
-//! this goes on while the previous round is being synced. A control operation that is properly signed is refused too, as one that
-//! this version cannot carry out.
+//! Events are `schemas::admit`'s to judge. Control messages are only handed on: whether one is the next act depends on what was
+//! appended before it, so that the appender decides. Nothing is looked up and nothing written here, so this goes on while the
+//! previous round is being synced.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use async_nats::{Message, Subject as NatsSubject};
-use ledger::append::{Cursor, Item, PendingEvent, PendingRejection};
-use ledger::control;
+use ledger::append::{Cursor, Item, PendingControl, PendingEvent, PendingRejection};
 use ledger::dedupe::Fingerprint;
 use ledger::entry::Salt;
 use ledger::hash::Hash;
@@ -26,6 +25,10 @@ use crate::shared::{Common, Position, TenantState};
 
 /// Subjects remembered as parsed; a tenant has a handful, unless somebody makes up producers.
 const SUBJECTS_MAX: usize = 4_096;
+/// Where control messages come.
+const CONTROL: &str = "upm.control.";
+/// Bytes of a control message, at most: the longest body, its listing and 16 signatures stay far below.
+const MAX_CONTROL_BYTES: usize = 256 * 1_024;
 /// Longest text of what was found, in an answer.
 const FOUND_CHARS: usize = 64;
 
@@ -66,7 +69,7 @@ impl Admitter {
                 for (received, salt) in messages.iter().zip(&mut salts) {
                     let subject = received.message.subject.as_str();
                     let fingerprint = road.dedupe.fingerprint(subject, &received.message.payload);
-                    items.push(self.item(&road, received, fingerprint, Salt(*salt), &mut replies));
+                    items.push(self.item(&road, received, fingerprint, Salt(*salt), &mut replies, common));
                     (cursor.sequence, cursor.at_ns, cursor.digest) = (received.sequence, received.at_ns, fingerprint);
                 }
             }
@@ -81,13 +84,17 @@ impl Admitter {
         fingerprint: Fingerprint,
         salt: Salt,
         replies: &mut Replies,
+        common: &Common,
     ) -> Item {
         let Received { sequence, at_ns, message } = received;
         if let Some(reply) = asks_for_answer(message, road) {
             replies.asked.push((*sequence, reply));
         }
         let at_ms = at_ns / 1_000_000;
-        match self.judge(road, message) {
+        if let Some(control) = self.control(received, fingerprint, salt, common) {
+            return Item::Control(control);
+        }
+        match self.judge(message) {
             Ok((producer, admitted)) => Item::Event(PendingEvent {
                 road_sequence: *sequence,
                 at_ms,
@@ -122,14 +129,40 @@ impl Admitter {
         }
     }
 
-    fn judge<'a>(
-        &mut self,
-        road: &TenantState,
-        message: &'a Message,
-    ) -> Result<(Option<ids::Producer>, admit::Admitted<'a>), Rejection> {
+    /// A message on the control subject, to be decided about when its turn comes.
+    fn control(
+        &self,
+        received: &Received,
+        fingerprint: Fingerprint,
+        salt: Salt,
+        common: &Common,
+    ) -> Option<PendingControl> {
+        let Received { sequence, at_ns, message } = received;
         let subject = message.subject.as_str();
-        if subject.starts_with("upm.control.") {
-            return Err(refuse_control(road, &message.payload));
+        if !subject.starts_with(CONTROL) || message.payload.len() > MAX_CONTROL_BYTES {
+            return None;
+        }
+        let mut listing_salt = Salt([0; 16]);
+        (common.entropy)(&mut listing_salt.0);
+        Some(PendingControl {
+            road_sequence: Some(*sequence),
+            at_ms: at_ns / 1_000_000,
+            fingerprint,
+            salt,
+            listing_salt,
+            subject: subject.to_owned(),
+            message: message.payload.to_vec(),
+            // Who holds which secret is the appender's to know.
+            new_key_here: false,
+            rules: self.rules,
+        })
+    }
+
+    fn judge<'a>(&mut self, message: &'a Message) -> Result<(Option<ids::Producer>, admit::Admitted<'a>), Rejection> {
+        let subject = message.subject.as_str();
+        if subject.starts_with(CONTROL) {
+            let found = format!("{} bytes", message.payload.len());
+            return Err(reject(Reason::TooLarge, &found, "a control message of at most 256 KiB", &message.payload));
         }
         if !self.subjects.contains_key(subject) {
             let parsed = Subject::parse(subject).map_err(|error| refuse_subject(subject, &error, &message.payload))?;
@@ -159,15 +192,6 @@ fn salts(count: usize, common: &Common) -> Vec<[u8; 16]> {
     let mut bytes = vec![[0; 16]; count];
     (common.entropy)(bytes.as_flattened_mut());
     bytes
-}
-
-fn refuse_control(road: &TenantState, bytes: &[u8]) -> Rejection {
-    let state = &road.control;
-    let (reason, found, expected) = match control::check(bytes, &road.origin, &state.keys, state.counter, &state.prev) {
-        Ok(op) => (Reason::ControlUnsupportedOp, op.as_str().to_owned(), "an operation that this version carries out"),
-        Err(error) => (error.reason(), error.to_string(), "a DSSE envelope signed by who may, and the next in order"),
-    };
-    reject(reason, &found, expected, bytes)
 }
 
 /// A subject of the stream that is not one of ours: its phase or its producer is not what it should be.

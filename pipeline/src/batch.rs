@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_nats::{Message, Subject};
-use ledger::append::{Committed, Cursor, Item};
+use ledger::append::{Committed, Cursor, Item, Refused};
 
 use crate::answer::Problem;
 use crate::shared::TenantState;
@@ -53,6 +53,18 @@ pub(crate) struct Replies {
 }
 
 impl Replies {
+    /// Adds what was refused when its turn came, keeping the order of the road.
+    pub(crate) fn refuse(&mut self, refused: &[Refused]) {
+        for Refused { road_sequence, reason, details } in refused {
+            let problem = Problem::new(*reason, &details.path, &details.found, &details.expected);
+            let problem = Problem { subject: Some(details.subject.clone()), ..problem };
+            self.problems.push((*road_sequence, problem));
+        }
+        if !refused.is_empty() {
+            self.problems.sort_by_key(|(sequence, _)| *sequence);
+        }
+    }
+
     pub(crate) fn append(&mut self, mut later: Self) {
         self.asked.append(&mut later.asked);
         self.problems.append(&mut later.problems);

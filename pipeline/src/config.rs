@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::append::LogId;
+use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
-use ledger::signing::Signer;
+use ledger::entry::Cosigned;
+use ledger::signing::{PublicKey, Signer};
 use schemas::ids::Tenant;
 
 use crate::kept::KeptHeads;
@@ -43,6 +45,33 @@ impl Default for Sweep {
     }
 }
 
+/// The secret of a log's key, wherever it is kept; none where it is not here. Asked when a key is to be replaced, and while two
+/// keys sign together.
+pub type FindSigner = Arc<dyn Fn(&Origin, &PublicKey) -> Option<Signer> + Send + Sync>;
+
+/// The newest checkpoint of a log that a witness cosigned; none without one.
+pub type NewestCosigned = Arc<dyn Fn(LogId) -> Option<Cosigned> + Send + Sync>;
+
+/// What the ledger signs beside events: its own log `_ledger`, and signs of life.
+#[derive(Clone)]
+pub struct Signing {
+    /// Finds the keys of all logs, that of `_ledger` among them.
+    pub find: FindSigner,
+    /// How far signs of life are apart, in every tenant's log and in `_ledger`; none writes none. There is one at midnight UTC too.
+    pub heartbeat: Option<Duration>,
+    /// What a sign of life names.
+    pub cosigned: NewestCosigned,
+    /// Told that the keys of some log are others now. Must not block.
+    pub rekeyed: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Signing {
+    /// Without signs of life.
+    pub fn quiet(find: FindSigner) -> Self {
+        Self { find, heartbeat: None, cosigned: Arc::new(|_| None), rekeyed: Arc::new(|| ()) }
+    }
+}
+
 /// The file system that store, views and a child's road lie on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
@@ -73,6 +102,8 @@ pub struct Config<K> {
     pub kept: Option<Arc<dyn KeptHeads>>,
     /// The disk to watch, where there is one.
     pub disk: Option<Disk>,
+    /// What is signed beside events.
+    pub signing: Signing,
     /// The clock.
     pub clock: Clock,
     /// The clock for durations.
@@ -87,7 +118,7 @@ pub struct TenantSetup {
     pub tenant: Tenant,
     /// Its log in the store.
     pub log: LogId,
-    /// The log's key.
+    /// The log's newest key.
     pub signer: Signer,
     /// The tenant's key for duplicates.
     pub dedupe: DedupeKey,

@@ -17,6 +17,7 @@ mod admit;
 mod append;
 mod batch;
 mod config;
+mod heartbeat;
 mod intake;
 mod kept;
 mod project;
@@ -29,7 +30,9 @@ mod sweep;
 mod target;
 mod watch;
 
-pub use config::{Clock, Config, Disk, Entropy, Followers, Stopwatch, Sweep, TenantSetup};
+pub use config::{
+    Clock, Config, Disk, Entropy, FindSigner, Followers, NewestCosigned, Signing, Stopwatch, Sweep, TenantSetup,
+};
 pub use kept::{KeepError, KeptHeads};
 pub use running::{Running, StartError, start};
 pub use shared::{Health, Progress};

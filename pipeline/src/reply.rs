@@ -147,7 +147,9 @@ impl<K: Kv> Answerer<K> {
             };
         };
         match log.header(index)? {
-            Some(Header::Event(_)) => self.send_receipt(reply, Status::Accepted, index, log.receipt(index)).await,
+            Some(Header::Event(_) | Header::Control(_)) => {
+                self.send_receipt(reply, Status::Accepted, index, log.receipt(index)).await
+            }
             Some(Header::Rejection(_)) => match log.rejection(index)? {
                 Some((row, _)) => {
                     let details = &row.details;

@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 
 use async_nats::Client;
 use ledger::append::{LoadError, load_head};
-use ledger::control::Keys;
 use ledger::kv::Kv;
 use ledger::read::{Log, ReadError};
 use schemas::ids::Tenant;
@@ -111,6 +110,7 @@ pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, Sta
         clock,
         stopwatch,
         entropy,
+        signing,
     } = config;
     let made = std::fs::create_dir_all(&views_dir);
     made.map_err(|source| StartError::Views { path: views_dir.clone(), source })?;
@@ -122,6 +122,7 @@ pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, Sta
         rounds: RoundCounters::default(),
         open: channel::Sender::new(true),
         disk_free: AtomicU64::new(u64::MAX),
+        beating: Mutex::default(),
         roads: AtomicUsize::new(0),
     });
     let watches_disk = disk.is_some();
@@ -153,7 +154,8 @@ pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, Sta
     let admit = spawn("admit", move || admit::run(arrived, &to_append, &shared))?;
     let (store, shared) = (Arc::clone(&kv), Arc::clone(&common));
     let keeping = kept_heads.map(|kept| append::Keeping { kept, stop: stop.subscribe() });
-    let append = spawn("append", move || append::run(&*store, admitted, &outlets, keeping.as_ref(), &shared))?;
+    let append =
+        spawn("append", move || append::run(&*store, admitted, &outlets, keeping.as_ref(), &shared, &signing))?;
     let answer = start_answering(Arc::clone(&kv), &nats, answers, Arc::clone(&common), stop.subscribe()).await?;
     let (store, shared) = (Arc::clone(&kv), Arc::clone(&common));
     let projecting = spawn("project", move || project::run(&store, views_dir, &rounds, &shared))?;
@@ -188,6 +190,7 @@ impl<K: Kv + 'static> Running<K> {
         let reason = format!("tenant {}: its road is not followed yet", state.tenant);
         self.common.troubles.await_first(&road::who(&state), reason);
         self.common.roads.fetch_add(1, Ordering::Relaxed);
+        self.common.beat_for(Arc::clone(&state));
         self.project.send(Projectable::Road(Arc::clone(&state))).map_err(|_| StartError::Ended)?;
         self.roads.send(Arc::clone(&state)).map_err(|_| StartError::Ended)?;
         tenants.insert(state.tenant.clone(), state);
@@ -326,5 +329,5 @@ fn tenant_state<K: Kv>(kv: &K, setup: TenantSetup) -> Result<TenantState, StartE
     }
     let first = Log::open(kv, setup.log).and_then(|log| log.first());
     let first = first.map_err(|source| StartError::First { tenant, source })?;
-    Ok(TenantState::new(setup, &head, Keys::of(&first), first.stream_created_ms))
+    Ok(TenantState::new(setup, &head, first.stream_created_ms))
 }

@@ -6,10 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ledger::append::{Cursor, Head, LogId};
 use ledger::checkpoint::Origin;
-use ledger::control::Keys;
 use ledger::dedupe::DedupeKey;
-use ledger::hash::Hash;
-use ledger::signing::Signer;
 use schemas::ids::Tenant;
 use tokio::sync::watch;
 
@@ -42,11 +39,9 @@ pub(crate) struct TenantState {
     pub(crate) tenant: Tenant,
     pub(crate) log: LogId,
     pub(crate) origin: Origin,
-    pub(crate) signer: Signer,
     pub(crate) dedupe: DedupeKey,
     /// Creation of the stream as the log's first entry names it: what counts until a message was read.
     pub(crate) born_stream_ms: Option<u64>,
-    pub(crate) control: ControlState,
     pub(crate) progress: watch::Sender<Progress>,
     pub(crate) counters: LogCounters,
     /// Where admission stands: behind what intake has sent, before what is committed.
@@ -59,13 +54,6 @@ pub(crate) struct TenantState {
     stream: Mutex<Option<StreamStats>>,
     /// Up to where every answer was sent.
     answered: Mutex<Answered>,
-}
-
-/// What a control message is checked against. Nothing can change it yet: no operation is carried out.
-pub(crate) struct ControlState {
-    pub(crate) keys: Keys,
-    pub(crate) counter: u64,
-    pub(crate) prev: Hash,
 }
 
 /// A place on a road, with the number of cuts since we started: sequences of different roads don't compare.
@@ -82,16 +70,14 @@ struct Answered {
 }
 
 impl TenantState {
-    pub(crate) fn new(setup: TenantSetup, head: &Head, keys: Keys, born_stream_ms: Option<u64>) -> Self {
+    pub(crate) fn new(setup: TenantSetup, head: &Head, born_stream_ms: Option<u64>) -> Self {
         let progress = Progress { committed: head.size, core: 0, road: head.cursor.sequence };
         Self {
             tenant: setup.tenant,
             log: setup.log,
             origin: head.origin.clone(),
-            signer: setup.signer,
             dedupe: setup.dedupe,
             born_stream_ms,
-            control: ControlState { keys, counter: head.control_counter, prev: head.control_prev },
             progress: watch::Sender::new(progress),
             counters: LogCounters::default(),
             admitted: Mutex::new(Position { cuts: 0, cursor: head.cursor }),
@@ -159,11 +145,23 @@ pub(crate) struct Common {
     pub(crate) open: watch::Sender<bool>,
     /// Bytes free on the watched disk; `u64::MAX` before it was looked at.
     pub(crate) disk_free: AtomicU64,
+    /// Logs that the appender beats for.
+    pub(crate) beating: Mutex<Vec<Arc<TenantState>>>,
     /// Number of roads: the more there are, the less is asked of each at once.
     pub(crate) roads: AtomicUsize,
 }
 
 impl Common {
+    /// A log more that beats.
+    pub(crate) fn beat_for(&self, road: Arc<TenantState>) {
+        lock(&self.beating).push(road);
+    }
+
+    /// The logs that beat.
+    pub(crate) fn beating(&self) -> Vec<Arc<TenantState>> {
+        lock(&self.beating).clone()
+    }
+
     pub(crate) fn road_count(&self) -> usize {
         self.roads.load(Ordering::Relaxed).max(1)
     }

@@ -14,8 +14,9 @@ use ledger::hash::Hash;
 use ledger::note::VerifierKey;
 use ledger::read::{Log, ReadError};
 use ledger::replica::KvSource;
+use ledger::signing::Signer;
 use ledger_rocks::{OpenError, Rocks};
-use pipeline::TenantSetup;
+use pipeline::{FindSigner, TenantSetup};
 use schemas::ids::Tenant;
 
 use crate::clock;
@@ -111,9 +112,9 @@ impl Home {
             Some(found) => same_name(found, name)?,
             None => found(&dir, &keys, &kv, name)?,
         };
-        let signer = keys_on_disk::signer(&keys.log_path(LEDGER_LOG), &origin(&name, LEDGER_LOG)?)?;
-        birth::check_ledger(&*kv, &name, &signer)?;
-        Ok(Self { dir, keys, kv, name, kept: None, _lock: lock })
+        let home = Self { dir, keys, kv, name, kept: None, _lock: lock };
+        birth::check_ledger(&*home.kv, &home.name, &home.log_signer(LogId::LEDGER)?)?;
+        Ok(home)
     }
 
     /// Compares the store with the heads that were kept in `dir`, and keeps them there from now on.
@@ -155,6 +156,22 @@ impl Home {
         KvSource::new(&*self.kv, |tenant| self.keys.dedupe(tenant.as_str()).ok()).below(ceiling)
     }
 
+    /// The secret of a log's newest key.
+    pub fn log_signer(&self, log: LogId) -> Result<Signer, HomeError> {
+        let governance = Log::open(&*self.kv, log)?.governance()?;
+        Ok(self.keys.log_signer(governance.origin(), governance.log_keys().current())?)
+    }
+
+    /// Finds the secrets of log keys for the pipeline.
+    pub fn find_signer(&self) -> FindSigner {
+        let keys = self.keys.clone();
+        Arc::new(move |origin, key| {
+            let found = keys.log_signer(origin, key);
+            let found = found.inspect_err(|error| tracing::warn!(%origin, %error, "the secret of a log key"));
+            found.ok().filter(|signer| signer.public_key() == *key)
+        })
+    }
+
     /// The tenants that have a log, in the order of their births.
     pub fn tenants(&self) -> Result<Vec<(Tenant, LogId, Origin)>, HomeError> {
         Ok(birth::list_tenants(&*self.kv)?)
@@ -163,8 +180,9 @@ impl Home {
     /// The key that others verify the ledger's own log with.
     pub fn verifier(&self) -> Result<VerifierKey, HomeError> {
         let origin = self.origin(LEDGER_LOG)?;
-        let first = Log::open(&*self.kv, LogId::LEDGER)?.first()?;
-        Ok(VerifierKey::new(origin.key_name().clone(), first.log_key))
+        let governance = Log::open(&*self.kv, LogId::LEDGER)?.governance()?;
+        debug_assert_eq!(*governance.origin(), origin, "the ledger's own log");
+        Ok(governance.log_keys().verifier())
     }
 
     /// The origin of a log of this ledger, a tenant's or `_ledger`.
@@ -174,7 +192,8 @@ impl Home {
 
     /// A tenant's log with its keys, checked against what the log was born with.
     pub fn tenant(&self, tenant: &Tenant) -> Result<TenantSetup, HomeError> {
-        let signer = keys_on_disk::signer(&self.keys.log_path(tenant.as_str()), &self.origin(tenant.as_str())?)?;
+        let id = birth::log_of(&*self.kv, tenant)?.ok_or_else(|| BirthError::NoTenant(tenant.clone()))?;
+        let signer = self.log_signer(id)?;
         let dedupe = self.keys.dedupe(tenant.as_str())?;
         let log = birth::check_log(&*self.kv, tenant, &signer, &dedupe)?.log;
         if let Some(kept) = &self.kept {
@@ -196,7 +215,7 @@ impl Home {
         // Keys first: a log whose key was lost in a crash could never be appended to.
         let signer = keys_on_disk::signer_or_new(&self.keys.log_path(tenant.as_str()), &self.origin(tenant.as_str())?)?;
         let dedupe = self.keys.dedupe_or_new(tenant.as_str())?;
-        let ledger_signer = keys_on_disk::signer(&self.keys.log_path(LEDGER_LOG), &ledger)?;
+        let ledger_signer = self.log_signer(LogId::LEDGER)?;
         let admin = keys_on_disk::signer(&self.keys.admin_path(), &ledger)?;
         let salt = || {
             let mut salt = Salt([0; 16]);

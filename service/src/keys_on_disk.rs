@@ -4,9 +4,13 @@
 //! keys/admin.pem          signs control messages                    PKCS#8 PEM, one per ledger
 //! keys/recovery.pem       replaces lost keys; to be kept offline    PKCS#8 PEM, one per ledger, never read by serve
 //! keys/<tenant>.log.pem   signs the tenant's checkpoints            PKCS#8 PEM
+//! keys/<tenant>.log.<key id>.pem   the key that took its place      PKCS#8 PEM
 //! keys/<tenant>.dedupe    recognises repeats                        64 hex digits
 //! keys/nats.key           encrypts the child server's store         64 hex digits
 //! ```
+//!
+//! A log key that takes another's place gets a file of its own, durable before anybody hears of the key; which key counts stands in
+//! the log. So no file is ever renamed, and a crash at any point leaves the keys of before and of after.
 //!
 //! Left out: encrypted PEM files and keys held elsewhere. A file is never overwritten: whoever lost a key must notice.
 
@@ -17,7 +21,8 @@ use std::path::{Path, PathBuf};
 
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
-use ledger::signing::Signer;
+use ledger::note::key_id;
+use ledger::signing::{PublicKey, Signer};
 use zeroize::Zeroizing;
 
 use crate::clock;
@@ -79,6 +84,29 @@ impl Keys {
         self.dir.join(format!("{log}.log.pem"))
     }
 
+    /// The secret of a log key that the log names; `name` is the log's. The key that the log was born with lies in another file
+    /// than those that took its place.
+    pub fn log_signer(&self, name: &Origin, key: &PublicKey) -> Result<Signer, KeyFileError> {
+        let later = self.later_path(name, key);
+        if exists(&later)? { signer(&later, name) } else { signer(&self.log_path(name.log()), name) }
+    }
+
+    /// Makes a key that is to take the place of a log's current one, in a file of its own.
+    pub fn new_log_signer(&self, name: &Origin) -> Result<(Signer, PathBuf), KeyFileError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        clock::fill(&mut *seed).map_err(KeyFileError::NoEntropy)?;
+        let made = Signer::from_seed(name, *seed);
+        let path = self.later_path(name, &made.public_key());
+        write_private(&path, made.to_pkcs8_pem().as_bytes())?;
+        Ok((signer(&path, name)?, path))
+    }
+
+    /// The file of a log key that took another's place.
+    pub fn later_path(&self, name: &Origin, key: &PublicKey) -> PathBuf {
+        let id = hex::encode(key_id(name.as_str(), key));
+        self.dir.join(format!("{}.log.{id}.pem", name.log()))
+    }
+
     /// The key that signs control messages.
     pub fn admin_path(&self) -> PathBuf {
         self.dir.join("admin.pem")
@@ -101,8 +129,10 @@ impl Keys {
 
     /// The file of some tenant's log key, if there is any.
     pub fn any_tenant_key(&self) -> Result<Option<PathBuf>, KeyFileError> {
-        let own = self.log_path(ledger::birth::LEDGER_LOG);
-        let is_log_key = |path: &PathBuf| path.to_string_lossy().ends_with(".log.pem") && *path != own;
+        let is_log_key = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.ends_with(".pem") && name.split_once(".log.").is_some_and(|(log, _)| log != ledger::birth::LEDGER_LOG)
+        };
         Ok(self.files()?.into_iter().find(is_log_key))
     }
 

@@ -3,6 +3,7 @@
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
 use ledger::kv::Kv;
+use ledger::note::VerifierKey;
 use ledger::read::{Log, ReadError};
 use ledger::signing::Signer;
 use schemas::ids::ChangeId;
@@ -52,7 +53,6 @@ pub fn plan<K: Kv>(
     log: &Log<K>,
     origin: &Origin,
     dedupe: &DedupeKey,
-    signer: &Signer,
     change: &ChangeId,
     size: u64,
 ) -> Result<PackPlan, PackingError> {
@@ -68,6 +68,10 @@ pub fn plan<K: Kv>(
         let stored = log.stored(index)?.ok_or_else(|| missing("payload"))?;
         entries.push(PackEntry { index, entry, salt: stored.salt, payload: stored.payload, path });
     }
+    // Those that sign this size, as the log itself knew them by then: what comes later must not change a pack.
+    let keys = log.governance_at(size)?;
+    let keys = keys.log_keys();
+    let signing = keys.signing(size).last().map_or(*keys.current(), |key| key.key);
     let input = PackInput {
         origin: origin.clone(),
         change: change.clone(),
@@ -75,7 +79,7 @@ pub fn plan<K: Kv>(
         root: log.root(size)?,
         checkpoint,
         entries,
-        verifier: signer.verifier(),
+        verifier: VerifierKey::new(origin.key_name().clone(), signing),
     };
     Ok(evidence::plan(&input)?)
 }

@@ -82,6 +82,7 @@ pub(crate) fn receipt_of_stored<K: Kv>(
 fn is_masked(header: &Header) -> bool {
     match header {
         Header::Event(event) => event.masked > 0,
+        Header::Control(_) => false,
         _ => true,
     }
 }

@@ -17,7 +17,7 @@ impl<K: Kv> Log<K> {
 
     /// What holds in the log after its newest entry: every control entry is decided about again.
     pub fn governance(&self) -> Result<Governance, ReadError> {
-        self.governance_at(u64::MAX)
+        self.governance_at(self.head()?.size)
     }
 
     /// What held after the first `size` entries.

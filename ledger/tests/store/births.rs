@@ -140,9 +140,7 @@ fn another_format_is_refused_everywhere() {
     let mut batch = Batch::default();
     batch.put(Space::Meta, &Key::Format.bytes(), &[&(FORMAT_VERSION + 1).to_be_bytes()]);
     kv.write(batch).unwrap();
-    let newer = |result: Result<(), BirthError>| {
-        matches!(result, Err(BirthError::OtherFormat { found }) if found == FORMAT_VERSION + 1)
-    };
+    let newer = |result: Result<(), BirthError>| matches!(result, Err(BirthError::OtherFormat { found }) if found == FORMAT_VERSION + 1);
     assert!(newer(birth::ledger_name(&kv).map(drop)));
     assert!(newer(birth::list_tenants(&kv).map(drop)));
     assert!(newer(birth::check_ledger(&kv, LEDGER, &world.ledger_signer).map(drop)));

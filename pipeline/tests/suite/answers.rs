@@ -134,7 +134,7 @@ async fn control_messages_are_refused_each_with_its_reason() {
     let cases = [
         (b"{}".to_vec(), "control_bad_envelope"),
         (event("acme", "plan", "1").into_bytes(), "control_bad_envelope"),
-        (signed(1), "control_unsupported_op"),
+        (signed(1), "control_unlisted"),
         (signed(7), "control_stale_counter"),
     ];
     for (message, reason) in cases {

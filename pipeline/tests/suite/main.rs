@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests read the clock and the environment as the service does")]
 
 mod answers;
+mod control;
 mod faults;
 mod house;
 mod roads;

@@ -140,6 +140,11 @@ pub fn plan(input: &PackInput) -> Result<PackPlan, PackError> {
 }
 
 impl PackPlan {
+    /// The key that signs the attestation.
+    pub fn verifier(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
     /// The planned files, sorted by name.
     pub fn files(&self) -> &[(String, Vec<u8>)] {
         &self.files

@@ -1,4 +1,4 @@
-//! How much a ledger may hold and for how long: options of `upm serve` on roads and disk.
+//! How much a ledger may hold and for how long: options of `upm serve` on roads, disk and signs of life.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use pipeline::Disk;
 use pipeline::streams::StreamLimits;
 
-/// Options on what roads hold, and when they are swept.
+/// Options on what roads hold, when they are swept, and how often every log says that we live.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct LimitArgs {
     /// How long messages stay on the road once they are in the log (such as 72h, 30m, 0: as short as possible); a road that is
@@ -20,6 +20,9 @@ pub struct LimitArgs {
     /// With less free on the data directory's disk nothing is taken in
     #[arg(long, value_name = "BYTES", default_value = "128M", value_parser = bytes)]
     disk_reserve: u64,
+    /// How far signs of life are apart in every log (such as 1h, 15m); there is one at midnight UTC too. 0 writes none
+    #[arg(long, value_name = "TIME", default_value = "1h", env = "UPM_HEARTBEAT", value_parser = time)]
+    heartbeat: Duration,
 }
 
 impl LimitArgs {
@@ -31,6 +34,11 @@ impl LimitArgs {
             adjust: child && self.road_bytes.is_some(),
             ..default
         }
+    }
+
+    /// How far signs of life are apart, if there are any.
+    pub fn heartbeat(&self) -> Option<Duration> {
+        Some(self.heartbeat).filter(|every| !every.is_zero())
     }
 
     /// The disk to watch.

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ledger::birth::LEDGER_LOG;
@@ -11,10 +11,10 @@ use ledger::note::VerifierKey;
 use pipeline::produce::{Patience, Producer};
 use pipeline::server::{self, ChildConfig, NatsChild, Program};
 use pipeline::streams::{self, StreamLimits};
-use pipeline::{Config, KeptHeads, NatsAuth, NatsTarget, Sweep, TenantSetup};
+use pipeline::{Config, KeptHeads, NatsAuth, NatsTarget, Signing, Sweep, TenantSetup};
 use projector_sqlite::{ViewError, Views};
 use schemas::ids::Tenant;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::client::print;
@@ -148,10 +148,12 @@ async fn start(
     let followers = Arc::new(Followers::named(&followers));
     let sweep = Sweep { after: limits.sweep_after, followers: followers.hook(&home.kv) };
     let disk = limits.disk(home.dir.root().to_owned());
+    let heartbeat = limits.heartbeat();
     let limits = limits.streams(child.is_some());
     let setups = set_up(&home, &target, &limits, &tenants).await?;
     let open: Result<Vec<_>, _> = tenants.iter().map(|tenant| OpenTenant::new(&home, tenant)).collect();
     let open = open.map_err(|error| could_not(&error))?;
+    let rekeyed = Arc::new(Notify::new());
     let config = Config {
         kv: Arc::clone(&home.kv),
         views_dir: home.dir.views(),
@@ -162,6 +164,7 @@ async fn start(
         sweep,
         kept: home.kept.clone().map(|kept| kept as Arc<dyn KeptHeads>),
         disk: Some(disk),
+        signing: signing(&home, heartbeat, &rekeyed),
         clock: clock::clock(),
         stopwatch: clock::stopwatch(),
         entropy: clock::entropy().map_err(|error| CliError::because("no randomness", &error))?,
@@ -179,11 +182,32 @@ async fn start(
     let http = tokio::spawn(answer(listener, Arc::clone(&app), Guard { loopback: listen.ip().is_loopback() }, stopped));
     ready(&app).await;
     app.publish(file).map_err(|error| could_not(&error))?;
+    tokio::spawn(republish(Arc::downgrade(&app), rekeyed));
     if let Err(error) = print::line(&banner) {
         // Where it is also stands in `serve.json`.
         tracing::warn!(%error, "nobody was told that it is ready");
     }
     Ok(Serving { app, http, stop_http })
+}
+
+/// What is signed beside events: with keys out of `keys/`, which are looked for when a log names them.
+fn signing(home: &Home, heartbeat: Option<Duration>, rekeyed: &Arc<Notify>) -> Signing {
+    let rekeyed = Arc::clone(rekeyed);
+    Signing { heartbeat, rekeyed: Arc::new(move || rekeyed.notify_one()), ..Signing::quiet(home.find_signer()) }
+}
+
+/// Writes `serve.json` again whenever a log has other keys.
+async fn republish(app: Weak<App>, rekeyed: Arc<Notify>) {
+    loop {
+        rekeyed.notified().await;
+        let Some(app) = app.upgrade() else { return };
+        // It reads the store and writes a file: where it blocks no request.
+        match tokio::task::spawn_blocking(move || app.republish()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "serve.json could not be written again after a change of keys"),
+            Err(error) => tracing::warn!(%error, "serve.json could not be written again after a change of keys"),
+        }
+    }
 }
 
 /// Stops everything in order: nobody is sent here any more, requests are answered, what was read is made durable and answered.

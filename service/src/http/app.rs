@@ -25,6 +25,7 @@ use super::problem::Problem;
 use crate::data_dir::ServeFile;
 use crate::follow::Followers;
 use crate::home::{Home, HomeError};
+use crate::keys_on_disk::{KeyFileError, Keys};
 
 /// How long a request waits for the views to cover what it asks for.
 const VIEWS_PATIENCE: Duration = Duration::from_secs(10);
@@ -55,10 +56,11 @@ pub struct OpenTenant {
     pub log: Log<Arc<Rocks>>,
     /// The log's name.
     pub origin: Origin,
-    /// The log's key, for packs.
-    pub signer: Signer,
     /// Finds a change in the log.
     pub dedupe: DedupeKey,
+    /// The log's key when it was opened.
+    opened_with: VerifierKey,
+    keys: Keys,
     views: PathBuf,
     readers: Mutex<Vec<Reader>>,
 }
@@ -70,7 +72,8 @@ impl OpenTenant {
         Ok(Self {
             log: home.shown(log, signer.name())?,
             origin: signer.name().clone(),
-            signer,
+            opened_with: signer.verifier(),
+            keys: home.keys.clone(),
             dedupe,
             views: home.dir.view(&tenant),
             readers: Mutex::default(),
@@ -78,9 +81,14 @@ impl OpenTenant {
         })
     }
 
-    /// The key that others verify with.
+    /// The key that others verify with: the newest one of the log.
     pub fn verifier(&self) -> VerifierKey {
-        self.signer.verifier()
+        self.log.governance().map_or_else(|_| self.opened_with.clone(), |governance| governance.log_keys().verifier())
+    }
+
+    /// The secret of one of the log's keys, for packs.
+    pub fn signer(&self, key: &VerifierKey) -> Result<Signer, KeyFileError> {
+        self.keys.log_signer(&self.origin, key.key())
     }
 
     /// Asks the views. Blocking.
@@ -238,6 +246,18 @@ impl App {
     pub fn publish(&self, file: ServeFile) -> Result<(), HomeError> {
         self.home.dir.write_serve_file(&file)?;
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+        Ok(())
+    }
+
+    /// Writes `serve.json` again, with the keys of today. Blocking.
+    pub fn republish(&self) -> Result<(), HomeError> {
+        let keys: Vec<_> =
+            self.tenants().iter().map(|open| (open.tenant.to_string(), open.verifier().to_vkey())).collect();
+        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = published.as_mut() {
+            file.logs.extend(keys);
+            self.home.dir.write_serve_file(file)?;
+        }
         Ok(())
     }
 

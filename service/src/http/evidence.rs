@@ -40,7 +40,9 @@ pub async fn zip(
             return redirect(&open, &change, size);
         }
         let plan = plan(&open, &change, size)?;
-        let bytes = packs::seal(plan, &open.signer).map_err(|error| failed(&error))?;
+        let signer =
+            open.signer(plan.verifier()).map_err(|error| Problem::internal("the pack could not be signed", &error))?;
+        let bytes = packs::seal(plan, &signer).map_err(|error| failed(&error))?;
         Ok(answer(&change, size, bytes, headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok())))
     })
     .await
@@ -48,7 +50,7 @@ pub async fn zip(
 
 /// The plan of a change's pack. Blocking.
 pub fn plan(open: &OpenTenant, change: &ChangeId, size: u64) -> Result<evidence::PackPlan, Problem> {
-    packs::plan(&open.log, &open.origin, &open.dedupe, &open.signer, change, size).map_err(|error| failed(&error))
+    packs::plan(&open.log, &open.origin, &open.dedupe, change, size).map_err(|error| failed(&error))
 }
 
 /// Why there is no pack, as a problem.
