@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ledger::append::{Cursor, Head, LogId};
-use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
 use schemas::ids::Tenant;
 use tokio::sync::watch;
@@ -38,7 +37,6 @@ pub struct Health {
 pub(crate) struct TenantState {
     pub(crate) tenant: Tenant,
     pub(crate) log: LogId,
-    pub(crate) origin: Origin,
     pub(crate) dedupe: DedupeKey,
     /// Creation of the stream as the log's first entry names it: what counts until a message was read.
     pub(crate) born_stream_ms: Option<u64>,
@@ -75,7 +73,6 @@ impl TenantState {
         Self {
             tenant: setup.tenant,
             log: setup.log,
-            origin: head.origin.clone(),
             dedupe: setup.dedupe,
             born_stream_ms,
             progress: watch::Sender::new(progress),

@@ -122,7 +122,11 @@ impl<K: Kv + 'static> House<K> {
     pub(crate) async fn found(&self, name: &str) -> TenantSetup {
         let tenant = tenant(name);
         let seed = name.bytes().fold(100_u8, u8::wrapping_add);
-        let (signer, dedupe) = (signer(name, seed), DedupeKey::new([seed; 32]));
+        let (mut signer, dedupe) = (signer(name, seed), DedupeKey::new([seed; 32]));
+        if let Some(log) = ledger::birth::log_of(&*self.kv, &tenant).expect("the store is read") {
+            let governance = Log::open(&*self.kv, log).and_then(|log| log.governance()).expect("it holds");
+            signer = find_signer(governance.origin(), governance.log_keys().current()).expect("the newest key");
+        }
         let stream = streams::ensure(&self.admin, &tenant, &self.limits).await.expect("a stream");
         let birth = LogBirth {
             tenant: &tenant,
