@@ -211,11 +211,12 @@ impl<K: Kv> Appender<'_, K> {
         let Decided { sealed, keys, desk } = self.decide(&mut parts, turns, ledger_beats)?;
         let begun = (self.common.stopwatch)();
         let (committed, heads) = append::commit(self.kv, sealed)?;
-        drop(desk);
         self.common.rounds.committed((self.common.stopwatch)().saturating_sub(begun));
         if let Some(Keeping { kept, stop }) = self.keeping {
             kept::keep(&**kept, &committed, self.common, stop)?;
         }
+        // Not before: whoever is born meanwhile keeps a later head of `_ledger`.
+        drop(desk);
         for (road, (head, log)) in roads.iter().zip(heads.iter().zip(committed.logs())) {
             road.counters.committed(log);
             road.progress.send_modify(|progress| {
