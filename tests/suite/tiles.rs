@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use upm_tests::{Server, ok, run, upm, wait_for};
+use upm_tests::{Server, ok, python, run, upm, wait_for};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
@@ -233,7 +233,7 @@ fn an_entry_is_proved_by_index_id_or_its_own_bytes_with_a_server_and_without() {
         let found = server.json("/v1/tenants/acme/proofs/inclusion?event=e-4");
         (found["proofs"].as_array()?.len() == 3).then_some(())
     });
-    let served = asked(&|arguments| server.upm(arguments));
+    let online = asked(&|arguments| server.upm(arguments));
 
     // What grew is proved to whoever kept a checkpoint.
     let known = files.write("known", &ok(&mut server.upm(&["log", "checkpoint", "--tenant", "acme", "--size", "2"])));
@@ -251,7 +251,7 @@ fn an_entry_is_proved_by_index_id_or_its_own_bytes_with_a_server_and_without() {
         command.env("UPM_DATA", &data);
         command
     });
-    assert_eq!(served, offline, "the store says what the server said");
+    assert_eq!(online, offline, "the store says what the server said");
 }
 
 #[test]
@@ -270,8 +270,8 @@ fn a_log_is_carried_away_as_files_while_it_grows() {
     assert_eq!((&second["from"], &second["files"]), (&first["size"], &json!(2)), "{second}");
     let size = second["size"].as_u64().expect("a number");
     for path in ["checkpoint".to_owned(), format!("tile/0/000.p/{size}"), format!("tile/entries/000.p/{size}")] {
-        let served = get(&server, &format!("/logs/acme/{path}"), None).body;
-        assert_eq!(std::fs::read(dir.join(&path)).expect("readable"), served, "{path}");
+        let published = get(&server, &format!("/logs/acme/{path}"), None).body;
+        assert_eq!(std::fs::read(dir.join(&path)).expect("readable"), published, "{path}");
     }
     let third: Value = serde_json::from_str(&export("acme").1).expect("JSON");
     assert_eq!((&third["files"], &third["bytes"]), (&json!(0), &json!(0)));
@@ -286,4 +286,55 @@ fn a_log_is_carried_away_as_files_while_it_grows() {
     assert_eq!(code, 1, "{err}");
     let key = ok(&mut server.upm(&["keys", "show", "--tenant", "acme", "--vkey"]));
     ok(server.upm(&["log", "export", "--tenant", "acme", "--key", key.trim()]).arg(&dir));
+}
+
+/// `read_log.py` was written from `docs/log-format.md` and shares no code with the project.
+#[test]
+fn a_stranger_reads_a_log_by_its_documentation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, events) = grown(folder.path(), 600);
+    let secret = event("acme", 7, "deploy --password=hunter2");
+    for bad in [secret.as_bytes(), br#"{"provisioning_event":{}}"#] {
+        server.post("/v1/tenants/acme/events", "application/json", bad);
+    }
+    let (dir, vkey) = (folder.path().join("acme"), server.vkey("acme").to_owned());
+    let told: Value = serde_json::from_str(&ok(server.upm(&["log", "export", "--tenant", "acme", "--json"]).arg(&dir)))
+        .expect("JSON");
+    let files = Files { folder: folder.path().to_owned(), key: folder.path().join("unused") };
+    let sent = [files.write("plain.json", &events[9]), files.write("secret.json", &secret)];
+    let receipts = sent.each_ref().map(|event| {
+        let receipt = ok(server.upm(&["log", "proof", "--file"]).arg(event));
+        files.write(&format!("{}.tlog-proof", event.file_name().expect("a name").display()), &receipt)
+    });
+    let read = || {
+        let mut command = python("read_log.py");
+        command.arg(&dir).arg(&vkey);
+        receipts.iter().zip(&sent).for_each(|(receipt, event)| drop(command.arg(receipt).arg(event)));
+        run(&mut command)
+    };
+    let (code, out, err) = read();
+    assert_eq!(code, 0, "{err}");
+    let found: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(found["size"], told["size"]);
+    assert_eq!(
+        (&found["kinds"]["event"], &found["kinds"]["rejection"], &found["kinds"]["first"]),
+        (&json!(601), &json!(1), &json!(1))
+    );
+    assert_eq!(found["changes"], 600, "change c-7 has two events: {found}");
+    assert_eq!(found["receipts"][0], 10);
+
+    // And it notices what is not so.
+    for file in ["tile/entries/001", "tile/0/000", "checkpoint"] {
+        let path = dir.join(file);
+        let kept = std::fs::read(&path).expect("readable");
+        let mut bytes = kept.clone();
+        bytes[40] ^= 1;
+        std::fs::write(&path, bytes).expect("written");
+        let (code, ..) = read();
+        assert_eq!(code, 1, "a flipped bit in {file}");
+        std::fs::write(&path, kept).expect("written");
+    }
+    std::fs::write(&sent[0], &events[10]).expect("written");
+    let (code, _, err) = read();
+    assert!(code == 1 && err.contains("commits to another payload"), "{err}");
 }

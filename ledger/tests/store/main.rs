@@ -6,6 +6,7 @@
 mod births;
 mod contract;
 mod cosigned;
+mod documented;
 mod faults;
 mod oracle;
 mod refusals;
