@@ -145,6 +145,20 @@ proptest! {
     }
 
     #[test]
+    fn any_root_and_path_equals_rs_merkle(size in 1..=5_000_u64, at in any::<prop::sample::Index>()) {
+        let index = at.index(usize::try_from(size).unwrap());
+        let leaves: Vec<[u8; 32]> = (0..size).map(|n| Rfc6962::hash(&n.to_be_bytes())).collect();
+        let tree = MerkleTree::<Rfc6962>::from_leaves(&leaves);
+        let tiles = &big().tiles;
+        prop_assert_eq!(Some(proof::root(tiles, size).unwrap().0), tree.root());
+        let path = proof::inclusion(tiles, index as u64, size).unwrap();
+        let theirs = tree.proof(&[index]);
+        prop_assert_eq!(path.iter().map(|hash| hash.0).collect::<Vec<_>>(), theirs.proof_hashes());
+        let root = tree.root().unwrap();
+        prop_assert!(theirs.verify(root, &[index], &[leaves[index]], leaves.len()));
+    }
+
+    #[test]
     fn a_changed_proof_proves_nothing(
         size in 2..2_000_u64,
         at in any::<prop::sample::Index>(),
