@@ -3,6 +3,7 @@
 
 mod crash;
 mod interop;
+mod kept;
 mod malformed;
 mod model_example;
 mod readme;
