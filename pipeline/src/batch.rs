@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use async_nats::{Message, Subject};
-use ledger::append::{Committed, Cursor, Item, Refused};
+use ledger::append::{Committed, Cursor, Item, LogId, Refused};
+use schemas::ids::Tenant;
+use tokio::sync::watch;
 
 use crate::answer::Problem;
-use crate::shared::TenantState;
+use crate::shared::{Progress, TenantState};
 
 /// One message of a road, as received.
 pub(crate) struct Received {
@@ -88,10 +90,17 @@ pub(crate) struct AnswerPart {
     pub(crate) replies: Replies,
 }
 
+/// A log whose views are kept.
+pub(crate) struct View {
+    pub(crate) tenant: Tenant,
+    pub(crate) log: LogId,
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
 /// To `project`.
 pub(crate) enum Projectable {
     /// A road that is followed from now on.
-    Road(Arc<TenantState>),
+    Road(View),
     /// A durable round and whose it is.
     Round { committed: Arc<Committed>, roads: Vec<Arc<TenantState>> },
     /// Finish what is durable, then end.

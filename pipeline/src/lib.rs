@@ -17,6 +17,7 @@ mod admit;
 mod append;
 mod batch;
 mod config;
+mod follow;
 mod heartbeat;
 mod intake;
 mod kept;
@@ -33,6 +34,7 @@ mod watch;
 pub use config::{
     Clock, Config, Disk, Entropy, FindSigner, Followers, NewestCosigned, Signing, Stopwatch, Sweep, TenantSetup,
 };
+pub use follow::{FollowConfig, Following, Standing, follow};
 pub use kept::{KeepError, KeptHeads};
 pub use running::{Running, StartError, start};
 pub use shared::{Health, Progress};

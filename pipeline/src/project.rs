@@ -17,8 +17,8 @@ use ledger::layout::LogId;
 use ledger::read::{Log, ReadError};
 use projector_sqlite::{Row, ViewError, Views};
 
-use crate::batch::Projectable;
-use crate::shared::{Common, TenantState};
+use crate::batch::{Projectable, View};
+use crate::shared::{TenantState, Troubles};
 
 /// Entries read from the store for one transaction.
 const CHUNK: usize = 2_048;
@@ -42,8 +42,8 @@ enum ProjectError {
 }
 
 /// Projects until it is told to stop and has caught up, or nobody sends any more.
-pub(crate) fn run<K: Kv>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Projectable>, common: &Common) {
-    let mut projector = Projector { kv, views_dir, roads: BTreeMap::new(), common };
+pub(crate) fn run<K: Kv>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Projectable>, troubles: &Troubles) {
+    let mut projector = Projector { kv, views_dir, roads: BTreeMap::new(), troubles };
     let mut stopping = false;
     loop {
         let behind = projector.is_behind();
@@ -51,7 +51,7 @@ pub(crate) fn run<K: Kv>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Proj
             return;
         }
         match rounds.recv_timeout(if behind { SOON } else { RETRY }) {
-            Ok(Projectable::Road(state)) => projector.follow(&state),
+            Ok(Projectable::Road(state)) => projector.follow(state),
             Ok(Projectable::Round { committed, roads }) => {
                 for (log, road) in committed.logs().iter().zip(&roads) {
                     projector.project_round(log, road);
@@ -72,12 +72,12 @@ struct Projector<'a, K> {
     kv: &'a Arc<K>,
     views_dir: PathBuf,
     roads: BTreeMap<LogId, Viewed>,
-    common: &'a Common,
+    troubles: &'a Troubles,
 }
 
 /// A tenant and its views.
 struct Viewed {
-    state: Arc<TenantState>,
+    state: View,
     views: Option<Views>,
     /// Index of the next entry to project.
     next: u64,
@@ -86,9 +86,10 @@ struct Viewed {
 }
 
 impl<K: Kv> Projector<'_, K> {
-    fn follow(&mut self, state: &Arc<TenantState>) {
-        let viewed = Viewed { state: Arc::clone(state), views: None, next: 0, failed: false };
-        self.roads.insert(state.log, viewed);
+    fn follow(&mut self, state: View) {
+        let log = state.log;
+        let viewed = Viewed { state, views: None, next: 0, failed: false };
+        self.roads.insert(log, viewed);
     }
 
     /// Whether a tenant is behind whose views have not failed.
@@ -100,7 +101,7 @@ impl<K: Kv> Projector<'_, K> {
     fn catch_up_once(&mut self) {
         for viewed in self.roads.values_mut().filter(|viewed| !viewed.failed && viewed.is_behind()) {
             let outcome = viewed.open(&self.views_dir).and_then(|()| viewed.read_chunk(self.kv));
-            viewed.note(outcome, self.common);
+            viewed.note(outcome, self.troubles);
         }
     }
 
@@ -108,7 +109,7 @@ impl<K: Kv> Projector<'_, K> {
     fn project_round(&mut self, log: &CommittedLog, road: &TenantState) {
         let Some(viewed) = self.roads.get_mut(&road.log).filter(|viewed| !viewed.failed) else { return };
         let outcome = viewed.open(&self.views_dir).and_then(|()| viewed.take_round(log, self.kv));
-        viewed.note(outcome, self.common);
+        viewed.note(outcome, self.troubles);
     }
 
     fn forgive(&mut self) {
@@ -189,16 +190,16 @@ impl Viewed {
         Ok(())
     }
 
-    fn note(&mut self, outcome: Result<(), ProjectError>, common: &Common) {
+    fn note(&mut self, outcome: Result<(), ProjectError>, troubles: &Troubles) {
         let who = format!("views {}", self.state.tenant);
         match outcome {
             Ok(()) => {
-                common.troubles.clear(&who);
+                troubles.clear(&who);
                 let next = self.next;
                 self.state.progress.send_if_modified(|progress| std::mem::replace(&mut progress.core, next) != next);
             }
             Err(error) => {
-                common.troubles.set(&who, format!("tenant {}: views: {error}", self.state.tenant));
+                troubles.set(&who, format!("tenant {}: views: {error}", self.state.tenant));
                 // Opened again at the next try: a broken connection would stay broken.
                 (self.failed, self.views) = (true, None);
             }

@@ -25,7 +25,7 @@ use crate::{admit, append, kept, project, reply, road, watch};
 /// Batches between two threads: enough that neither waits for the other's every breath, few enough to bound memory.
 const BATCHES: usize = 16;
 /// Rounds that wait for their answers, or for their projection.
-const ROUNDS: usize = 4;
+pub(crate) const ROUNDS: usize = 4;
 
 /// Why the pipeline does not start, or does not take a tenant.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +158,7 @@ pub async fn start<K: Kv + 'static>(config: Config<K>) -> Result<Running<K>, Sta
         spawn("append", move || append::run(&*store, admitted, &outlets, keeping.as_ref(), &shared, &signing))?;
     let answer = start_answering(Arc::clone(&kv), &nats, answers, Arc::clone(&common), stop.subscribe()).await?;
     let (store, shared) = (Arc::clone(&kv), Arc::clone(&common));
-    let projecting = spawn("project", move || project::run(&store, views_dir, &rounds, &shared))?;
+    let projecting = spawn("project", move || project::run(&store, views_dir, &rounds, &shared.troubles))?;
 
     let running = Running {
         kv,
@@ -191,7 +191,7 @@ impl<K: Kv + 'static> Running<K> {
         self.common.troubles.await_first(&road::who(&state), reason);
         self.common.roads.fetch_add(1, Ordering::Relaxed);
         self.common.beat_for(Arc::clone(&state));
-        self.project.send(Projectable::Road(Arc::clone(&state))).map_err(|_| StartError::Ended)?;
+        self.project.send(Projectable::Road(state.view())).map_err(|_| StartError::Ended)?;
         self.roads.send(Arc::clone(&state)).map_err(|_| StartError::Ended)?;
         tenants.insert(state.tenant.clone(), state);
         Ok(())
@@ -289,7 +289,7 @@ impl<K> Drop for Running<K> {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
     std::thread::Builder::new().name(name.into()).spawn(work).map_err(StartError::Thread)
 }
 

@@ -9,6 +9,7 @@ use ledger::dedupe::DedupeKey;
 use schemas::ids::Tenant;
 use tokio::sync::watch;
 
+use crate::batch::View;
 use crate::config::{Clock, Entropy, Stopwatch, TenantSetup};
 use crate::stats::{LogCounters, LogStats, RoundCounters, StreamStats};
 use crate::sweep::Place;
@@ -83,6 +84,11 @@ impl TenantState {
             stream: Mutex::default(),
             answered: Mutex::new(Answered { cuts: 0, sequence: head.answered }),
         }
+    }
+
+    /// What is projected.
+    pub(crate) fn view(&self) -> View {
+        View { tenant: self.tenant.clone(), log: self.log, progress: self.progress.clone() }
     }
 
     pub(crate) fn admitted(&self) -> Position {

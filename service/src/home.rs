@@ -13,7 +13,7 @@ use ledger::entry::Salt;
 use ledger::hash::Hash;
 use ledger::note::VerifierKey;
 use ledger::read::{Log, ReadError};
-use ledger::replica::KvSource;
+use ledger::replica::{Copier, KvSource, ReplicaError, Source, Trust};
 use ledger::signing::Signer;
 use ledger_rocks::{OpenError, Rocks};
 use pipeline::{FindSigner, TenantSetup};
@@ -89,6 +89,9 @@ pub enum HomeError {
     /// The heads that were kept, or have to be.
     #[error(transparent)]
     Kept(#[from] KeptError),
+    /// The other copy, or what was copied from it.
+    #[error(transparent)]
+    Copy(#[from] ReplicaError),
     /// No randomness.
     #[error("the system gives no randomness: {0}")]
     NoEntropy(getrandom::Error),
@@ -115,6 +118,18 @@ impl Home {
         let home = Self { dir, keys, kv, name, kept: None, _lock: lock };
         birth::check_ledger(&*home.kv, &home.name, &home.log_signer(LogId::LEDGER)?)?;
         Ok(home)
+    }
+
+    /// Opens the copy in `dir`; where there is none yet, it begins with what `source` lists. No key is needed, and none is read but
+    /// the tenants' dedupe keys.
+    pub fn open_or_copy<S: Source>(dir: DataDir, lock: Lock, source: S, trust: Trust) -> Result<Self, HomeError> {
+        let kv = Arc::new(Rocks::open(&dir.ledger())?);
+        if birth::ledger_name(&*kv)?.is_none() {
+            Copier::new(&*kv, source, trust, |_| None).begin()?;
+        }
+        let name = birth::ledger_name(&*kv)?.ok_or(BirthError::NoLedger)?;
+        let keys = Keys::at(dir.keys());
+        Ok(Self { dir, keys, kv, name, kept: None, _lock: lock })
     }
 
     /// Compares the store with the heads that were kept in `dir`, and keeps them there from now on.

@@ -1,7 +1,6 @@
 //! The evidence pack of a change, out of a log: reads, plans, seals. What is in a pack and why is `evidence`'s.
 
 use ledger::checkpoint::Origin;
-use ledger::dedupe::DedupeKey;
 use ledger::kv::Kv;
 use ledger::note::VerifierKey;
 use ledger::read::{Log, ReadError};
@@ -48,21 +47,20 @@ pub fn signed_size<K: Kv>(log: &Log<K>, at: Option<u64>) -> Result<u64, PackingE
     }
 }
 
-/// Plans the pack of `change` under the checkpoint of exactly `size` entries.
+/// Plans the pack of `change`, whose events stand at `indices`, under the checkpoint of exactly `size` entries.
 pub fn plan<K: Kv>(
     log: &Log<K>,
     origin: &Origin,
-    dedupe: &DedupeKey,
+    indices: &[u64],
     change: &ChangeId,
     size: u64,
 ) -> Result<PackPlan, PackingError> {
     let checkpoint = log.checkpoint(size)?.ok_or(PackingError::NotSigned { size })?;
-    let indices = log.change_indices(change, dedupe, size)?;
     if indices.is_empty() {
         return Err(PackingError::NoChange { change: change.clone(), size });
     }
     let mut entries = Vec::with_capacity(indices.len());
-    for (index, path) in indices.iter().copied().zip(log.inclusions(&indices, size)?) {
+    for (index, path) in indices.iter().copied().zip(log.inclusions(indices, size)?) {
         let missing = |what| ReadError::Missing { what, log: log.id(), number: index };
         let entry = log.entry(index)?.ok_or_else(|| missing("entry"))?;
         let stored = log.stored(index)?.ok_or_else(|| missing("payload"))?;

@@ -111,6 +111,12 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         &self.source
     }
 
+    /// Copies the beginning alone: the ledger with the first entry of its own log. Where that is here already, nothing.
+    pub fn begin(&mut self) -> Result<(), ReplicaError> {
+        let listing = self.source.listing()?;
+        self.found(&listing, &mut Progress::default())
+    }
+
     /// Copies one chunk of every log that the source has more of. All is copied when [`Progress::behind`] is 0.
     ///
     /// After a difference ([`ReplicaError::is_difference`]) nothing more is to be copied; after any other error it may be asked

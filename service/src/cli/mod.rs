@@ -16,6 +16,7 @@ pub mod change;
 pub mod check;
 pub mod completions;
 pub mod emit;
+mod following;
 pub mod keys;
 mod limits;
 pub mod log;

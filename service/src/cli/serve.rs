@@ -14,10 +14,12 @@ use pipeline::streams::{self, StreamLimits};
 use pipeline::{Config, KeptHeads, NatsAuth, NatsTarget, Signing, Sweep, TenantSetup};
 use projector_sqlite::{ViewError, Views};
 use schemas::ids::Tenant;
+use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::client::print;
+use super::following::{self, FollowArgs};
 use super::limits::LimitArgs;
 use super::{CliError, Globals};
 use crate::data_dir::{DataDir, ServeFile};
@@ -59,9 +61,11 @@ pub struct Args {
     /// Keep the highest signed head of each log in this directory too, outside the data, and refuse a store that is behind it
     #[arg(long, value_name = "DIR")]
     kept_heads: Option<PathBuf>,
-    /// A copy of this ledger (`upm serve --follow URL --follower NAME`) that messages stay on the road for; may be given several times
+    /// A copy of this ledger (`upm serve --follow URL --follow-as NAME`) that messages stay on the road for; may be given several times
     #[arg(long = "follower", value_name = "NAME")]
     followers: Vec<String>,
+    #[command(flatten)]
+    follow: FollowArgs,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -81,10 +85,13 @@ enum Road {
 }
 
 /// A server at work.
-struct Serving {
-    app: Arc<App>,
-    http: JoinHandle<std::io::Result<()>>,
-    stop_http: watch::Sender<bool>,
+pub struct Serving {
+    /// The state of all handlers.
+    pub app: Arc<App>,
+    /// What answers requests.
+    pub http: JoinHandle<std::io::Result<()>>,
+    /// Stops it.
+    pub stop_http: watch::Sender<bool>,
 }
 
 /// Runs the ledger until it is told to stop.
@@ -94,20 +101,28 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let dir = DataDir::create(&globals.data).map_err(|error| could_not(&error))?;
     let lock = dir.lock().map_err(|error| could_not(&error))?;
     let listener = bind(args.listen)?;
+    if let Some(url) = &args.follow.follow {
+        let following = following::serve(globals, dir, lock, listener, url, &args.follow);
+        return runtime()?.block_on(following).map(|()| ExitCode::SUCCESS);
+    }
     let road = road(&args)?;
     let mut home = Home::open_or_found(dir, lock, args.name.as_deref()).map_err(|error| could_not(&error))?;
     keep_heads(&mut home, args.kept_heads.as_deref())?;
     let tenants = tenants(&home, &globals.tenants)?;
     check_views(&home, &tenants)?;
     warn_of_recovery_key(&home);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = runtime()?;
+    runtime.block_on(serve(home, listener, road, (args.limits, args.followers), tenants, globals.json))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> Result<Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("http")
         .enable_all()
         .build()
-        .map_err(|error| CliError::because("can't start threads", &error))?;
-    runtime.block_on(serve(home, listener, road, (args.limits, args.followers), tenants, globals.json))?;
-    Ok(ExitCode::SUCCESS)
+        .map_err(|error| CliError::because("can't start threads", &error))
 }
 
 async fn serve(
@@ -178,8 +193,7 @@ async fn start(
     let file = serve_file(&home, listen, nats_url, &open, &own);
     let banner = if json { as_json(&file) } else { banner(&home, &file, &open, &own) };
     let app = Arc::new(App::new(home, followers, running, producer, limits, open));
-    let (stop_http, stopped) = watch::channel(false);
-    let http = tokio::spawn(answer(listener, Arc::clone(&app), Guard { loopback: listen.ip().is_loopback() }, stopped));
+    let (http, stop_http) = answer_in_background(listener, &app);
     ready(&app).await;
     app.publish(file).map_err(|error| could_not(&error))?;
     tokio::spawn(republish(Arc::downgrade(&app), rekeyed));
@@ -211,7 +225,7 @@ async fn republish(app: Weak<App>, rekeyed: Arc<Notify>) {
 }
 
 /// Stops everything in order: nobody is sent here any more, requests are answered, what was read is made durable and answered.
-async fn drain(serving: Serving) -> Result<(), CliError> {
+pub async fn drain(serving: Serving) -> Result<(), CliError> {
     let Serving { app, http, stop_http } = serving;
     let unpublished = app.unpublish();
     stop_http.send_replace(true);
@@ -221,6 +235,16 @@ async fn drain(serving: Serving) -> Result<(), CliError> {
     app.shutdown().await;
     tracing::info!("stopped");
     unpublished.map_err(|error| could_not(&error))
+}
+
+/// Answers requests until it is told to stop.
+pub fn answer_in_background(
+    listener: TcpListener,
+    app: &Arc<App>,
+) -> (JoinHandle<std::io::Result<()>>, watch::Sender<bool>) {
+    let loopback = listener.local_addr().is_ok_and(|listen| listen.ip().is_loopback());
+    let (stop_http, stopped) = watch::channel(false);
+    (tokio::spawn(answer(listener, Arc::clone(app), Guard { loopback }, stopped)), stop_http)
 }
 
 async fn answer(
@@ -498,6 +522,7 @@ mod tests {
                 name: None,
                 kept_heads: None,
                 followers: Vec::new(),
+                follow: FollowArgs::default(),
             };
             assert_eq!(refuse_open_address(&args).is_ok(), expect, "{listen} {insecure}");
         };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use ledger::append::LogId;
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
 use ledger::note::VerifierKey;
@@ -16,9 +17,9 @@ use ledger_rocks::Rocks;
 use pipeline::produce::Producer;
 use pipeline::stats::Stats;
 use pipeline::streams::{self, StreamLimits};
-use pipeline::{Health, Running, TenantSetup};
+use pipeline::{Following, Health, Running, TenantSetup};
 use projector_sqlite::{Reader, ViewError, Views};
-use schemas::ids::Tenant;
+use schemas::ids::{ChangeId, Tenant};
 
 use super::logs::LogName;
 use super::problem::Problem;
@@ -31,21 +32,37 @@ use crate::keys_on_disk::{KeyFileError, Keys};
 const VIEWS_PATIENCE: Duration = Duration::from_secs(10);
 /// Connections to a tenant's views that are kept open; more are opened while more are asked at once.
 const READERS_KEPT: usize = 4;
+/// Rows of the views that are read at once.
+const VIEWS_PAGE: usize = 500;
 
 /// The state of all handlers. Handlers hold it by `Arc`.
 pub struct App {
     home: Home,
     /// Copies that sweeping waits for.
     followers: Arc<Followers>,
-    producer: Producer,
-    limits: StreamLimits,
-    /// None once the pipeline is shut down.
-    running: RwLock<Option<Running<Rocks>>>,
+    /// What makes it go on; none once it is shut down.
+    engine: RwLock<Option<Engine>>,
+    /// None on a follower, with where it copies from instead.
+    writes: Result<Writes, String>,
     tenants: RwLock<BTreeMap<Tenant, Arc<OpenTenant>>>,
     /// What `serve.json` says; none before it is written.
     published: Mutex<Option<ServeFile>>,
     /// One tenant is added at a time.
     adding: tokio::sync::Mutex<()>,
+}
+
+/// What a leader publishes with.
+struct Writes {
+    producer: Producer,
+    limits: StreamLimits,
+}
+
+/// What makes a ledger go on.
+enum Engine {
+    /// The pipeline: it reads roads and signs.
+    Leads(Running<Rocks>),
+    /// Another copy: it neither reads roads nor signs.
+    Follows(Following),
 }
 
 /// A tenant, ready to be asked.
@@ -56,8 +73,8 @@ pub struct OpenTenant {
     pub log: Log<Arc<Rocks>>,
     /// The log's name.
     pub origin: Origin,
-    /// Finds a change in the log.
-    pub dedupe: DedupeKey,
+    /// Finds a change in the log; a follower may be without it.
+    dedupe: Option<DedupeKey>,
     /// The log's key when it was opened.
     opened_with: VerifierKey,
     keys: Keys,
@@ -74,11 +91,45 @@ impl OpenTenant {
             origin: signer.name().clone(),
             opened_with: signer.verifier(),
             keys: home.keys.clone(),
-            dedupe,
+            dedupe: Some(dedupe),
             views: home.dir.view(&tenant),
             readers: Mutex::default(),
             tenant,
         })
+    }
+
+    /// The log of a tenant in a copy, for which no key is needed.
+    pub fn of_copy(home: &Home, tenant: &Tenant, log: LogId) -> Result<Self, HomeError> {
+        let origin = home.origin(tenant.as_str())?;
+        let log = home.shown(log, &origin)?;
+        let opened_with = VerifierKey::new(origin.key_name().clone(), log.first()?.log_key);
+        Ok(Self {
+            log,
+            origin,
+            opened_with,
+            keys: home.keys.clone(),
+            dedupe: home.keys.dedupe(tenant.as_str()).ok(),
+            views: home.dir.view(tenant),
+            readers: Mutex::default(),
+            tenant: tenant.clone(),
+        })
+    }
+
+    /// Indices of a change's events among the first `size` entries, oldest first; without the dedupe key, as the views have them.
+    /// Blocking.
+    pub fn change_indices(&self, change: &ChangeId, size: u64) -> Result<Vec<u64>, Problem> {
+        if let Some(key) = &self.dedupe {
+            return self.log.change_indices(change, key, size).map_err(|error| log_failed(&error));
+        }
+        let mut indices = Vec::new();
+        loop {
+            let from = indices.last().map_or(0, |last| last + 1);
+            let rows = self.ask(|views| views.events(change, from, VIEWS_PAGE))?;
+            indices.extend(rows.iter().map(|row| row.index).take_while(|index| *index < size));
+            if rows.len() < VIEWS_PAGE || indices.last().is_none_or(|last| *last < from) {
+                return Ok(indices);
+            }
+        }
     }
 
     /// The key that others verify with: the newest one of the log.
@@ -117,22 +168,61 @@ impl App {
         limits: StreamLimits,
         tenants: Vec<OpenTenant>,
     ) -> Self {
+        let engine = RwLock::new(Some(Engine::Leads(running)));
+        let writes = Ok(Writes { producer, limits });
         let tenants = tenants.into_iter().map(|open| (open.tenant.clone(), Arc::new(open))).collect();
         Self {
             home,
             followers,
-            producer,
-            limits,
-            running: RwLock::new(Some(running)),
+            engine,
+            writes,
             tenants: RwLock::new(tenants),
             published: Mutex::default(),
             adding: tokio::sync::Mutex::default(),
         }
     }
 
+    /// The state over a copy of what is at `leader`. It goes on once it is [`engaged`](Self::engage).
+    pub fn following(home: Home, leader: String) -> Self {
+        Self {
+            home,
+            followers: Arc::default(),
+            engine: RwLock::new(None),
+            writes: Err(leader),
+            tenants: RwLock::default(),
+            published: Mutex::default(),
+            adding: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// From now on what `following` copies is here.
+    pub fn engage(&self, following: Following) {
+        *self.engine.write().unwrap_or_else(PoisonError::into_inner) = Some(Engine::Follows(following));
+    }
+
+    /// A tenant whose log was copied for the first time, or was here at the start. Blocking.
+    pub fn found(&self, tenant: &Tenant, log: LogId) -> Result<(), HomeError> {
+        let open = OpenTenant::of_copy(&self.home, tenant, log)?;
+        self.tenants.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), Arc::new(open));
+        self.republish()
+    }
+
     /// The producer that everything posted goes through.
-    pub fn producer(&self) -> &Producer {
-        &self.producer
+    pub fn producer(&self) -> Result<&Producer, Problem> {
+        Ok(&self.writes()?.producer)
+    }
+
+    /// Refused by a follower, which has no key to sign a pack's attestation with.
+    pub fn may_seal(&self) -> Result<(), Problem> {
+        self.writes.as_ref().map(|_| ()).map_err(|leader| {
+            read_only(leader, "a pack is sealed by the log's key, and this server only follows: it holds none")
+        })
+    }
+
+    fn writes(&self) -> Result<&Writes, Problem> {
+        self.writes
+            .as_ref()
+            .map_err(|leader| read_only(leader, "this server only follows another one: it takes nothing in"))
     }
 
     /// The copies that sweeping waits for.
@@ -172,23 +262,29 @@ impl App {
 
     /// Whether everything works.
     pub fn health(&self) -> Health {
-        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-        let stopped = || Health { ready: false, reasons: vec!["the server is stopping".to_owned()] };
-        running.as_ref().map_or_else(stopped, Running::health)
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        match engine.as_ref() {
+            Some(Engine::Leads(running)) => running.health(),
+            Some(Engine::Follows(following)) => following.health(),
+            None => Health { ready: false, reasons: vec!["the server is stopping".to_owned()] },
+        }
     }
 
     /// What was counted since the start, and where everything stands.
     pub fn stats(&self) -> Stats {
-        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-        running.as_ref().map(Running::stats).unwrap_or_default()
+        match self.engine.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(Engine::Leads(running)) => running.stats(),
+            Some(Engine::Follows(_)) | None => Stats::default(),
+        }
     }
 
     /// Why nothing is taken in now, if so: then whoever posts is told at once.
     pub fn refuse_intake(&self) -> Result<(), Problem> {
-        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-        match running.as_ref().map(Running::refusal) {
-            Some(None) => Ok(()),
-            Some(Some(reason)) => Err(Problem::unavailable(reason)),
+        match self.engine.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(Engine::Leads(running)) => {
+                running.refusal().map_or(Ok(()), |reason| Err(Problem::unavailable(reason)))
+            }
+            Some(Engine::Follows(_)) => self.writes().map(drop),
             None => Err(Problem::unavailable("the server is stopping")),
         }
     }
@@ -203,8 +299,11 @@ impl App {
     pub async fn covered(&self, tenant: &Tenant, at_least: Option<u64>) -> Result<(), Problem> {
         let Some(index) = at_least else { return Ok(()) };
         let progress = {
-            let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-            running.as_ref().and_then(|running| running.progress(tenant))
+            let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+            engine.as_ref().and_then(|engine| match engine {
+                Engine::Leads(running) => running.progress(tenant),
+                Engine::Follows(following) => following.progress(tenant),
+            })
         };
         let mut progress = progress.ok_or_else(|| Problem::unavailable("the server is stopping"))?;
         let reaching = async { progress.wait_for(|progress| progress.core > index).await.map(drop) };
@@ -231,11 +330,9 @@ impl App {
         if let Ok(open) = self.tenant(tenant) {
             return Ok((open, false));
         }
-        let client = {
-            let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-            running.as_ref().map(Running::client).ok_or_else(|| Problem::unavailable("the server is stopping"))?
-        };
-        let stream = streams::ensure(&client, tenant, &self.limits).await;
+        let limits = &self.writes()?.limits;
+        let client = self.running(|running| Ok(running.client()))?;
+        let stream = streams::ensure(&client, tenant, limits).await;
         let stream = stream.map_err(|error| Problem::unavailable(format!("the tenant's road: {error}")))?;
         let (app, name) = (Arc::clone(self), tenant.clone());
         let open = blocking(move || app.follow(&name, stream.created_ns / 1_000_000)).await?;
@@ -270,9 +367,19 @@ impl App {
 
     /// Shuts the pipeline down: what was read is appended, answered and projected.
     pub async fn shutdown(&self) {
-        let running = self.running.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(running) = running {
-            running.shutdown().await;
+        let engine = self.engine.write().unwrap_or_else(PoisonError::into_inner).take();
+        match engine {
+            Some(Engine::Leads(running)) => running.shutdown().await,
+            Some(Engine::Follows(following)) => drop(tokio::task::spawn_blocking(|| following.shutdown()).await),
+            None => {}
+        }
+    }
+
+    /// Something that only a pipeline at work can do.
+    fn running<T>(&self, work: impl FnOnce(&Running<Rocks>) -> Result<T, Problem>) -> Result<T, Problem> {
+        match self.engine.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(Engine::Leads(running)) => work(running),
+            _ => Err(Problem::unavailable("the server is stopping")),
         }
     }
 
@@ -281,11 +388,7 @@ impl App {
         let failed = |error: &dyn std::error::Error| Problem::internal("the tenant could not be added", error);
         let setup = self.home.tenant_or_new(tenant, Some(stream_created_ms)).map_err(|error| failed(&error))?;
         let open = Arc::new(OpenTenant::new(&self.home, tenant).map_err(|error| failed(&error))?);
-        {
-            let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
-            let running = running.as_ref().ok_or_else(|| Problem::unavailable("the server is stopping"))?;
-            running.add_tenant(setup).map_err(|error| failed(&error))?;
-        }
+        self.running(|running| running.add_tenant(setup).map_err(|error| failed(&error)))?;
         self.tenants.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), Arc::clone(&open));
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = published.as_mut() {
@@ -294,6 +397,12 @@ impl App {
         }
         Ok(open)
     }
+}
+
+/// What a follower says to whoever wants more than to read.
+fn read_only(leader: &str, why: &str) -> Problem {
+    let detail = format!("{why}; ask {leader}");
+    Problem::new(StatusCode::CONFLICT, "follower", "Only a follower", detail).with("leader", leader)
 }
 
 /// Runs what waits for the disk where it blocks no other request.

@@ -181,17 +181,18 @@ fn change_json(open: &OpenTenant, change: &ChangeId) -> Result<Vec<u8>, Problem>
 
 /// All events of a change as the log holds them now, oldest first.
 fn entries_of(open: &OpenTenant, change: &ChangeId) -> Result<Vec<(u64, EventHeader, Vec<u8>)>, Problem> {
+    let size = open.log.head().map_err(|error| log_failed(&error))?.size;
+    let indices = open.change_indices(change, size)?;
     let read = || {
-        let size = open.log.head()?.size;
         let mut entries = Vec::new();
-        for index in open.log.change_indices(change, &open.dedupe, size)? {
+        for index in indices {
             if let (Some(Header::Event(header)), Some(stored)) = (open.log.header(index)?, open.log.stored(index)?) {
                 entries.push((index, header, stored.payload));
             }
         }
         Ok(entries)
     };
-    let entries = read().map_err(|error| log_failed(&error))?;
+    let entries = read().map_err(|error: ledger::read::ReadError| log_failed(&error))?;
     if entries.is_empty() { Err(unknown(&open.tenant, change)) } else { Ok(entries) }
 }
 

@@ -33,6 +33,7 @@ pub async fn zip(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let open = app.tenant(&tenant)?;
+    app.may_seal()?;
     app.covered(&tenant, query.at_least).await?;
     blocking(move || {
         let size = packs::signed_size(&open.log, query.at).map_err(|error| failed(&error))?;
@@ -50,7 +51,8 @@ pub async fn zip(
 
 /// The plan of a change's pack. Blocking.
 pub fn plan(open: &OpenTenant, change: &ChangeId, size: u64) -> Result<evidence::PackPlan, Problem> {
-    packs::plan(&open.log, &open.origin, &open.dedupe, change, size).map_err(|error| failed(&error))
+    let indices = open.change_indices(change, size)?;
+    packs::plan(&open.log, &open.origin, &indices, change, size).map_err(|error| failed(&error))
 }
 
 /// Why there is no pack, as a problem.
@@ -64,7 +66,7 @@ pub fn failed(error: &PackingError) -> Problem {
 
 fn redirect(open: &OpenTenant, change: &ChangeId, size: u64) -> Result<Response, Problem> {
     // Said before the redirect, so that who asks for nothing is not sent on to it.
-    let indices = open.log.change_indices(change, &open.dedupe, size).map_err(|error| log_failed(&error))?;
+    let indices = open.change_indices(change, size)?;
     if indices.is_empty() {
         return Err(super::changes::unknown(&open.tenant, change));
     }

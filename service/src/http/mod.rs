@@ -24,9 +24,7 @@ mod tenants;
 pub use app::{App, OpenTenant};
 pub use evidence::segment;
 pub use guard::Guard;
-pub use replica::Report;
-#[cfg(test)]
-pub use replica::ReportedLog;
+pub use replica::{Report, ReportedLog};
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use ledger::entry::Header;
 use ledger::receipt::Receipt;
 use pipeline::answer::{Answer, Problem as Refusal};
-use pipeline::produce::{Outgoing, ProduceError};
+use pipeline::produce::{Outgoing, ProduceError, Producer};
 use schemas::ids::{MAX_EVENT_BYTES, Tenant};
 use schemas::reason::Reason;
 use serde::Serialize;
@@ -58,11 +58,12 @@ pub async fn events(
 ) -> Result<Response, Problem> {
     let kind = media_type(&headers).ok_or_else(|| unsupported("is missing"))?;
     app.tenant(&tenant)?;
+    let producer = app.producer()?;
     app.refuse_intake()?;
     let body = body.map_err(|rejection| unread(&rejection))?;
     if kind == "application/json" {
         let line = Line { number: 1, bytes: 0..body.len() };
-        let answers = send(&app, &tenant, &body, vec![line]).await;
+        let answers = send(producer, &tenant, &body, vec![line]).await;
         let status = status_of(&answers);
         return Ok(answers
             .into_iter()
@@ -73,17 +74,17 @@ pub async fn events(
     if found.is_empty() {
         return Err(Problem::bad_request("the body has no events: send one JSON document a line"));
     }
-    Ok(ndjson(&send(&app, &tenant, &body, found).await))
+    Ok(ndjson(&send(producer, &tenant, &body, found).await))
 }
 
 /// Sends one event on its way and waits for the answer.
-pub async fn send_one(app: &App, subject: String, event: Bytes) -> (StatusCode, LineAnswer) {
-    let outcome = app.producer().send(&Outgoing { subject, payload: event }).await;
+pub async fn send_one(producer: &Producer, subject: String, event: Bytes) -> (StatusCode, LineAnswer) {
+    let outcome = producer.send(&Outgoing { subject, payload: event }).await;
     let answer = answer(1, outcome);
     (status_of(std::slice::from_ref(&answer)), answer)
 }
 
-async fn send(app: &App, tenant: &Tenant, body: &Bytes, found: Vec<Line>) -> Vec<LineAnswer> {
+async fn send(producer: &Producer, tenant: &Tenant, body: &Bytes, found: Vec<Line>) -> Vec<LineAnswer> {
     let numbers: Vec<u64> = found.iter().map(|line| line.number).collect();
     let outgoing = found.into_iter().map(|line| {
         let payload = body.slice(line.bytes);
@@ -91,7 +92,7 @@ async fn send(app: &App, tenant: &Tenant, body: &Bytes, found: Vec<Line>) -> Vec
     });
     let mut answers: Vec<Option<LineAnswer>> = Vec::new();
     answers.resize_with(numbers.len(), || None);
-    app.producer()
+    producer
         .send_all(outgoing, |place, outcome| {
             if let (Some(slot), Some(number)) = (answers.get_mut(place), numbers.get(place)) {
                 *slot = Some(answer(*number, outcome));

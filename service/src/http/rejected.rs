@@ -76,7 +76,7 @@ pub async fn retry(
             format!("entry {index} came on {subject:?}, which is not the subject of an event: it can't be tried again");
         return Err(Problem::new(axum::http::StatusCode::CONFLICT, "not_retryable", "Not an event", detail));
     }
-    let (status, answer) = post::send_one(&app, subject, bytes.into()).await;
+    let (status, answer) = post::send_one(app.producer()?, subject, bytes.into()).await;
     Ok((status, Json(answer)).into_response())
 }
 

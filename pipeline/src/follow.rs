@@ -1,0 +1,239 @@
+//! Following: a copy of another ledger kept up to date and projected. It reads no road, signs nothing and answers nobody.
+//!
+//! Two threads: `follow` copies (see [`ledger::replica`]) and `project` derives the views. Trouble with the source is tried again;
+//! a difference between the copies ends the copying, and health says so. What is durable was checked, so reads stay good.
+//!
+//! Left out: where the other copy is and what is told it (`service`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ledger::append::LogId;
+use ledger::birth::{self, BirthError};
+use ledger::dedupe::DedupeKey;
+use ledger::kv::{Kv, KvError};
+use ledger::read::Log;
+use ledger::replica::{Copier, Limits, Progress as Round, ReplicaError, Source, Trust};
+use schemas::ids::Tenant;
+use tokio::sync::watch;
+
+use crate::batch::{Projectable, View};
+use crate::project;
+use crate::running::{ROUNDS, StartError, spawn};
+use crate::shared::{Health, Progress, Troubles};
+
+/// How long until the source is asked again when nothing was new.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long until it is asked again after trouble, at first and at most.
+const TROUBLE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Under this name the follower's trouble is kept.
+const WHO: &str = "follow";
+
+/// Where a log of the copy stands: its number, the road's number, the sequence up to which the copy has everything.
+pub type Standing = (LogId, u32, u64);
+
+/// Everything that [`follow`] needs.
+pub struct FollowConfig<K, S> {
+    /// The store of the copy, empty or a copy already. Nobody else writes to it.
+    pub kv: Arc<K>,
+    /// Directory of the views, one file per tenant. Made when missing.
+    pub views_dir: PathBuf,
+    /// The other copy.
+    pub source: S,
+    /// Whose signatures count.
+    pub trust: Trust,
+    /// The tenants' dedupe keys that are at hand.
+    pub dedupe: Box<dyn Fn(&Tenant) -> Option<DedupeKey> + Send>,
+    /// Told how far the copy is, whenever it has moved or a while has passed; an error is said and tried again.
+    pub report: Box<dyn Fn(&S, &[Standing]) -> Result<(), String> + Send>,
+    /// Told of a tenant whose log is here now.
+    pub found: Box<dyn Fn(&Tenant, LogId) + Send>,
+}
+
+/// A copy that is kept.
+pub struct Following {
+    troubles: Arc<Troubles>,
+    tenants: Arc<Tenants>,
+    project: SyncSender<Projectable>,
+    stop: watch::Sender<bool>,
+    copying: Option<JoinHandle<()>>,
+    projecting: Option<JoinHandle<()>>,
+}
+
+type Tenants = Mutex<BTreeMap<Tenant, (LogId, watch::Sender<Progress>)>>;
+
+/// Starts copying and projecting. What is here already is found before it returns.
+pub fn follow<K, S>(config: FollowConfig<K, S>) -> Result<Following, StartError>
+where
+    K: Kv + 'static,
+    S: Source + Send + 'static,
+{
+    let FollowConfig { kv, views_dir, source, trust, dedupe, report, found } = config;
+    let made = std::fs::create_dir_all(&views_dir);
+    made.map_err(|source| StartError::Views { path: views_dir.clone(), source })?;
+    let (troubles, tenants) = (Arc::new(Troubles::default()), Arc::new(Tenants::default()));
+    let (to_project, rounds) = sync_channel(ROUNDS);
+    let (stop, stopped) = watch::channel(false);
+    troubles.await_first(WHO, "nothing was copied yet");
+    let (store, shared) = (Arc::clone(&kv), Arc::clone(&troubles));
+    let projecting = spawn("project", move || project::run(&store, views_dir, &rounds, &shared))?;
+    let (shared, project) = (Arc::clone(&troubles), to_project.clone());
+    let known = Arc::clone(&tenants);
+    let copying = spawn("follow", move || {
+        let mut copying =
+            Copying { kv: &*kv, tenants: &known, project: &project, troubles: &shared, found, stop: stopped };
+        copying.run(Copier::new(&*kv, source, trust, dedupe), &report);
+    })?;
+    Ok(Following { troubles, tenants, project: to_project, stop, copying: Some(copying), projecting: Some(projecting) })
+}
+
+impl Following {
+    /// Whether all is copied and the other copy can be reached, and if not, why.
+    pub fn health(&self) -> Health {
+        self.troubles.health()
+    }
+
+    /// How far a tenant has come, now and from now on; none for one that is not here.
+    pub fn progress(&self, tenant: &Tenant) -> Option<watch::Receiver<Progress>> {
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.get(tenant).map(|(_, progress)| progress.subscribe())
+    }
+
+    /// Ends the copying after the chunk at hand, and projects what is here.
+    pub fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        if let Some(copying) = self.copying.take() {
+            let _ = copying.join();
+        }
+        let _ = self.project.send(Projectable::Stop);
+        if let Some(projecting) = self.projecting.take() {
+            let _ = projecting.join();
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+struct Copying<'a, K> {
+    kv: &'a K,
+    tenants: &'a Tenants,
+    project: &'a SyncSender<Projectable>,
+    troubles: &'a Troubles,
+    found: Box<dyn Fn(&Tenant, LogId) + Send>,
+    stop: watch::Receiver<bool>,
+}
+
+impl<K: Kv> Copying<'_, K> {
+    fn run<S: Source>(&mut self, mut copier: Copier<'_, K, S>, report: &dyn Fn(&S, &[Standing]) -> Result<(), String>) {
+        let mut delay = TROUBLE.0;
+        let mut told: Option<Vec<Standing>> = None;
+        if let Err(error) = self.note_progress() {
+            self.troubles.set(WHO, format!("the copy can't be read: {error}"));
+        }
+        while !*self.stop.borrow() {
+            let round = copier.round(Limits::default()).and_then(|round| Ok((round, self.note_progress()?)));
+            match round {
+                Ok((round, standings)) => {
+                    delay = TROUBLE.0;
+                    if told.as_ref() != Some(&standings) {
+                        told = report(copier.source(), &standings)
+                            .map_err(|error| self.untold(&error))
+                            .ok()
+                            .map(|()| standings);
+                    }
+                    self.say(&round);
+                    if round.behind == 0 {
+                        self.wait(LOOK);
+                    }
+                }
+                Err(error) if is_final(&error) => {
+                    self.troubles.set(WHO, format!("nothing is copied any more: {error}"));
+                    return;
+                }
+                Err(error) => {
+                    self.troubles.set(WHO, format!("can't copy, trying again: {error}"));
+                    // Whoever was there may have been started again, and has forgotten what it was told.
+                    told = None;
+                    self.wait(delay);
+                    delay = (delay * 2).min(TROUBLE.1);
+                }
+            }
+        }
+    }
+
+    fn untold(&self, error: &str) {
+        self.troubles.set("report", format!("the other copy does not take our report: {error}"));
+    }
+
+    /// What the last round means for health.
+    fn say(&self, round: &Round) {
+        if let Some(set_back) = round.set_back.first() {
+            let reason = format!(
+                "{}: the other copy has {} entries, we have {}: it was set back; `upm catch-up --from` us brings it up to date",
+                set_back.origin, set_back.found, set_back.ours
+            );
+            self.troubles.set(WHO, reason);
+        } else if round.behind > 0 {
+            self.troubles.await_first(WHO, format!("copying: {} entries to go", round.behind));
+        } else {
+            self.troubles.clear(WHO);
+        }
+    }
+
+    /// Hands on to be projected what is here now, and says where it stands.
+    fn note_progress(&self) -> Result<Vec<Standing>, ReplicaError> {
+        let logs = match birth::list_tenants(self.kv) {
+            Err(BirthError::NoLedger) => return Ok(Vec::new()),
+            logs => logs?,
+        };
+        let mut standings = Vec::with_capacity(logs.len());
+        for (tenant, log, _) in logs {
+            let head = Log::open(self.kv, log)?.head()?;
+            standings.push((log, head.epoch, head.cursor.sequence));
+            let (committed, road) = (head.size, head.cursor.sequence);
+            let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, progress)) = tenants.get(&tenant) {
+                progress.send_if_modified(|now| {
+                    let moved = (now.committed, now.road) != (committed, road);
+                    (now.committed, now.road) = (committed, road);
+                    moved
+                });
+                continue;
+            }
+            let progress = watch::Sender::new(Progress { committed, core: 0, road });
+            tenants.insert(tenant.clone(), (log, progress.clone()));
+            drop(tenants);
+            (self.found)(&tenant, log);
+            // Gone only when we are stopping.
+            let _ = self.project.send(Projectable::Road(View { tenant, log, progress }));
+        }
+        Ok(standings)
+    }
+
+    /// Sleeps, but not past being told to stop.
+    fn wait(&self, time: Duration) {
+        let step = Duration::from_millis(20);
+        let mut left = time;
+        while !left.is_zero() && !*self.stop.borrow() {
+            std::thread::sleep(step.min(left));
+            left = left.saturating_sub(step);
+        }
+    }
+}
+
+/// What trying again can't mend: the copies contradict each other, or what our own write left behind is unknown.
+fn is_final(error: &ReplicaError) -> bool {
+    error.is_difference()
+        || matches!(
+            error,
+            ReplicaError::Kv(KvError::Write { .. } | KvError::WriteAfterFailure) | ReplicaError::Stale { .. }
+        )
+}
