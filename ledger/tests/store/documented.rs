@@ -139,7 +139,6 @@ fn block(out: &mut String, text: &str) {
 }
 
 /// The page's example, derived.
-#[expect(clippy::too_many_lines, reason = "one page, from top to bottom")]
 fn derived(example: &Example) -> String {
     let log = example.log();
     let entries: Vec<Vec<u8>> = (0..6).map(|index| log.entry(index).unwrap().unwrap()).collect();

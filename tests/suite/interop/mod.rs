@@ -5,7 +5,7 @@
 //! tests, and the vectors of transparency-dev.
 
 mod cosign;
-mod tessera;
+mod published;
 
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
-//! Tessera's `fsck` derives a log again from its entry bundles, compares every tile, and checks the checkpoint with the log's vkey: over
-//! HTTP from the running server, and from the files that `upm log export` wrote. At sizes where tiles and levels begin and end.
+//! Two strangers read whole logs: Tessera's `fsck` derives every tile again from the entry bundles, torchwood reads every entry as a monitor
+//! does. Over HTTP from the running server, and from the files that `upm log export` wrote; at sizes where tiles and levels begin and
+//! end. What grew from one of them to the next is proved to a third, Go's own `sumdb/tlog`.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,8 +14,8 @@ const SIZES: [u64; 8] = [1, 2, 255, 256, 257, 65_535, 65_536, 70_000];
 
 #[test]
 #[ignore = "make interop"]
-fn fsck_accepts_tiles_over_http_and_exports_of_every_size() {
-    let fsck = judge("TESSERA_FSCK", "tessera-fsck-1.0.2");
+fn fsck_and_torchwood_accept_tiles_over_http_and_exports_of_every_size() {
+    let (fsck, torchwood) = (judge("TESSERA_FSCK", "tessera-fsck-1.0.2"), judge("TLOG_JUDGE", "tlog-judge"));
     let folder = tempfile::tempdir().expect("a folder");
     let tenants: Vec<String> = SIZES.iter().map(|size| format!("size-{size}")).collect();
     let arguments: Vec<&str> = tenants.iter().flat_map(|tenant| ["--tenant", tenant]).collect();
@@ -25,9 +26,15 @@ fn fsck_accepts_tiles_over_http_and_exports_of_every_size() {
     for (tenant, size) in tenants.iter().zip(SIZES) {
         let key = folder.path().join(format!("{tenant}.vkey"));
         std::fs::write(&key, server.vkey(tenant)).expect("written");
+        let reads = |place: &str| run(Command::new(&torchwood).args(["log", place, server.vkey(tenant)]));
         let judged = |url: &str| judged(&fsck, &key, url);
         let (accepted, said) = judged(&format!("{}/logs/{tenant}/", server.http()));
         assert!(accepted.is_some_and(|found| found >= size), "HTTP, {size} entries: {said}");
+        let (code, out, err) = reads(&format!("{}/logs/{tenant}/", server.http()));
+        assert!(
+            code == 0 && out.trim().parse().is_ok_and(|found: u64| found >= size),
+            "HTTP, {size} entries: {out}{err}"
+        );
 
         let export = folder.path().join(tenant);
         let told = ok(server.upm(&["log", "export", "--json", "--tenant", tenant]).arg(&export));
@@ -35,6 +42,9 @@ fn fsck_accepts_tiles_over_http_and_exports_of_every_size() {
         let url = format!("file://{}/", export.display());
         let (accepted, said) = judged(&url);
         assert_eq!(accepted, told["size"].as_u64(), "export of {size} entries: {said}");
+        let files = export.to_str().expect("text");
+        let (code, out, err) = reads(files);
+        assert_eq!((code, out.trim()), (0, told["size"].to_string().as_str()), "export of {size} entries: {err}");
         flip(&export.join("tile/entries").join(last_bundle(told["size"].as_u64().expect("a number"))));
         let (accepted, said) = judged(&url);
         assert_eq!(
@@ -43,6 +53,51 @@ fn fsck_accepts_tiles_over_http_and_exports_of_every_size() {
         );
     }
     assert_eq!(server.stop(), 0);
+}
+
+/// Receipts of old and new entries of every kind, and the history between any two of its checkpoints.
+#[test]
+#[ignore = "make interop"]
+fn torchwood_accepts_receipts_and_consistency_proofs() {
+    let judge = judge("TLOG_JUDGE", "tlog-judge");
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &["--tenant", "acme"]);
+    for size in [2, 10, 300, 1_000] {
+        fill(&server, "acme", size);
+    }
+    let says = |arguments: &[&str]| ok(&mut server.upm(&[&["log"], arguments].concat()));
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let listed = says(&["checkpoint", "--list", "--tenant", "acme"]);
+    let sizes: Vec<u64> = listed.lines().map(|line| line.parse().expect("a size")).collect();
+    assert!(sizes.len() >= 5, "{sizes:?}");
+    let vkey = server.vkey("acme");
+    for pair in sizes.windows(2) {
+        let [old, new] = [pair[0].to_string(), pair[1].to_string()];
+        let known = write("known", &says(&["checkpoint", "--size", &old, "--tenant", "acme"]));
+        let proof = says(&["consistency", &old, &new, "--tenant", "acme"]);
+        let judged = |text: &str| {
+            let proof = write("proof", text);
+            run(Command::new(&judge).arg("consistency").arg(&known).arg(proof).arg(vkey)).0
+        };
+        assert_eq!(judged(&proof), 0, "{old} to {new}");
+        let (_, rest) = proof.split_once('\n').expect("several lines");
+        assert_eq!(judged(&format!("old {}\n{rest}", pair[0] + 1)), 1, "{old} to {new}");
+    }
+    for index in [0, 1, 9, 255, 256, 299, 999] {
+        for size in sizes.iter().filter(|size| **size > index).step_by(3) {
+            let proof = says(&["proof", &index.to_string(), "--size", &size.to_string(), "--tenant", "acme"]);
+            let entry = ok(Command::new(&judge).arg("proof").arg(write("receipt", &proof)).arg(vkey));
+            let shown = says(&["entries", &index.to_string(), "--tenant", "acme"]);
+            assert_eq!(Some(entry.trim()), shown.trim().split('\t').nth(1), "entry {index} of {size}");
+            let moved =
+                write("receipt", &proof.replace(&format!("\nindex {index}\n"), &format!("\nindex {}\n", index ^ 1)));
+            assert_eq!(run(Command::new(&judge).arg("proof").arg(moved).arg(vkey)).0, 1, "entry {index} of {size}");
+        }
+    }
 }
 
 /// The size of the log that `fsck` accepted, and all that it said. Its exit code is 0 whatever it finds: only its words tell.
@@ -62,8 +117,8 @@ fn fill(server: &Server, tenant: &str, size: u64) {
         let (_, note) = server.get(&format!("/logs/{tenant}/checkpoint"));
         note.lines().nth(1).and_then(|line| line.parse::<u64>().ok()).expect("a tree size")
     };
-    let missing = size.saturating_sub(now());
-    let events: Vec<String> = (0..missing)
+    // Numbered by what is there, so that no event is a repetition.
+    let events: Vec<String> = (now()..size)
         .map(|number| {
             format!(
                 r#"{{"provisioning_event":{{"id":"e-{number}","change_id":"c-{}","timestamp":"2026-01-02T03:04:05Z","phase":"plan","intent":{{"source":"api","initiator":"interop","tenant":"{tenant}"}}}}}}"#,
@@ -71,7 +126,7 @@ fn fill(server: &Server, tenant: &str, size: u64) {
             )
         })
         .collect();
-    if missing > 0 {
+    if !events.is_empty() {
         let (code, out, err) = run_with_input(&mut server.upm(&["emit", "-"]), events.join("\n").as_bytes());
         assert_eq!(code, 0, "{out}{err}");
     }
