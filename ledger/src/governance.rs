@@ -18,7 +18,7 @@ mod tests;
 pub use act::{Act, Hold, KeyChange, KeyStatus, MAX_FACTS, MAX_HELD_CHANGES, MAX_NAME_CHARS, MAX_TEXT_CHARS, Scope};
 pub use log_keys::{KeyEnd, LogKey, LogKeys, LogKeysError};
 pub(crate) use message::key_change_size;
-pub use message::{ActOpening, Message, key_change, message};
+pub use message::{ActOpening, Message, envelope_of, key_change, message};
 
 use std::collections::BTreeMap;
 
@@ -66,6 +66,17 @@ pub struct Listing {
     pub salt: Salt,
     /// What its commitment opens to.
     pub opening: Vec<u8>,
+}
+
+/// Where a log's chain of control entries stands: all that the next message has to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The log.
+    pub origin: Origin,
+    /// Number of control entries.
+    pub counter: u64,
+    /// Leaf hash of the newest, or of entry 0.
+    pub prev: Hash,
 }
 
 /// What a decision takes for granted.
@@ -136,6 +147,11 @@ impl Governance {
     /// Leaf hash of the newest control entry; of entry 0 before the first.
     pub fn prev(&self) -> &Hash {
         &self.prev
+    }
+
+    /// Where the chain of control entries stands.
+    pub fn place(&self) -> Place {
+        Place { origin: self.origin.clone(), counter: self.counter, prev: self.prev }
     }
 
     /// Who may sign what, right now.

@@ -173,6 +173,9 @@ pub struct ServeFile {
     pub ledger: String,
     /// The verifier key (C2SP vkey) of each log, by tenant; that of the ledger's own log as `_ledger`.
     pub logs: BTreeMap<String, String>,
+    /// All keys of logs that have had several, oldest first, with the sizes that each signs; see `governed::keys`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<String, serde_json::Value>,
 }
 
 impl ServeFile {
@@ -300,6 +303,7 @@ mod tests {
             nats: "nats://127.0.0.1:2".into(),
             ledger: "here".into(),
             logs: BTreeMap::from([("acme".into(), "vkey".into())]),
+            keys: BTreeMap::new(),
         };
         dir.write_serve_file(&file).unwrap();
         assert_eq!(ServeFile::of_running(dir.root()), Some(file.clone()));

@@ -169,13 +169,15 @@ impl LogKeys {
 }
 
 impl LogKey {
+    /// The last tree size that it signs; none for the current key.
+    pub fn last_size(&self) -> Option<u64> {
+        let end = self.end?;
+        Some(if end.status == KeyStatus::Retired { end.from.max(end.index) } else { end.index })
+    }
+
     /// Whether it signs the checkpoint of `size`.
     fn signs(&self, size: u64) -> bool {
-        let ended = self.end.is_some_and(|end| {
-            let last = if end.status == KeyStatus::Retired { end.from.max(end.index) } else { end.index };
-            size > last
-        });
-        self.since <= size && !ended
+        self.since <= size && self.last_size().is_none_or(|last| size <= last)
     }
 }
 

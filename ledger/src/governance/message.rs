@@ -18,7 +18,7 @@ use crate::entry::{Salt, commitment};
 use crate::hash::Hash;
 use crate::signing::Signer;
 
-use super::Governance;
+use super::Place;
 use super::act::{Act, KeyChange};
 
 /// An act together with its listing.
@@ -91,23 +91,22 @@ impl Message {
     }
 }
 
-/// Makes the message of an act on the log that `on` governs: the next one there, and the next one in `_ledger`.
+/// Makes the message of an act: the next one on the log that stands at `on`, and the next one in `_ledger`, which stands at `ledger`.
 /// `signers` sign the act, `lister` (an admin key of `_ledger`) the listing.
 pub fn message(
     act: &Act,
-    on: &Governance,
+    on: &Place,
     signers: &[&Signer],
-    ledger: &Governance,
+    ledger: &Place,
     lister: &Signer,
     salt: Salt,
 ) -> Result<Message, ControlError> {
-    let counter = on.counter() + 1;
-    let envelope = control::envelope_by(signers, on.origin(), act.op(), counter, on.prev(), &act.to_body());
-    let envelope = Envelope::parse(&envelope)?;
-    let opening = opening(&envelope, on.origin().as_str(), act.op(), counter)?;
+    let counter = on.counter + 1;
+    let envelope = Envelope::parse(&envelope_of(act, on, signers))?;
+    let opening = opening(&envelope, on.origin.as_str(), act.op(), counter)?;
     let body = Act::Listed(commitment(&salt, &opening)).to_body();
     let op = ControlOp::Tenant;
-    let listing = control::envelope(lister, ledger.origin(), op, ledger.counter() + 1, ledger.prev(), &body);
+    let listing = control::envelope(lister, &ledger.origin, op, ledger.counter + 1, &ledger.prev, &body);
     Ok(Message { act: envelope, listing: Envelope::parse(&listing)?, salt })
 }
 
@@ -123,6 +122,11 @@ pub fn key_change(bytes: &[u8]) -> Option<KeyChange> {
 
 pub(crate) fn key_change_size(bytes: &[u8]) -> Option<u64> {
     key_change(bytes).map(|change| change.size)
+}
+
+/// The envelope of the next act on the log that stands at `on`: for `_ledger`, whose acts need no listing.
+pub fn envelope_of(act: &Act, on: &Place, signers: &[&Signer]) -> Vec<u8> {
+    control::envelope_by(signers, &on.origin, act.op(), on.counter + 1, &on.prev, &act.to_body())
 }
 
 fn opening(envelope: &Envelope, origin: &str, op: ControlOp, counter: u64) -> Result<Vec<u8>, ControlError> {

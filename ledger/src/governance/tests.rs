@@ -30,7 +30,7 @@ fn born(name: &str) -> Governance {
 fn signed(act: &Act, on: &Governance, signers: &[u8]) -> Message {
     let signers: Vec<Signer> = signers.iter().map(|seed| signer(LOG, *seed)).collect();
     let signers: Vec<&Signer> = signers.iter().collect();
-    message(act, on, &signers, &born(LEDGER), &signer(LEDGER, 1), Salt([7; 16])).unwrap()
+    message(act, &on.place(), &signers, &born(LEDGER).place(), &signer(LEDGER, 1), Salt([7; 16])).unwrap()
 }
 
 fn roots(size: u64) -> Option<Hash> {

@@ -40,7 +40,7 @@ impl House {
     fn act(&self, act: &Act, seeds: &[u8], on: &Governance, ledger: &Governance) -> Vec<u8> {
         let signers: Vec<Signer> = seeds.iter().map(|seed| for_acme(*seed)).collect();
         let signers: Vec<&Signer> = signers.iter().collect();
-        let message = message(act, on, &signers, ledger, &admin_key(), Salt([5; 16]));
+        let message = message(act, &on.place(), &signers, &ledger.place(), &admin_key(), Salt([5; 16]));
         message.expect("a message").print()
     }
 

@@ -59,6 +59,7 @@ pub async fn serve(
         nats: String::new(),
         ledger: home.name.clone(),
         logs: [(LEDGER_LOG.to_owned(), own.to_vkey())].into(),
+        keys: std::collections::BTreeMap::new(),
     };
     let told = if globals.json {
         serde_json::to_string(&file).unwrap_or_default()

@@ -1,23 +1,37 @@
-//! `upm keys`: the public keys that others verify with. Nothing secret is read where a server says them.
+//! `upm keys`: the public keys that others verify with, and replacing keys. Nothing secret is read for showing them.
+//!
+//! A log key is replaced over the road while the server runs; it picks the new key up from `keys/` with the entry that names it. A
+//! key that is lost or stolen is replaced in the store itself, with the server stopped: without it nothing could be signed, not
+//! even what stands before the message on the road.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ledger::append::LogId;
 use ledger::birth::LEDGER_LOG;
+use ledger::checkpoint::Origin;
+use ledger::governance::{Act, KeyChange, KeyStatus};
+use ledger::hash::Hash;
 use ledger::note::VerifierKey;
 use ledger::read::Log;
+use ledger::signing::{PublicKey, Signer};
 use serde_json::{Map, Value, json};
 
+use super::client::act::{self, ActArgs};
 use super::client::http::Client;
 use super::client::print;
 use super::{CliError, Globals};
 use crate::data_dir::DataDir;
+use crate::governed;
 use crate::home::Home;
+use crate::keys_on_disk::Keys;
+use crate::offline::{self, OfflineError};
 
 /// Options of `upm keys`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  upm keys show\n  upm keys show --tenant acme --pem > acme.pub\n  upm keys show --tenant acme --vkey > acme.vkey"
+    after_help = "Examples:\n  upm keys show\n  upm keys show --tenant acme --pem > acme.pub\n  upm keys show --tenant acme --history\n  upm keys rotate --tenant acme\n  upm keys recover lost --tenant acme\n  upm keys admin set alice.pub bob.pub --tenant acme\n\nrotate, admin and recovery are signed by the recovery key (keys/recovery.pem, or --key FILE twice, with an admin key).\nrecover, and everything with --ledger, works on the data directory itself: stop the server first."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -34,12 +48,279 @@ enum Action {
         /// Only the key, as vkey
         #[arg(long)]
         vkey: bool,
+        /// All keys that the log ever had, with the tree sizes that each signs
+        #[arg(long, conflicts_with_all = ["pem", "vkey"])]
+        history: bool,
     },
+    /// Replace a log key that did its duty: the old one signs too, until the overlap ends
+    Rotate {
+        /// How many entries long the old key goes on signing beside the new one
+        #[arg(long, value_name = "ENTRIES", default_value_t = 1_000)]
+        overlap: u64,
+        /// The key of the ledger's own log instead of a tenant's (there both never sign together)
+        #[arg(long)]
+        ledger: bool,
+        #[command(flatten)]
+        how: ActArgs,
+    },
+    /// Replace a log key that nobody has any more, or that somebody else has: the recovery key alone signs
+    Recover {
+        /// What happened to the old key
+        status: Ended,
+        /// The last tree size that the old key's signature counts for [default: the newest]
+        #[arg(long, value_name = "SIZE")]
+        from: Option<u64>,
+        /// The key of the ledger's own log instead of a tenant's
+        #[arg(long)]
+        ledger: bool,
+        #[command(flatten)]
+        how: ActArgs,
+    },
+    /// List the admin keys of a log, or replace all of them
+    Admin {
+        #[command(subcommand)]
+        action: RoleAction,
+    },
+    /// Show the recovery key of a log, or replace it
+    Recovery {
+        #[command(subcommand)]
+        action: RoleAction,
+    },
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum RoleAction {
+    /// Show the public keys
+    List {
+        /// Of the ledger's own log instead of a tenant's
+        #[arg(long)]
+        ledger: bool,
+    },
+    /// Replace them
+    Set {
+        /// Public keys, PEM files (as `openssl pkey -pubout` writes them)
+        #[arg(required = true, value_name = "FILE")]
+        public: Vec<PathBuf>,
+        /// Of the ledger's own log instead of a tenant's
+        #[arg(long)]
+        ledger: bool,
+        #[command(flatten)]
+        how: ActArgs,
+    },
+}
+
+/// What happened to a key that is replaced without its signature.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Ended {
+    /// Nobody has it any more
+    Lost,
+    /// Somebody else has it
+    Compromised,
 }
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
-    let Action::Show { pem, vkey } = args.action;
+    match args.action {
+        Action::Show { pem, vkey, history } => show(globals, pem, vkey, history)?,
+        Action::Rotate { ledger: true, how, .. } => replace(globals, KeyStatus::Retired, None, true, &how)?,
+        Action::Rotate { overlap, how, .. } => rotate(globals, overlap, &how)?,
+        Action::Recover { status, from, ledger, how } => {
+            let status = match status {
+                Ended::Lost => KeyStatus::Lost,
+                Ended::Compromised => KeyStatus::Compromised,
+            };
+            replace(globals, status, from, ledger, &how)?;
+        }
+        Action::Admin { action } => role(globals, action, "admin_keys", Act::Admin)?,
+        Action::Recovery { action } => {
+            role(globals, action, "recovery_key", |keys| Act::Recovery(keys[0]))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Replaces a tenant's log key over the road of a running server. The new key's file is durable before anybody hears of it.
+fn rotate(globals: &Globals, overlap: u64, how: &ActArgs) -> Result<(), CliError> {
+    let tenant = globals.tenant_or_default()?;
+    let holds = act::governance(globals, &tenant)?;
+    let keys = Keys::at(globals.data.join("keys"));
+    let (origin, current) = current_key(&holds)?;
+    let old = keys.log_signer(&origin, &current).map_err(|error| CliError::of(&error))?;
+    let (new, path) = keys.new_log_signer(&origin).map_err(|error| CliError::of(&error))?;
+    let change = |holds: &Value| -> Result<Act, CliError> {
+        let size = holds["size"].as_u64().unwrap_or_default();
+        let root = Hash::parse(holds["root"].as_str().unwrap_or_default());
+        Ok(Act::Key(KeyChange {
+            new: new.public_key(),
+            old: current,
+            status: KeyStatus::Retired,
+            from: size.saturating_add(overlap),
+            size,
+            root: root.map_err(|error| CliError::because("the server's root", &error))?,
+        }))
+    };
+    match act::perform(globals, &tenant, how, Some(&old), change) {
+        Ok(done) => {
+            let what = format!("the key of {origin} is now {}", new.verifier().to_vkey());
+            act::told(globals, &tenant, &done, &what)
+        }
+        // Refused for certain: nobody signs with it, ever.
+        Err(error @ CliError::No { .. }) => {
+            let _ = std::fs::remove_file(&path);
+            Err(error)
+        }
+        Err(error) => Err(error.with_detail(format!(
+            "the new key stays in {}: `upm keys show --history` says whether it took over",
+            path.display()
+        ))),
+    }
+}
+
+/// Replaces a log key in the store itself, while no server runs.
+fn replace(
+    globals: &Globals,
+    status: KeyStatus,
+    from: Option<u64>,
+    ledger: bool,
+    how: &ActArgs,
+) -> Result<(), CliError> {
+    let home = stopped(globals)?;
+    let (id, name) = which(globals, &home, ledger)?;
+    let log = Log::open(&*home.kv, id).map_err(|error| CliError::of(&error))?;
+    let governance = log.governance().map_err(|error| CliError::of(&error))?;
+    let head = log.head().map_err(|error| CliError::of(&error))?;
+    let (new, path) = home.keys.new_log_signer(governance.origin()).map_err(|error| CliError::of(&error))?;
+    let act = Act::Key(KeyChange {
+        new: new.public_key(),
+        old: *governance.log_keys().current(),
+        status,
+        from: from.unwrap_or(head.size),
+        // Whoever states that the key was stolen earlier vouches for no more than that.
+        size: from.unwrap_or(head.size).min(head.size).max(1),
+        root: log.root(from.unwrap_or(head.size).min(head.size).max(1)).map_err(|error| CliError::of(&error))?,
+    });
+    let old = home.keys.log_signer(governance.origin(), governance.log_keys().current());
+    let old = if status == KeyStatus::Retired { Some(old.map_err(|error| CliError::of(&error))?) } else { None };
+    let done = perform_stopped(globals, &home, id, &act, old.as_ref(), how);
+    let index = done.inspect_err(|error| {
+        if matches!(error, CliError::No { .. }) {
+            let _ = std::fs::remove_file(&path);
+        }
+    })?;
+    let vkey = new.verifier().to_vkey();
+    if globals.json {
+        return print::json_line(&json!({ "log": name, "index": index, "vkey": vkey }));
+    }
+    print::line(&format!("the key of {} is now {vkey} (entry {index})", governance.origin()))
+}
+
+/// Shows the keys of a role, or replaces them.
+fn role(
+    globals: &Globals,
+    action: RoleAction,
+    member: &str,
+    act: impl Fn(Vec<PublicKey>) -> Act,
+) -> Result<(), CliError> {
+    match action {
+        RoleAction::List { ledger } => {
+            let holds = act::governance(globals, &globals.tenant_or_default()?)?;
+            let holds = if ledger { &holds["ledger"] } else { &holds };
+            let keys = match &holds[member] {
+                Value::Array(keys) => keys.clone(),
+                key => vec![key.clone()],
+            };
+            if globals.json {
+                return print::json_line(&json!({ "origin": holds["origin"], "keys": keys }));
+            }
+            let keys: Vec<&str> = keys.iter().filter_map(Value::as_str).collect();
+            print::line(&print::clean_lines(&keys.join("\n")))
+        }
+        RoleAction::Set { public, ledger, how } => {
+            let keys: Result<Vec<_>, _> = public.iter().map(|file| public_key(file)).collect();
+            let act = act(keys?);
+            if ledger {
+                let home = stopped(globals)?;
+                let index = perform_stopped(globals, &home, LogId::LEDGER, &act, None, &how)?;
+                if globals.json {
+                    return print::json_line(&json!({ "log": LEDGER_LOG, "index": index }));
+                }
+                return print::line(&format!("the keys of {LEDGER_LOG} are replaced (entry {index})"));
+            }
+            let tenant = globals.tenant_or_default()?;
+            let done = act::perform(globals, &tenant, &how, None, |_| Ok(act.clone()))?;
+            act::told(globals, &tenant, &done, &format!("the keys of {tenant}'s log are replaced"))
+        }
+    }
+}
+
+/// Signs an act and appends it to the store itself.
+fn perform_stopped(
+    globals: &Globals,
+    home: &Home,
+    id: LogId,
+    act: &Act,
+    old: Option<&Signer>,
+    how: &ActArgs,
+) -> Result<u64, CliError> {
+    let governed = |id| Log::open(&*home.kv, id).and_then(|log| log.governance()).map_err(|error| CliError::of(&error));
+    let (governance, ledger) = (governed(id)?, governed(LogId::LEDGER)?);
+    let keys = act::load(governance.origin(), &globals.data, how.keys(), true)?;
+    let recovery = format!("the recovery key of {}", governance.origin());
+    let mut signers = vec![act::pick(&keys, &[*governance.recovery_key()], &recovery)?];
+    signers.extend(old);
+    let done = if id == LogId::LEDGER {
+        offline::on_ledger(home, act, &signers)
+    } else {
+        let admin = format!("an admin key of {}, which lists every act", ledger.origin());
+        offline::on_log(home, id, act, &signers, act::pick(&keys, ledger.admin_keys(), &admin)?)
+    };
+    done.map_err(|error| match error {
+        OfflineError::Refused(_) | OfflineError::Act(_) | OfflineError::Extend(_) => CliError::no(error.to_string()),
+        error => CliError::of(&error),
+    })
+}
+
+/// The ledger in the data directory, which no server may hold.
+fn stopped(globals: &Globals) -> Result<Home, CliError> {
+    let dir = DataDir::existing(&globals.data).map_err(|error| CliError::of(&error))?;
+    let lock = dir
+        .lock()
+        .map_err(|error| CliError::of(&error).with_detail("this works on the store itself: stop the server first"))?;
+    Home::open(dir, lock).map_err(|error| CliError::of(&error))
+}
+
+fn which(globals: &Globals, home: &Home, ledger: bool) -> Result<(LogId, String), CliError> {
+    if ledger {
+        return Ok((LogId::LEDGER, LEDGER_LOG.to_owned()));
+    }
+    let tenant = globals.tenant_or_default()?;
+    let id = ledger::birth::log_of(&*home.kv, &tenant).map_err(|error| CliError::of(&error))?;
+    let id = id.ok_or_else(|| CliError::no(format!("there is no tenant {tenant} here")))?;
+    Ok((id, tenant.to_string()))
+}
+
+/// The log and its newest key, as the server says.
+fn current_key(holds: &Value) -> Result<(Origin, PublicKey), CliError> {
+    let vkey = holds["log_keys"].as_array().and_then(|keys| keys.last()?["vkey"].as_str()).unwrap_or_default();
+    let key = parsed(vkey)?;
+    let origin = Origin::parse(key.name().as_str()).map_err(|error| CliError::because("the log's key", &error))?;
+    Ok((origin, *key.key()))
+}
+
+fn public_key(file: &Path) -> Result<PublicKey, CliError> {
+    let named = |error: &dyn std::error::Error| CliError::because(file.display().to_string(), error);
+    let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
+    if text.contains("PRIVATE KEY") {
+        return Err(CliError::could_not(format!("{} is a private key; expected the public one", file.display()))
+            .with_detail("`openssl pkey -in KEY -pubout` writes it"));
+    }
+    PublicKey::from_spki_pem(&text).map_err(|error| named(&error))
+}
+
+fn show(globals: &Globals, pem: bool, vkey: bool, history: bool) -> Result<(), CliError> {
+    if history {
+        return show_history(globals);
+    }
     let mut keys = known(globals)?;
     if let Some(tenant) = globals.tenant() {
         keys.retain(|log, _| log == tenant.as_str());
@@ -57,14 +338,40 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
             );
         };
         let text = if pem { key.spki_pem() } else { key.to_vkey() };
-        print::line(text.trim_end())?;
+        print::line(text.trim_end())
     } else if globals.json {
-        print::json(&Value::Object(keys.iter().map(|(log, key)| (log.clone(), as_json(key))).collect::<Map<_, _>>()))?;
+        print::json(&Value::Object(keys.iter().map(|(log, key)| (log.clone(), as_json(key))).collect::<Map<_, _>>()))
     } else {
         let shown: Vec<String> = keys.iter().map(|(log, key)| told(log, key)).collect();
-        print::line(&shown.join("\n\n"))?;
+        print::line(&shown.join("\n\n"))
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// Every key that a tenant's log ever had.
+fn show_history(globals: &Globals) -> Result<(), CliError> {
+    let tenant = globals.tenant_or_default()?;
+    let running = globals.server.is_some() || globals.serve_file().is_some();
+    let keys = if running || !globals.data.join("ledger").is_dir() {
+        act::governance(globals, &tenant)?["log_keys"].clone()
+    } else {
+        let home = stopped(globals)?;
+        let (id, _) = which(globals, &home, false)?;
+        let governance = Log::open(&*home.kv, id).and_then(|log| log.governance());
+        governed::keys(governance.map_err(|error| CliError::of(&error))?.log_keys())
+    };
+    if globals.json {
+        return print::json(&json!({ "tenant": tenant, "keys": keys }));
+    }
+    let row = |key: &Value| {
+        let until = key["until"].as_u64().map_or_else(|| "on".to_owned(), |until| format!("to {until}"));
+        let status = match key["status"].as_str() {
+            Some(status) => format!("{status} by entry {}, counts to size {}", key["entry"], key["from"]),
+            None => "current".to_owned(),
+        };
+        vec![key["vkey"].as_str().unwrap_or_default().to_owned(), format!("sizes {} {until}", key["since"]), status]
+    };
+    let rows: Vec<Vec<String>> = keys.as_array().map_or(&[][..], Vec::as_slice).iter().map(row).collect();
+    print::line(&print::columns(&rows))
 }
 
 /// The key of each log: from the server on the data directory, from the server that was named, or from the store itself.
@@ -89,7 +396,7 @@ fn parsed(vkey: &str) -> Result<VerifierKey, CliError> {
     VerifierKey::parse(vkey).map_err(|error| CliError::because("the server gives a key that is none", &error))
 }
 
-/// Out of the first entry of each log.
+/// Out of the logs themselves.
 fn stored(globals: &Globals) -> Result<BTreeMap<String, VerifierKey>, CliError> {
     let cannot = |error: &dyn std::error::Error| CliError::because("can't read the ledger", error);
     let dir = DataDir::existing(&globals.data).map_err(|error| cannot(&error))?;
@@ -97,9 +404,9 @@ fn stored(globals: &Globals) -> Result<BTreeMap<String, VerifierKey>, CliError> 
     let home = Home::open(dir, lock).map_err(|error| cannot(&error))?;
     let own = home.verifier().map_err(|error| cannot(&error))?;
     let mut keys = BTreeMap::from([(LEDGER_LOG.to_owned(), own)]);
-    for (tenant, id, origin) in home.tenants().map_err(|error| cannot(&error))? {
-        let first = Log::open(home.kv.clone(), id).and_then(|log| log.first()).map_err(|error| cannot(&error))?;
-        keys.insert(tenant.to_string(), VerifierKey::new(origin.key_name().clone(), first.log_key));
+    for (tenant, id, _) in home.tenants().map_err(|error| cannot(&error))? {
+        let governance = Log::open(home.kv.clone(), id).and_then(|log| log.governance());
+        keys.insert(tenant.to_string(), governance.map_err(|error| cannot(&error))?.log_keys().verifier());
     }
     Ok(keys)
 }

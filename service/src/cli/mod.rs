@@ -17,6 +17,7 @@ pub mod check;
 pub mod completions;
 pub mod emit;
 mod following;
+pub mod hold;
 pub mod keys;
 mod limits;
 pub mod log;
@@ -24,6 +25,7 @@ pub mod nats_child;
 pub mod pack;
 pub mod rebuild;
 pub mod rejected;
+pub mod rules;
 pub mod run;
 pub mod serve;
 pub mod tenant;
@@ -71,7 +73,7 @@ pub struct Cli {
 enum Command {
     /// Run a ledger: NATS, intake, views and HTTP in one process
     Serve(serve::Args),
-    /// Add or list tenants
+    /// Add or list tenants, and set facts about them
     Tenant(tenant::Args),
     /// Publish events from a file, from standard input or built from flags
     Emit(emit::Args),
@@ -91,8 +93,12 @@ enum Command {
     Verify(verify::Args),
     /// Checkpoints, proofs and entries of a log; the whole of it as files
     Log(log::Args),
-    /// Show the keys that others verify with
+    /// Show the keys that others verify with, and replace them
     Keys(keys::Args),
+    /// Add, release and list legal holds
+    Hold(hold::Args),
+    /// Show the rules of admission, and record that they are adopted
+    Rules(rules::Args),
     /// Copy what this data directory lacks from another copy of the ledger
     CatchUp(catch_up::Args),
     /// Derive all views again from the ledger
@@ -194,6 +200,8 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Verify(args) => verify::run(globals, args),
         Command::Log(args) => log::run(globals, args),
         Command::Keys(args) => keys::run(globals, args),
+        Command::Hold(args) => hold::run(globals, args),
+        Command::Rules(args) => rules::run(globals, args),
         Command::CatchUp(args) => catch_up::run(globals, args),
         Command::Rebuild(args) => rebuild::run(globals, args),
         Command::Completions(args) => completions::run(globals, args),

@@ -441,6 +441,7 @@ fn serve_file(home: &Home, listen: SocketAddr, nats: String, open: &[OpenTenant]
         nats,
         ledger: home.name.clone(),
         logs: tenants.chain([(LEDGER_LOG.to_owned(), own.to_vkey())]).collect(),
+        keys: open.iter().filter_map(OpenTenant::key_history).collect(),
     }
 }
 

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use ledger::governance::Act;
 use ledger::read::Log;
 use schemas::ids::Tenant;
 use serde_json::{Value, json};
 
+use super::client::act::{self, ActArgs};
 use super::client::http::Client;
 use super::client::print;
 use super::{CliError, Globals};
@@ -15,7 +17,9 @@ use crate::home::Home;
 
 /// Options of `upm tenant`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  upm tenant add acme\n  upm tenant list --json")]
+#[command(
+    after_help = "Examples:\n  upm tenant add acme\n  upm tenant list --json\n  upm tenant set acme owner=platform tier=gold --unset region\n  upm tenant show acme\n\nFacts are kept for ever: no personal data in them."
+)]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -30,6 +34,29 @@ enum Action {
     },
     /// List the tenants, and the verifier keys of their logs
     List,
+    /// Set facts about a tenant, in its log
+    Set {
+        /// The tenant
+        name: Tenant,
+        /// Facts to set
+        #[arg(value_name = "KEY=VALUE", value_parser = fact, required_unless_present = "unset")]
+        facts: Vec<(String, String)>,
+        /// A fact to take away; may be given several times
+        #[arg(long, value_name = "KEY")]
+        unset: Vec<String>,
+        #[command(flatten)]
+        how: ActArgs,
+    },
+    /// Show what holds in a tenant's log: facts, holds, rules and keys
+    Show {
+        /// The tenant
+        name: Tenant,
+    },
+}
+
+fn fact(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Who is asked.
@@ -40,9 +67,15 @@ enum Door {
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
-    let door = door(globals)?;
     match args.action {
+        Action::Set { name, facts, unset, how } => {
+            let act = Act::Facts { set: facts.into_iter().collect(), unset: unset.into_iter().collect() };
+            let done = act::perform(globals, &name, &how, None, |_| Ok(act.clone()))?;
+            act::told(globals, &name, &done, &format!("facts of {name} are set"))?;
+        }
+        Action::Show { name } => show(globals, &name)?,
         Action::Add { name } => {
+            let door = door(globals)?;
             let added = match &door {
                 Door::Server(client) => client.put(&format!("/v1/tenants/{name}"))?,
                 Door::Store(home) => add(home, &name)?,
@@ -50,6 +83,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
             told(globals.json, &added, std::slice::from_ref(&added))?;
         }
         Action::List => {
+            let door = door(globals)?;
             let listed = match &door {
                 Door::Server(client) => client.get("/v1/tenants")?,
                 Door::Store(home) => list(home)?,
@@ -79,6 +113,30 @@ fn door(globals: &Globals) -> Result<Door, CliError> {
         },
         Err(error) => Err(CliError::of(&error)),
     }
+}
+
+/// What holds in a tenant's log.
+fn show(globals: &Globals, tenant: &Tenant) -> Result<(), CliError> {
+    let holds = act::governance(globals, tenant)?;
+    if globals.json {
+        return print::json(&holds);
+    }
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut rows = vec![
+        vec!["log".to_owned(), text(&holds["origin"])],
+        vec!["rules".to_owned(), text(&holds["rules"])],
+        vec!["acts".to_owned(), text(&holds["counter"])],
+    ];
+    for (name, value) in holds["facts"].as_object().into_iter().flatten() {
+        rows.push(vec![format!("fact {name}"), text(value)]);
+    }
+    for hold in holds["holds"].as_array().into_iter().flatten() {
+        rows.push(vec![format!("hold {}", text(&hold["id"])), text(&hold["reason"])]);
+    }
+    for key in holds["log_keys"].as_array().into_iter().flatten() {
+        rows.push(vec!["log key".to_owned(), format!("{} from size {}", text(&key["vkey"]), key["since"])]);
+    }
+    print::line(&print::columns(&rows))
 }
 
 /// The log and its keys; the stream is made by the next `serve`.

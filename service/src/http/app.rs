@@ -20,11 +20,13 @@ use pipeline::streams::{self, StreamLimits};
 use pipeline::{Following, Health, Running, TenantSetup};
 use projector_sqlite::{Reader, ViewError, Views};
 use schemas::ids::{ChangeId, Tenant};
+use serde_json::Value;
 
 use super::logs::LogName;
 use super::problem::Problem;
 use crate::data_dir::ServeFile;
 use crate::follow::Followers;
+use crate::governed;
 use crate::home::{Home, HomeError};
 use crate::keys_on_disk::{KeyFileError, Keys};
 
@@ -135,6 +137,13 @@ impl OpenTenant {
     /// The key that others verify with: the newest one of the log.
     pub fn verifier(&self) -> VerifierKey {
         self.log.governance().map_or_else(|_| self.opened_with.clone(), |governance| governance.log_keys().verifier())
+    }
+
+    /// The tenant with all keys of its log, where there were several.
+    pub fn key_history(&self) -> Option<(String, Value)> {
+        let governance = self.log.governance().ok()?;
+        let keys = governance.log_keys();
+        (keys.history().len() > 1).then(|| (self.tenant.to_string(), governed::keys(keys)))
     }
 
     /// The secret of one of the log's keys, for packs.
@@ -350,9 +359,11 @@ impl App {
     pub fn republish(&self) -> Result<(), HomeError> {
         let keys: Vec<_> =
             self.tenants().iter().map(|open| (open.tenant.to_string(), open.verifier().to_vkey())).collect();
+        let history: Vec<_> = self.tenants().iter().filter_map(|open| open.key_history()).collect();
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = published.as_mut() {
             file.logs.extend(keys);
+            file.keys.extend(history);
             self.home.dir.write_serve_file(file)?;
         }
         Ok(())

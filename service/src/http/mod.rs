@@ -8,6 +8,7 @@ mod changes;
 mod events;
 mod evidence;
 mod extract;
+mod governance;
 mod guard;
 mod health;
 mod lines;
@@ -52,6 +53,7 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/changes/{id}", get(changes::one))
         .route("/changes/{id}/events", get(changes::events))
         .route("/changes/{id}/evidence.zip", get(evidence::zip))
+        .route("/governance", get(governance::of_tenant))
         .route("/proofs/inclusion", get(proofs::inclusion).post(proofs::of_event))
         .route("/proofs/consistency", get(proofs::consistency))
         .route("/rejected", get(rejected::list))
@@ -66,6 +68,7 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/logs/{log}/checkpoint", get(logs::checkpoint))
         .route("/logs/{log}/checkpoint/{size}", get(logs::checkpoint_at))
         .route("/logs/{log}/checkpoints", get(logs::sizes))
+        .route("/logs/{log}/keys", get(governance::keys))
         .route("/logs/{log}/tile/{*path}", get(logs::resource))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

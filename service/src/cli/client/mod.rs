@@ -1,5 +1,6 @@
 //! What the client commands share: input files, flags of an event, the way to the server, and printing what others wrote.
 
+pub mod act;
 pub mod flags;
 pub mod http;
 pub mod input;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
-use pipeline::answer::{Problem, Status};
+use pipeline::answer::{Answer, Problem, Status};
 use pipeline::produce::{Outgoing, Patience, ProduceError, Producer};
 use pipeline::{NatsAuth, NatsTarget};
 use schemas::admit::Rejection;
@@ -139,6 +139,24 @@ pub fn send(
             result
         }
     }
+}
+
+/// Sends one message that is no event, such as an administrative act, and waits for its answer.
+pub fn send_one(route: &Route, message: &Outgoing) -> Result<Answer, CliError> {
+    let Route::Nats { target, data } = route else {
+        return Err(CliError::could_not("an administrative act travels over NATS, and only a server's URL is known")
+            .with_detail(
+                "name the ledger's NATS with --nats URL (UPM_NATS), or its data directory with --data DIR (UPM_DATA)",
+            ));
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::because("can't start", &error))?;
+    let answered = runtime.block_on(async {
+        let producer = connect(target, data.as_deref(), &Patience::default()).await?;
+        producer.send(message).await.map_err(|error| CliError::because(format!("{}", message.subject), &error))
+    });
+    runtime.shutdown_background();
+    answered
 }
 
 /// How long the NATS of a server that runs may take to come back: it restarts a child that died.
@@ -368,8 +386,14 @@ mod tests {
         let dir = DataDir::create(temp.path()).unwrap();
         if serving {
             let (http, nats) = ("http://127.0.0.1:1".to_owned(), "nats://127.0.0.1:2".to_owned());
-            let file =
-                ServeFile { pid: std::process::id(), http, nats, ledger: "here".to_owned(), logs: BTreeMap::new() };
+            let file = ServeFile {
+                pid: std::process::id(),
+                http,
+                nats,
+                ledger: "here".to_owned(),
+                logs: BTreeMap::new(),
+                keys: BTreeMap::new(),
+            };
             dir.write_serve_file(&file).unwrap();
         }
         let attempts = Cell::new(0);
