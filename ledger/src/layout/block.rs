@@ -161,6 +161,14 @@ impl Block {
         (0..self.members.len()).map(move |place| (self.members[place].0, self.stored(place)))
     }
 
+    /// What the block holds, by ascending index, without copying payloads.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (u64, Parts<'_>)> {
+        self.members.iter().map(|(index, salt, fingerprint, previous, range)| {
+            let payload = &self.payloads[range.clone()];
+            (*index, Parts { salt: *salt, fingerprint: *fingerprint, previous: *previous, payload })
+        })
+    }
+
     fn stored(&self, place: usize) -> Stored {
         let (_, salt, fingerprint, previous, range) = &self.members[place];
         let payload = self.payloads[range.clone()].to_vec();

@@ -8,6 +8,7 @@ mod contract;
 mod cosigned;
 mod documented;
 mod faults;
+mod fsck;
 mod oracle;
 mod refusals;
 mod replica;

@@ -26,14 +26,14 @@ use schemas::rules;
 use crate::world::{Rng, TenantWorld, World, origin};
 
 /// A ledger that grows by real events.
-struct Leader {
-    world: World,
-    kv: MemKv,
+pub(crate) struct Leader {
+    pub(crate) world: World,
+    pub(crate) kv: MemKv,
     rng: Rng,
     roads: Vec<Road>,
 }
 
-struct Road {
+pub(crate) struct Road {
     created_ns: u64,
     sequence: u64,
     at_ms: u64,
@@ -41,7 +41,7 @@ struct Road {
 }
 
 impl Leader {
-    fn new(seed: u64, tenants: usize) -> Self {
+    pub(crate) fn new(seed: u64, tenants: usize) -> Self {
         let mut world = World::new(seed, tenants, 1);
         let later = world.tenants.split_off(1);
         let (kv, mut rng) = (MemKv::new(), Rng(seed));
@@ -53,13 +53,20 @@ impl Leader {
     }
 
     /// All tenants have a log.
-    fn with_all(mut self) -> Self {
+    pub(crate) fn with_all(mut self) -> Self {
         self.world.found(&self.kv, &mut self.rng).unwrap();
         self
     }
 
+    /// Rounds until the first tenant's log has at least `size` entries.
+    pub(crate) fn grow_to(&mut self, size: u64) {
+        while Log::open(&self.kv, LogId(1)).unwrap().head().unwrap().size < size {
+            self.round();
+        }
+    }
+
     /// One round of the tenants that have a log.
-    fn round(&mut self) {
+    pub(crate) fn round(&mut self) {
         let mut turns = Vec::new();
         for number in 0..self.roads.len() {
             let Some(log) = birth::log_of(&self.kv, &self.world.tenants[number].tenant).unwrap() else { continue };
@@ -113,7 +120,7 @@ impl Leader {
         KvSource::new(&self.kv, |tenant| self.dedupe(tenant))
     }
 
-    fn dedupe(&self, tenant: &Tenant) -> Option<DedupeKey> {
+    pub(crate) fn dedupe(&self, tenant: &Tenant) -> Option<DedupeKey> {
         Some(self.world.tenants.iter().find(|found| found.tenant == *tenant)?.dedupe.clone())
     }
 

@@ -1,0 +1,300 @@
+//! fsck over a small ledger with everything in it: sound, it says so; with any bit flipped, any row gone, added or swapped, it
+//! names the place. Rows of one kind stand for each other: the first of each is flipped most densely, all eight bits of its every
+//! byte with `UPM_SOAK=1`.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ledger::append::LogId;
+use ledger::dedupe::DedupeKey;
+use ledger::entry::Header;
+use ledger::fsck::{self, Finding, Options, Report};
+use ledger::kv::{Batch, Kv, MemKv, Space};
+use ledger::layout::{Key, decode_head};
+use ledger::read::Log;
+use schemas::ids::Tenant;
+
+use crate::replica::Leader;
+
+type Rows = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
+
+fn rows(kv: &MemKv) -> Rows {
+    let all = |space| kv.range(space, &[0], &[255], usize::MAX).unwrap().into_iter().map(move |(k, v)| ((space, k), v));
+    Space::ALL.into_iter().flat_map(all).collect()
+}
+
+/// Two tenants, one with more than a full tile; duplicates, rejections, gaps and epochs in both.
+fn grown() -> Leader {
+    let mut leader = Leader::new(7, 2).with_all();
+    while size(&leader.kv, 1) < 300 {
+        leader.round();
+    }
+    leader
+}
+
+fn size(kv: &MemKv, log: u32) -> u64 {
+    Log::open(kv, LogId(log)).unwrap().head().unwrap().size
+}
+
+fn check(kv: &MemKv, dedupe: &(dyn Fn(&Tenant) -> Option<DedupeKey> + Sync), deep: bool) -> Report {
+    fsck::check(kv, &Options { threads: 1, deep, tenants: &[], dedupe, progress: &|_| () })
+}
+
+fn kv_of(rows: &Rows) -> MemKv {
+    let kv = MemKv::new();
+    let mut batch = Batch::default();
+    rows.iter().for_each(|((space, key), value)| batch.put(*space, key, &[value]));
+    kv.write(batch).unwrap();
+    kv
+}
+
+/// The store with some rows changed (`None`: gone), and back.
+fn with<T>(kv: &MemKv, changes: &[(Space, Vec<u8>, Option<Vec<u8>>)], read: impl FnOnce() -> T) -> T {
+    let before: Vec<_> =
+        changes.iter().map(|(space, key, _)| (*space, key.clone(), kv.get(*space, key).unwrap())).collect();
+    put(kv, changes);
+    let read = read();
+    put(kv, &before);
+    read
+}
+
+fn put(kv: &MemKv, rows: &[(Space, Vec<u8>, Option<Vec<u8>>)]) {
+    let mut batch = Batch::default();
+    for (space, key, value) in rows {
+        match value {
+            Some(value) => batch.put(*space, key, &[value]),
+            None => batch.delete(*space, key),
+        }
+    }
+    kv.write(batch).unwrap();
+}
+
+/// What a row is called in a finding: kind, and where.
+fn place(space: Space, key: &[u8]) -> (&'static str, String) {
+    match Key::decode(space, key).unwrap() {
+        Key::Entry(_, index) => ("entry", index.to_string()),
+        Key::Payload(_, index) => ("payload", index.to_string()),
+        Key::Tile(_, tile) => ("tile", tile.path(256)),
+        Key::Checkpoint(_, size) => ("checkpoint", size.to_string()),
+        Key::Details(_, index) => ("details", index.to_string()),
+        Key::Opening(_, index) => ("opening", index.to_string()),
+        Key::Dedupe(_, fingerprint) => ("dedupe", hex::encode(fingerprint.0)),
+        Key::Chain(_, key) => ("chain", hex::encode(key)),
+        Key::Format => ("format version", "of the store".into()),
+        Key::LedgerName => ("ledger name", "of the store".into()),
+        Key::NextLog => ("next log number", "of the store".into()),
+        Key::Log(log) => ("log row", log.to_string()),
+        Key::Head(log) => ("head", log.to_string()),
+        Key::Tenant(tenant) => ("tenant row", tenant.to_string()),
+        Key::Control(_, counter) => ("control", counter.to_string()),
+        Key::Cosignatures(_, size) => ("cosignatures", size.to_string()),
+        Key::NewestCosigned(log) => ("newest cosigned size", log.to_string()),
+    }
+}
+
+/// Whether one of the findings names the row, or, for what stands beside an entry, the entry.
+fn names(findings: &[Finding], space: Space, key: &[u8]) -> bool {
+    let (row, at) = place(space, key);
+    let (entry, size) = (format!("entry {at}"), format!("size {at}"));
+    findings.iter().any(|finding| {
+        (finding.row == row && finding.at == at)
+            || (row == "payload" && [&finding.expected, &finding.found].iter().any(|text| text.contains(&entry)))
+            // A checkpoint that is gone is named by the one after it.
+            || (row == "checkpoint" && finding.row == row && finding.found.contains(&size))
+            || finding.at.contains(&hex::encode(key))
+    })
+}
+
+#[test]
+fn a_sound_ledger_is_sound() {
+    let leader = grown();
+    for deep in [false, true] {
+        let report = check(&leader.kv, &|tenant| leader.dedupe(tenant), deep);
+        assert!(report.is_sound() && report.unchecked.is_empty(), "{report:#?}");
+        assert_eq!(report.logs.len(), 3);
+        assert_eq!(report.entries(), fsck::total(&leader.kv));
+    }
+    // Without the dedupe keys all but the keys of chains is checked, and that is said.
+    let report = check(&leader.kv, &|_| None, false);
+    assert!(report.is_sound(), "{report:#?}");
+    assert_eq!(report.unchecked.len(), 2, "{report:#?}");
+    let other = |_: &Tenant| Some(DedupeKey::new([9; 32]));
+    assert_eq!(check(&leader.kv, &other, false).findings.iter().filter(|finding| finding.row == "log row").count(), 2);
+}
+
+#[test]
+fn one_tenant_is_checked_alone() {
+    let leader = grown();
+    let tenants = [leader.world.tenants[1].tenant.clone()];
+    let options = Options { threads: 2, deep: false, tenants: &tenants, dedupe: &|_| None, progress: &|_| () };
+    let report = fsck::check(&leader.kv, &options);
+    assert!(report.is_sound() && report.logs.len() == 1, "{report:#?}");
+}
+
+/// Rows that stand for the others of their kind, the first of each kind first; entries and payloads are of as many kinds as there are
+/// kinds of entries. With each, how dense to flip it: every how manieth byte.
+fn chosen(all: &Rows, soak: bool) -> Vec<(Space, Vec<u8>, usize)> {
+    let mut groups: BTreeMap<(Space, u8, String), Vec<Vec<u8>>> = BTreeMap::new();
+    for ((space, key), value) in all {
+        let kind = match Key::decode(*space, key).unwrap() {
+            Key::Entry(..) => Header::decode(value).unwrap().kind().to_owned(),
+            Key::Payload(log, _) => log.to_string(),
+            _ => String::new(),
+        };
+        groups.entry((*space, key[0], kind)).or_default().push(key.clone());
+    }
+    let mut chosen = Vec::new();
+    for ((space, ..), keys) in groups {
+        let last = keys.len() - 1;
+        for place in if soak { (0..=last).collect() } else { vec![0, 1.min(last), last / 2, last] } {
+            let length = keys[place].len() + all[&(space, keys[place].clone())].len();
+            let dense = match (place, soak) {
+                (0, true) => 1,
+                (0, false) if length < 128 => 1,
+                // The commonest length of a header's members: every member is hit, tiles in every hash.
+                (0, false) => 5 + length / 512,
+                _ => 61,
+            };
+            chosen.push((space, keys[place].clone(), dense));
+        }
+    }
+    chosen
+}
+
+#[test]
+fn every_flipped_bit_is_found_and_its_place_named() {
+    let soak = std::env::var_os("UPM_SOAK").is_some();
+    let leader = grown();
+    let all = rows(&leader.kv);
+    let chosen = chosen(&all, soak);
+    let (next, failed, flips) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicUsize::new(0));
+    let work = || {
+        let kv = kv_of(&all);
+        while let Some((space, key, dense)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let value = &all[&(*space, key.clone())];
+            // Every byte of a key: each of them is something.
+            let bytes = (0..key.len()).chain((key.len()..key.len() + value.len()).step_by(*dense));
+            for byte in bytes {
+                for bit in if soak && *dense == 1 { 0..8 } else { byte % 8..byte % 8 + 1 } {
+                    let found = flip(&kv, &leader, (*space, key, value), byte, bit);
+                    flips.fetch_add(1, Ordering::Relaxed);
+                    if !names(&found, *space, key) {
+                        let place = format!("{:?}, byte {byte}, bit {bit}: {found:#?}", Key::decode(*space, key));
+                        failed.lock().unwrap().push(place);
+                    }
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..2).for_each(|_| drop(scope.spawn(work)));
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(
+        failed.is_empty(),
+        "{} of {} flips: {}",
+        failed.len(),
+        flips.into_inner(),
+        failed[..failed.len().min(9)].join("\n")
+    );
+}
+
+fn flip(
+    kv: &MemKv,
+    leader: &Leader,
+    (space, key, value): (Space, &[u8], &[u8]),
+    byte: usize,
+    bit: usize,
+) -> Vec<Finding> {
+    let (mut to, mut changed) = (key.to_vec(), value.to_vec());
+    match byte.checked_sub(key.len()) {
+        None => to[byte] ^= 1 << bit,
+        Some(place) => changed[place] ^= 1 << bit,
+    }
+    let mut changes = vec![(space, to.clone(), Some(changed))];
+    if to != key {
+        changes.push((space, key.to_vec(), None));
+    }
+    with(kv, &changes, || check(kv, &|tenant| leader.dedupe(tenant), false).findings)
+}
+
+#[test]
+fn every_row_that_is_gone_added_or_swapped_is_found() {
+    let leader = grown();
+    let all = rows(&leader.kv);
+    let kv = &leader.kv;
+    let findings = || check(kv, &|tenant| leader.dedupe(tenant), false).findings;
+    let mut last: BTreeMap<(Space, u8), Vec<u8>> = BTreeMap::new();
+    for (number, ((space, key), value)) in all.iter().enumerate() {
+        // Rows of a kind stand for each other; the first and the last of each kind are always among them.
+        let previous = last.insert((*space, key[0]), key.clone());
+        if number % 19 != 0 && previous.is_some() {
+            continue;
+        }
+        let gone = with(kv, &[(*space, key.clone(), None)], findings);
+        assert!(names(&gone, *space, key), "{:?} gone: {gone:#?}", Key::decode(*space, key));
+        let longer = [&key[..], b"\0"].concat();
+        let added = with(kv, &[(*space, longer.clone(), Some(value.clone()))], findings);
+        assert!(names(&added, *space, key), "{:?} added: {added:#?}", Key::decode(*space, key));
+        let Some(previous) = previous.filter(|previous| all[&(*space, previous.clone())] != *value) else { continue };
+        let other = all[&(*space, previous.clone())].clone();
+        let swapped = [(*space, key.clone(), Some(other)), (*space, previous, Some(value.clone()))];
+        let swapped = with(kv, &swapped, findings);
+        assert!(names(&swapped, *space, key), "{:?} swapped: {swapped:#?}", Key::decode(*space, key));
+    }
+}
+
+/// Tiles of the second level, several stretches, and threads that finish them in any order.
+#[test]
+fn upper_tiles_and_stretches_are_checked() {
+    let mut leader = Leader::new(3, 1).with_all();
+    leader.grow_to(66_000);
+    let dedupe = |tenant: &Tenant| leader.dedupe(tenant);
+    let options = Options { threads: 3, deep: false, tenants: &[], dedupe: &dedupe, progress: &|_| () };
+    let findings = || fsck::check(&leader.kv, &options).findings;
+    assert_eq!(findings(), []);
+    let tile = |level, index| Key::Tile(LogId(1), ledger::tree::TileId { level, index });
+    let log = Log::open(&leader.kv, LogId(1)).unwrap();
+    let (from, to) = (Key::Payload(LogId(1), 4_096).bytes(), Key::Payload(LogId(1), u64::MAX).bytes());
+    let block = leader.kv.range(Space::Payloads, &from, &to, 1).unwrap().remove(0).0;
+    let block = Key::decode(Space::Payloads, &block).unwrap();
+    assert!(log.head().unwrap().size > 65_536);
+    for key in [tile(1, 0), tile(0, 255), tile(0, 256), Key::Entry(LogId(1), 65_535), block] {
+        let mut row = leader.kv.get(key.space(), &key.bytes()).unwrap().unwrap();
+        row[40] ^= 1;
+        let found = with(&leader.kv, &[(key.space(), key.bytes().to_vec(), Some(row))], findings);
+        assert!(names(&found, key.space(), &key.bytes()), "{key:?}: {found:#?}");
+        // A damaged block takes the links of its events with it.
+        assert!(found.len() < 4 || key.space() == Space::Payloads, "{key:?}: {found:#?}");
+    }
+}
+
+/// Entries that were made to fit each other, but that nobody signed.
+#[test]
+fn a_history_that_was_written_anew_is_found() {
+    let leader = grown();
+    let log = Log::open(&leader.kv, LogId(1)).unwrap();
+    let (size, note) = log.checkpoint_at_or_after(2).unwrap().unwrap();
+    let other = Log::open(&leader.kv, LogId(2)).unwrap().newest_checkpoint().unwrap();
+    let row = |note: &str| ledger::layout::SignedAt { previous: 1, note: note.to_owned() }.encode();
+    let key = Key::Checkpoint(LogId(1), size).bytes().to_vec();
+    for note in [note.replace('\n', "\n\n"), other, format!("{note}{}", note.lines().last().unwrap())] {
+        let changes = [(Space::Tree, key.clone(), Some(row(&note)))];
+        let found = with(&leader.kv, &changes, || check(&leader.kv, &|_| None, false).findings);
+        assert!(names(&found, Space::Tree, &key), "{found:#?}");
+    }
+    let head = leader.kv.get(Space::Meta, &Key::Head(LogId(1)).bytes()).unwrap().unwrap();
+    let head = decode_head(LogId(1), &head).unwrap();
+    let lies = [
+        ledger::append::Head { at_ms: head.at_ms + 1, ..head.clone() },
+        ledger::append::Head { epoch: head.epoch + 1, ..head.clone() },
+        ledger::append::Head { answered: head.cursor.sequence + 1, ..head.clone() },
+        ledger::append::Head { control_counter: 5, ..head.clone() },
+    ];
+    for lie in lies {
+        let changes = [(Space::Meta, Key::Head(LogId(1)).bytes().to_vec(), Some(ledger::layout::encode_head(&lie)))];
+        let found = with(&leader.kv, &changes, || check(&leader.kv, &|_| None, false).findings);
+        assert!(found.iter().any(|finding| finding.row == "head"), "{found:#?}");
+    }
+}
