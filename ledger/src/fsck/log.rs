@@ -276,7 +276,7 @@ impl LogState {
             match row.map(|row| read_u64("control", &row)) {
                 Some(Ok(found)) if found == *index => {}
                 Some(Ok(found)) => {
-                    place.finding("control", counter, format!("entry {index}"), format!("entry {found}"))
+                    place.finding("control", counter, format!("entry {index}"), format!("entry {found}"));
                 }
                 Some(Err(error)) => place.finding("control", counter, format!("entry {index}"), error.to_string()),
                 None => place.finding("control", counter, format!("entry {index}"), "nothing"),

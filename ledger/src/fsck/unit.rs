@@ -205,14 +205,16 @@ impl<K: Kv> Unit<'_, K> {
             missing.extend(row(index).and_then(|row| self.entry(index, row, None, scratch)));
         }
         for run in missing.chunk_by(|before, after| before.0 + 1 == after.0) {
-            let (Some((first, size)), Some((last, _))) = (run.first(), run.last()) else { continue };
+            let [(first, size), ..] = run else { continue };
+            let last = first + run.len() as u64 - 1;
             // A damaged block where theirs has to be is theirs, and was reported.
             if lost.iter().any(|block| block.end == last + 1) {
                 continue;
             }
-            let expected = match first == last {
-                true => format!("{size} bytes with their salt"),
-                false => format!("the payloads of entries {first}..={last} with their salts"),
+            let expected = if *first == last {
+                format!("{size} bytes with their salt")
+            } else {
+                format!("the payloads of entries {first}..={last} with their salts")
             };
             place.finding("payload", last, expected, "nothing");
         }
