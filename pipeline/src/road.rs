@@ -276,9 +276,14 @@ pub(crate) async fn holds<I>(stream: &Stream<I>, dedupe: &DedupeKey, cursor: &Cu
     }
     let found = stream.get_raw_message(cursor.sequence).await;
     Ok(found_message(found)?.is_some_and(|message| {
-        let digest = dedupe.fingerprint(message.subject.as_str(), &message.payload);
-        message.time.unix_timestamp_nanos() == i128::from(cursor.at_ns) && digest == cursor.digest
+        let at_ns = message.time.unix_timestamp_nanos();
+        is_cursors(at_ns, message.subject.as_str(), &message.payload, dedupe, cursor)
     }))
+}
+
+/// Whether what stands at the cursor's sequence is the cursor's message: by its time alone whoever holds the road could forge it.
+fn is_cursors(at_ns: i128, subject: &str, payload: &[u8], dedupe: &DedupeKey, cursor: &Cursor) -> bool {
+    at_ns == i128::from(cursor.at_ns) && dedupe.fingerprint(subject, payload) == cursor.digest
 }
 
 /// Under which name a road's troubles are kept.
@@ -307,5 +312,28 @@ pub(crate) fn found_message(
             }
             _ => Err(format!("the stream does not answer: {error}")),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_with_the_same_sequence_and_time_but_other_bytes_is_another() {
+        let key = DedupeKey::new([1; 32]);
+        let digest = key.fingerprint("upm.events.acme.plan", b"event");
+        let cursor = Cursor { stream_created_ns: 5, sequence: 7, at_ns: 99, digest };
+        let cases: [(i128, &str, &[u8], bool); 5] = [
+            (99, "upm.events.acme.plan", b"event", true),
+            (99, "upm.events.acme.plan", b"Event", false),
+            (99, "upm.events.acme.audit", b"event", false),
+            (98, "upm.events.acme.plan", b"event", false),
+            (-99, "upm.events.acme.plan", b"event", false),
+        ];
+        for (at_ns, subject, payload, expect) in cases {
+            assert_eq!(is_cursors(at_ns, subject, payload, &key, &cursor), expect, "{at_ns} {subject} {payload:?}");
+        }
+        assert!(!is_cursors(99, "upm.events.acme.plan", b"event", &DedupeKey::new([2; 32]), &cursor));
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests read where the tools are")]
 
 mod crash;
+mod disk;
 mod faults;
 mod interop;
 mod kept;

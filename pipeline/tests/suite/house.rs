@@ -41,6 +41,10 @@ pub(crate) struct House<K = MemKv> {
     pub(crate) clock_off: Arc<AtomicI64>,
     pub(crate) limits: StreamLimits,
     pub(crate) sweep: Sweep,
+    /// Where the pipeline's clock stands still, milliseconds since 1970; 0 lets it go.
+    pub(crate) clock_stands: Arc<AtomicU64>,
+    /// Another way to the server, for the pipeline.
+    pub(crate) through: Option<String>,
     pub(crate) disk: Option<Disk>,
     /// Where signed heads are kept.
     pub(crate) kept: Option<Arc<dyn pipeline::KeptHeads>>,
@@ -101,6 +105,8 @@ impl<K: Kv + 'static> House<K> {
             clock_off: Arc::default(),
             limits: StreamLimits::default(),
             sweep: Sweep::default(),
+            clock_stands: Arc::default(),
+            through: None,
             kept: None,
             disk: None,
             heartbeat: None,
@@ -157,12 +163,16 @@ impl<K: Kv + 'static> House<K> {
         for name in tenants {
             setups.push(self.found(name).await);
         }
-        let off = Arc::clone(&self.clock_off);
+        let (off, stands) = (Arc::clone(&self.clock_off), Arc::clone(&self.clock_stands));
+        let mut nats = self.child.target();
+        if let Some(url) = &self.through {
+            nats.url.clone_from(url);
+        }
         let salts = AtomicU64::new(1);
         let config = Config {
             kv: Arc::clone(&self.kv),
             views_dir: self.dir.path().join("views"),
-            nats: self.child.target(),
+            nats,
             child: None,
             tenants: setups,
             stream_limits: self.limits.clone(),
@@ -171,7 +181,10 @@ impl<K: Kv + 'static> House<K> {
             disk: self.disk.clone(),
             signing: Signing { heartbeat: self.heartbeat, ..Signing::quiet(Arc::new(find_signer)) },
             stopwatch: stopwatch(),
-            clock: Arc::new(move || now_ms().saturating_add_signed(off.load(Ordering::Relaxed))),
+            clock: Arc::new(move || match stands.load(Ordering::Relaxed) {
+                0 => now_ms().saturating_add_signed(off.load(Ordering::Relaxed)),
+                at_ms => at_ms,
+            }),
             entropy: Arc::new(move |bytes| {
                 for chunk in bytes.chunks_mut(8) {
                     let number = salts.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -180,6 +193,19 @@ impl<K: Kv + 'static> House<K> {
             }),
         };
         pipeline::start(config).await.expect("the pipeline starts")
+    }
+
+    /// Ends the server, lets `meanwhile` at its directory, and starts it again.
+    pub(crate) async fn reopen(self, meanwhile: impl FnOnce(&std::path::Path)) -> Self {
+        let Self { dir, child, admin, plain, kv, clock_off, limits, sweep, clock_stands, through, disk, kept } = self;
+        child.stop().await;
+        meanwhile(&dir.path().join("nats/store"));
+        let child = NatsChild::start(child_config(dir.path())).await.expect("the server starts again");
+        let admin_again = child.target().connect("test").await.expect("the service connects");
+        let plain_again = NatsTarget::plain(child.url()).connect("producer").await.expect("a producer connects");
+        drop((admin, plain));
+        let (admin, plain) = (admin_again, plain_again);
+        Self { dir, child, admin, plain, kv, clock_off, limits, sweep, clock_stands, through, disk, kept }
     }
 
     /// A producer without credentials.

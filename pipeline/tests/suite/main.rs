@@ -5,8 +5,10 @@
 #![expect(clippy::disallowed_methods, reason = "tests read the clock and the environment as the service does")]
 
 mod answers;
+mod attacks;
 mod control;
 mod faults;
 mod house;
 mod roads;
+mod sweeping;
 mod tenants;

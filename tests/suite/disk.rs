@@ -1,0 +1,301 @@
+//! Disks that end. Real ones: a tmpfs of a few hundred MiB that is filled to the last byte, a block device whose writes fail
+//! with EIO, a directory that is mounted read-only. Each time: nothing is acknowledged that is not safe, `/readyz`, `/metrics`
+//! and standard error say what is wrong, and when the cause is gone it goes on, by itself or after a restart.
+//!
+//! Mounting needs root, as a container or CI has. Where it is not to be had these tests fail, unless `UPM_WITHOUT_ROOT=1` says
+//! that they are to be left out.
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use ledger::kv::{Batch, Kv, KvError, Space};
+use ledger_rocks::Rocks;
+use serde_json::Value;
+use upm_tests::{Server, python, run, upm, wait_for};
+
+const MIB: usize = 1 << 20;
+
+/// A mounted file system, taken away with the value.
+struct Mount {
+    dir: PathBuf,
+}
+
+impl Mount {
+    fn new(dir: &Path, arguments: &[&str]) -> Self {
+        std::fs::create_dir_all(dir).expect("a directory");
+        command("mount", arguments, dir);
+        Self { dir: dir.to_owned() }
+    }
+
+    fn tmpfs(dir: &Path, mib: usize) -> Self {
+        Self::new(dir, &["-t", "tmpfs", "-o", &format!("size={mib}m,mode=700"), "tmpfs"])
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily: whatever is still open in a test that failed goes with its process.
+        let _ = Command::new("umount").arg("-l").arg(&self.dir).status();
+    }
+}
+
+fn command(program: &str, arguments: &[&str], last: &Path) {
+    let done = Command::new(program).args(arguments).arg(last).output().expect("it starts");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{program} {arguments:?} {}: {said}", last.display());
+}
+
+/// Whether to run at all.
+fn may_mount() -> bool {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    let left_out = std::env::var_os("UPM_WITHOUT_ROOT").is_some();
+    assert!(root || left_out, "full disks are mounted, which needs root; UPM_WITHOUT_ROOT=1 leaves these tests out");
+    if !root {
+        eprintln!("left out: full disks need root");
+    }
+    root
+}
+
+/// Takes all the room there is, or all but `spare` bytes.
+fn fill(path: &Path, spare: usize) {
+    let mut file = std::fs::File::create(path).expect("a file");
+    let chunk = vec![0xa5; 64 << 10];
+    while file.write_all(&chunk).is_ok() {}
+    while file.write_all(&chunk[..512]).is_ok() {}
+    let full = file.metadata().expect("its size").len();
+    file.set_len(full.saturating_sub(spare as u64)).expect("shorter");
+}
+
+fn events(range: std::ops::Range<u32>) -> String {
+    range
+        .map(|number| {
+            format!(
+                r#"{{"provisioning_event":{{"id":"disk-{number}","change_id":"disk-{}","timestamp":"2026-05-04T11:00:00Z","phase":"plan","intent":{{"source":"api","initiator":"disk","tenant":"acme"}}}}}}"#,
+                number / 5
+            ) + "\n"
+        })
+        .collect()
+}
+
+/// Posts events, and gives status and the line of each.
+fn post(server: &Server, range: std::ops::Range<u32>) -> (u16, Vec<Value>) {
+    let (status, body) = server.post("/v1/tenants/acme/events", "application/x-ndjson", events(range).as_bytes());
+    let lines = body.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {body}")));
+    (status, lines.collect())
+}
+
+fn accepted(server: &Server, range: std::ops::Range<u32>) -> Vec<Value> {
+    let (status, lines) = post(server, range);
+    assert_eq!(status, 200, "{lines:?}");
+    lines
+}
+
+/// The very same answers again: each entry is where it was.
+fn still_there(server: &Server, range: std::ops::Range<u32>, answers: &[Value]) {
+    for (before, now) in answers.iter().zip(&accepted(server, range)) {
+        assert_eq!((&now["status"], &now["index"]), (&Value::from("duplicate"), &before["index"]), "{now}");
+    }
+}
+
+fn size(server: &Server) -> u64 {
+    server.get("/logs/acme/checkpoint").1.lines().nth(1).and_then(|size| size.parse().ok()).expect("a checkpoint")
+}
+
+/// Waits until `/readyz` names all of `words`, and gives what it says.
+fn not_ready(server: &Server, words: &[&str]) -> String {
+    wait_for(&format!("readiness to say {words:?}"), || {
+        let (status, body) = server.get("/readyz");
+        (status == 503 && words.iter().all(|word| body.contains(word))).then_some(body)
+    })
+}
+
+fn ready(server: &Server) {
+    wait_for("readiness", || (server.get("/readyz").0 == 200).then_some(()));
+}
+
+/// A figure of `/metrics`.
+fn metric(server: &Server, name: &str) -> u64 {
+    let (_, page) = server.get("/metrics");
+    let line = page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} is not in {page}"))
+}
+
+/// A producer that is not ours, straight to NATS, for as long as it takes to hear nothing.
+fn publish_in_vain(server: &Server, folder: &Path) -> String {
+    let out = folder.join("in-vain");
+    let mut producer = python("burst.py")
+        .args([server.nats(), "acme", "vain", "400"])
+        .arg(&out)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("python starts");
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let _ = producer.kill();
+    let _ = producer.wait();
+    std::fs::read_to_string(out).unwrap_or_default()
+}
+
+/// Everything lies on one disk: the store, the views, and the road of the child nats-server. It is filled to the last byte.
+#[test]
+fn a_full_disk_stops_the_intake_and_says_so_until_there_is_room() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Mount::tmpfs(&folder.path().join("disk"), 320);
+    let server = Server::start(&disk.dir, &["--tenant", "acme", "--disk-reserve", "32M"]);
+    let before = accepted(&server, 0..40);
+    assert_eq!(metric(&server, "upm_intake_open"), 1);
+
+    let ballast = disk.dir.join("ballast");
+    fill(&ballast, 0);
+    not_ready(&server, &["the disk of", "is full", "nothing is taken in"]);
+    assert_eq!((metric(&server, "upm_intake_open"), metric(&server, "upm_ready")), (0, 0));
+    let (_, page) = server.get("/metrics");
+    assert!(page.lines().any(|line| line.starts_with("upm_not_ready{") && line.contains("is full")), "{page}");
+    let asked = Instant::now();
+    let (status, body) = server.post("/v1/tenants/acme/events", "application/x-ndjson", events(40..41).as_bytes());
+    assert!(status == 503 && body.contains("is full"), "{status} {body}");
+    assert!(asked.elapsed().as_secs() < 2, "a producer is told at once");
+    let told = publish_in_vain(&server, folder.path());
+    assert_eq!(told, "", "nothing is acknowledged");
+    not_ready(&server, &["nats-server", "no space left on device"]);
+    assert_eq!(size(&server), 41);
+    let log = std::fs::read_to_string(disk.dir.with_extension("log")).expect("a log");
+    assert!(log.contains("is full"), "standard error says so: {log}");
+
+    std::fs::remove_file(ballast).expect("removed");
+    ready(&server);
+    assert!(metric(&server, "upm_nats_restarts_total") >= 1, "a server that stopped writing was started again");
+    still_there(&server, 0..40, &before);
+    let after = accepted(&server, 40..60);
+    assert!(after.iter().all(|answer| answer["status"] == "accepted"), "{after:?}");
+    ready(&server);
+    assert_eq!(server.stop(), 0);
+}
+
+/// The story: the writes of a block device fail with EIO in the middle of a load, and the kernel mounts its file system read-only.
+/// The store's write fails: nothing of that round is confirmed, and nothing is written any more. After the repair, a restart goes on.
+#[test]
+fn writes_that_fail_with_eio_confirm_nothing_and_a_restart_goes_on() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    // A sparse file that is larger than the tmpfs below it: where that is full, the block device fails.
+    let below = Mount::tmpfs(&folder.path().join("below"), 384);
+    let image = below.dir.join("image");
+    std::fs::File::create(&image).and_then(|file| file.set_len(4 << 30)).expect("a sparse file");
+    command("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=1,nodiscard", "-O", "^metadata_csum_seed"], &image);
+    let data = folder.path().join("data");
+    let mount = || Mount::new(&data, &["-o", "loop,errors=remount-ro", image.to_str().expect("text")]);
+    let disk = mount();
+    let server = Server::start(&data, &["--tenant", "acme", "--disk-reserve", "0"]);
+    let before = accepted(&server, 0..40);
+    let ballast = below.dir.join("ballast");
+    fill(&ballast, 0);
+    // Until the device is written to at a place that is not there.
+    let mut answers = before;
+    let mut posted = 40;
+    let refused = wait_for("a write that fails", || {
+        let (status, body) =
+            server.post("/v1/tenants/acme/events", "application/x-ndjson", events(posted..posted + 500).as_bytes());
+        if status == 200 {
+            answers.extend(body.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")));
+            posted += 500;
+            return None;
+        }
+        Some(body)
+    });
+    assert!(!refused.contains("\"accepted\"") || refused.contains("\"failed\""), "{refused}");
+    let said = not_ready(&server, &[]);
+    assert!(
+        ["Input/output error", "input/output error", "read-only", "can't be looked at"]
+            .iter()
+            .any(|why| said.contains(why)),
+        "{said}"
+    );
+    let log = std::fs::read_to_string(data.with_extension("log")).expect("a log");
+    assert!(log.contains("not ready"), "standard error says so: {log}");
+    server.crash();
+    drop(disk);
+    std::fs::remove_file(ballast).expect("removed");
+    // The repair: e2fsck exits with 1 when it mended something.
+    let mended = Command::new("e2fsck").args(["-f", "-y"]).arg(&image).output().expect("e2fsck starts");
+    assert!(mended.status.code().is_some_and(|code| code <= 2), "{mended:?}");
+    let _disk = mount();
+    let server = Server::start(&data, &["--tenant", "acme", "--disk-reserve", "0"]);
+    still_there(&server, 0..40, &answers);
+    for (first, chunk) in (40..posted).step_by(500).zip(answers[40..].chunks(500)) {
+        still_there(&server, first..first + 500, chunk);
+    }
+    accepted(&server, posted..posted + 20);
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn a_directory_that_is_read_only_is_refused_with_its_name() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Mount::tmpfs(&folder.path().join("disk"), 320);
+    let server = Server::start(&disk.dir, &["--tenant", "acme"]);
+    let before = accepted(&server, 0..5);
+    assert_eq!(server.stop(), 0);
+    command("mount", &["-o", "remount,ro"], &disk.dir);
+    let (code, _, err) = run(upm(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&disk.dir));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.to_lowercase().contains("read-only file system"), "{err}");
+    command("mount", &["-o", "remount,rw"], &disk.dir);
+    let server = Server::start(&disk.dir, &["--tenant", "acme"]);
+    still_there(&server, 0..5, &before);
+    assert_eq!(server.stop(), 0);
+}
+
+/// The store itself, with nobody to stop it in time: the write that found no room is the last one, and everything before it is there.
+#[test]
+fn a_store_that_finds_no_room_keeps_what_it_confirmed_and_writes_no_more() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Mount::tmpfs(&folder.path().join("disk"), 160);
+    let ballast = disk.dir.join("ballast");
+    fill(&ballast, 96 * MIB);
+    let path = disk.dir.join("ledger");
+    let kv = Rocks::open(&path).expect("it opens");
+    let put = |kv: &Rocks, number: u32| {
+        // What can't be compressed: numbers that follow from another.
+        let mut state = u64::from(number) + 1;
+        let value: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(MIB)
+        .collect();
+        let mut batch = Batch::default();
+        batch.put(Space::Payloads, &number.to_be_bytes(), &[&value]);
+        batch.put(Space::Meta, b"newest", &[&number.to_be_bytes()]);
+        kv.write(batch)
+    };
+    let (failed, error) =
+        (0..400).find_map(|number| Some((number, put(&kv, number).err()?))).expect("the disk is small");
+    assert!(matches!(error, KvError::Write { .. }), "{error:?}");
+    assert!(format!("{error:?}").contains("No space left"), "{error:?}");
+    assert!(failed > 10, "only {failed} MiB were written");
+    std::fs::remove_file(ballast).expect("removed");
+    assert!(matches!(put(&kv, failed), Err(KvError::WriteAfterFailure)), "room alone does not make it sound");
+    drop(kv);
+    let kv = Rocks::open(&path).expect("it opens again");
+    let newest = kv.get(Space::Meta, b"newest").expect("readable").expect("there");
+    let newest = u32::from_be_bytes(newest.try_into().expect("a number"));
+    assert!(newest + 1 == failed || newest == failed, "confirmed up to {failed}, found {newest}");
+    for number in 0..=newest {
+        assert_eq!(kv.get(Space::Payloads, &number.to_be_bytes()).expect("readable").map(|row| row.len()), Some(MIB));
+    }
+    put(&kv, newest + 1).expect("it goes on");
+}
