@@ -197,15 +197,12 @@ impl<K: Kv + 'static> House<K> {
 
     /// Ends the server, lets `meanwhile` at its directory, and starts it again.
     pub(crate) async fn reopen(self, meanwhile: impl FnOnce(&std::path::Path)) -> Self {
-        let Self { dir, child, admin, plain, kv, clock_off, limits, sweep, clock_stands, through, disk, kept } = self;
-        child.stop().await;
-        meanwhile(&dir.path().join("nats/store"));
-        let child = NatsChild::start(child_config(dir.path())).await.expect("the server starts again");
-        let admin_again = child.target().connect("test").await.expect("the service connects");
-        let plain_again = NatsTarget::plain(child.url()).connect("producer").await.expect("a producer connects");
-        drop((admin, plain));
-        let (admin, plain) = (admin_again, plain_again);
-        Self { dir, child, admin, plain, kv, clock_off, limits, sweep, clock_stands, through, disk, kept }
+        self.child.stop().await;
+        meanwhile(&self.dir.path().join("nats/store"));
+        let child = NatsChild::start(child_config(self.dir.path())).await.expect("the server starts again");
+        let admin = child.target().connect("test").await.expect("the service connects");
+        let plain = NatsTarget::plain(child.url()).connect("producer").await.expect("a producer connects");
+        Self { child, admin, plain, ..self }
     }
 
     /// A producer without credentials.
