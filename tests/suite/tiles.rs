@@ -141,6 +141,15 @@ fn every_old_checkpoint_is_there_by_its_size() {
         assert_eq!((status, note.lines().nth(1)), (200, Some(size.to_string().as_str())));
         assert_eq!(ok(&mut server.upm(&["log", "checkpoint", "--tenant", "acme", "--size", &size.to_string()])), note);
     }
+    for (query, size) in [(String::new(), sizes[sizes.len() - 1]), (format!("?size={}", sizes[1]), sizes[1])] {
+        // Entry 0 has no payload; its receipt proves the entry alone.
+        for index in [0, 1] {
+            let (status, receipt) = server.get(&format!("/v1/tenants/acme/events/{index}/receipt{query}"));
+            assert_eq!((status, receipt.lines().any(|line| line == size.to_string())), (200, true), "{receipt}");
+        }
+    }
+    assert_eq!(server.get("/v1/tenants/acme/events/1/receipt?size=1").0, 404);
+    assert_eq!(server.get("/v1/tenants/acme/events/99/receipt").0, 404);
     let page = server.json("/logs/acme/checkpoints?limit=1");
     assert_eq!((&page["sizes"], &page["next"]), (&json!([sizes[0]]), &json!(sizes[1])));
     let (status, body) = server.get(&format!("/logs/acme/checkpoint/{}", sizes[1] + 1));
@@ -322,6 +331,12 @@ fn a_stranger_reads_a_log_by_its_documentation() {
     );
     assert_eq!(found["changes"], 600, "change c-7 has two events: {found}");
     assert_eq!(found["receipts"][0], 10);
+
+    let own = folder.path().join("_ledger");
+    ok(server.upm(&["log", "export", "--ledger"]).arg(&own));
+    let printed = ok(python("read_log.py").arg(&own).arg(server.vkey("_ledger")));
+    let found: Value = serde_json::from_str(&printed).expect("JSON");
+    assert_eq!((&found["kinds"]["first"], &found["kinds"]["control"]), (&json!(1), &json!(1)), "{found}");
 
     // And it notices what is not so.
     for file in ["tile/entries/001", "tile/0/000", "checkpoint"] {

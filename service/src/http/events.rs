@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ledger::entry::Header;
+use ledger::read::ReadError;
 use schemas::ids::{EventId, Tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use super::app::{App, OpenTenant, blocking, log_failed};
 use super::changes::{rows, with_next};
 use super::extract::{UrlPath, UrlQuery};
+use super::logs::not_signed;
 use super::problem::Problem;
 
 /// Which events to list.
@@ -28,6 +30,14 @@ pub struct ByIdQuery {
     from: Option<u64>,
     limit: Option<usize>,
     at_least: Option<u64>,
+}
+
+/// Under which checkpoint.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptQuery {
+    /// Its tree size; without it the newest.
+    size: Option<u64>,
 }
 
 /// An entry and what is kept beside it.
@@ -77,25 +87,24 @@ pub async fn one(
     Ok(Json(blocking(move || entry(&open, index)).await?))
 }
 
-/// `GET /v1/tenants/{tenant}/events/{index}/receipt`: C2SP tlog-proof under the newest checkpoint.
+/// `GET /v1/tenants/{tenant}/events/{index}/receipt`: C2SP tlog-proof of any entry, under the newest checkpoint or that of `size`.
 pub async fn receipt(
     State(app): State<Arc<App>>,
     UrlPath((tenant, index)): UrlPath<(Tenant, u64)>,
+    UrlQuery(query): UrlQuery<ReceiptQuery>,
 ) -> Result<impl IntoResponse, Problem> {
     let open = app.tenant(&tenant)?;
     let text = blocking(move || {
-        match open.log.header(index).map_err(|error| log_failed(&error))? {
-            None => return Err(beyond(&open, index)),
-            Some(Header::Event(_) | Header::Rejection(_)) => {}
-            Some(other) => {
-                let detail = format!(
-                    "entry {index} is of kind {}: it has no event, so there is no receipt for it",
-                    other.kind()
-                );
-                return Err(Problem::not_found(detail));
-            }
+        let receipt = match query.size {
+            None => open.log.receipt(index),
+            Some(size) => open.log.receipt_at(index, size),
+        };
+        match receipt {
+            Ok(receipt) => Ok(receipt.to_text()),
+            Err(ReadError::NotSigned { size }) => Err(not_signed(&open.log, size)),
+            Err(ReadError::BeyondSize { .. }) if query.size.is_none() => Err(beyond(&open, index)),
+            Err(error) => Err(log_failed(&error)),
         }
-        Ok(open.log.receipt(index).map_err(|error| log_failed(&error))?.to_text())
     })
     .await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], text))
