@@ -6,6 +6,7 @@
 //!   views/        SQLite, one file a tenant; can be deleted and rebuilt
 //!   nats/         the child nats-server's store and its configuration
 //!   keys/         0700, files 0600 (see `keys_on_disk`)
+//!   witness/      what a witness (`upm witness`) has cosigned of each log; no ledger lies in such a directory
 //!   lock          locked by the process that uses the directory, and names it
 //!   serve.json    while a server is ready
 //! ```
@@ -38,6 +39,9 @@ pub enum DataDirError {
     /// There is none.
     #[error("there is no ledger in {0} (no such directory); `upm serve --data {0}` makes one")]
     Absent(PathBuf),
+    /// A ledger lies there, where a witness should.
+    #[error("{0} is the data directory of a ledger; a witness needs one of its own: --data DIR")]
+    Ledger(PathBuf),
     /// Another process holds it.
     #[error("the data directory {path} is in use by another process{holder}")]
     InUse {
@@ -77,6 +81,19 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// The directory of a witness at `root`, made where it is missing. A ledger's is refused: who holds both keys is no
+    /// independent witness, and only one process can use a directory.
+    pub fn create_for_witness(root: &Path) -> Result<Self, DataDirError> {
+        if root.join("ledger").exists() {
+            return Err(DataDirError::Ledger(root.to_owned()));
+        }
+        make_private(root)?;
+        let dir = Self { root: fs::canonicalize(root).map_err(at(root))? };
+        make_private(&dir.keys())?;
+        make_private(&dir.witness())?;
+        Ok(dir)
+    }
+
     /// The directory at `root`, which must exist and hold a ledger.
     pub fn existing(root: &Path) -> Result<Self, DataDirError> {
         if !root.join("ledger").is_dir() {
@@ -103,6 +120,11 @@ impl DataDir {
     /// The views of one tenant.
     pub fn view(&self, tenant: &Tenant) -> PathBuf {
         self.views().join(format!("{tenant}.db"))
+    }
+
+    /// What a witness remembers.
+    pub fn witness(&self) -> PathBuf {
+        self.root.join("witness")
     }
 
     /// The child nats-server's own directory.

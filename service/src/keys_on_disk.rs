@@ -7,6 +7,8 @@
 //! keys/<tenant>.log.<key id>.pem   the key that took its place      PKCS#8 PEM
 //! keys/<tenant>.dedupe    recognises repeats                        64 hex digits
 //! keys/nats.key           encrypts the child server's store         64 hex digits
+//! keys/witness.pem        cosigns checkpoints of others (upm witness)    PKCS#8 PEM, Ed25519
+//! keys/witness.ml-dsa-44.pem   the same after quantum computers          PKCS#8 PEM, ML-DSA-44
 //! ```
 //!
 //! A log key that takes another's place gets a file of its own, durable before anybody hears of the key; which key counts stands in
@@ -20,8 +22,9 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ledger::checkpoint::Origin;
+use ledger::cosignature::{Algorithm, Cosigner};
 use ledger::dedupe::DedupeKey;
-use ledger::note::key_id;
+use ledger::note::{KeyName, key_id};
 use ledger::signing::{PublicKey, Signer};
 use zeroize::Zeroizing;
 
@@ -194,6 +197,28 @@ pub fn signer_or_new(path: &Path, name: &Origin) -> Result<Signer, KeyFileError>
     signer(path, name)
 }
 
+/// Reads a witness's key, or makes it where the file is missing. `name` is the witness's name in notes.
+pub fn cosigner_or_new(path: &Path, name: &KeyName, algorithm: Algorithm) -> Result<Cosigner, KeyFileError> {
+    if !exists(path)? {
+        let mut seed = Zeroizing::new([0; 32]);
+        clock::fill(&mut *seed).map_err(KeyFileError::NoEntropy)?;
+        let new = match algorithm {
+            Algorithm::Ed25519 => Cosigner::ed25519(name.clone(), *seed),
+            Algorithm::MlDsa44 => Cosigner::ml_dsa_44(name.clone(), *seed),
+        };
+        write_private(path, new.to_pkcs8_pem().as_bytes())?;
+    }
+    let text = read_private(path)?;
+    let expected = match algorithm {
+        Algorithm::Ed25519 => "an Ed25519 private key in PKCS#8 PEM",
+        Algorithm::MlDsa44 => "an ML-DSA-44 private key (seed) in PKCS#8 PEM",
+    };
+    let key = Cosigner::from_pkcs8_pem(name.clone(), &text);
+    let key = key.map_err(|error| malformed(path, expected, &error.to_string()))?;
+    let found = key.verifier().algorithm();
+    if found == algorithm { Ok(key) } else { Err(malformed(path, expected, &format!("a key of {found}"))) }
+}
+
 /// Makes a file with 32 random bytes in hex, unless it is there.
 fn make_hex(path: &Path) -> Result<(), KeyFileError> {
     if exists(path)? {
@@ -238,7 +263,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
 }
 
 /// Writes a new file that only its owner may read, durable when it returns, never half there and never over another.
-fn write_private(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);

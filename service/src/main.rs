@@ -23,6 +23,8 @@ mod packs;
 mod proofs;
 mod redact;
 mod stop;
+mod witness;
+mod cosigning;
 
 use std::process::ExitCode;
 

@@ -30,6 +30,7 @@ pub mod run;
 pub mod serve;
 pub mod tenant;
 pub mod verify;
+pub mod witness;
 
 mod client;
 mod error;
@@ -103,6 +104,8 @@ enum Command {
     CatchUp(catch_up::Args),
     /// Derive all views again from the ledger
     Rebuild(rebuild::Args),
+    /// Cosign the checkpoints of others' logs
+    Witness(witness::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -204,6 +207,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Rules(args) => rules::run(globals, args),
         Command::CatchUp(args) => catch_up::run(globals, args),
         Command::Rebuild(args) => rebuild::run(globals, args),
+        Command::Witness(args) => witness::run(globals, args),
         Command::Completions(args) => completions::run(globals, args),
     }
 }
