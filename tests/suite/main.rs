@@ -4,6 +4,7 @@
 mod crash;
 mod disk;
 mod faults;
+mod following;
 mod interop;
 mod kept;
 mod malformed;

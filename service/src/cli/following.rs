@@ -27,10 +27,10 @@ pub struct FollowArgs {
     pub follow: Option<String>,
     /// Verifier key (vkey) of the followed ledger's own log; without it, what is met first counts
     #[arg(long = "follow-key", value_name = "VKEYFILE", requires = "follow")]
-    pub keys: Vec<PathBuf>,
+    pub follow_keys: Vec<PathBuf>,
     /// Name under which the followed server waits for us before it sweeps its roads (its `--follower NAME`)
     #[arg(long = "follow-as", value_name = "NAME", requires = "follow")]
-    pub name: Option<String>,
+    pub follow_as: Option<String>,
 }
 
 /// Runs a follower until it is told to stop.
@@ -77,7 +77,7 @@ pub async fn serve(
     let config = (Arc::clone(&home.kv), home.dir.views(), home.keys.clone());
     let app = Arc::new(App::following(home, source.shown()));
     app.publish(file).map_err(|error| CliError::of(&error))?;
-    let following = follow(config, source, trust, args.name.clone(), &app)?;
+    let following = follow(config, source, trust, args.follow_as.clone(), &app)?;
     app.engage(following);
     let (http, stop_http) = super::serve::answer_in_background(listener, &app);
     if let Err(error) = print::line(&told) {
@@ -90,7 +90,7 @@ pub async fn serve(
 }
 
 fn trust(args: &FollowArgs) -> Result<Trust, CliError> {
-    let keys = read_vkeys(&args.keys).map_err(|error| CliError::of(&error))?;
+    let keys = read_vkeys(&args.follow_keys).map_err(|error| CliError::of(&error))?;
     if !keys.is_empty() {
         return Ok(Trust::of(keys));
     }
