@@ -19,8 +19,11 @@ use ledger::checkpoint::{self, Checkpoint, CheckpointError};
 use ledger::tiles::{self, FULL, Fetch, Resource, ResourcePath, TileFormError, TiledError, TiledLog};
 use ledger::tree::TileSource as _;
 
-/// Files that are written, synced and renamed together: the first sync pays for most of the others.
+/// Files that are written, synced and renamed together.
 const BATCH: usize = 256;
+
+/// Syncs that wait side by side.
+const SYNCS: usize = 32;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -236,9 +239,7 @@ impl Folder {
             file.write_all(bytes).map_err(at(&path))?;
             written.push((path, file));
         }
-        for (path, file) in written {
-            file.sync_all().map_err(at(&path))?;
-        }
+        sync_all(&written)?;
         let mut folders: Vec<PathBuf> = Vec::new();
         for (number, (path, _)) in batch.drain(..).enumerate() {
             let place = self.dir.join(path);
@@ -280,6 +281,21 @@ impl Folder {
         fs::remove_dir_all(&folder).map_err(at(&folder))?;
         Ok(count)
     }
+}
+
+/// Syncs files side by side: a file system commits what waits together at once, and one after the other each would wait for itself.
+fn sync_all<E>(files: &[(PathBuf, File)]) -> Result<(), ExportError<E>> {
+    let failed = std::thread::scope(|scope| {
+        let sync = |part: &[(PathBuf, File)]| -> Result<(), (PathBuf, io::Error)> {
+            part.iter().try_for_each(|(path, file)| file.sync_all().map_err(|source| (path.clone(), source)))
+        };
+        let waiting: Vec<_> =
+            files.chunks(files.len().div_ceil(SYNCS).max(1)).map(|part| scope.spawn(move || sync(part))).collect();
+        let joined =
+            waiting.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        joined.fold(Ok(()), Result::and)
+    });
+    failed.map_err(|(path, source)| ExportError::Io { path, source })
 }
 
 /// The name of something in a folder; none where it is empty or absent.
