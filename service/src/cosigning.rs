@@ -358,13 +358,8 @@ mod tests {
     #[test]
     fn a_target_gives_way_when_it_has_what_it_needs_or_had_its_time() {
         let since = clock::now();
-        let target = |done: &[bool], satisfied| Target {
-            size: 10,
-            note: "".into(),
-            since,
-            done: done.to_vec(),
-            satisfied,
-        };
+        let target =
+            |done: &[bool], satisfied| Target { size: 10, note: "".into(), since, done: done.to_vec(), satisfied };
         let after = |seconds| since + Duration::from_secs(seconds);
         let open = target(&[true, false], false);
         assert!(!open.gives_way(11, after(2)), "one has not answered");

@@ -140,25 +140,9 @@ impl DataDir {
     /// Takes the directory for this process, or says who has it. A `serve.json` that is still there is of a server that was
     /// killed: it is taken away before anybody takes it for ours.
     pub fn lock(&self) -> Result<Lock, DataDirError> {
-        let path = self.root.join("lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(at(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(DataDirError::InUse { path: self.root.clone(), holder: holder(&mut file) });
-            }
-            Err(TryLockError::Error(source)) => return Err(DataDirError::Io { path, source }),
-        }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(at(&path))?;
+        let lock = lock_file(&self.root)?;
         self.remove_serve_file()?;
-        Ok(Lock { _file: file })
+        Ok(lock)
     }
 
     /// Publishes `file` as `serve.json`, whole or not at all.
@@ -180,6 +164,28 @@ impl DataDir {
             _ => Ok(()),
         }
     }
+}
+
+/// Locks the file `lock` of a directory, a data directory or a backup, or says who has it.
+pub fn lock_file(root: &Path) -> Result<Lock, DataDirError> {
+    let path = root.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(DataDirError::InUse { path: root.to_owned(), holder: holder(&mut file) });
+        }
+        Err(TryLockError::Error(source)) => return Err(DataDirError::Io { path, source }),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(at(&path))?;
+    Ok(Lock { _file: file })
 }
 
 /// `serve.json`: where a ready server is.
@@ -233,7 +239,7 @@ fn holder(file: &mut File) -> String {
 
 /// Makes a directory that only its owner can enter. One that exists and can be read by others is closed to them: it holds
 /// what producers sent. One that they can write to is refused: what is in it, keys among it, may be theirs.
-fn make_private(path: &Path) -> Result<(), DataDirError> {
+pub fn make_private(path: &Path) -> Result<(), DataDirError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
     let mode = fs::metadata(path).map_err(at(path))?.permissions().mode() & 0o7777;
     if mode & 0o022 != 0 {

@@ -6,8 +6,10 @@
 
 #![expect(unreachable_pub, reason = "a binary exports nothing: here `pub` marks what a module offers to the others")]
 
+mod backup_dir;
 mod cli;
 mod clock;
+mod cosigning;
 mod data_dir;
 mod env;
 mod export;
@@ -21,10 +23,10 @@ mod logging;
 mod offline;
 mod packs;
 mod proofs;
+mod reading;
 mod redact;
 mod stop;
 mod witness;
-mod cosigning;
 
 use std::process::ExitCode;
 

@@ -194,7 +194,7 @@ impl<K: Kv> Unit<'_, K> {
         // Entries without a payload, waiting for their turn; the last ones for the end.
         let mut next = range.start;
         let mut missing = Vec::new();
-        let lost = place.payloads(range.clone(), |index, parts| {
+        let unread = place.payloads(range.clone(), |index, parts| {
             for index in next..index {
                 missing.extend(row(index).and_then(|row| self.entry(index, row, None, scratch)));
             }
@@ -208,7 +208,7 @@ impl<K: Kv> Unit<'_, K> {
             let [(first, size), ..] = run else { continue };
             let last = first + run.len() as u64 - 1;
             // A damaged block where theirs has to be is theirs, and was reported.
-            if lost.iter().any(|block| block.end == last + 1) {
+            if unread.iter().any(|block| block.end == last + 1) {
                 continue;
             }
             let expected = if *first == last {

@@ -13,7 +13,7 @@ pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
 /// The global options as clap reads them.
 #[derive(Debug, clap::Args)]
 pub struct GlobalArgs {
-    /// Tenant to speak of [default: `default`, where an event doesn't say it]; `serve` and `rebuild` take several
+    /// Tenant to speak of [default: `default`, where an event doesn't say it]; `serve`, `rebuild` and `fsck` take several
     #[arg(
         long = "tenant",
         value_name = "NAME",

@@ -11,12 +11,14 @@
 )]
 
 pub mod adapt;
+pub mod backup;
 pub mod catch_up;
 pub mod change;
 pub mod check;
 pub mod completions;
 pub mod emit;
 mod following;
+pub mod fsck;
 pub mod hold;
 pub mod keys;
 mod limits;
@@ -25,6 +27,7 @@ pub mod nats_child;
 pub mod pack;
 pub mod rebuild;
 pub mod rejected;
+pub mod restore;
 pub mod rules;
 pub mod run;
 pub mod serve;
@@ -104,6 +107,12 @@ enum Command {
     CatchUp(catch_up::Args),
     /// Derive all views again from the ledger
     Rebuild(rebuild::Args),
+    /// Check the whole ledger: every row, every signature, every bit
+    Fsck(fsck::Args),
+    /// Copy the ledger into a backup, beside a running server
+    Backup(backup::Args),
+    /// Make a data directory of a backup, checked before it is used
+    Restore(restore::Args),
     /// Cosign the checkpoints of others' logs
     Witness(witness::Args),
     /// Print a completion script for a shell
@@ -121,8 +130,9 @@ pub fn main() -> ExitCode {
         Err(told) => return not_run(&told),
     };
     let json = cli.globals.json;
-    let done = Globals::new(cli.globals, matches!(cli.command, Command::Serve(_) | Command::Rebuild(_)))
-        .and_then(|globals| dispatch(&globals, cli.command));
+    let done =
+        Globals::new(cli.globals, matches!(cli.command, Command::Serve(_) | Command::Rebuild(_) | Command::Fsck(_)))
+            .and_then(|globals| dispatch(&globals, cli.command));
     done.unwrap_or_else(|error| fail(&error, json))
 }
 
@@ -207,6 +217,9 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Rules(args) => rules::run(globals, args),
         Command::CatchUp(args) => catch_up::run(globals, args),
         Command::Rebuild(args) => rebuild::run(globals, args),
+        Command::Fsck(args) => fsck::run(globals, args),
+        Command::Backup(args) => backup::run(globals, args),
+        Command::Restore(args) => restore::run(globals, args),
         Command::Witness(args) => witness::run(globals, args),
         Command::Completions(args) => completions::run(globals, args),
     }

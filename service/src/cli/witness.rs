@@ -86,8 +86,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let args = args.serve;
     let logs = watched(&args)?;
     let listener = std::net::TcpListener::bind(args.listen);
-    let listener =
-        listener.map_err(|error| CliError::because(format!("can't listen on {}", args.listen), &error))?;
+    let listener = listener.map_err(|error| CliError::because(format!("can't listen on {}", args.listen), &error))?;
     let Identity { cosigners, dir, _lock } = identity(&globals.data, args.name.as_deref())?;
     let address = listener.local_addr().map_err(|error| CliError::because("can't listen", &error))?;
     let banner = shown(&cosigners, globals.json, Some((address, &logs)));
@@ -128,8 +127,7 @@ fn identity(root: &Path, name: Option<&str>) -> Result<Identity, CliError> {
     let key = |file: &str, algorithm| {
         cosigner_or_new(&dir.keys().join(file), &name, algorithm).map_err(|error| CliError::of(&error))
     };
-    let cosigners =
-        vec![key("witness.pem", Algorithm::Ed25519)?, key("witness.ml-dsa-44.pem", Algorithm::MlDsa44)?];
+    let cosigners = vec![key("witness.pem", Algorithm::Ed25519)?, key("witness.ml-dsa-44.pem", Algorithm::MlDsa44)?];
     Ok(Identity { cosigners, dir, _lock: lock })
 }
 

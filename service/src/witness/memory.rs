@@ -75,9 +75,7 @@ impl Memory {
             remove_left_over(&partial(&self.dir.join(&hash)))?;
             let path = self.dir.join(&hash);
             let kept = match fs::read(&path) {
-                Ok(bytes) => {
-                    read_kept(bytes, origin, keys).map_err(|reason| MemoryError::Damaged { path, reason })?
-                }
+                Ok(bytes) => read_kept(bytes, origin, keys).map_err(|reason| MemoryError::Damaged { path, reason })?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
                 Err(source) => return Err(MemoryError::Io { path, source }),
             };

@@ -9,7 +9,7 @@ pub use server::{Limits, router};
 
 use std::sync::Arc;
 
-use ledger::cosignature::{Cosigner, CosignerKey, CosignatureError};
+use ledger::cosignature::{CosignatureError, Cosigner, CosignerKey};
 use ledger::note::NoteSignature;
 use ledger::witness::{Refusal, Request, WatchedLogs};
 

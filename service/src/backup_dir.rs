@@ -1,0 +1,249 @@
+//! A backup: a directory that a whole ledger can be made of again.
+//!
+//! ```text
+//! DIR/              0700
+//!   ledger/         RocksDB: a copy of the system of record, made entry by entry and checked on the way
+//!   keys/           0700, files 0600: dedupe keys, which are secrets; signing keys only where they were asked for
+//!   manifest.json   what the last finished backup holds: the newest checkpoint of every log
+//!   lock            locked by the process that uses the directory
+//! ```
+//!
+//! The store may be ahead of the manifest, never behind it: a backup that was cut off left more entries and the older manifest.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the manifest.
+const FORMAT: u32 = 1;
+
+/// What a finished backup holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this file.
+    pub format: u32,
+    /// The ledger's name.
+    pub ledger: String,
+    /// When the backup was finished, milliseconds since 1970.
+    pub at_ms: u64,
+    /// Whether signing keys are in it.
+    pub signing_keys: bool,
+    /// The logs, `_ledger` first.
+    pub logs: Vec<SavedLog>,
+}
+
+/// One log of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedLog {
+    /// Its name.
+    pub origin: String,
+    /// Its entries.
+    pub size: u64,
+    /// The checkpoint over them, a signed note.
+    pub checkpoint: String,
+    /// The key that it was born with, a vkey.
+    pub vkey: String,
+}
+
+/// Why a backup's files can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// No backup was finished there.
+    #[error("{0} holds no finished backup: it has no manifest.json; run `upm backup` again")]
+    Unfinished(PathBuf),
+    /// Something else is there.
+    #[error("{0} is neither empty nor a backup: give a directory of its own")]
+    NotABackup(PathBuf),
+    /// The manifest is damaged, or a newer version's.
+    #[error("the manifest {path} is not one of format {FORMAT}: {found}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: String,
+    },
+    /// The system refused.
+    #[error("can't use {path}: {source}")]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Manifest {
+    /// A manifest of this version.
+    pub fn new(ledger: String, at_ms: u64, signing_keys: bool, logs: Vec<SavedLog>) -> Self {
+        Self { format: FORMAT, ledger, at_ms, signing_keys, logs }
+    }
+
+    /// The manifest of the backup in `dir`.
+    pub fn read(dir: &Path) -> Result<Self, BackupError> {
+        let path = dir.join("manifest.json");
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(BackupError::Unfinished(dir.to_owned()));
+            }
+            read => read.map_err(at(&path))?,
+        };
+        let manifest: Result<Self, _> = serde_json::from_slice(&text);
+        match manifest {
+            Ok(manifest) if manifest.format == FORMAT => Ok(manifest),
+            Ok(other) => Err(BackupError::Manifest { path, found: format!("format {}", other.format) }),
+            Err(error) => Err(BackupError::Manifest { path, found: error.to_string() }),
+        }
+    }
+
+    /// Puts the manifest in place, whole or not at all, durable when it returns.
+    pub fn write(&self, dir: &Path) -> Result<(), BackupError> {
+        let path = dir.join("manifest.json");
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|error| BackupError::Io { path: path.clone(), source: error.into() })?;
+        text.push(b'\n');
+        replace(&path, &text)
+    }
+}
+
+/// Refuses a directory that holds something else than a backup.
+pub fn refuse_other(dir: &Path) -> Result<(), BackupError> {
+    // A backup that was cut off before its first manifest has no more than these either.
+    let ours = ["ledger", "keys", "manifest.json", "manifest.json.partial", "lock"];
+    for entry in fs::read_dir(dir).map_err(at(dir))? {
+        let name = entry.map_err(at(dir))?.file_name();
+        if !ours.iter().any(|ours| name == **ours) {
+            return Err(BackupError::NotABackup(dir.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// The files of a directory of keys that a backup takes: dedupe keys, and with `signing` the keys that sign, but never the recovery
+/// key: it belongs elsewhere.
+pub fn key_files(keys: &Path, signing: bool) -> Result<Vec<PathBuf>, BackupError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(keys).map_err(at(keys))? {
+        let path = entry.map_err(at(keys))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.ends_with(".dedupe") || (signing && name.ends_with(".pem") && name != "recovery.pem") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Copies a key file, private to its owner; one that is there already has to be the same. Says whether it was new.
+pub fn copy_key(from: &Path, to: &Path) -> Result<bool, BackupError> {
+    let key = zeroize::Zeroizing::new(fs::read(from).map_err(at(from))?);
+    match fs::read(to) {
+        Ok(found) if zeroize::Zeroizing::new(found.clone()) == key => return Ok(false),
+        Ok(_) => {
+            let source =
+                io::Error::other("another key is there already: it is not this ledger's, or this backup is another's");
+            return Err(BackupError::Io { path: to.to_owned(), source });
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(to)(error)),
+        Err(_) => {}
+    }
+    replace(to, &key)?;
+    Ok(true)
+}
+
+/// Copies the files of a store at rest into a new directory, durable when it returns. What `RocksDB` keeps for itself stays behind.
+pub fn copy_store(from: &Path, to: &Path, mut copied: impl FnMut(u64)) -> Result<(), BackupError> {
+    fs::create_dir(to).map_err(at(to))?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).map_err(at(to))?;
+    for entry in fs::read_dir(from).map_err(at(from))? {
+        let path = entry.map_err(at(from))?.path();
+        let Some(name) = path.file_name() else { continue };
+        let text = name.to_string_lossy();
+        if !path.is_file() || text == "LOCK" || text == "LOG" || text.starts_with("LOG.old") {
+            continue;
+        }
+        let target = to.join(name);
+        let bytes = fs::copy(&path, &target).map_err(at(&path))?;
+        File::open(&target).and_then(|file| file.sync_all()).map_err(at(&target))?;
+        copied(bytes);
+    }
+    sync_dir(to)
+}
+
+/// Makes a rename in `dir` durable.
+pub fn sync_dir(dir: &Path) -> Result<(), BackupError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
+}
+
+/// Writes a file private to its owner, whole or not at all.
+fn replace(path: &Path, content: &[u8]) -> Result<(), BackupError> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
+    file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all())).map_err(at(&partial))?;
+    fs::rename(&partial, path).map_err(at(path))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// The path in front of what the system said.
+pub fn at(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |source| BackupError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_reads_back_and_others_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Manifest::read(dir.path()), Err(BackupError::Unfinished(_))));
+        let manifest = Manifest::new("here".into(), 7, false, Vec::new());
+        manifest.write(dir.path()).unwrap();
+        assert_eq!(Manifest::read(dir.path()).unwrap(), manifest);
+        for other in ["{}", "", &serde_json::to_string(&Manifest { format: 2, ..manifest }).unwrap()] {
+            fs::write(dir.path().join("manifest.json"), other).unwrap();
+            assert!(matches!(Manifest::read(dir.path()), Err(BackupError::Manifest { .. })), "{other}");
+        }
+    }
+
+    #[test]
+    fn keys_are_copied_privately_and_never_over_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("acme.dedupe"), dir.path().join("copy"));
+        fs::write(&from, "k").unwrap();
+        fs::set_permissions(&from, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(copy_key(&from, &to).unwrap());
+        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!copy_key(&from, &to).unwrap(), "the same again is nothing new");
+        fs::write(&from, "l").unwrap();
+        assert!(copy_key(&from, &to).is_err());
+        assert_eq!(fs::read_to_string(&to).unwrap(), "k");
+    }
+
+    #[test]
+    fn signing_keys_are_taken_when_asked_for_and_the_recovery_key_never() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["acme.dedupe", "acme.log.pem", "admin.pem", "recovery.pem", "nats.key", "acme.dedupe.partial"] {
+            fs::write(dir.path().join(name), "k").unwrap();
+        }
+        let names = |signing| {
+            let files = key_files(dir.path(), signing).unwrap();
+            files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(false), ["acme.dedupe"]);
+        assert_eq!(names(true), ["acme.dedupe", "acme.log.pem", "admin.pem"]);
+    }
+
+    #[test]
+    fn what_is_no_backup_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        refuse_other(dir.path()).unwrap();
+        fs::create_dir(dir.path().join("nats")).unwrap();
+        assert!(matches!(refuse_other(dir.path()), Err(BackupError::NotABackup(_))));
+    }
+}

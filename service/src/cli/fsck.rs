@@ -1,0 +1,137 @@
+//! `upm fsck`: derives everything in a store again from its entries and payloads, and compares. Beside a running server or without.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use ledger::fsck::{self, Finding, Options, Report};
+use ledger_rocks::OpenError;
+use schemas::ids::Tenant;
+use serde_json::json;
+
+use super::client::print;
+use super::{CliError, Globals};
+use crate::clock;
+use crate::keys_on_disk::Keys;
+use crate::reading::{Reading, ReadingError};
+
+/// Options of `upm fsck`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  upm fsck\n  upm fsck --tenant acme --json\n  upm fsck --store /backup/upm\n\n\
+                  Checks every row of the store: entries, payloads, tree, checkpoints and their signatures, chains, the index. Finds any\n\
+                  flipped bit, and says where. The server may be running: the store is checked as it stands at the start. With --tenant:\n\
+                  the logs of these tenants alone. The dedupe keys are looked for in keys/; without them it is not checked which change\n\
+                  a chain belongs to.\n\n\
+                  Exit codes: 0 sound; 1 something is wrong; 2 it could not be checked, or not all of it.")]
+pub struct Args {
+    /// Admit payloads again as well: what is stored must be what admission stores; several times as slow
+    #[arg(long)]
+    deep: bool,
+    /// Check the store in this directory instead of the data directory's: a backup, another data directory, or a bare store
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    let root = args.store.as_deref().unwrap_or(&globals.data);
+    let watch = clock::stopwatch();
+    let (report, beside_writer) = checked(root, &globals.tenants, args.deep)?;
+    let seconds = watch().as_secs_f64();
+    if globals.json {
+        print::json_line(&json!({
+            "sound": report.is_sound(),
+            "beside_server": beside_writer,
+            "deep": args.deep,
+            "entries": report.entries(),
+            "seconds": seconds,
+            "logs": report.logs,
+            "findings": report.findings,
+            "more_findings": report.more_findings,
+            "unchecked": report.unchecked,
+        }))?;
+    } else {
+        show(&report, seconds)?;
+    }
+    Ok(ExitCode::from(match (report.is_sound(), report.unchecked.is_empty()) {
+        (false, _) => 1,
+        (true, false) => 2,
+        (true, true) => 0,
+    }))
+}
+
+/// Checks the store of a directory; whether a server was writing to it.
+fn checked(root: &Path, tenants: &[Tenant], deep: bool) -> Result<(Report, bool), CliError> {
+    let reading = open(root)?;
+    let report = check(&reading, root, tenants, deep);
+    if report.is_sound() || !reading.beside_writer {
+        return Ok((report, reading.beside_writer));
+    }
+    // What the server moved from one file to another while we opened them may look as if it were missing: a second look, from
+    // another moment, does not.
+    drop(reading);
+    let reading = open(root)?;
+    Ok((check(&reading, root, tenants, deep), reading.beside_writer))
+}
+
+/// Opens a store for reading. That its files are damaged is an answer.
+pub(super) fn open(root: &Path) -> Result<Reading, CliError> {
+    Reading::open(root).map_err(|error| match &error {
+        ReadingError::Store(OpenError::Damaged { .. }) => {
+            CliError::no(error.to_string()).with_detail("keep a copy of it, restore a backup (upm restore)")
+        }
+        _ => CliError::of(&error),
+    })
+}
+
+/// Checks an opened store, with a progress bar.
+pub(super) fn check(reading: &Reading, root: &Path, tenants: &[Tenant], deep: bool) -> Report {
+    let keys = Keys::at(root.join("keys"));
+    let dedupe = |tenant: &Tenant| keys.dedupe(tenant.as_str()).ok();
+    let bar = bar(fsck::total(&reading.kv));
+    let progress = |entries: u64| bar.inc(entries);
+    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let report = fsck::check(&reading.kv, &Options { threads, deep, tenants, dedupe: &dedupe, progress: &progress });
+    bar.finish_and_clear();
+    report
+}
+
+fn show(report: &Report, seconds: f64) -> Result<(), CliError> {
+    for log in &report.logs {
+        let (origin, size, root) = (&log.origin, log.size, &log.root);
+        print::line(&print::clean(&format!("{origin}: {size} entries, root {root}, {} checkpoints", log.checkpoints)))?;
+    }
+    for what in &report.unchecked {
+        print::line(&print::clean(&format!("not checked: {what}")))?;
+    }
+    for finding in &report.findings {
+        print::line(&shown(finding))?;
+    }
+    if report.more_findings > 0 {
+        print::line(&format!("and {} more", report.more_findings))?;
+    }
+    let entries = report.entries();
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let rate = entries as f64 / seconds.max(0.001);
+    let verdict = match (report.is_sound(), report.unchecked.is_empty()) {
+        (false, _) => format!("{} findings", report.findings.len() as u64 + report.more_findings),
+        (true, false) => "sound as far as it was checked".to_owned(),
+        (true, true) => "sound".to_owned(),
+    };
+    print::line(&format!("{verdict}: {entries} entries of {} logs in {seconds:.1} s ({rate:.0}/s)", report.logs.len()))
+}
+
+/// A finding on two lines: what, and what to do.
+pub(super) fn shown(finding: &Finding) -> String {
+    format!("{}\n  {}", print::clean(&finding.to_string()), finding.remedy)
+}
+
+/// Shown on a terminal only.
+fn bar(entries: u64) -> ProgressBar {
+    let bar = ProgressBar::new(entries);
+    match ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} entries, {per_sec}, {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
