@@ -136,14 +136,14 @@ impl Follower {
     async fn read_from(&mut self, pull: &mut Pull) -> Result<Infallible, End> {
         let mut open = self.access.common.open.subscribe();
         loop {
-            // Its sender lives as long as we do.
-            let _ = open.wait_for(|open| *open).await;
             let ahead = (AHEAD_MESSAGES / self.access.common.road_count()).clamp(32, 4_096);
             let messages = tokio::select! {
                 biased;
                 _ = self.access.breaks.changed() => return Err(End::Again),
                 messages = pull.next(ahead) => messages?,
             };
+            // Held, not handed on, while nothing is taken in. The sender lives as long as we do.
+            let _ = open.wait_for(|open| *open).await;
             let fresh = self.answer_again(messages).await?;
             self.hand_over(fresh).await?;
         }

@@ -106,9 +106,29 @@ pub(super) fn last_line(path: &Path) -> Option<String> {
     Some(line.split_once("[FTL] ").map_or(line, |(_, reason)| reason).to_owned())
 }
 
+/// Why a server ended, in the words that it left: its panic, or its last line.
+pub(super) fn last_words(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let panic = text.lines().find(|line| line.starts_with("panic:") || line.starts_with("fatal error:"));
+    panic.map(str::to_owned).or_else(|| last_line(path))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_panicked_is_quoted_with_its_panic() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for (text, expect) in [
+            ("", None),
+            ("[1] 2026/11/22 10:00:00.000001 [FTL] no port\n", Some("no port")),
+            ("panic: out of range\n\ngoroutine 1 [running]:\nmain.main()\n", Some("panic: out of range")),
+        ] {
+            std::fs::write(file.path(), text).expect("written");
+            assert_eq!(last_words(file.path()).as_deref(), expect);
+        }
+    }
 
     #[test]
     fn a_configuration_never_contains_a_secret() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::files::{KEY_VARIABLE, PASSWORD_VARIABLE, SYSTEM_VARIABLE, private_options};
+use super::files::{KEY_VARIABLE, PASSWORD_VARIABLE, SYSTEM_VARIABLE, last_words, private_options};
 
 /// A server with a thousand streams needs several seconds to go.
 const STOP_PATIENCE: Duration = Duration::from_mins(1);
@@ -96,7 +96,10 @@ impl Keeper {
         let mut lived = Duration::ZERO;
         loop {
             match child.try_wait() {
-                Ok(Some(status)) => return Ended::ByItself(format!("it ended with {status}")),
+                Ok(Some(status)) => {
+                    let said = last_words(&self.command.stderr).map(|line| format!(": {line}"));
+                    return Ended::ByItself(format!("it ended with {status}{}", said.unwrap_or_default()));
+                }
                 Err(error) => return Ended::ByItself(format!("it can't be waited for: {error}")),
                 Ok(None) => {}
             }
