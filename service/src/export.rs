@@ -90,6 +90,14 @@ pub enum ExportError<E> {
         /// Entries in the log.
         size: u64,
     },
+    /// Its files are not what its own checkpoint commits to.
+    #[error("{dir} is damaged ({why}): remove it and export again")]
+    Damaged {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong.
+        why: Box<TiledError<io::Error>>,
+    },
     /// The log is another than the one that was exported.
     #[error("the log does not extend what {dir} holds; keep both as evidence: {why}")]
     Forked {
@@ -123,9 +131,11 @@ pub fn export<F: Fetch>(
     let folder = Folder::open(dir, head)?;
     let log = TiledLog::open(fetch, head)?;
     let before = folder.checkpoint()?;
-    if let Some(before) = &before {
+    if let Some((_, before)) = &before {
         check_older(&folder, &log, before, head)?;
     }
+    let newest = before.as_ref().is_some_and(|(older, _)| older == note);
+    let before = before.map(|(_, before)| before);
     let from = before.as_ref().map_or(0, |before| before.size);
     let total = tiles::added(from, head.size).count() as u64;
     let mut done = Exported { from: before.map(|before| before.size), size: head.size, files: 0, bytes: 0, removed: 0 };
@@ -143,8 +153,41 @@ pub fn export<F: Fetch>(
     for path in tiles::added(from, head.size).filter(|path| path.width == FULL) {
         done.removed += folder.remove_partials(path)?;
     }
-    folder.write(&mut vec![("checkpoint".to_owned(), note.as_bytes().to_vec())])?;
+    if !newest {
+        folder.write(&mut vec![("checkpoint".to_owned(), note.as_bytes().to_vec())])?;
+    }
     Ok(done)
+}
+
+/// Checks every file of an export against its own checkpoint. `progress` is told how many of how many files are checked.
+pub fn check<E>(dir: &Path, head: &Checkpoint, mut progress: impl FnMut(u64, u64)) -> Result<(), ExportError<E>> {
+    let damaged = |why| ExportError::Damaged { dir: dir.to_owned(), why: Box::new(why) };
+    let log = TiledLog::open(Files(dir), head).map_err(damaged)?;
+    let total = tiles::resources(head.size).count() as u64;
+    for (path, done) in tiles::resources(head.size).zip(1..) {
+        // A bundle and a tile of the same number are both read; each is compared with what stands above it.
+        let read = match path.resource {
+            Resource::Tile(id) => log.tile(id, path.width).map(drop),
+            Resource::Entries(index) => log.bundle(index).map(drop),
+        };
+        read.map_err(damaged)?;
+        progress(done, total);
+    }
+    Ok(())
+}
+
+/// An export as whoever is handed it reads it.
+struct Files<'a>(&'a Path);
+
+impl Fetch for Files<'_> {
+    type Error = io::Error;
+
+    fn fetch(&self, path: &ResourcePath) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.0.join(path.to_string())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
 }
 
 /// Refuses to write over what the log does not extend.
@@ -162,6 +205,8 @@ fn check_older<F: Fetch>(
     if before.size > head.size {
         return Err(ExportError::Newer { dir, found: before.size, size: head.size });
     }
+    // What the log is to be written behind must be there: its newest tiles at least.
+    TiledLog::open(Files(&dir), before).map_err(|why| ExportError::Damaged { dir: dir.clone(), why: Box::new(why) })?;
     log.extends(before).map(drop).map_err(|why| match why {
         why @ TiledError::Forked { .. } => ExportError::Forked { dir, why: Box::new(why) },
         other => other.into(),
@@ -219,11 +264,14 @@ impl Folder {
         Ok(Folder { dir: dir.to_owned(), own, _lock: lock })
     }
 
-    /// The checkpoint that the export has.
-    fn checkpoint<E>(&self) -> Result<Option<Checkpoint>, ExportError<E>> {
+    /// The checkpoint that the export has, as note and as what it says.
+    fn checkpoint<E>(&self) -> Result<Option<(String, Checkpoint)>, ExportError<E>> {
         let path = self.dir.join("checkpoint");
         match fs::read_to_string(&path) {
-            Ok(note) => checkpoint::peek(&note).map(Some).map_err(|source| ExportError::Unreadable { path, source }),
+            Ok(note) => match checkpoint::peek(&note) {
+                Ok(head) => Ok(Some((note, head))),
+                Err(source) => Err(ExportError::Unreadable { path, source }),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(ExportError::Io { path, source }),
         }
@@ -298,10 +346,14 @@ fn sync_all<E>(files: &[(PathBuf, File)]) -> Result<(), ExportError<E>> {
     failed.map_err(|(path, source)| ExportError::Io { path, source })
 }
 
-/// The name of something in a folder; none where it is empty or absent.
+/// The name of something in a folder that is not ours; none where there is nothing, or no folder.
 fn first_in(dir: &Path) -> io::Result<Option<String>> {
     match fs::read_dir(dir) {
-        Ok(mut files) => Ok(files.next().transpose()?.map(|file| file.file_name().to_string_lossy().into_owned())),
+        Ok(files) => {
+            let names: io::Result<Vec<_>> = files.map(|file| Ok(file?.file_name())).collect();
+            let strange = names?.into_iter().find(|name| name != ".export");
+            Ok(strange.map(|name| name.to_string_lossy().into_owned()))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -393,20 +445,6 @@ mod tests {
         }
     }
 
-    /// An export as whoever is handed it reads it.
-    struct Files<'a>(&'a Path);
-
-    impl Fetch for Files<'_> {
-        type Error = io::Error;
-
-        fn fetch(&self, path: &ResourcePath) -> io::Result<Option<Vec<u8>>> {
-            match fs::read(self.0.join(path.to_string())) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                read => read.map(Some),
-            }
-        }
-    }
-
     /// The size of an export whose every entry, tile and proof is under its checkpoint.
     fn whole(dir: &Path) -> u64 {
         let head = checkpoint::peek(&fs::read_to_string(dir.join("checkpoint")).unwrap()).unwrap();
@@ -493,6 +531,30 @@ mod tests {
     }
 
     #[test]
+    fn any_damaged_file_of_an_export_is_found() {
+        let temp = tempfile::tempdir().unwrap();
+        Mem::of(600, "entry").export_to(temp.path()).unwrap();
+        let note = fs::read_to_string(temp.path().join("checkpoint")).unwrap();
+        let checked = || check::<Killed>(temp.path(), &checkpoint::peek(&note).unwrap(), |_, _| ());
+        checked().unwrap();
+        for path in tiles::resources(600) {
+            let file = temp.path().join(path.to_string());
+            let kept = fs::read(&file).unwrap();
+            for at in [0, kept.len() / 2, kept.len() - 1] {
+                let mut bytes = kept.clone();
+                bytes[at] ^= 1;
+                fs::write(&file, bytes).unwrap();
+                let refused = checked().unwrap_err().to_string();
+                assert!(refused.contains("is damaged"), "{path}, byte {at}: {refused}");
+            }
+            fs::remove_file(&file).unwrap();
+            assert!(checked().unwrap_err().to_string().contains(&format!("{path} is missing")), "{path}");
+            fs::write(&file, kept).unwrap();
+        }
+        checked().unwrap();
+    }
+
+    #[test]
     fn nothing_is_written_over_what_the_log_does_not_extend() {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("acme");
@@ -514,12 +576,21 @@ mod tests {
         check(&Mem::of(400, "entry"), "here/acme", "another process exports");
         drop(held);
 
+        // A first export that was cut off before it said whose it is.
+        let begun = temp.path().join("begun");
+        fs::create_dir_all(begun.join(".export")).unwrap();
+        Mem::of(3, "entry").export_to(&begun).unwrap();
         let strange = temp.path().join("strange");
         fs::create_dir(&strange).unwrap();
         fs::write(strange.join("thesis.txt"), "years").unwrap();
         let refused = Mem::of(3, "entry").export_to(&strange).unwrap_err().to_string();
         assert!(refused.contains("found thesis.txt"), "{refused}");
         assert_eq!(files(&strange).len(), 1);
+        let edge = fs::read(dir.join("tile/0/001.p/44")).unwrap();
+        fs::remove_file(dir.join("tile/0/001.p/44")).unwrap();
+        let refused = Mem::of(400, "entry").export_to(&dir).unwrap_err().to_string();
+        assert!(refused.contains("is damaged (tile/0/001.p/44 is missing"), "{refused}");
+        fs::write(dir.join("tile/0/001.p/44"), edge).unwrap();
         fs::write(dir.join("checkpoint"), "nonsense").unwrap();
         let refused = Mem::of(400, "entry").export_to(&dir).unwrap_err().to_string();
         assert!(refused.contains("is no checkpoint"), "{refused}");

@@ -285,6 +285,15 @@ fn a_log_is_carried_away_as_files_while_it_grows() {
     let third: Value = serde_json::from_str(&export("acme").1).expect("JSON");
     assert_eq!((&third["files"], &third["bytes"]), (&json!(0), &json!(0)));
 
+    // What lies there is compared with the checkpoint when that is asked for.
+    let tile = dir.join(format!("tile/0/000.p/{size}"));
+    let kept = std::fs::read(&tile).expect("readable");
+    ok(server.upm(&["log", "export", "--tenant", "acme", "--check"]).arg(&dir));
+    std::fs::write(&tile, &kept[1..]).expect("written");
+    let (code, _, err) = run(server.upm(&["log", "export", "--tenant", "acme", "--check"]).arg(&dir));
+    assert!(code == 1 && err.contains("is damaged"), "{err}");
+    std::fs::write(&tile, kept).expect("written");
+
     // Another log does not go over it, and a key that did not sign exports nothing.
     ok(&mut server.upm(&["tenant", "add", "globex"]));
     let (code, _, err) = export("globex");

@@ -93,6 +93,9 @@ enum Action {
         /// Export only what this key signed: vkey, or a file with one
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
+        /// Read all files back afterwards and compare them with the checkpoint
+        #[arg(long)]
+        check: bool,
     },
 }
 
@@ -114,7 +117,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         Action::Proof { size, .. } => several(globals, &source.of_event(&event.unwrap_or_default(), size)?)?,
         Action::Consistency { from, to } => consistency(globals, &source, from, to)?,
         Action::Entries { from, to } => entries(globals, &source, from, to)?,
-        Action::Export { dir, key } => exported(globals, &source, &dir, key.as_deref())?,
+        Action::Export { dir, key, check } => exported(globals, &source, &dir, key.as_deref(), check)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -206,20 +209,24 @@ fn entries(globals: &Globals, source: &Source, from: u64, to: Option<u64>) -> Re
     Ok(())
 }
 
-fn exported(globals: &Globals, source: &Source, dir: &Path, key: Option<&str>) -> Result<(), CliError> {
+fn exported(globals: &Globals, source: &Source, dir: &Path, key: Option<&str>, check: bool) -> Result<(), CliError> {
     let (note, mut head) = source.checkpoint(None)?;
     if let Some(key) = key {
         let verified = checkpoint::open(&note, &read_key(key)?);
         head = verified.map_err(|error| CliError::no(format!("the newest checkpoint: {error}")))?.into_inner();
     }
     let bar = bar(&head);
-    let done = export::export(dir, source, &note, &head, |done, total| {
+    let progress = |done, total| {
         bar.set_length(total);
         bar.set_position(done);
-    });
+    };
+    let done = export::export(dir, source, &note, &head, progress);
+    let done = done.and_then(|done| if check { export::check(dir, &head, progress).map(|()| done) } else { Ok(done) });
     bar.finish_and_clear();
     let done = done.map_err(|error| match error {
-        export::ExportError::Forked { .. } | export::ExportError::Newer { .. } => CliError::no(error.to_string()),
+        export::ExportError::Forked { .. }
+        | export::ExportError::Newer { .. }
+        | export::ExportError::Damaged { .. } => CliError::no(error.to_string()),
         other => CliError::of(&other),
     })?;
     if globals.json {
