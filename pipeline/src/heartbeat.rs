@@ -8,7 +8,7 @@ pub(crate) fn due_after(at_ms: u64, every_ms: u64) -> u64 {
     let every = every_ms.max(1);
     let midnight = at_ms - at_ms % DAY_MS;
     let since = at_ms - midnight;
-    let next = midnight + (since - since % every).saturating_add(every);
+    let next = midnight.saturating_add(since - since % every).saturating_add(every);
     next.min(midnight.saturating_add(DAY_MS))
 }
 

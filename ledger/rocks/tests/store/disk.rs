@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ledger::append::load_heads;
 use ledger::kv::{Batch, Kv, Space};
-use ledger::layout::Key;
+use ledger::layout::{FORMAT_VERSION, Key};
 use ledger_rocks::{OpenError, Rocks};
 
 use crate::oracle;
@@ -100,13 +100,13 @@ fn a_store_at_rest_is_read_with_its_write_ahead_log() {
 #[test]
 fn another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    for other in [7_u32, 1] {
+    for other in [FORMAT_VERSION + 1, FORMAT_VERSION - 1] {
         let path = dir.path().join(other.to_string());
         let kv = Rocks::open(&path).unwrap();
         put(&kv, Space::Meta, &Key::Format.bytes(), &other.to_be_bytes());
         drop(kv);
         let refused = Rocks::open(&path).map(drop).unwrap_err();
-        assert!(matches!(refused, OpenError::OtherFormat { found, known: 2, .. } if found == other));
+        assert!(matches!(refused, OpenError::OtherFormat { found, known: FORMAT_VERSION, .. } if found == other));
     }
 }
 
