@@ -81,6 +81,16 @@ impl<K: Kv> Log<K> {
         Ok(Some(lines.to_owned()))
     }
 
+    /// The same, taken apart.
+    pub fn cosignature_lines(&self, size: u64) -> Result<Vec<NoteSignature>, ReadError> {
+        let Some(lines) = self.cosignatures(size)? else { return Ok(Vec::new()) };
+        // A note of any text: only its lines are looked at.
+        let note = SignedNote::parse(&format!("-\n\n{lines}"));
+        let note =
+            note.map_err(|_| LayoutError { what: "cosignatures", expected: "note lines", found: lines.len() })?;
+        Ok(note.signatures().to_vec())
+    }
+
     /// The note over the tree of exactly `size` entries, with every cosignature that it has; none where no round ended there.
     pub fn checkpoint_with_cosignatures(&self, size: u64) -> Result<Option<String>, ReadError> {
         let Some(note) = self.checkpoint(size)? else { return Ok(None) };
@@ -118,12 +128,9 @@ impl<K: Kv> Log<K> {
         let damaged = |expected| LayoutError { what: "cosigned checkpoint", expected, found: note.len() };
         let text = SignedNote::parse(&note).map_err(|_| damaged("a signed note"))?.text().to_owned();
         let root = Statement::parse(&text).map_err(|_| damaged("a checkpoint"))?.root;
-        // The lines alone, without the log's own.
-        let lines = self.cosignatures(size)?.unwrap_or_default();
-        let alone = SignedNote::parse(&format!("{text}\n{lines}")).map_err(|_| damaged("cosignature lines"))?;
-        let timed = alone.signatures().iter().filter_map(|line| {
+        let timed = self.cosignature_lines(size)?.into_iter().filter_map(|line| {
             let time = u64::from_be_bytes(*line.signature.first_chunk::<8>()?);
-            Some((time, line.name.clone()))
+            Some((time, line.name))
         });
         let last = timed.max_by_key(|(time, _)| *time);
         Ok(last.map(|(time, witness)| Cosigned { size, root, witness, time }))

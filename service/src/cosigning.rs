@@ -21,6 +21,7 @@ use ledger::policy::Policy;
 use ledger::read::Log;
 use ledger::witness::{MAX_ANSWER_BYTES, MAX_RESUBMISSIONS, Next, Submission};
 use ledger_rocks::Rocks;
+use pipeline::NewestCosigned;
 use serde::Serialize;
 use ureq::Agent;
 
@@ -101,14 +102,29 @@ struct Asker {
     url: String,
     agent: Agent,
     logs: BTreeMap<LogId, Standing>,
+    pause: Pause,
 }
 
 /// How one witness stands with one log.
 #[derive(Default)]
 struct Standing {
     believed: u64,
+    pause: Pause,
+}
+
+/// When to try again.
+#[derive(Default)]
+struct Pause {
     failures: u32,
-    not_before: Option<Instant>,
+    until: Option<Instant>,
+}
+
+/// Why there is no cosignature.
+enum Trouble {
+    /// The witness is away or busy: no log is to ask it now.
+    Witness(String),
+    /// It does not want this log, or we can't ask for it.
+    Log(String),
 }
 
 impl Cosigning {
@@ -139,7 +155,8 @@ impl Cosigning {
         });
         let start = |(at, url): (usize, String)| {
             let agent = agent(&url);
-            let mut asker = Asker { shared: Arc::clone(&shared), at, url, agent, logs: BTreeMap::new() };
+            let mut asker =
+                Asker { shared: Arc::clone(&shared), at, url, agent, logs: BTreeMap::new(), pause: Pause::default() };
             std::thread::Builder::new().name(format!("witness-{at}")).spawn(move || asker.run())
         };
         let threads = urls.into_iter().enumerate().map(start).collect::<Result<_, _>>()?;
@@ -183,9 +200,9 @@ impl Shared {
         let mut targets = lock(&self.targets);
         let id = released.log.id();
         if targets.get(&id).is_none_or(|target| target.gives_way(released.size, now)) {
-            let note: Arc<str> = released.log.checkpoint(released.size).ok().flatten()?.into();
+            let (size, note) = newest(released)?;
             let done = vec![false; lock(&self.status).len()];
-            targets.insert(id, Target { size: released.size, note, since: now, done, satisfied: false });
+            targets.insert(id, Target { size, note: note.into(), since: now, done, satisfied: false });
         }
         let target = targets.get(&id)?;
         (!target.done[at]).then(|| (target.size, Arc::clone(&target.note)))
@@ -226,6 +243,23 @@ impl Shared {
     }
 }
 
+/// What a heartbeat states: the newest checkpoint of a log that has enough cosignatures. That it can't be read is as if there were
+/// none: a sign of life does not wait for it.
+pub fn newest_cosigned(kv: &Arc<Rocks>) -> NewestCosigned {
+    let kv = Arc::clone(kv);
+    Arc::new(move |id| Log::open(Arc::clone(&kv), id).and_then(|log| log.cosigned()).ok().flatten())
+}
+
+/// The newest checkpoint that may be shown: a log shows nothing past what was kept outside, whatever is committed.
+fn newest(released: &Released) -> Option<(u64, String)> {
+    let log = &released.log;
+    if let Some(note) = log.checkpoint(released.size).ok()? {
+        return Some((released.size, note));
+    }
+    let size = log.head().ok()?.size;
+    Some((size, log.checkpoint(size).ok()??))
+}
+
 impl Target {
     /// Whether a newer checkpoint takes its place.
     fn gives_way(&self, newest: u64, now: Instant) -> bool {
@@ -250,46 +284,57 @@ impl Asker {
 
     fn look_at(&mut self, released: &Released) {
         let (id, now) = (released.log.id(), clock::now());
-        if self.logs.entry(id).or_default().not_before.is_some_and(|then| now < then) {
+        let standing = self.logs.entry(id).or_default();
+        if self.pause.is_on(now) || standing.pause.is_on(now) {
             return;
         }
         let Some((size, note)) = self.shared.target(released, self.at, now) else { return };
-        let outcome = self.submit(released, &note);
-        let outcome = outcome.and_then(|lines| self.shared.keep(released, size, self.at, &lines));
+        let given = self.submit(released, &note);
+        let given = given.and_then(|lines| self.shared.keep(released, size, self.at, &lines).map_err(Trouble::Log));
         let standing = self.logs.entry(id).or_default();
-        match outcome {
-            Ok(()) => *standing = Standing { believed: size, ..Standing::default() },
-            Err(trouble) => {
-                standing.not_before = Some(clock::now() + back_off(standing.failures, chance()));
-                standing.failures = standing.failures.saturating_add(1);
-                self.shared.set_trouble(self.at, &released.name, trouble);
+        let trouble = match given {
+            Ok(()) => {
+                *standing = Standing { believed: size, pause: Pause::default() };
+                self.pause = Pause::default();
+                return;
             }
-        }
+            Err(Trouble::Witness(trouble)) => {
+                self.pause.lengthen();
+                trouble
+            }
+            Err(Trouble::Log(trouble)) => {
+                standing.pause.lengthen();
+                trouble
+            }
+        };
+        self.shared.set_trouble(self.at, &released.name, trouble);
     }
 
     /// Asks until there is an answer to go by: at most as often as `ledger::witness` allows.
-    fn submit(&mut self, released: &Released, note: &str) -> Result<Vec<NoteSignature>, String> {
+    fn submit(&mut self, released: &Released, note: &str) -> Result<Vec<NoteSignature>, Trouble> {
+        let log = |error: &dyn std::error::Error| Trouble::Log(error.to_string());
         let believed = self.logs.entry(released.log.id()).or_default().believed;
-        let mut submission = Submission::new(note, believed).map_err(|error| error.to_string())?;
+        let mut submission = Submission::new(note, believed).map_err(|error| log(&error))?;
         for _ in 0..=MAX_RESUBMISSIONS + 1 {
             let path = match submission.needs_proof() {
-                Some((old, new)) => released.log.consistency(old, new).map_err(|error| error.to_string())?,
+                Some((old, new)) => released.log.consistency(old, new).map_err(|error| log(&error))?,
                 None => Vec::new(),
             };
-            let (status, kind, body) = self.post(submission.body(path))?;
+            let (status, kind, body) = self.post(submission.body(path)).map_err(Trouble::Witness)?;
             match submission.read(status, kind.as_deref(), &body, self.shared.policy.witness_keys()) {
                 Next::Done(lines) => return Ok(lines),
                 Next::Again { .. } => {}
-                Next::Ahead { size } => return Err(self.ahead(released, size)),
-                Next::Refused(reason) | Next::Later(reason) => return Err(reason),
+                Next::Ahead { size } => return Err(Trouble::Log(Self::ahead(released, size))),
+                Next::Refused(reason) => return Err(Trouble::Log(reason)),
+                Next::Later(reason) => return Err(Trouble::Witness(reason)),
             }
         }
-        Err("it tells another size each time".to_owned())
+        Err(Trouble::Log("it tells another size each time".to_owned()))
     }
 
     /// The witness has seen more than we sent. Another target may have overtaken this one; if we have never been as far, then
     /// somebody else signs for this log, or it was put back to an older state: the gravest news a witness can bring.
-    fn ahead(&self, released: &Released, size: u64) -> String {
+    fn ahead(released: &Released, size: u64) -> String {
         if released.log.head().is_ok_and(|head| head.size >= size) {
             return format!("it has seen size {size} already; the next checkpoint follows");
         }
@@ -309,6 +354,17 @@ impl Asker {
         let text = text.map_err(|error| format!("its answer broke off: {error}"))?;
         let text = String::from_utf8(text).map_err(|_| "its answer is not text".to_owned())?;
         Ok((response.status().as_u16(), kind, text))
+    }
+}
+
+impl Pause {
+    fn is_on(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    fn lengthen(&mut self) {
+        self.until = Some(clock::now() + back_off(self.failures, chance()));
+        self.failures = self.failures.saturating_add(1);
     }
 }
 

@@ -76,6 +76,7 @@ pub fn plan<K: Kv>(
         size,
         root: log.root(size)?,
         checkpoint,
+        cosignatures: log.cosignature_lines(size)?,
         entries,
         verifier: VerifierKey::new(origin.key_name().clone(), signing),
     };

@@ -14,3 +14,4 @@ mod serving;
 mod sessions;
 mod tiles;
 mod walls;
+mod witnesses;

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use ledger::policy::{Policy, PolicyError};
+
 use crate::report::Report;
 use crate::text::{visible, visible_lines};
 use crate::trust::{KeyError, KeyFile, Reach, Trust};
@@ -25,6 +27,7 @@ Examples:
   upm-verify pack.zip --key my-copy.pub --json                 the same with a PEM file, for scripts
   upm-verify receipt.txt --key my-copy.vkey --event event.json a receipt and the event it was given for
   upm-verify pack.zip --key my-copy.vkey --known-checkpoint last-year.txt --consistency proof.txt
+  upm-verify pack.zip --key my-copy.vkey --witness-policy witnesses.policy --require witnessed
 
 Exit code: 0 every check held; 1 refuted, wrong key or unmet --require; 2 could not decide.";
 
@@ -45,7 +48,10 @@ pub struct VerifyArgs {
     /// Proof between that checkpoint and this one (body of a tlog-witness add-checkpoint request)
     #[arg(long, value_name = "FILE", requires = "known_checkpoint")]
     pub consistency: Option<PathBuf>,
-    /// Refute whatever rests on less than this
+    /// The witnesses whose cosignatures count, and how many it takes (C2SP tlog-policy); the log's key too, where it names one log
+    #[arg(long, value_name = "FILE")]
+    pub witness_policy: Option<PathBuf>,
+    /// Refute whatever rests on less than this: kept-checkpoint or witnessed
     #[arg(long, value_name = "REACH", value_parser = parse_require)]
     pub require: Option<Reach>,
 }
@@ -68,6 +74,14 @@ pub enum CliError {
         given: String,
         /// Why it is no key.
         why: String,
+    },
+    /// The policy is none.
+    #[error("cannot read {}: {source}", named(path))]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// The line, and what is wrong with it.
+        source: PolicyError,
     },
     /// There is nothing in the file to verify.
     #[error("cannot verify {}: the file is empty", named(path))]
@@ -114,10 +128,17 @@ pub fn run(args: &VerifyArgs, json: bool, out: &mut impl Write) -> Result<u8, Cl
 
 /// Verifies what `args` names.
 pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
+    let policy = args.witness_policy.as_deref().map(read_policy).transpose()?;
+    // A policy that accepts exactly one log says which key is the log's.
+    let of_policy = match policy.as_ref().map(Policy::logs) {
+        Some([log]) => Some(KeyFile::Vkey(log.key.clone())),
+        _ => None,
+    };
     let trust = Trust {
-        key: args.key.as_deref().map(read_key).transpose()?,
+        key: args.key.as_deref().map(read_key).transpose()?.or(of_policy),
         known_checkpoint: args.known_checkpoint.as_deref().map(read_text).transpose()?,
         consistency: args.consistency.as_deref().map(read_text).transpose()?,
+        policy,
         require: args.require,
     };
     let unread = |source| CliError::Read { path: args.file.clone(), source };
@@ -170,6 +191,10 @@ fn read_key(given: &str) -> Result<KeyFile, CliError> {
         return Err(CliError::Key { given: given.to_owned(), why });
     }
     KeyFile::parse(&read_text(path)?).map_err(|why| CliError::Key { given: given.to_owned(), why: why.to_string() })
+}
+
+fn read_policy(path: &Path) -> Result<Policy, CliError> {
+    Policy::parse(&read(path)?).map_err(|source| CliError::Policy { path: path.to_owned(), source })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {

@@ -1,7 +1,7 @@
 //! `pack.json`: what a pack is and of what it is a function (FORMATS, "Receipt, pack, population").
 //!
 //! Its bytes are RFC 8785, so there is one text for one meaning. Members that a later pack may carry and this version never
-//! writes (`cosignatures`, `erasures`, `objects`) are kept as they are and make a verification undecided, never refuted.
+//! writes (`erasures`, `objects`) are kept as they are and make a verification undecided, never refuted.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub struct PackDocument {
     pub root: String,
     /// The entries of the change below `size`, oldest first.
     pub entries: Vec<EntryRef>,
-    /// Cosignatures that the checkpoint carries; none are written yet.
+    /// Cosignatures that the checkpoint carries below the log's own line: each line as a text, without its newline.
     pub cosignatures: Vec<Value>,
     /// Erasures that concern these entries; none are written yet.
     pub erasures: Vec<Value>,

@@ -9,11 +9,12 @@ use ledger::checkpoint::{self, CheckpointError, Origin};
 use ledger::dsse;
 use ledger::entry::Salt;
 use ledger::hash::Hash;
-use ledger::note::{SignedNote, VerifierKey};
+use ledger::note::{NoteSignature, SignedNote, VerifierKey};
 use ledger::proof::{self, Unproved};
 use ledger::signing::Signer;
 use projector::fold::FOLD_VERSION;
 use schemas::ids::ChangeId;
+use serde_json::Value;
 
 use crate::attest::{self, Attestation, Predicate};
 use crate::chain::{self, Broken, Mismatch, NotAnEvent, Opened};
@@ -36,6 +37,8 @@ pub struct PackInput {
     pub root: Hash,
     /// The signed note over size and root, with the log's signature alone.
     pub checkpoint: String,
+    /// Cosignatures of that checkpoint, in the order in which the pack carries them.
+    pub cosignatures: Vec<NoteSignature>,
     /// All entries of the change below `size`, oldest first.
     pub entries: Vec<PackEntry>,
     /// The log's public key.
@@ -210,12 +213,14 @@ fn check(input: &PackInput, opened: &[Opened<'_>]) -> Result<(), PackError> {
 }
 
 fn log_files(input: &PackInput, opened: &[Opened<'_>]) -> Result<Vec<PackFile>, PackError> {
+    let lines: String = input.cosignatures.iter().map(NoteSignature::to_line).collect();
+    let checkpoint = format!("{}{lines}", input.checkpoint);
     let mut out = vec![
         (files::PACK.to_owned(), document(input).to_json()?),
-        (files::CHECKPOINT.to_owned(), input.checkpoint.clone().into_bytes()),
+        (files::CHECKPOINT.to_owned(), checkpoint.clone().into_bytes()),
     ];
     for (entry, source) in opened.iter().zip(&input.entries) {
-        let proof = files::proof_text(entry.index, &source.path, &input.checkpoint);
+        let proof = files::proof_text(entry.index, &source.path, &checkpoint);
         out.push((files::entry_name(entry.index), source.entry.clone()));
         out.push((files::event_name(entry.index, entry.header.phase), source.payload.clone()));
         out.push((files::proof_name(entry.index), proof.into_bytes()));
@@ -234,10 +239,15 @@ fn document(input: &PackInput) -> PackDocument {
         size: input.size,
         root: input.root.to_string(),
         entries: input.entries.iter().map(entry).collect(),
-        cosignatures: Vec::new(),
+        cosignatures: input.cosignatures.iter().map(named).collect(),
         erasures: Vec::new(),
         objects: Vec::new(),
     }
+}
+
+/// A cosignature as `pack.json` names it.
+fn named(line: &NoteSignature) -> Value {
+    Value::String(line.to_line().trim_end_matches('\n').to_owned())
 }
 
 fn predicate(input: &PackInput, sums: &[u8]) -> Predicate {

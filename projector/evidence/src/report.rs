@@ -56,7 +56,7 @@ pub struct Report {
     pub about: Vec<(&'static str, String)>,
     /// The checks, in the order in which they were done.
     pub checks: Vec<Check>,
-    /// How far trust reaches, in words: `none`, `operator only` or `kept checkpoint`.
+    /// How far trust reaches, in words: `none`, `operator only`, `kept checkpoint` or `witnessed by … at …`.
     pub reach: String,
     /// Packs only: `later entries of this change up to size N: none (proved)` or `… NOT PROVED`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,6 +141,7 @@ pub(crate) enum Id {
     ReceiptEntry,
     ReceiptEvent,
     KnownCheckpoint,
+    Cosignatures,
     Require,
 }
 
@@ -175,6 +176,7 @@ impl Id {
             Self::KnownCheckpoint => {
                 ("trust.known_checkpoint", "the log is consistent with the checkpoint that was kept")
             }
+            Self::Cosignatures => ("trust.cosignatures", "witnesses cosigned the checkpoint, as the policy asks"),
             Self::Require => ("trust.require", "trust reaches as far as required"),
         }
     }

@@ -3,6 +3,7 @@
 use ledger::checkpoint::Origin;
 use ledger::key::PublicKey;
 use ledger::note::VerifierKey;
+use ledger::policy::Policy;
 use serde::Serialize;
 
 /// How far trust reaches, from least to most.
@@ -15,7 +16,7 @@ pub enum Reach {
     OperatorOnly,
     /// The log also continues (or is continued by) a checkpoint that the verifier kept.
     KeptCheckpoint,
-    /// An independent witness cosigned. Not reachable yet: this version knows no witness keys.
+    /// As many witnesses cosigned as the verifier's policy asks for.
     Witnessed,
 }
 
@@ -74,6 +75,8 @@ pub struct Trust {
     pub known_checkpoint: Option<String>,
     /// Proof between the kept checkpoint and the one at hand, as the body of a C2SP tlog-witness add-checkpoint request.
     pub consistency: Option<String>,
+    /// The witnesses whose word counts, and how many of them it takes (C2SP tlog-policy).
+    pub policy: Option<Policy>,
     /// Refute whatever reaches less than this.
     pub require: Option<Reach>,
 }

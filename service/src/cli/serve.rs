@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ledger::birth::LEDGER_LOG;
 use ledger::note::VerifierKey;
+use ledger::policy::Policy;
 use pipeline::produce::{Patience, Producer};
 use pipeline::server::{self, ChildConfig, NatsChild, Program};
 use pipeline::streams::{self, StreamLimits};
@@ -27,7 +28,7 @@ use crate::follow::Followers;
 use crate::home::{Home, HomeError};
 use crate::http::{self, App, Guard, OpenTenant};
 use crate::stop::Stop;
-use crate::{clock, env, kept_heads, logging};
+use crate::{clock, cosigning, env, kept_heads, logging};
 
 /// Options of `upm serve`.
 #[derive(Debug, clap::Args)]
@@ -64,6 +65,9 @@ pub struct Args {
     /// A copy of this ledger (`upm serve --follow URL --follow-as NAME`) that messages stay on the road for; may be given several times
     #[arg(long = "follower", value_name = "NAME")]
     followers: Vec<String>,
+    /// Have every checkpoint cosigned by the witnesses of this policy that have a URL (C2SP tlog-policy)
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    witness_policy: Option<PathBuf>,
     #[command(flatten)]
     follow: FollowArgs,
     #[command(flatten)]
@@ -98,6 +102,7 @@ pub struct Serving {
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     logging::init(globals.json);
     refuse_open_address(&args)?;
+    let policy = args.witness_policy.as_deref().map(super::witness::read_policy).transpose()?;
     let dir = DataDir::create(&globals.data).map_err(|error| could_not(&error))?;
     let lock = dir.lock().map_err(|error| could_not(&error))?;
     let listener = bind(args.listen)?;
@@ -112,7 +117,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     check_views(&home, &tenants)?;
     warn_of_recovery_key(&home);
     let runtime = runtime()?;
-    runtime.block_on(serve(home, listener, road, (args.limits, args.followers), tenants, globals.json))?;
+    runtime.block_on(serve(home, listener, road, (args.limits, args.followers), tenants, policy, globals.json))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -131,6 +136,7 @@ async fn serve(
     road: Road,
     options: (LimitArgs, Vec<String>),
     tenants: Vec<Tenant>,
+    policy: Option<Policy>,
     json: bool,
 ) -> Result<(), CliError> {
     let mut stop = Stop::listen().map_err(|error| CliError::because("can't listen for signals", &error))?;
@@ -142,6 +148,10 @@ async fn serve(
         }
     };
     let Some(serving) = started else { return Ok(()) };
+    if let Some(policy) = policy {
+        let asking = serving.app.ask_witnesses(policy);
+        asking.map_err(|error| CliError::because("can't start the threads that ask witnesses", &error))?;
+    }
     let name = stop.wait().await;
     tracing::info!("{name}: draining; once more to stop at once");
     stop.hurry();
@@ -207,7 +217,12 @@ async fn start(
 /// What is signed beside events: with keys out of `keys/`, which are looked for when a log names them.
 fn signing(home: &Home, heartbeat: Option<Duration>, rekeyed: &Arc<Notify>) -> Signing {
     let rekeyed = Arc::clone(rekeyed);
-    Signing { heartbeat, rekeyed: Arc::new(move || rekeyed.notify_one()), ..Signing::quiet(home.find_signer()) }
+    Signing {
+        heartbeat,
+        rekeyed: Arc::new(move || rekeyed.notify_one()),
+        cosigned: cosigning::newest_cosigned(&home.kv),
+        ..Signing::quiet(home.find_signer())
+    }
 }
 
 /// Writes `serve.json` again whenever a log has other keys.
@@ -519,6 +534,7 @@ mod tests {
                 nats_creds: None,
                 nats_ca: None,
                 nats_server: None,
+                witness_policy: None,
                 limits: LimitArgs::default(),
                 name: None,
                 kept_heads: None,

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use ledger::append::LogId;
+use ledger::birth::LEDGER_LOG;
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
 use ledger::note::VerifierKey;
+use ledger::policy::Policy;
 use ledger::read::{Log, ReadError};
 use ledger::replica::KvSource;
 use ledger::signing::Signer;
@@ -24,6 +26,7 @@ use serde_json::Value;
 
 use super::logs::LogName;
 use super::problem::Problem;
+use crate::cosigning::{Cosigning, Released, WitnessStatus};
 use crate::data_dir::ServeFile;
 use crate::follow::Followers;
 use crate::governed;
@@ -51,6 +54,8 @@ pub struct App {
     published: Mutex<Option<ServeFile>>,
     /// One tenant is added at a time.
     adding: tokio::sync::Mutex<()>,
+    /// None where no witness is asked.
+    cosigning: Mutex<Option<Cosigning>>,
 }
 
 /// What a leader publishes with.
@@ -187,7 +192,9 @@ impl App {
             writes,
             tenants: RwLock::new(tenants),
             published: Mutex::default(),
+            cosigning: Mutex::default(),
             adding: tokio::sync::Mutex::default(),
+            cosigning: Mutex::default(),
         }
     }
 
@@ -267,6 +274,41 @@ impl App {
                 self.home.own_log().map_err(|error| Problem::internal("the ledger's own log could not be read", &error))
             }
         }
+    }
+
+    /// Asks the witnesses of `policy` to cosign every log from now on.
+    pub fn ask_witnesses(self: &Arc<Self>, policy: Policy) -> std::io::Result<()> {
+        // Weak: the threads must not keep the store open.
+        let app = Arc::downgrade(self);
+        let source = Arc::new(move || app.upgrade().map(|app| app.released()).unwrap_or_default());
+        let cosigning = Cosigning::start(policy, source)?;
+        *self.cosigning.lock().unwrap_or_else(PoisonError::into_inner) = Some(cosigning);
+        Ok(())
+    }
+
+    /// How each witness does; none where none is asked.
+    pub fn witnesses(&self) -> Option<Vec<WitnessStatus>> {
+        self.cosigning.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Cosigning::status)
+    }
+
+    /// Every log with the size that is released of it: what may be shown to a witness.
+    fn released(&self) -> Vec<Released> {
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(Engine::Leads(running)) = engine.as_ref() else { return Vec::new() };
+        let mut all = Vec::new();
+        for open in self.tenants() {
+            if let Some(progress) = running.progress(&open.tenant) {
+                let size = progress.borrow().committed;
+                all.push(Released { name: open.tenant.to_string(), log: open.log.clone(), size });
+            }
+        }
+        // The ledger's own log grows where tenants are made, not on a road.
+        if let Ok(log) = self.home.own_log()
+            && let Ok(head) = log.head()
+        {
+            all.push(Released { name: LEDGER_LOG.to_owned(), log, size: head.size });
+        }
+        all
     }
 
     /// Whether everything works.
@@ -378,6 +420,10 @@ impl App {
 
     /// Shuts the pipeline down: what was read is appended, answered and projected.
     pub async fn shutdown(&self) {
+        let cosigning = self.cosigning.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(cosigning) = cosigning {
+            let _ = tokio::task::spawn_blocking(move || cosigning.stop()).await;
+        }
         let engine = self.engine.write().unwrap_or_else(PoisonError::into_inner).take();
         match engine {
             Some(Engine::Leads(running)) => running.shutdown().await,

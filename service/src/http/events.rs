@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::app::{App, OpenTenant, blocking, log_failed};
 use super::changes::{rows, with_next};
 use super::extract::{UrlPath, UrlQuery};
-use super::logs::not_signed;
+use super::logs::{not_cosigned, not_signed};
 use super::problem::Problem;
 
 /// Which events to list.
@@ -38,6 +38,8 @@ pub struct ByIdQuery {
 pub struct ReceiptQuery {
     /// Its tree size; without it the newest.
     size: Option<u64>,
+    /// The newest with enough cosignatures.
+    witnessed: Option<String>,
 }
 
 /// An entry and what is kept beside it.
@@ -87,7 +89,8 @@ pub async fn one(
     Ok(Json(blocking(move || entry(&open, index)).await?))
 }
 
-/// `GET /v1/tenants/{tenant}/events/{index}/receipt`: C2SP tlog-proof of any entry, under the newest checkpoint or that of `size`.
+/// `GET /v1/tenants/{tenant}/events/{index}/receipt`: C2SP tlog-proof of any entry, under the newest checkpoint, that of `size`, or with
+/// `?witnessed` the newest that had as many cosignatures as the ledger's witness policy asked for.
 pub async fn receipt(
     State(app): State<Arc<App>>,
     UrlPath((tenant, index)): UrlPath<(Tenant, u64)>,
@@ -95,9 +98,11 @@ pub async fn receipt(
 ) -> Result<impl IntoResponse, Problem> {
     let open = app.tenant(&tenant)?;
     let text = blocking(move || {
-        let receipt = match query.size {
-            None => open.log.receipt(index),
-            Some(size) => open.log.receipt_at(index, size),
+        let receipt = match (query.size, query.witnessed) {
+            (None, None) => open.log.receipt(index),
+            (None, Some(_)) => open.log.receipt_at(index, cosigned_size(&open, index)?),
+            (Some(size), None) => open.log.receipt_at(index, size),
+            (Some(_), Some(_)) => return Err(Problem::bad_request("either size or witnessed, not both")),
         };
         match receipt {
             Ok(receipt) => Ok(receipt.to_text()),
@@ -108,6 +113,18 @@ pub async fn receipt(
     })
     .await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], text))
+}
+
+/// Size of the newest cosigned checkpoint, which has to cover the entry.
+fn cosigned_size(open: &OpenTenant, index: u64) -> Result<u64, Problem> {
+    let newest = open.log.newest_cosigned().map_err(|error| log_failed(&error))?;
+    let (size, _) = newest.ok_or_else(|| not_cosigned(open.tenant.as_str()))?;
+    if index < size {
+        return Ok(size);
+    }
+    Err(Problem::not_found(format!(
+        "entry {index} is not witnessed yet: the newest cosigned checkpoint has {size} entries"
+    )))
 }
 
 /// That the log is not that long.

@@ -20,7 +20,12 @@ pub async fn alive() -> Json<Value> {
 pub async fn ready(State(app): State<Arc<App>>) -> Response {
     let health = app.health();
     if health.ready {
-        return Json(json!({ "ready": true })).into_response();
+        let mut ready = json!({ "ready": true });
+        // Told, never a reason: the ledger does without its witnesses.
+        if let Some(witnesses) = app.witnesses() {
+            ready["witnesses"] = json!(witnesses);
+        }
+        return Json(ready).into_response();
     }
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", health.reasons.join("; "))
         .with("ready", false)

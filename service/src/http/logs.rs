@@ -73,19 +73,43 @@ pub struct SizesQuery {
     limit: Option<usize>,
 }
 
-/// `GET /logs/{log}/checkpoint`: the newest.
+/// Which checkpoint.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointQuery {
+    /// The newest with enough cosignatures, instead of the newest.
+    cosigned: Option<String>,
+}
+
+/// `GET /logs/{log}/checkpoint`: the newest, with the cosignatures that it has by now. `?cosigned`: the newest that had as many
+/// as the ledger's witness policy asked for.
 pub async fn checkpoint(
     State(app): State<Arc<App>>,
     UrlPath(name): UrlPath<LogName>,
+    UrlQuery(query): UrlQuery<CheckpointQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let note =
-        blocking(move || app.log(&name)?.newest_checkpoint_with_cosignatures().map_err(|error| log_failed(&error)))
-            .await?;
+    let note = blocking(move || {
+        let log = app.log(&name)?;
+        if query.cosigned.is_none() {
+            return log.newest_checkpoint_with_cosignatures().map_err(|error| log_failed(&error));
+        }
+        let newest = log.newest_cosigned().map_err(|error| log_failed(&error))?;
+        newest.map(|(_, note)| note).ok_or_else(|| not_cosigned(&name.to_string()))
+    })
+    .await?;
     Ok(answer(&headers, NOTE, ASK, note.into()))
 }
 
-/// `GET /logs/{log}/checkpoint/{size}`: that of exactly this size.
+/// That no witness has been heard of.
+pub fn not_cosigned(log: &str) -> Problem {
+    Problem::not_found(format!(
+        "no checkpoint of log {log} has the cosignatures that its ledger's witness policy asks for yet; \
+         `upm serve --witness-policy FILE` asks witnesses, /readyz says how they do"
+    ))
+}
+
+/// `GET /logs/{log}/checkpoint/{size}`: that of exactly this size, with the cosignatures that it has by now.
 pub async fn checkpoint_at(
     State(app): State<Arc<App>>,
     UrlPath((name, size)): UrlPath<(LogName, u64)>,

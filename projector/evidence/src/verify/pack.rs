@@ -8,11 +8,12 @@ use ledger::hash::Hash;
 use schemas::ids::ChangeId;
 
 use super::entries::{check_chain, check_headers, check_inclusion, open_events, read_entries};
+use super::reach::Reached;
 use super::signed::{check_attestation, check_checkpoint, check_sums, find_key, read_document};
 use super::{always_unproved, derived, reach};
 use crate::document::PackDocument;
 use crate::report::{Id, Log, Report};
-use crate::trust::{Reach, Trust};
+use crate::trust::Trust;
 use crate::zip::{self, MAX_ARCHIVE_BYTES, ReadError};
 
 /// The files of a zip by name.
@@ -87,7 +88,7 @@ fn read_archive(pack: &mut (impl Read + Seek)) -> io::Result<Option<Vec<u8>>> {
 /// The report on a zip whose files could not be read.
 fn unread(trust: &Trust, mut log: Log) -> Report {
     log.none_done(&AFTER_FORM, "the files of the zip could not be taken for granted");
-    let reach = reach::establish(trust, None, &mut log);
+    let reach = reach::establish(trust, None, None, &mut log);
     report(Vec::new(), None, reach, log)
 }
 
@@ -95,7 +96,7 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
     check_sums(files, &mut log);
     let Some(document) = read_document(files, &mut log) else {
         log.none_done(AFTER_DOCUMENT, "pack.json could not be taken for granted");
-        let reach = reach::establish(trust, None, &mut log);
+        let reach = reach::establish(trust, None, None, &mut log);
         return report(Vec::new(), None, reach, log);
     };
     let origin = Origin::parse(&document.origin).ok();
@@ -117,14 +118,15 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
         (Some(head), Some((key, true))) => Some((head, key)),
         _ => None,
     };
-    let reach = reach::establish(trust, trusted, &mut log);
+    let note = files.get(crate::files::CHECKPOINT).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    let reach = reach::establish(trust, trusted, note, &mut log);
     let later = later_entries(&document, trusted.is_some(), &log);
     report(about(&document), Some(later), reach, log)
 }
 
-fn report(about: Vec<(&'static str, String)>, later_entries: Option<String>, reach: Reach, log: Log) -> Report {
-    let words = reach::words(reach, &log);
-    let not_proved = always_unproved(reach);
+fn report(about: Vec<(&'static str, String)>, later_entries: Option<String>, reach: Reached, log: Log) -> Report {
+    let not_proved = always_unproved(reach.reach);
+    let words = reach.words(&log);
     let (checks, verdict) = log.finish();
     Report { what: "evidence pack", about, checks, reach: words, later_entries, not_proved, verdict }
 }

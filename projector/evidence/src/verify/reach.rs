@@ -1,19 +1,25 @@
-//! How far trust reaches: the key, and a checkpoint that the verifier kept.
+//! How far trust reaches: the key, a checkpoint that the verifier kept, and witnesses.
 //!
-//! The comparison itself is [`ledger::consistency`]; here it becomes a check and a reach.
+//! The comparison itself is [`ledger::consistency`], what witnesses said is [`super::cosigned`]; here it becomes a reach.
 
 use ledger::checkpoint::{self, Checkpoint, Verified};
 use ledger::consistency::{self, Compared, ConsistencyProof};
 use ledger::note::VerifierKey;
 
+use super::cosigned::{self, Witnessed};
 use crate::report::{Id, Log};
 use crate::trust::{Reach, Trust};
 
 /// Establishes how far trust reaches beyond a checkpoint whose signature was checked under `key`, and records the checks that
 /// this takes.
 ///
-/// `head` is the verified checkpoint at hand; `None` when there is none under a trusted key.
-pub(super) fn establish(trust: &Trust, head: Option<(&Verified<Checkpoint>, &VerifierKey)>, log: &mut Log) -> Reach {
+/// `head` is the verified checkpoint at hand; `None` when there is none under a trusted key. `note` is the note that it was in.
+pub(super) fn establish(
+    trust: &Trust,
+    head: Option<(&Verified<Checkpoint>, &VerifierKey)>,
+    note: Option<&str>,
+    log: &mut Log,
+) -> Reached {
     let mut reach = if head.is_some() { Reach::OperatorOnly } else { Reach::None };
     if let Some(known) = &trust.known_checkpoint {
         match head {
@@ -25,16 +31,34 @@ pub(super) fn establish(trust: &Trust, head: Option<(&Verified<Checkpoint>, &Ver
             }
         }
     }
+    let kept = reach == Reach::KeptCheckpoint;
+    let witnessed = cosigned::check(note, head.map(|(head, _)| head), trust, log);
+    if witnessed.is_some() {
+        reach = Reach::Witnessed;
+    }
+    let words = match witnessed {
+        Some(Witnessed(words)) if kept => format!("{words}, and {}", Reach::KeptCheckpoint.words()),
+        Some(Witnessed(words)) => words,
+        None => reach.words().to_owned(),
+    };
     if let Some(required) = trust.require {
-        let words = format!("required: {}; reached: {}", required.words(), reach.words());
+        let words = format!("required: {}; reached: {words}", required.words());
         if reach >= required { log.ok(Id::Require, words) } else { log.refute(Id::Require, words) }
     }
-    reach
+    Reached { reach, words }
 }
 
-/// The words of a report: a refuted object is trusted for nothing.
-pub(super) fn words(reach: Reach, log: &Log) -> String {
-    if log.clean() { reach.words().to_owned() } else { "nothing (refuted)".to_owned() }
+/// How far trust reaches.
+pub(super) struct Reached {
+    pub(super) reach: Reach,
+    words: String,
+}
+
+impl Reached {
+    /// The words of a report: a refuted object is trusted for nothing.
+    pub(super) fn words(self, log: &Log) -> String {
+        if log.clean() { self.words } else { "nothing (refuted)".to_owned() }
+    }
 }
 
 fn compare(

@@ -18,7 +18,7 @@ pub fn verify_receipt(text: &str, event: Option<&[u8]>, trust: &Trust) -> Report
         Err(error) => {
             log.refute(Id::ReceiptForm, error);
             log.none_done(&[Id::TrustKey, Id::ReceiptEntry, Id::ReceiptEvent], "the receipt could not be read");
-            return report(Vec::new(), None, trust, log);
+            return report(Vec::new(), None, None, trust, log);
         }
     };
     log.ok(Id::ReceiptForm, "C2SP tlog-proof with the entry in its extra line");
@@ -29,22 +29,23 @@ pub fn verify_receipt(text: &str, event: Option<&[u8]>, trust: &Trust) -> Report
     }
     let Some(key) = find_key(&receipt, trust, &mut log) else {
         log.none_done(&[Id::ReceiptEntry, Id::ReceiptEvent], "there is no key to check them with");
-        return report(about, None, trust, log);
+        return report(about, None, None, trust, log);
     };
     let entry = check_entry(&receipt, &key, &mut log);
     check_event(&receipt, event, &key, entry.is_some(), &mut log);
-    report(about, entry.as_ref().map(|entry| (entry, &key)), trust, log)
+    report(about, entry.as_ref().map(|entry| (entry, &key)), Some(&receipt.checkpoint), trust, log)
 }
 
 fn report(
     about: Vec<(&'static str, String)>,
     entry: Option<(&VerifiedEntry, &VerifierKey)>,
+    note: Option<&str>,
     trust: &Trust,
     mut log: Log,
 ) -> Report {
-    let reach = reach::establish(trust, entry.map(|(entry, key)| (&entry.checkpoint, key)), &mut log);
-    let words = reach::words(reach, &log);
-    let not_proved = always_unproved(reach);
+    let reach = reach::establish(trust, entry.map(|(entry, key)| (&entry.checkpoint, key)), note, &mut log);
+    let not_proved = always_unproved(reach.reach);
+    let words = reach.words(&log);
     let (checks, verdict) = log.finish();
     Report { what: "receipt", about, checks, reach: words, later_entries: None, not_proved, verdict }
 }

@@ -9,6 +9,7 @@ use ledger::note::{SignedNote, VerifierKey};
 use schemas::ids::ChangeId;
 use sha2::{Digest, Sha256};
 
+use super::cosigned;
 use super::pack::Files;
 use crate::attest::{self, Attestation, Predicate};
 use crate::document::{DocumentError, PackDocument};
@@ -70,11 +71,7 @@ pub(super) fn read_document(files: &Files<'_>, log: &mut Log) -> Option<PackDocu
 }
 
 fn judge_document(document: &PackDocument, log: &mut Log) {
-    let unknown = [
-        ("cosignatures", document.cosignatures.is_empty()),
-        ("erasures", document.erasures.is_empty()),
-        ("objects", document.objects.is_empty()),
-    ];
+    let unknown = [("erasures", document.erasures.is_empty()), ("objects", document.objects.is_empty())];
     if let Err(error) = Origin::parse(&document.origin) {
         log.refute(Id::PackDocument, error);
     } else if let Err(error) = ChangeId::parse(&document.change) {
@@ -168,11 +165,11 @@ fn head_matches(document: &PackDocument, note: &str) -> Result<String, String> {
         }
     }
     // A line that pack.json does not name could be anything; it must not ride along under the operator's name.
-    let signatures = signed.signatures().len();
-    if document.cosignatures.is_empty() && signatures != 1 {
-        return Err(format!("it has {signatures} signatures, pack.json names none but the log's"));
-    }
-    Ok(format!("size {}", head.size))
+    cosigned::lines_match(&document.cosignatures, &signed)?;
+    Ok(match document.cosignatures.len() {
+        0 => format!("size {}", head.size),
+        count => format!("size {}, with {count} cosignatures", head.size),
+    })
 }
 
 pub(super) fn check_attestation(document: &PackDocument, key: Option<&VerifierKey>, files: &Files<'_>, log: &mut Log) {

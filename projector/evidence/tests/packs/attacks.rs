@@ -311,7 +311,6 @@ fn what_this_version_does_not_know_is_undecided_never_refuted() {
     with("fold", json!(2), "derived.page");
     with("report", json!(2), "derived.parts");
     with("format", json!(2), "pack.document");
-    with("cosignatures", json!([{"key": "w"}]), "pack.document");
     with("erasures", json!([1]), "pack.document");
     with("objects", json!([{"sha256": "00", "size": 1}]), "pack.document");
     let mut later = World::new();

@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::world::World;
+use crate::witnessed::{cosigned_files, cosigned_receipt, cosigner};
+use crate::world::{World, zipped};
 
 fn run(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_upm-verify")).args(args).current_dir(dir).output().unwrap()
@@ -101,4 +102,48 @@ fn json_says_the_same() {
 fn help_has_an_example() {
     let help = text(&run(Path::new("."), &["--help"]).stdout);
     assert!(help.contains("upm-verify pack.zip --key"), "{help}");
+}
+
+#[test]
+fn a_policy_on_the_command_line() {
+    let world = World::full();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    let (witness, stranger) = (cosigner(1), cosigner(2));
+    write("pack.zip", &zipped(&cosigned_files(&world, &[&witness])));
+    write("receipt", cosigned_receipt(&world, 1, &[&witness]).as_bytes());
+    write("event.json", &world.input("a").entries[0].payload);
+    let vkey = world.signer.verifier().to_vkey();
+    write("key.vkey", vkey.as_bytes());
+    let (good, other) = (witness.verifier(), stranger.verifier());
+    write("policy", format!("witness w {good}\nquorum w\n").as_bytes());
+    write("with-log", format!("log {vkey}\nwitness w {good}\nquorum w\n").as_bytes());
+    write("other", format!("witness w {other}\nquorum w\n").as_bytes());
+    write("malformed", b"witness w\nquorum w\n");
+    let check = |args: &[&str], expect: i32, says: &str| {
+        let output = run(dir.path(), args);
+        let seen = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(expect), "{args:?}: {seen}");
+        assert!(seen.contains(says), "{args:?}: {seen}");
+    };
+    for file in [&["pack.zip"][..], &["receipt", "--event", "event.json"]] {
+        let with = |more: &[&'static str]| [file, more].concat();
+        let words = "trust reaches: witnessed by w at 2023-11-14T22:13:20Z";
+        check(&with(&["--key", "key.vkey", "--witness-policy", "policy"]), 0, words);
+        check(&with(&["--witness-policy", "with-log", "--require", "witnessed"]), 0, words);
+        check(&with(&["--key", "key.vkey"]), 0, "trust reaches: operator only");
+        check(&with(&["--key", "key.vkey", "--require", "witnessed"]), 1, "reached: operator only");
+        check(&with(&["--key", "key.vkey", "--witness-policy", "other"]), 2, "no cosignature by w");
+        check(
+            &with(&["--key", "key.vkey", "--witness-policy", "other", "--require", "witnessed"]),
+            1,
+            "required: witnessed",
+        );
+        check(
+            &with(&["--key", "key.vkey", "--witness-policy", "malformed"]),
+            2,
+            "witness policy, line 1: expected `witness",
+        );
+        check(&with(&["--key", "key.vkey", "--witness-policy", "absent"]), 2, "absent");
+    }
 }

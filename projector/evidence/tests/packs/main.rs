@@ -7,5 +7,6 @@ mod attacks;
 mod command;
 mod honest;
 mod shown;
+mod witnessed;
 mod world;
 mod zips;

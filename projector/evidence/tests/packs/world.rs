@@ -137,6 +137,7 @@ impl World {
             size,
             root: self.root(size),
             checkpoint: self.checkpoint(size),
+            cosignatures: Vec::new(),
             verifier: self.signer.verifier(),
         }
     }

@@ -1,0 +1,102 @@
+//! Cosignatures: those that a pack names are those that its checkpoint carries; those of witnesses that the verifier knows fit;
+//! and they are as many as the verifier's policy asks for (C2SP tlog-policy). Nothing here comes out of what is verified but
+//! the lines themselves.
+
+use jiff::Timestamp;
+use ledger::checkpoint::{Checkpoint, Verified};
+use ledger::cosignature::{Cosignature, CosignerKey, cosignatures};
+use ledger::note::{NoteSignature, SignedNote};
+use ledger::policy::{Policy, Standing};
+use serde_json::Value;
+
+use crate::report::{Id, Log};
+use crate::trust::Trust;
+
+/// Who cosigned, in a report's words: the witnesses' names in the policy, and when the last of them had.
+pub(super) struct Witnessed(pub(super) String);
+
+/// Checks the cosignatures of a note against the verifier's policy, if there is one. `head` is the note's checkpoint under a
+/// trusted key: without one nobody knows of which log the witnesses spoke.
+pub(super) fn check(
+    note: Option<&str>,
+    head: Option<&Verified<Checkpoint>>,
+    trust: &Trust,
+    log: &mut Log,
+) -> Option<Witnessed> {
+    let policy = trust.policy.as_ref()?;
+    let (Some(note), Some(head)) = (note, head) else {
+        log.not_done(Id::Cosignatures, "there is no checkpoint under a trusted key");
+        return None;
+    };
+    if !policy.logs().is_empty() && policy.keys_of(&head.origin).is_empty() {
+        log.refute(Id::Cosignatures, format!("the policy accepts other logs, not {}", head.origin));
+        return None;
+    }
+    let signed = match SignedNote::parse(note) {
+        Ok(signed) => signed,
+        Err(error) => {
+            log.refute(Id::Cosignatures, error);
+            return None;
+        }
+    };
+    // A line in the name of a witness that we know, which does not fit, was forged or damaged: the note is not to be believed.
+    match cosignatures(&signed, policy.witness_keys()) {
+        Ok(found) => judge(policy, &found, log),
+        Err(error) => {
+            log.refute(Id::Cosignatures, error);
+            None
+        }
+    }
+}
+
+fn judge(policy: &Policy, found: &[Cosignature<'_>], log: &mut Log) -> Option<Witnessed> {
+    let keys: Vec<&CosignerKey> = found.iter().map(|cosignature| cosignature.key).collect();
+    match policy.standing(&keys) {
+        Standing::Missing(what) => {
+            log.not_done(Id::Cosignatures, format!("not as many as the policy asks for: {what}"));
+            None
+        }
+        Standing::Satisfied if found.is_empty() => {
+            log.ok(Id::Cosignatures, "the policy asks for none, and there is none");
+            None
+        }
+        Standing::Satisfied => {
+            let words: Vec<String> =
+                found.iter().map(|it| format!("{} at {}", name(policy, it.key), time(it.time))).collect();
+            log.ok(Id::Cosignatures, words.join(", "));
+            let names: Vec<String> = found.iter().map(|it| name(policy, it.key)).collect();
+            // By then all of them had seen this tree.
+            let last = found.iter().map(|it| it.time).max().unwrap_or_default();
+            Some(Witnessed(format!("witnessed by {} at {}", names.join(", "), time(last))))
+        }
+    }
+}
+
+/// Whether the lines of a checkpoint beyond the log's own are those that `pack.json` names, in its order.
+pub(super) fn lines_match(named: &[Value], note: &SignedNote) -> Result<(), String> {
+    let mut lines = note.signatures().iter().skip(1).map(NoteSignature::to_line);
+    for value in named {
+        let line = lines.next().ok_or("pack.json names a cosignature that the checkpoint does not carry")?;
+        if value.as_str() != Some(line.trim_end_matches('\n')) {
+            return Err(format!(
+                "its line {:?} is not the one that pack.json names",
+                line.chars().take(60).collect::<String>()
+            ));
+        }
+    }
+    match lines.count() {
+        0 => Ok(()),
+        more => Err(format!("it has {more} signatures that pack.json does not name")),
+    }
+}
+
+fn name(policy: &Policy, key: &CosignerKey) -> String {
+    let found = policy.witnesses().iter().find(|witness| &witness.key == key);
+    found.map_or_else(|| key.name().to_string(), |witness| witness.name.clone())
+}
+
+/// Seconds since 1970 as a date; as they are where no calendar has them.
+fn time(seconds: u64) -> String {
+    let timestamp = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    timestamp.map_or_else(|| format!("second {seconds}"), |timestamp| timestamp.to_string())
+}
