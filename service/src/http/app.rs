@@ -192,7 +192,6 @@ impl App {
             writes,
             tenants: RwLock::new(tenants),
             published: Mutex::default(),
-            cosigning: Mutex::default(),
             adding: tokio::sync::Mutex::default(),
             cosigning: Mutex::default(),
         }
@@ -208,6 +207,7 @@ impl App {
             tenants: RwLock::default(),
             published: Mutex::default(),
             adding: tokio::sync::Mutex::default(),
+            cosigning: Mutex::default(),
         }
     }
 
