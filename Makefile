@@ -54,7 +54,7 @@ interop: build ## judges that are not ours (cosign, Tessera's fsck, torchwood): 
 
 soak: build ## the long tests: many more crashes and seeds
 	@scripts/setup test
-	UPM_SOAK=1 cargo test --release --workspace --locked
+	UPM_SOAK=1 cargo test --release --workspace --locked -- --show-output
 
 bench: build ## the load harness: our drain against a bare consumer, rates and CPU by thread (EVENTS=600000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000)

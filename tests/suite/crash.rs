@@ -31,7 +31,9 @@ fn sigkill_loses_and_doubles_nothing() {
     let crashes = if std::env::var_os("UPM_SOAK").is_some() { 500 } else { 20 };
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
-    let mut random = SEED;
+    let seed = std::env::var("UPM_SEED").ok().map_or(SEED, |seed| seed.parse().expect("UPM_SEED is a number"));
+    println!("{crashes} crashes, seed {seed} (UPM_SEED)");
+    let mut random: u64 = seed;
     let mut answers = Vec::new();
     for round in 0..crashes {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
