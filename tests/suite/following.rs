@@ -116,8 +116,8 @@ fn a_follower_serves_what_the_leader_has_and_takes_nothing() {
         assert_eq!(status, 200, "{path}: {body}");
         assert_eq!(follower.get(path), (status, body), "{path}");
     }
-    for path in ["/logs/acme/tile/0/000.p/9", "/logs/acme/tile/entries/000.p/9", "/v1/replica/1?from=1"] {
-        assert_eq!(bytes(&follower, path), bytes(&leader, path), "{path}");
+    for path in ["/logs/acme/tile/0/000.p/9", "/logs/acme/tile/entries/000.p/9"] {
+        assert!(bytes(&follower, path) == bytes(&leader, path), "{path}");
     }
 
     let posts = [("/v1/tenants/acme/events", event(99)), ("/v1/tenants/acme/rejected/8/retry", String::new())];

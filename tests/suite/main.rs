@@ -9,6 +9,8 @@ mod interop;
 mod kept;
 mod malformed;
 mod model_example;
+mod monitoring;
+mod monitoring;
 mod readme;
 mod serving;
 mod sessions;

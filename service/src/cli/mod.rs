@@ -23,6 +23,7 @@ pub mod hold;
 pub mod keys;
 mod limits;
 pub mod log;
+pub mod monitor;
 pub mod nats_child;
 pub mod pack;
 pub mod rebuild;
@@ -103,6 +104,8 @@ enum Command {
     Hold(hold::Args),
     /// Show the rules of admission, and record that they are adopted
     Rules(rules::Args),
+    /// Watch a published log: prove at each look that it only grew, and cry when it did not
+    Monitor(monitor::Args),
     /// Copy what this data directory lacks from another copy of the ledger
     CatchUp(catch_up::Args),
     /// Derive all views again from the ledger
@@ -215,6 +218,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Keys(args) => keys::run(globals, args),
         Command::Hold(args) => hold::run(globals, args),
         Command::Rules(args) => rules::run(globals, args),
+        Command::Monitor(args) => monitor::run(globals, args),
         Command::CatchUp(args) => catch_up::run(globals, args),
         Command::Rebuild(args) => rebuild::run(globals, args),
         Command::Fsck(args) => fsck::run(globals, args),

@@ -1,0 +1,265 @@
+//! `upm monitor`: an auditor's watcher of one published log (C2SP tlog-tiles, ours or anybody's). It keeps the newest checkpoint that it
+//! has seen, proves at each look from tiles that it fetches itself that the log only grew, and cries when it did not.
+//!
+//! What it believes is the key it was given and its own state. A server that does not answer, or gives tiles that its checkpoint
+//! does not commit to, is trouble: nothing is proved either way, and the state stays.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ledger::checkpoint::{self, Checkpoint, CheckpointError};
+use ledger::note::{SignedNote, VerifierKey};
+use ledger::tiles::{TiledError, TiledLog};
+use serde_json::{Value, json};
+
+use super::client::print;
+use super::client::tiles::{HttpLog, HttpLogError};
+use super::{CliError, Globals, say};
+use crate::export::{self, ExportError};
+use crate::follow::read_vkeys;
+
+/// Options of `upm monitor`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  upm monitor http://127.0.0.1:8080/logs/acme --key acme.vkey --state acme.seen\n  \
+                  upm monitor https://log.example.org/logs/acme --key acme.vkey --state acme.seen --once --mirror acme-headers\n\n\
+                  The state is the newest checkpoint that was seen: a signed note, good for `upm verify --known-checkpoint`.\n\
+                  On a fork, a rollback or a bad signature it ends with exit code 1 and leaves both checkpoints beside the state,\n\
+                  as STATE.<what>.<size>-<size>.kept and .seen: two signed heads of one log that contradict each other are the proof.\n\n\
+                  Exit codes: 0 the log only grew; 1 it did not, or was not signed by the key; 2 could not tell (with --once; without,\n\
+                  it says so and tries again)."
+)]
+pub struct Args {
+    /// Where the log is published: the address that `/checkpoint` and `/tile/…` are below
+    #[arg(value_name = "URL")]
+    url: String,
+    /// The log's key, from a source other than the server: a file with its vkey; after a change of keys, several
+    #[arg(long = "key", value_name = "VKEYFILE", required = true)]
+    keys: Vec<PathBuf>,
+    /// The newest checkpoint that was seen is kept in this file; made at the first look
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// Seconds between looks
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    interval: u64,
+    /// Look once
+    #[arg(long, conflicts_with = "interval")]
+    once: bool,
+    /// Keep a copy of all headers in this directory, each checked under the signed root (laid out like `upm log export`)
+    #[arg(long, value_name = "DIR")]
+    mirror: Option<PathBuf>,
+}
+
+/// Why a look did not end well.
+#[derive(Debug)]
+enum Trouble {
+    /// The log contradicts itself, or its key.
+    Cry {
+        /// One word, for file names.
+        what: &'static str,
+        /// In a sentence.
+        why: String,
+        /// The note that was seen.
+        seen: String,
+        /// The size it states, if it does.
+        size: u64,
+    },
+    /// Nothing could be told.
+    CouldNot(CliError),
+}
+
+impl From<CliError> for Trouble {
+    fn from(error: CliError) -> Self {
+        Self::CouldNot(error)
+    }
+}
+
+/// The newest checkpoint that was seen.
+struct Kept {
+    note: String,
+    head: Checkpoint,
+}
+
+/// Runs the command.
+pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    let keys = read_vkeys(&args.keys).map_err(|error| CliError::of(&error))?;
+    if let Some(other) = keys.iter().find(|key| key.name() != keys[0].name()) {
+        let line = format!("the keys are of different logs: {} and {}", keys[0].name().as_str(), other.name().as_str());
+        return Err(CliError::could_not(line));
+    }
+    let log = HttpLog::new(&args.url);
+    loop {
+        // Read again at each look: what counts is what is on disk.
+        let kept = read_state(&args.state, &keys)?;
+        match look(&log, &keys, kept.as_ref(), &args) {
+            Ok(told) => tell(globals, &told)?,
+            Err(Trouble::Cry { what, why, seen, size }) => {
+                return Err(cry(&args.state, kept.as_ref(), what, &why, &seen, size));
+            }
+            Err(Trouble::CouldNot(error)) if args.once => return Err(error),
+            Err(Trouble::CouldNot(error)) => say(&format!("upm: could not tell, trying again: {error}")),
+        }
+        if args.once {
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::sleep(Duration::from_secs(args.interval));
+    }
+}
+
+/// One look. When it returns, what it saw is the state.
+fn look(log: &HttpLog, keys: &[VerifierKey], kept: Option<&Kept>, args: &Args) -> Result<Value, Trouble> {
+    let note = log.checkpoint().map_err(CliError::from)?;
+    let note = note.ok_or_else(|| CliError::could_not(format!("there is no log at {} (no checkpoint)", args.url)))?;
+    let head = signed(&note, keys)?;
+    let seen = |what, why: String| Trouble::Cry { what, why, seen: note.clone(), size: head.size };
+    if let Some(kept) = kept {
+        if head.size < kept.head.size {
+            let why = format!("it had {} entries, and now shows a signed head of {}", kept.head.size, head.size);
+            return Err(seen("rollback", why));
+        }
+        if head.size == kept.head.size && head.root != kept.head.root {
+            let why = format!("two signed heads of {} entries: {} and {}", head.size, kept.head.root, head.root);
+            return Err(seen("fork", why));
+        }
+    }
+    if kept.is_none_or(|kept| kept.head.size < head.size) {
+        // Asked also at the first look: a signed head without a log behind it is nothing to keep.
+        let tiled = TiledLog::open(log, &head).map_err(|error| unproved(&error))?;
+        if let Some(kept) = kept {
+            match tiled.extends(&kept.head) {
+                Ok(_) => {}
+                Err(TiledError::Forked { old, new, why }) => {
+                    return Err(seen(
+                        "fork",
+                        format!("the signed head of {new} entries does not extend that of {old}: {why}"),
+                    ));
+                }
+                Err(error) => return Err(unproved(&error).into()),
+            }
+        }
+    }
+    let mirrored = args.mirror.as_deref().map(|dir| mirror(dir, log, &note, &head)).transpose()?;
+    if kept.is_none_or(|kept| kept.note != note) {
+        write_state(&args.state, &note).map_err(|error| state_error(&args.state, &error))?;
+    }
+    Ok(json!({
+        "origin": head.origin.as_str(),
+        "size": head.size,
+        "root": head.root.to_string(),
+        "before": kept.map(|kept| kept.head.size),
+        "mirrored": mirrored,
+    }))
+}
+
+/// The head in a note, if one of the keys signed it.
+fn signed(note: &str, keys: &[VerifierKey]) -> Result<Checkpoint, Trouble> {
+    if SignedNote::parse(note).is_err() {
+        return Err(CliError::could_not("what the server gives as its checkpoint is no signed note").into());
+    }
+    let mut refused = None;
+    for key in keys {
+        match checkpoint::open(note, key) {
+            Ok(head) => return Ok(head.into_inner()),
+            // Of several keys of one log, the one that signs now counts.
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    let size = checkpoint::peek(note).map_or(0, |head| head.size);
+    let (what, why) = match refused {
+        Some(error @ CheckpointError::OtherLog { .. }) => ("origin", error.to_string()),
+        Some(error) => ("signature", error.to_string()),
+        None => ("signature", "no key was given".to_owned()),
+    };
+    Err(Trouble::Cry { what, why, seen: note.to_owned(), size })
+}
+
+fn unproved(error: &TiledError<HttpLogError>) -> CliError {
+    CliError::because("that the log only grew could not be proved", error)
+}
+
+/// Files written.
+fn mirror(dir: &Path, log: &HttpLog, note: &str, head: &Checkpoint) -> Result<u64, CliError> {
+    let exported = export::export(dir, log, note, head, |_, _| ());
+    let exported = exported.map_err(|error: ExportError<HttpLogError>| CliError::because("the mirror", &error))?;
+    Ok(exported.files)
+}
+
+fn read_state(path: &Path, keys: &[VerifierKey]) -> Result<Option<Kept>, CliError> {
+    let note = match fs::read_to_string(path) {
+        Ok(note) => note,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(state_error(path, &error)),
+    };
+    let mut refused = None;
+    for key in keys {
+        match checkpoint::open(&note, key) {
+            Ok(head) => return Ok(Some(Kept { note, head: head.into_inner() })),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    let why = refused.map(|error| error.to_string()).unwrap_or_default();
+    let line = format!(
+        "the state {} is no checkpoint of {} signed by the key: {why}",
+        path.display(),
+        keys[0].name().as_str()
+    );
+    Err(CliError::could_not(line).with_detail(
+        "restore it from your own copy; only if there is none, move it away: then what is met next is believed as the first",
+    ))
+}
+
+/// The whole new state or the whole old one, whatever happens.
+fn write_state(path: &Path, note: &str) -> io::Result<()> {
+    let partial = with_suffix(path, "partial");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial)?;
+    file.write_all(note.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&partial, path)?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir)?.sync_all()
+}
+
+fn state_error(path: &Path, error: &io::Error) -> CliError {
+    CliError::could_not(format!("can't keep the state {}: {error}", path.display()))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+/// Saves both heads beside the state, and says where.
+fn cry(state: &Path, kept: Option<&Kept>, what: &'static str, why: &str, seen: &str, size: u64) -> CliError {
+    let name = format!("{what}.{}-{size}", kept.map_or(0, |kept| kept.head.size));
+    let mut notes = vec![("seen", seen)];
+    notes.extend(kept.map(|kept| ("kept", kept.note.as_str())));
+    let mut lines = Vec::new();
+    for (which, note) in notes {
+        let path = with_suffix(state, &format!("{name}.{which}"));
+        lines.push(match write_state(&path, note) {
+            Ok(()) => format!("saved: {}", path.display()),
+            Err(error) => format!("NOT saved: {}: {error}\n{note}", path.display()),
+        });
+    }
+    let log = checkpoint::peek(seen).map_or_else(|_| "the log".to_owned(), |head| head.origin.to_string());
+    CliError::no(format!("{}: {log}: {why}", what.to_uppercase())).with_detail(lines.join("\n"))
+}
+
+fn tell(globals: &Globals, told: &Value) -> Result<(), CliError> {
+    if globals.json {
+        return print::json_line(told);
+    }
+    let grown = match (told["before"].as_u64(), told["size"].as_u64()) {
+        (None, _) => "seen for the first time: believed as it is".to_owned(),
+        (Some(before), Some(size)) if before < size => {
+            format!("{} more than before, and the rest as it was", size - before)
+        }
+        _ => "as before".to_owned(),
+    };
+    print::line(&format!("{}: {} entries, {grown}", told["origin"].as_str().unwrap_or_default(), told["size"]))
+}

@@ -1,0 +1,209 @@
+//! The story of an auditor who watches: at each look the log has only grown, and is proved to; and every way in which a log can lie to
+//! somebody who remembers what it showed: it forks, it goes back, it is signed by somebody else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use upm_tests::{Server, ok, run, upm, wait_for};
+
+struct Watch {
+    _temp: tempfile::TempDir,
+    root: PathBuf,
+}
+
+impl Watch {
+    fn new() -> Self {
+        let temp = tempfile::tempdir().expect("a folder");
+        let root = temp.path().to_owned();
+        Self { _temp: temp, root }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn start(&self, name: &str) -> Server {
+        Server::start(&self.at(name), &["--tenant", "acme"])
+    }
+
+    fn key(&self, server: &Server, log: &str) -> PathBuf {
+        let path = self.at(&format!("{log}.vkey"));
+        fs::write(&path, server.vkey(log)).expect("written");
+        path
+    }
+
+    fn state(&self) -> PathBuf {
+        self.at("seen")
+    }
+
+    fn monitor(&self, url: &str, key: &Path) -> Command {
+        let mut command = upm(["monitor", url, "--json", "--key"]);
+        command.arg(key).arg("--state").arg(self.state());
+        command
+    }
+
+    /// One look: exit code, what it says, what it complains of.
+    fn look(&self, url: &str, key: &Path) -> (i32, String, String) {
+        run(self.monitor(url, key).arg("--once"))
+    }
+
+    /// Files beside the state, by name.
+    fn proofs(&self) -> Vec<String> {
+        let names = fs::read_dir(&self.root).expect("readable").map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<String> =
+            names.filter_map(|name| Some(name.to_str()?.to_owned())).filter(|name| name.starts_with("seen.")).collect();
+        names.sort();
+        names
+    }
+}
+
+fn acme(server: &Server) -> String {
+    format!("{}/logs/acme", server.http())
+}
+
+fn emit(server: &Server, numbers: std::ops::Range<u32>) {
+    let events: Vec<String> = numbers
+        .map(|number| {
+            json!({ "provisioning_event": {
+                "id": format!("e-{number}"), "timestamp": "2025-05-01T10:00:00Z", "phase": "plan",
+                "intent": { "source": "api", "initiator": "ada", "tenant": "acme" }
+            }})
+            .to_string()
+        })
+        .collect();
+    let (status, body) = server.post("/v1/tenants/acme/events", "application/x-ndjson", events.join("\n").as_bytes());
+    assert_eq!(status, 200, "{body}");
+}
+
+fn told(out: &str) -> (u64, Value) {
+    let told: Value = serde_json::from_str(out).unwrap_or_else(|error| panic!("{error}: {out}"));
+    (told["size"].as_u64().expect("a size"), told["before"].clone())
+}
+
+#[test]
+fn a_log_that_only_grows_is_followed_and_mirrored() {
+    let watch = Watch::new();
+    let server = watch.start("data");
+    let key = watch.key(&server, "acme");
+    let mirror = watch.at("mirror");
+    let look = || ok(watch.monitor(&acme(&server), &key).arg("--once").arg("--mirror").arg(&mirror));
+    assert_eq!(told(&look()), (1, Value::Null));
+    emit(&server, 0..300);
+    assert_eq!(told(&look()), (301, json!(1)));
+    assert_eq!(told(&look()), (301, json!(301)), "nothing new");
+    emit(&server, 300..302);
+    assert_eq!(told(&look()), (303, json!(301)));
+    assert_eq!(fs::read_to_string(watch.state()).expect("readable"), server.get("/logs/acme/checkpoint").1);
+    // The mirror is a log like any other: the same headers, under the same root.
+    for file in ["checkpoint", "tile/0/000", "tile/entries/000", "tile/entries/001.p/47"] {
+        let theirs = ureq::get(format!("{}/{file}", acme(&server))).call().expect("there");
+        let theirs = theirs.into_body().read_to_vec().expect("a body");
+        assert!(fs::read(mirror.join(file)).expect("mirrored") == theirs, "{file}");
+    }
+    assert_eq!(watch.proofs(), Vec::<String>::new());
+}
+
+#[test]
+fn a_rollback_and_a_fork_are_cried_with_proof() {
+    let watch = Watch::new();
+    let server = watch.start("data");
+    let key = watch.key(&server, "acme");
+    emit(&server, 0..3);
+    assert_eq!(server.stop(), 0);
+    ok(Command::new("cp").arg("-a").arg(watch.at("data")).arg(watch.at("older")));
+    let server = watch.start("data");
+    emit(&server, 3..6);
+    assert_eq!(watch.look(&acme(&server), &key).0, 0);
+    let kept = fs::read_to_string(watch.state()).expect("readable");
+    assert_eq!(server.stop(), 0);
+
+    let older = watch.start("older");
+    let (code, out, err) = watch.look(&acme(&older), &key);
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    assert!(err.contains("ROLLBACK") && err.contains("had 7 entries, and now shows a signed head of 4"), "{err}");
+    assert_eq!(watch.proofs(), ["seen.rollback.7-4.kept", "seen.rollback.7-4.seen"]);
+
+    // As long as what was seen, then longer: another history under the same key.
+    emit(&older, 10..13);
+    let (code, _, err) = watch.look(&acme(&older), &key);
+    assert!(code == 1 && err.contains("FORK") && err.contains("two signed heads of 7 entries"), "{err}");
+    emit(&older, 13..20);
+    let (code, _, err) = watch.look(&acme(&older), &key);
+    assert!(code == 1 && err.contains("FORK") && err.contains("does not extend that of 7"), "{err}");
+    assert_eq!(
+        watch.proofs()[..4],
+        ["seen.fork.7-14.kept", "seen.fork.7-14.seen", "seen.fork.7-7.kept", "seen.fork.7-7.seen"]
+    );
+    assert_eq!(fs::read_to_string(watch.at("seen.fork.7-14.kept")).expect("readable"), kept);
+    assert_eq!(
+        fs::read_to_string(watch.at("seen.fork.7-14.seen")).expect("readable"),
+        older.get("/logs/acme/checkpoint").1
+    );
+    assert_eq!(fs::read_to_string(watch.state()).expect("readable"), kept, "what was believed stays");
+}
+
+#[test]
+fn who_signs_with_another_key_or_of_another_log_is_not_believed() {
+    let watch = Watch::new();
+    let (server, other) = (watch.start("data"), watch.start("other"));
+    let wrong = watch.key(&other, "acme");
+    let (code, _, err) = watch.look(&acme(&server), &wrong);
+    assert!(code == 1 && err.contains("SIGNATURE"), "{err}");
+    assert!(!watch.state().exists(), "nothing is believed");
+    assert_eq!(watch.proofs(), ["seen.signature.0-1.seen"]);
+    let key = watch.key(&server, "acme");
+    let own = format!("{}/logs/_ledger", server.http());
+    let (code, _, err) = watch.look(&own, &key);
+    assert!(code == 1 && err.contains("SIGNATURE"), "another log's head has another key: {err}");
+}
+
+#[test]
+fn what_cannot_be_told_is_no_verdict() {
+    let watch = Watch::new();
+    let server = watch.start("data");
+    let key = watch.key(&server, "acme");
+    assert_eq!(watch.look(&acme(&server), &key).0, 0);
+    let check = |url: &str, expected: &str| {
+        let (code, _, err) = watch.look(url, &key);
+        assert!(code == 2 && err.contains(expected), "{url}: {code} {err}");
+    };
+    check("http://127.0.0.1:1/logs/acme", "http://127.0.0.1:1/logs/acme/checkpoint");
+    check(&format!("{}/logs/nobody", server.http()), "there is no log");
+    check(&format!("{}/healthz?", server.http()), "no signed note");
+    // A state that was cut off is not taken for a first look.
+    let whole = fs::read_to_string(watch.state()).expect("readable");
+    for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
+        fs::write(watch.state(), &whole[..whole.floor_char_boundary(cut)]).expect("written");
+        check(&acme(&server), "is no checkpoint of");
+    }
+    fs::write(watch.state(), server.get("/logs/_ledger/checkpoint").1).expect("written");
+    check(&acme(&server), "is no checkpoint of");
+    fs::write(watch.state(), &whole).expect("written");
+    assert_eq!(watch.look(&acme(&server), &key).0, 0);
+    assert_eq!(watch.proofs(), Vec::<String>::new());
+}
+
+#[test]
+fn it_watches_on_and_comes_through_an_outage() {
+    let watch = Watch::new();
+    let server = watch.start("data");
+    let key = watch.key(&server, "acme");
+    let mut child = watch
+        .monitor(&acme(&server), &key)
+        .args(["--interval", "1"])
+        .stdout(fs::File::create(watch.at("out")).expect("made"))
+        .stderr(fs::File::create(watch.at("err")).expect("made"))
+        .spawn()
+        .expect("it starts");
+    let text = |name: &str| fs::read_to_string(watch.at(name)).unwrap_or_default();
+    wait_for("the first look", || text("out").contains("\"size\":1").then_some(()));
+    emit(&server, 0..2);
+    wait_for("a look at what is new", || text("out").contains("\"size\":3").then_some(()));
+    assert_eq!(server.stop(), 0);
+    wait_for("a complaint", || text("err").contains("could not tell, trying again").then_some(()));
+    assert!(child.try_wait().expect("asked").is_none(), "it goes on");
+    child.kill().expect("killed");
+    child.wait().expect("waited for");
+}
