@@ -10,7 +10,6 @@ mod kept;
 mod malformed;
 mod model_example;
 mod monitoring;
-mod monitoring;
 mod readme;
 mod serving;
 mod sessions;
