@@ -149,7 +149,12 @@ impl Viewed {
         let rows: Vec<Row<'_>> = log
             .rows
             .iter()
-            .map(|row| Row { index: row.index, header: &row.header, payload: payload_of(&row.header, &row.payload) })
+            .map(|row| Row {
+                index: row.index,
+                header: &row.header,
+                payload: payload_of(&row.header, &row.payload),
+                gist: None,
+            })
             .collect();
         self.project(&rows)
     }
@@ -178,7 +183,7 @@ impl Viewed {
             .iter()
             .map(|(index, header)| {
                 let payload = stored.get(index).map_or(&[][..], |stored| &stored.payload);
-                Row { index: *index, header, payload: payload_of(header, payload) }
+                Row { index: *index, header, payload: payload_of(header, payload), gist: None }
             })
             .collect();
         self.project(&rows)

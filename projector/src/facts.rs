@@ -1,4 +1,4 @@
-//! What one event says about its change: the only reader of payloads that the folds use.
+//! What one event says about its change: the readers of payloads that the folds use.
 //!
 //! One pass over the stored bytes, borrowing strings and counting list items without keeping them, because every event of a rebuild
 //! goes through here. A payload that cannot be read (its rules were newer than this binary) falls back to its header,
@@ -14,8 +14,10 @@ use schemas::ids::Phase;
 
 use crate::fold::Marks;
 
+mod gist;
 mod read;
 
+pub use gist::{Gist, Said};
 pub use read::{Approval, Decision, Steps, Tests, Text};
 
 /// Who may see a change. The narrower, the smaller.
@@ -122,7 +124,7 @@ impl<'a> Facts<'a> {
     pub fn of(header: &EventHeader, payload: Option<&'a [u8]>) -> Self {
         let read = payload.and_then(|bytes| read::read(bytes).ok());
         let mut facts = read.unwrap_or_else(|| Self { attempt: 1, ..Self::default() });
-        facts.marks = if facts.readable { marks_of(header.phase, &facts) } else { marks_of_header(header) };
+        facts.marks = if facts.readable { Sections::of(&facts).marks(header.phase) } else { marks_of_header(header) };
         facts.marks = with_bad_news(facts.marks, header.outcome);
         facts
     }
@@ -133,55 +135,71 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The sections of one event in the order plan, preflight, approvals, execute, verify, rollback; only `closed` looks at `phase`.
-fn marks_of(phase: Phase, facts: &Facts<'_>) -> Marks {
-    let mut marks = facts.marks;
-    if facts.plan.is_some() || phase == Phase::Plan {
-        marks |= Marks::PLANNED;
-    }
-    if facts.preflight_checks.failed > 0 {
-        marks |= Marks::PREFLIGHT_FAILED;
-    } else if facts.preflight_checks.passed + facts.policies.passed > 0 && facts.policies.failed == 0 {
-        marks |= Marks::PREFLIGHT_PASSED;
-    }
-    if facts.policies.failed > 0 {
-        marks |= Marks::REFUSED;
-    }
-    for approval in &facts.approvals {
-        marks |= match approval.decided() {
-            Decision::Approved => Marks::APPROVED,
-            Decision::Refused => Marks::REFUSED,
-            Decision::Unclear => Marks::NONE,
-        };
-    }
-    if phase == Phase::Execute || facts.steps.count > 0 {
-        marks |= Marks::EXECUTING;
-        if facts.steps.failed > 0 {
-            marks |= Marks::FAILED;
-        } else if facts.steps.count > 0 && facts.steps.succeeded == facts.steps.count {
-            marks |= Marks::EXECUTED;
-        }
-    }
-    if facts.checks.failed > 0 {
-        marks |= Marks::VERIFY_FAILED;
-    } else if facts.checks.passed > 0 || facts.drift == Some(0) {
-        marks |= Marks::VERIFIED;
-    }
-    if let Some(rollback) = &facts.rollback {
-        marks |= rollback_marks(rollback);
-    }
-    if phase != Phase::Audit {
-        marks = marks.without(Marks::CLOSED);
-    }
-    marks
+/// What the sections of an event amount to.
+struct Sections {
+    closed: bool,
+    plan: bool,
+    preflight: Tests,
+    policies: Tests,
+    approved: bool,
+    refused: bool,
+    steps: Steps,
+    checks: Tests,
+    no_drift: bool,
+    /// Steps of an executed rollback, and whether its outcome is a failure; no outcome while it is under way.
+    rollback: Option<(Steps, Option<bool>)>,
 }
 
-fn rollback_marks(rollback: &RollbackFacts<'_>) -> Marks {
-    match rollback.outcome.as_deref() {
-        _ if rollback.steps.failed > 0 => Marks::ROLLING_BACK | Marks::ROLLBACK_FAILED,
-        None => Marks::ROLLING_BACK,
-        Some(word) if read::is_failure(word) => Marks::ROLLING_BACK | Marks::ROLLBACK_FAILED,
-        Some(_) => Marks::ROLLING_BACK | Marks::ROLLED_BACK,
+impl Sections {
+    fn of(facts: &Facts<'_>) -> Self {
+        let decided = |decision| facts.approvals.iter().any(|approval| approval.decided() == decision);
+        Self {
+            closed: facts.marks.any(Marks::CLOSED),
+            plan: facts.plan.is_some(),
+            preflight: facts.preflight_checks,
+            policies: facts.policies,
+            approved: decided(Decision::Approved),
+            refused: decided(Decision::Refused),
+            steps: facts.steps,
+            checks: facts.checks,
+            no_drift: facts.drift == Some(0),
+            rollback: facts
+                .rollback
+                .as_ref()
+                .map(|rollback| (rollback.steps, rollback.outcome.as_deref().map(read::is_failure))),
+        }
+    }
+
+    /// The sections in the order plan, preflight, approvals, execute, verify, rollback; only `closed` looks at `phase`.
+    fn marks(&self, phase: Phase) -> Marks {
+        let mut marks = Marks::NONE;
+        let mut add = |holds: bool, mark| {
+            if holds {
+                marks |= mark;
+            }
+        };
+        add(self.closed && phase == Phase::Audit, Marks::CLOSED);
+        add(self.plan || phase == Phase::Plan, Marks::PLANNED);
+        if self.preflight.failed > 0 {
+            add(true, Marks::PREFLIGHT_FAILED);
+        } else {
+            add(self.preflight.passed + self.policies.passed > 0 && self.policies.failed == 0, Marks::PREFLIGHT_PASSED);
+        }
+        add(self.approved, Marks::APPROVED);
+        add(self.refused || self.policies.failed > 0, Marks::REFUSED);
+        if phase == Phase::Execute || self.steps.count > 0 {
+            add(true, Marks::EXECUTING);
+            add(self.steps.failed > 0, Marks::FAILED);
+            add(self.steps.count > 0 && self.steps.succeeded == self.steps.count, Marks::EXECUTED);
+        }
+        add(self.checks.failed > 0, Marks::VERIFY_FAILED);
+        add(self.checks.failed == 0 && (self.checks.passed > 0 || self.no_drift), Marks::VERIFIED);
+        if let Some((steps, failed)) = self.rollback {
+            add(true, Marks::ROLLING_BACK);
+            add(steps.failed > 0 || failed == Some(true), Marks::ROLLBACK_FAILED);
+            add(steps.failed == 0 && failed == Some(false), Marks::ROLLED_BACK);
+        }
+        marks
     }
 }
 
@@ -429,6 +447,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn whatever_is_admitted_has_a_gist_that_says_the_same(places in places(), phase in 0..Phase::ALL.len()) {
+            let mut sections = json!({});
+            for (place, value) in places {
+                put(&mut sections, place, value);
+            }
+            let made = event(Phase::ALL[phase].as_str(), &sections);
+            let mut tape = schemas::scan::Tape::default();
+            let gist = Gist::scan(&made.payload, &mut tape, made.header.phase);
+            let facts = Facts::of(&made.header, Some(&made.payload));
+            let admitted = schemas::admit::derive(&made.payload, &mut schemas::admit::Scratch::default()).is_ok();
+            prop_assert!(!admitted || gist.is_some(), "{}", sections);
+            if admitted {
+                let said = Said::by(&made.header, gist.as_ref(), &made.payload);
+                prop_assert_eq!(said, Said::from(&facts), "{}", sections);
+            }
+        }
+
         #[test]
         fn whatever_is_admitted_can_be_read(places in places()) {
             let mut sections = json!({});

@@ -16,7 +16,7 @@ use ledger::entry::EventHeader;
 use schemas::ids::{ChangeClass, ChangeId, Environment};
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{Facts, Visibility};
+use crate::facts::{Said, Visibility};
 
 /// The version of this fold.
 pub const FOLD_VERSION: u32 = 1;
@@ -271,7 +271,7 @@ impl ChangeFold {
 
     /// Adds an entry. The state does not depend on the order; the summary (who, what, where) follows the order of
     /// the log, so callers fold in that order.
-    pub fn apply(&mut self, index: u64, header: &EventHeader, facts: &Facts<'_>) {
+    pub fn apply(&mut self, index: u64, header: &EventHeader, said: &Said<'_>) {
         let place = Place { index, at: header.at };
         if self.events == 0 || index < self.first.index {
             self.first = place;
@@ -281,12 +281,12 @@ impl ChangeFold {
         }
         // `seq` counts from 0 within the change, so a repeat is not counted twice.
         self.events = self.events.max(header.seq.saturating_add(1));
-        match facts.attempt.cmp(&self.attempt) {
-            std::cmp::Ordering::Greater => (self.attempt, self.marks) = (facts.attempt, facts.marks),
-            std::cmp::Ordering::Equal => self.marks |= facts.marks,
+        match said.attempt.cmp(&self.attempt) {
+            std::cmp::Ordering::Greater => (self.attempt, self.marks) = (said.attempt, said.marks),
+            std::cmp::Ordering::Equal => self.marks |= said.marks,
             std::cmp::Ordering::Less => {}
         }
-        self.summarise(header, facts);
+        self.summarise(header, said);
     }
 
     /// The state of the highest attempt.
@@ -304,14 +304,14 @@ impl ChangeFold {
         self.asked_visibility.unwrap_or_default()
     }
 
-    fn summarise(&mut self, header: &EventHeader, facts: &Facts<'_>) {
+    fn summarise(&mut self, header: &EventHeader, said: &Said<'_>) {
         if self.initiator.is_none() {
-            self.initiator = facts.initiator.as_deref().map(shorten);
+            self.initiator = said.initiator.as_deref().map(shorten);
         }
         if self.request.is_none() {
-            self.request = facts.request.as_deref().map(shorten);
+            self.request = said.request.as_deref().map(shorten);
         }
-        if let Some(owner) = &facts.owner
+        if let Some(owner) = &said.owner
             && self.owner.as_deref() != Some(owner)
         {
             self.owner = Some(shorten(owner));
@@ -320,7 +320,7 @@ impl ChangeFold {
             self.environment.clone_from(&header.env);
         }
         self.class = header.class.or(self.class);
-        self.asked_visibility = match (self.asked_visibility, facts.asked_visibility()) {
+        self.asked_visibility = match (self.asked_visibility, said.asked_visibility) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
@@ -339,15 +339,17 @@ fn shorten(text: &str) -> String {
 mod tests {
     use proptest::prelude::*;
     use schemas::admit::{Has, Outcome, Scratch};
+    use schemas::scan::Tape;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::facts::{Facts, Gist};
     use crate::testing::{Made, change, event, logged, told};
 
     fn folded(events: &[Made]) -> ChangeFold {
         let mut fold = ChangeFold::new(change());
         for (index, made) in logged(events) {
-            fold.apply(index, &made.header, &Facts::of(&made.header, Some(&made.payload)));
+            fold.apply(index, &made.header, &Said::from(&Facts::of(&made.header, Some(&made.payload))));
         }
         fold
     }
@@ -405,6 +407,10 @@ mod tests {
                 prop_assert_eq!(phase, made.header.phase);
                 prop_assert_eq!(said.has.includes(Has::EXECUTION), marks.any(Marks::EXECUTING));
                 prop_assert_eq!(said.has.includes(Has::ROLLBACK), marks.any(Marks::ROLLING_BACK));
+                let gist = Gist::scan(&made.payload, &mut Tape::default(), phase);
+                prop_assert!(gist.is_some());
+                let facts = Facts::of(&made.header, Some(&made.payload));
+                prop_assert_eq!(Said::by(&made.header, gist.as_ref(), &made.payload), Said::from(&facts));
             }
         }
 
@@ -433,7 +439,7 @@ mod tests {
             logged.rotate_left(turn);
             let mut fold = ChangeFold::new(change());
             for (index, made) in logged.iter().chain(&logged) {
-                fold.apply(*index, &made.header, &Facts::of(&made.header, Some(&made.payload)));
+                fold.apply(*index, &made.header, &Said::from(&Facts::of(&made.header, Some(&made.payload))));
             }
             prop_assert_eq!(fold.events, events.len() as u64);
             prop_assert_eq!(fold.first.index, 10);

@@ -18,7 +18,8 @@ pub use crate::shape::SCHEMA;
 /// Containers inside each other, the document counted, that admission reads.
 pub const MAX_DEPTH: usize = 64;
 
-pub(crate) const LIMITS: Limits = Limits { bytes: MAX_EVENT_BYTES, depth: MAX_DEPTH };
+/// What a scan of an event allows.
+pub const LIMITS: Limits = Limits { bytes: MAX_EVENT_BYTES, depth: MAX_DEPTH };
 
 /// Longest `found` of a rejection, in characters.
 const MAX_FOUND_CHARS: usize = 64;
@@ -66,6 +67,13 @@ impl std::error::Error for Rejection {}
 pub struct Scratch {
     tape: Tape,
     buffers: Buffers,
+}
+
+impl Scratch {
+    /// The tape of the payload that was admitted last, as stored.
+    pub const fn tape(&self) -> &Tape {
+        &self.tape
+    }
 }
 
 /// Admits what arrived under a subject.

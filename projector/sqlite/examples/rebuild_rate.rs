@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let made: Vec<_> = (from..to).map(|index| make(index, per_change)).collect();
         let rows: Vec<_> = made
             .iter()
-            .map(|(index, header, payload)| Row { index: *index, header, payload: payload.as_bytes() })
+            .map(|(index, header, payload)| Row { index: *index, header, payload: payload.as_bytes(), gist: None })
             .collect();
         let (started, cpu) = (Instant::now(), cpu_ns()?);
         views.project(&rows)?;

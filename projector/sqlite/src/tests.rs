@@ -87,8 +87,12 @@ impl Log {
     }
 
     pub(crate) fn rows(&self, from: usize, to: usize) -> Vec<Row<'_>> {
-        let row =
-            |index: usize| Row { index: index as u64, header: &self.headers[index], payload: &self.payloads[index] };
+        let row = |index: usize| Row {
+            index: index as u64,
+            header: &self.headers[index],
+            payload: &self.payloads[index],
+            gist: None,
+        };
         (from..to).map(row).collect()
     }
 

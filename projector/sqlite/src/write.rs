@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::mpsc;
 
 use ledger::entry::{EventHeader, Header};
-use projector::facts::{Facts, Visibility};
+use projector::facts::{Gist, Said, Visibility};
 use projector::fold::ChangeFold;
 use rusqlite::{CachedStatement, Connection, Statement, Transaction, TransactionBehavior, params};
 use schemas::ids::{ChangeClass, ChangeId, Environment, Producer};
+use schemas::scan::Tape;
 
 use crate::error::ViewError;
 use crate::query::change_sql;
@@ -29,6 +30,8 @@ pub struct Row<'a> {
     pub header: &'a Header,
     /// An event's stored payload; empty for other kinds, and for an event that was erased.
     pub payload: &'a [u8],
+    /// What admission has read off an event's payload already; none where it is still to be read.
+    pub gist: Option<&'a Gist>,
 }
 
 impl Reader {
@@ -93,26 +96,36 @@ fn unseen<'r, 'a>(rows: &'r [Row<'a>], from: u64) -> Result<&'r [Row<'a>], ViewE
 /// Reads payloads, about a third of the work, on a thread of its own while this one talks to `SQLite`. Small batches are not worth it.
 fn insert_events(transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<Vec<Folded>, ViewError> {
     let mut events = Events::prepare(transaction, rows.len())?;
-    if rows.len() < 2 * READ_AHEAD_ROWS {
-        events.insert(rows, &read(rows))?;
+    if rows.len() < 2 * READ_AHEAD_ROWS || rows.iter().all(|row| row.gist.is_some() || row.payload.is_empty()) {
+        events.insert(rows, &read(rows, &mut Tape::default()))?;
         return Ok(events.folds);
     }
     let (sender, receiver) = mpsc::sync_channel(READ_AHEAD_CHUNKS);
     std::thread::scope(|scope| {
         // Ends with the rows, or when the receiver is dropped because an insert failed.
-        scope.spawn(move || rows.chunks(READ_AHEAD_ROWS).try_for_each(|chunk| sender.send(read(chunk))));
+        scope.spawn(move || {
+            let mut tape = Tape::default();
+            rows.chunks(READ_AHEAD_ROWS).try_for_each(|chunk| sender.send(read(chunk, &mut tape)))
+        });
         rows.chunks(READ_AHEAD_ROWS).zip(receiver).try_for_each(|(chunk, facts)| events.insert(chunk, &facts))
     })?;
     Ok(events.folds)
 }
 
 /// What the events among the rows say, in their order.
-fn read<'a>(rows: &[Row<'a>]) -> Vec<Facts<'a>> {
-    let event = |row: &Row<'a>| match row.header {
-        Header::Event(header) => Some(Facts::of(header, Some(row.payload).filter(|payload| !payload.is_empty()))),
+fn read<'a>(rows: &[Row<'a>], tape: &mut Tape) -> Vec<Said<'a>> {
+    let mut event = |row: &Row<'a>| match row.header {
+        Header::Event(header) => {
+            let scanned = if row.gist.is_none() && !row.payload.is_empty() {
+                Gist::scan(row.payload, tape, header.phase)
+            } else {
+                None
+            };
+            Some(Said::by(header, row.gist.or(scanned.as_ref()), row.payload))
+        }
         _ => None,
     };
-    rows.iter().filter_map(event).collect()
+    rows.iter().filter_map(&mut event).collect()
 }
 
 /// The events of a batch on their way into the views, and the changes they belong to.
@@ -135,18 +148,18 @@ impl<'t, 'a> Events<'t, 'a> {
         })
     }
 
-    /// `facts` are those of the rows that are events.
-    fn insert(&mut self, rows: &[Row<'a>], facts: &[Facts<'_>]) -> Result<(), ViewError> {
+    /// `said` is what the rows that are events say.
+    fn insert(&mut self, rows: &[Row<'a>], said: &[Said<'_>]) -> Result<(), ViewError> {
         let events = rows.iter().filter_map(|row| match row.header {
             Header::Event(header) => Some((row.index, header)),
             _ => None,
         });
-        for ((index, header), facts) in events.zip(facts) {
+        for ((index, header), said) in events.zip(said) {
             let place = self.place(&header.change)?;
             let fold = &mut self.folds[place].now;
-            fold.apply(index, header, facts);
+            fold.apply(index, header, said);
             list(&mut self.has, header);
-            insert_event(&mut self.insert, index, header, facts, fold.first.index, &self.has)?;
+            insert_event(&mut self.insert, index, header, said.attempt, fold.first.index, &self.has)?;
         }
         Ok(())
     }
@@ -207,7 +220,7 @@ fn insert_event(
     insert: &mut Statement<'_>,
     index: u64,
     header: &EventHeader,
-    facts: &Facts<'_>,
+    attempt: u64,
     first_index: u64,
     has: &str,
 ) -> Result<(), ViewError> {
@@ -217,7 +230,7 @@ fn insert_event(
         number("position", header.seq)?,
         header.id.as_str(),
         header.phase.as_str(),
-        number("attempt", facts.attempt)?,
+        number("attempt", attempt)?,
         number("time", header.at)?,
         header.ts,
         has,

@@ -126,7 +126,7 @@ fn is_one_of(word: &str, words: &[&str]) -> bool {
     words.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
-fn decision(word: Option<&str>) -> Decision {
+pub(super) fn decision(word: Option<&str>) -> Decision {
     match word {
         Some(word) if is_one_of(word, &APPROVAL) => Decision::Approved,
         Some(word) if is_one_of(word, &REFUSAL) => Decision::Refused,
@@ -294,7 +294,7 @@ fn cow(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
 
 /// An attempt is a whole number from 1 to 2^53, as far as a number of JSON is exact; anything else is the first.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a whole number up to 2^53")]
-fn attempt(number: Option<f64>) -> u64 {
+pub(super) fn attempt(number: Option<f64>) -> u64 {
     match number {
         Some(number) if number.fract() == 0.0 && (1.0..=9_007_199_254_740_992.0).contains(&number) => number as u64,
         _ => 1,
@@ -343,15 +343,18 @@ struct Policy<'a> {
     decision: Option<Text<'a>>,
 }
 
-/// Mandatory unless it says otherwise; a policy that is not may deny without consequence.
 impl Verdict for Policy<'_> {
     fn verdict(&self) -> Option<bool> {
-        let word = decision(self.decision.as_deref());
-        if self.ok == Some(false) || word == Decision::Refused {
-            return (self.mandatory != Some(false)).then_some(false);
-        }
-        (self.ok == Some(true) || word == Decision::Approved).then_some(true)
+        policy_verdict(self.mandatory, self.ok, decision(self.decision.as_deref()))
     }
+}
+
+/// Mandatory unless it says otherwise; a policy that is not may deny without consequence.
+pub(super) fn policy_verdict(mandatory: Option<bool>, ok: Option<bool>, word: Decision) -> Option<bool> {
+    if ok == Some(false) || word == Decision::Refused {
+        return (mandatory != Some(false)).then_some(false);
+    }
+    (ok == Some(true) || word == Decision::Approved).then_some(true)
 }
 
 #[derive(Deserialize)]
