@@ -11,8 +11,9 @@ use std::sync::mpsc::SyncSender;
 use async_nats::{Message, Subject as NatsSubject};
 use ledger::append::{Cursor, Item, PendingControl, PendingEvent, PendingRejection};
 use ledger::dedupe::Fingerprint;
-use ledger::entry::Salt;
+use ledger::entry::{Salt, commitment};
 use ledger::hash::Hash;
+use projector::facts::Gist;
 use schemas::admit::{Rejection, Scratch};
 use schemas::ids::Subject;
 use schemas::reason::Reason;
@@ -20,7 +21,7 @@ use schemas::{admit, ids, redact, rules};
 use tokio::sync::mpsc;
 
 use crate::answer::{Problem, RECEIPT_HEADER, may_answer_to};
-use crate::batch::{Admitted, Arrived, News, Received, Replies};
+use crate::batch::{Admitted, Arrived, Gists, News, Received, Replies};
 use crate::shared::{Common, Position, TenantState};
 
 /// Subjects remembered as parsed; a tenant has a handful, unless somebody makes up producers.
@@ -58,23 +59,33 @@ impl Admitter {
     fn admit(&mut self, arrived: Arrived, common: &Common) -> Admitted {
         let Arrived { road, cuts, stream_created_ns, what } = arrived;
         let mut cursor = Cursor { stream_created_ns, ..Cursor::default() };
-        let mut replies = Replies::default();
+        let (mut replies, mut gists) = (Replies::default(), Gists::new());
         let mut items = Vec::new();
         match what {
             News::Cut { at_ms } => items.push(Item::Epoch { stream_created_ns, at_ms }),
             News::Messages { gap, messages } => {
                 items.reserve(messages.len() + 1);
+                gists.reserve(messages.len());
                 items.extend(gap.map(|(from, to, at_ms)| Item::Gap { from, to, at_ms }));
                 let mut salts = salts(messages.len(), common);
                 for (received, salt) in messages.iter().zip(&mut salts) {
                     let subject = received.message.subject.as_str();
                     let fingerprint = road.dedupe.fingerprint(subject, &received.message.payload);
-                    items.push(self.item(&road, received, fingerprint, Salt(*salt), &mut replies, common));
+                    let item = self.item(&road, received, fingerprint, Salt(*salt), &mut replies, common);
+                    gists.extend(self.gist(&item));
+                    items.push(item);
                     (cursor.sequence, cursor.at_ns, cursor.digest) = (received.sequence, received.at_ns, fingerprint);
                 }
             }
         }
-        Admitted { road, cuts, items, cursor, replies }
+        Admitted { road, cuts, items, cursor, replies, gists }
+    }
+
+    /// What the views want to know of an event, read while it is on the tape.
+    fn gist(&self, item: &Item) -> Option<(u64, Gist)> {
+        let Item::Event(event) = item else { return None };
+        let gist = Gist::of(&event.payload, self.scratch.tape(), event.facts.phase)?;
+        Some((event.road_sequence, gist))
     }
 
     fn item(
@@ -101,6 +112,7 @@ impl Admitter {
                 fingerprint,
                 change_key: road.dedupe.change_key(&admitted.facts.change),
                 salt,
+                commit: commitment(&salt, &admitted.payload),
                 producer,
                 facts: admitted.facts,
                 payload: admitted.payload.into_owned(),

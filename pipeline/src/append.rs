@@ -21,7 +21,7 @@ use ledger::read::{Log, ReadError};
 use ledger::signing::{PublicKey, Signer};
 use tokio::sync::{mpsc, watch};
 
-use crate::batch::{Admitted, AnswerPart, Answers, Projectable, Replies};
+use crate::batch::{Admitted, AnswerPart, Answers, Durable, Gists, Projectable, Replies};
 use crate::config::{FindSigner, Signing};
 use crate::heartbeat::due_after;
 use crate::kept::{self, KeptHeads, NotKept};
@@ -100,6 +100,7 @@ struct Share {
     cuts: u32,
     turn: Turn,
     replies: Replies,
+    gists: Gists,
 }
 
 /// Batches that wait, in the order of their arrival.
@@ -148,9 +149,9 @@ fn join(round: &mut Vec<Share>, next: Admitted) -> Option<Admitted> {
         if round.len() == ROUND_LOGS {
             return Some(next);
         }
-        let Admitted { road, cuts, items, cursor, replies } = next;
+        let Admitted { road, cuts, items, cursor, replies, gists } = next;
         let turn = Turn { log: road.log, items, cursor, answered: road.answered(cuts).min(cursor.sequence) };
-        round.push(Share { road, cuts, turn, replies });
+        round.push(Share { road, cuts, turn, replies, gists });
         return None;
     };
     let share = &mut round[place];
@@ -160,6 +161,7 @@ fn join(round: &mut Vec<Share>, next: Admitted) -> Option<Admitted> {
     share.turn.items.extend(next.items);
     share.turn.cursor = next.cursor;
     share.replies.append(next.replies);
+    share.gists.extend(next.gists);
     None
 }
 
@@ -199,10 +201,12 @@ impl<K: Kv> Appender<'_, K> {
         let mut roads = Vec::with_capacity(round.len());
         let mut parts = Vec::with_capacity(round.len());
         let mut turns = Vec::with_capacity(round.len());
-        for Share { road, cuts, turn, replies } in round {
+        let mut gists = Vec::with_capacity(round.len());
+        for Share { road, cuts, turn, replies, gists: read } in round {
             parts.push(AnswerPart { road: Arc::clone(&road), cuts, sequence: turn.cursor.sequence, replies });
             roads.push(road);
             turns.push(turn);
+            gists.push(read);
         }
         let ledger_beats = self.beat(&mut roads, &mut turns)?;
         if turns.is_empty() && ledger_beats.is_none() {
@@ -237,7 +241,9 @@ impl<K: Kv> Appender<'_, K> {
                 (self.signing.rekeyed)();
             }
         }
-        self.hand_on(Arc::new(committed), roads, parts)
+        // Roads that only beat have none.
+        gists.resize_with(roads.len(), Gists::new);
+        self.hand_on(Arc::new(committed), roads.into_iter().zip(gists).collect(), parts)
     }
 
     /// Puts the signs of life that are due before everything else of the round; logs without anything else come last. Tells when
@@ -353,10 +359,10 @@ impl<K: Kv> Appender<'_, K> {
     fn hand_on(
         &self,
         committed: Arc<Committed>,
-        roads: Vec<Arc<TenantState>>,
+        shares: Vec<(Arc<TenantState>, Gists)>,
         parts: Vec<AnswerPart>,
     ) -> Result<(), Stopped> {
-        match self.outlets.project.try_send(Projectable::Round { committed: Arc::clone(&committed), roads }) {
+        match self.outlets.project.try_send(Projectable::Round(Durable { committed: Arc::clone(&committed), shares })) {
             // Full: it will find the entries in the store. Gone: views can be rebuilt, answers can't.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_nats::{Message, Subject};
 use ledger::append::{Committed, Cursor, Item, LogId, Refused};
+use projector::facts::Gist;
 use schemas::ids::Tenant;
 use tokio::sync::watch;
 
@@ -43,7 +44,11 @@ pub(crate) struct Admitted {
     pub(crate) items: Vec<Item>,
     pub(crate) cursor: Cursor,
     pub(crate) replies: Replies,
+    pub(crate) gists: Gists,
 }
+
+/// Gists of admitted events for the views, by road sequence, ascending.
+pub(crate) type Gists = Vec<(u64, Gist)>;
 
 /// Who wants to hear what became of the messages of a batch, in the order of the road.
 #[derive(Default)]
@@ -97,12 +102,18 @@ pub(crate) struct View {
     pub(crate) progress: watch::Sender<Progress>,
 }
 
+/// A durable round, whose it is, and the gists of its events, log by log as in the round.
+pub(crate) struct Durable {
+    pub(crate) committed: Arc<Committed>,
+    pub(crate) shares: Vec<(Arc<TenantState>, Gists)>,
+}
+
 /// To `project`.
 pub(crate) enum Projectable {
     /// A road that is followed from now on.
     Road(View),
-    /// A durable round and whose it is.
-    Round { committed: Arc<Committed>, roads: Vec<Arc<TenantState>> },
+    /// A durable round.
+    Round(Durable),
     /// Finish what is durable, then end.
     Stop,
 }

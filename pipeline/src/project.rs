@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use ledger::append::CommittedLog;
+use ledger::append::{CommittedLog, Disposition};
 use ledger::entry::{EntryError, Header};
 use ledger::kv::Kv;
 use ledger::layout::LogId;
 use ledger::read::{Log, ReadError};
 use projector_sqlite::{Row, ViewError, Views};
 
-use crate::batch::{Projectable, View};
-use crate::shared::{TenantState, Troubles};
+use crate::batch::{Durable, Gists, Projectable, View};
+use crate::shared::Troubles;
 
 /// Entries read from the store for one transaction.
 const CHUNK: usize = 2_048;
@@ -26,6 +26,8 @@ const CHUNK: usize = 2_048;
 const CHUNK_BYTES: usize = 16 << 20;
 /// Entries read before their bytes are counted again.
 const STEP: u64 = 64;
+/// Rounds that are projected in one transaction, at most: when views are slow, more of them wait.
+const TOGETHER: usize = 8;
 /// How long a round that is durable may take to reach us before it is read from the store: it is surely not on its way any more.
 const SOON: Duration = Duration::from_millis(2);
 /// How long until a view that failed is tried again.
@@ -45,17 +47,29 @@ enum ProjectError {
 pub(crate) fn run<K: Kv>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Projectable>, troubles: &Troubles) {
     let mut projector = Projector { kv, views_dir, roads: BTreeMap::new(), troubles };
     let mut stopping = false;
+    // Taken from the channel behind a round.
+    let mut next = None;
     loop {
         let behind = projector.is_behind();
         if stopping && !behind {
             return;
         }
-        match rounds.recv_timeout(if behind { SOON } else { RETRY }) {
+        let received = match next.take() {
+            Some(next) => Ok(next),
+            None => rounds.recv_timeout(if behind { SOON } else { RETRY }),
+        };
+        match received {
             Ok(Projectable::Road(state)) => projector.follow(state),
-            Ok(Projectable::Round { committed, roads }) => {
-                for (log, road) in committed.logs().iter().zip(&roads) {
-                    projector.project_round(log, road);
+            Ok(Projectable::Round(round)) => {
+                let mut together = vec![round];
+                while next.is_none() && together.len() < TOGETHER {
+                    match rounds.try_recv() {
+                        Ok(Projectable::Round(round)) => together.push(round),
+                        Ok(other) => next = Some(other),
+                        Err(_) => break,
+                    }
                 }
+                projector.project_rounds(&together);
             }
             Ok(Projectable::Stop) => stopping = true,
             Err(RecvTimeoutError::Timeout) if behind => projector.catch_up_once(),
@@ -67,6 +81,9 @@ pub(crate) fn run<K: Kv>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Proj
         }
     }
 }
+
+/// One log's part of a round.
+type Part<'a> = (&'a CommittedLog, &'a Gists);
 
 struct Projector<'a, K> {
     kv: &'a Arc<K>,
@@ -105,11 +122,19 @@ impl<K: Kv> Projector<'_, K> {
         }
     }
 
-    /// The rows of a round; from the store where earlier ones are missing too.
-    fn project_round(&mut self, log: &CommittedLog, road: &TenantState) {
-        let Some(viewed) = self.roads.get_mut(&road.log).filter(|viewed| !viewed.failed) else { return };
-        let outcome = viewed.open(&self.views_dir).and_then(|()| viewed.take_round(log, self.kv));
-        viewed.note(outcome, self.troubles);
+    /// The rows of rounds that follow each other, one transaction a log; from the store where earlier ones are missing too.
+    fn project_rounds(&mut self, rounds: &[Durable]) {
+        let mut logs: BTreeMap<LogId, Vec<Part<'_>>> = BTreeMap::new();
+        for Durable { committed, shares } in rounds {
+            for (log, (road, gists)) in committed.logs().iter().zip(shares) {
+                logs.entry(road.log).or_default().push((log, gists));
+            }
+        }
+        for (log, parts) in logs {
+            let Some(viewed) = self.roads.get_mut(&log).filter(|viewed| !viewed.failed) else { continue };
+            let outcome = viewed.open(&self.views_dir).and_then(|()| viewed.take(&parts, self.kv));
+            viewed.note(outcome, self.troubles);
+        }
     }
 
     fn forgive(&mut self) {
@@ -139,23 +164,24 @@ impl Viewed {
         Ok(())
     }
 
-    fn take_round<K: Kv>(&mut self, log: &CommittedLog, kv: &Arc<K>) -> Result<(), ProjectError> {
-        while self.next < log.base_size {
-            self.read_chunk(kv)?;
+    fn take<K: Kv>(&mut self, parts: &[Part<'_>], kv: &Arc<K>) -> Result<(), ProjectError> {
+        let mut rows = Vec::new();
+        let mut next = self.next;
+        for (log, gists) in parts {
+            if next < log.base_size {
+                self.project(&rows)?;
+                rows.clear();
+                while self.next < log.base_size {
+                    self.read_chunk(kv)?;
+                }
+                next = self.next;
+            }
+            // Where the store was read past the beginning of a round, its end is read there too.
+            if next == log.base_size {
+                rows_of(log, gists, &mut rows);
+                next = log.head.size;
+            }
         }
-        if self.next != log.base_size {
-            return Ok(());
-        }
-        let rows: Vec<Row<'_>> = log
-            .rows
-            .iter()
-            .map(|row| Row {
-                index: row.index,
-                header: &row.header,
-                payload: payload_of(&row.header, &row.payload),
-                gist: None,
-            })
-            .collect();
         self.project(&rows)
     }
 
@@ -183,7 +209,7 @@ impl Viewed {
             .iter()
             .map(|(index, header)| {
                 let payload = stored.get(index).map_or(&[][..], |stored| &stored.payload);
-                Row { index: *index, header, payload: payload_of(header, payload), gist: None }
+                Row::stored(*index, header, payload_of(header, payload))
             })
             .collect();
         self.project(&rows)
@@ -210,6 +236,25 @@ impl Viewed {
             }
         }
     }
+}
+
+/// The new entries of a log, each event with its gist.
+fn rows_of<'a>(log: &'a CommittedLog, gists: &'a Gists, rows: &mut Vec<Row<'a>>) {
+    let accepted = |(sequence, disposition): &(u64, Disposition)| match disposition {
+        Disposition::Accepted { index } => Some((*index, *sequence)),
+        _ => None,
+    };
+    // All three lists ascend.
+    let mut accepted = log.dispositions.iter().filter_map(accepted).peekable();
+    let mut gists = gists.iter().peekable();
+    rows.extend(log.rows.iter().map(|row| {
+        let sequence = accepted.next_if(|(index, _)| *index == row.index).map(|(_, sequence)| sequence);
+        let gist = sequence.and_then(|sequence| {
+            while gists.next_if(|(earlier, _)| *earlier < sequence).is_some() {}
+            gists.next_if(|(found, _)| *found == sequence).map(|(_, gist)| gist)
+        });
+        Row { index: row.index, header: &row.header, payload: &[], gist }
+    }));
 }
 
 /// Only events have a payload that views read.

@@ -306,15 +306,13 @@ impl ChangeFold {
 
     fn summarise(&mut self, header: &EventHeader, said: &Said<'_>) {
         if self.initiator.is_none() {
-            self.initiator = said.initiator.as_deref().map(shorten);
+            self.initiator = said.initiator.map(str::to_owned);
         }
         if self.request.is_none() {
-            self.request = said.request.as_deref().map(shorten);
+            self.request = said.request.map(str::to_owned);
         }
-        if let Some(owner) = &said.owner
-            && self.owner.as_deref() != Some(owner)
-        {
-            self.owner = Some(shorten(owner));
+        if said.owner.is_some() && self.owner.as_deref() != said.owner {
+            self.owner = said.owner.map(str::to_owned);
         }
         if header.env.is_some() && self.environment != header.env {
             self.environment.clone_from(&header.env);
@@ -328,11 +326,12 @@ impl ChangeFold {
 }
 
 /// The first characters of a text.
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(SUMMARY_CHARS_MAX) {
-        Some((end, _)) => text[..end].to_owned(),
-        None => text.to_owned(),
+pub(crate) fn shorten(text: &str) -> &str {
+    // No text has more characters than bytes.
+    if text.len() <= SUMMARY_CHARS_MAX {
+        return text;
     }
+    text.char_indices().nth(SUMMARY_CHARS_MAX).map_or(text, |(end, _)| &text[..end])
 }
 
 #[cfg(test)]
@@ -410,7 +409,7 @@ mod tests {
                 let gist = Gist::scan(&made.payload, &mut Tape::default(), phase);
                 prop_assert!(gist.is_some());
                 let facts = Facts::of(&made.header, Some(&made.payload));
-                prop_assert_eq!(Said::by(&made.header, gist.as_ref(), &made.payload), Said::from(&facts));
+                prop_assert_eq!(Said::by(&made.header, gist.as_ref()), Said::from(&facts));
             }
         }
 

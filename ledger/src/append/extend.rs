@@ -253,7 +253,7 @@ impl Step {
             ts: facts.ts,
             at: self.at(event.at_ms),
             road,
-            commit: commitment(&beside.salt, &beside.payload),
+            commit: event.commit,
             size: beside.payload.len() as u64,
             masked: event.masked,
             rules: event.rules,

@@ -55,14 +55,22 @@ impl Growth {
         self.head.size = self.head.edge.size();
         self.head.at_ms = header.at().unwrap_or(self.head.at_ms);
         self.entries.put(Space::Entries, &Key::Entry(log, index).bytes(), &[&entry]);
-        let (mut salt, mut payload) = (None, Vec::new());
+        let (mut salt, mut previous, mut payload) = (None, None, Vec::new());
         if let Some(beside) = beside {
-            let Beside { salt: fresh, fingerprint, previous, payload: bytes } = beside;
-            let parts = Parts { salt: fresh, fingerprint, previous, payload: &bytes };
+            let parts = Parts {
+                salt: beside.salt,
+                fingerprint: beside.fingerprint,
+                previous: beside.previous,
+                payload: &beside.payload,
+            };
             self.block.add(&mut self.payloads, log, index, parts);
-            (salt, payload) = (Some(fresh), bytes);
+            (salt, previous) = (Some(beside.salt), beside.previous);
+            // Rounds wait to be answered and projected, and would hold all their payloads meanwhile.
+            if !matches!(&header, Header::Event(event) if event.masked == 0) {
+                payload = beside.payload;
+            }
         }
-        self.rows.push(NewRow { index, entry, header, salt, payload });
+        self.rows.push(NewRow { index, entry, header, salt, previous, payload });
         Ok(hash)
     }
 

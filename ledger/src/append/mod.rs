@@ -126,6 +126,8 @@ pub struct PendingEvent {
     pub facts: Facts,
     /// As stored: masked.
     pub payload: Vec<u8>,
+    /// [`commitment`](crate::entry::commitment) to the payload under this salt: made while it is admitted, which is another thread's time.
+    pub commit: Hash,
     /// Number of masked places in the payload.
     pub masked: u32,
     /// Name of the rules that admitted it.
@@ -232,6 +234,8 @@ pub struct NewRow {
     pub header: Header,
     /// Salt of the payload; none for entries without one.
     pub salt: Option<Salt>,
-    /// As stored; empty for entries without one.
+    /// Index of the change's previous event; none for the first, and for what is no event.
+    pub previous: Option<u64>,
+    /// As stored; empty for entries without one, and for events that nothing was masked in: whoever sent one has it.
     pub payload: Vec<u8>,
 }

@@ -181,6 +181,7 @@ impl<K: Kv> Redo<'_, K> {
             fingerprint: beside.fingerprint,
             change_key: change_key.ok_or_else(|| ReplicaError::NoChangeKey { origin: origin.clone() })?,
             salt: beside.salt,
+            commit: commitment(&beside.salt, &beside.payload),
             producer: header.producer.clone(),
             facts,
             masked: redact::count_marks(&beside.payload),

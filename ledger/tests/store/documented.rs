@@ -110,6 +110,7 @@ impl Example {
                 fingerprint: self.dedupe.fingerprint(&subject.to_string(), message.as_bytes()),
                 change_key: self.dedupe.change_key(&admitted.facts.change),
                 salt,
+                commit: commitment(&salt, &admitted.payload),
                 producer: None,
                 facts: admitted.facts,
                 payload: admitted.payload.into_owned(),

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use ledger::append::{Cursor, Head, Item, LogId, PendingEvent, PendingRejection, Turn, commit, extend, look_up};
 use ledger::birth;
 use ledger::dedupe::DedupeKey;
+use ledger::entry::commitment;
 use ledger::hash::Hash;
 use ledger::kv::{Batch, Kv, MemKv, Space};
 use ledger::layout::{Block, Key, Stored};
@@ -155,13 +156,15 @@ fn message(tenant: &TenantWorld, rng: &mut Rng, road: &Road) -> (Subject, Vec<u8
 
 fn item(tenant: &TenantWorld, rng: &mut Rng, road: &Road, subject: &Subject, bytes: &[u8]) -> Item {
     let rules = Hash(rules::current().name);
+    let salt = rng.salt();
     match admit(subject, bytes, &mut Scratch::default()) {
         Ok(admitted) => Item::Event(PendingEvent {
             road_sequence: road.sequence,
             at_ms: road.at_ms,
             fingerprint: tenant.dedupe.fingerprint(&subject.to_string(), bytes),
             change_key: tenant.dedupe.change_key(&admitted.facts.change),
-            salt: rng.salt(),
+            salt,
+            commit: commitment(&salt, &admitted.payload),
             producer: subject.producer.clone(),
             masked: admitted.masked,
             payload: admitted.payload.to_vec(),
@@ -171,7 +174,7 @@ fn item(tenant: &TenantWorld, rng: &mut Rng, road: &Road, subject: &Subject, byt
         Err(rejection) => Item::Rejection(PendingRejection {
             road_sequence: road.sequence,
             at_ms: road.at_ms,
-            salt: rng.salt(),
+            salt,
             subject: subject.to_string(),
             reason: rejection.reason,
             path: rejection.path,

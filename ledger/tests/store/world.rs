@@ -9,7 +9,7 @@ use ledger::append::{
 use ledger::birth::{self, LedgerBirth, LogBirth};
 use ledger::checkpoint::Origin;
 use ledger::dedupe::{DedupeKey, Fingerprint};
-use ledger::entry::Salt;
+use ledger::entry::{Salt, commitment};
 use ledger::hash::Hash;
 use ledger::kv::Kv;
 use ledger::read::Log;
@@ -289,12 +289,14 @@ impl TenantWorld {
                 rules: RULES,
             });
         }
+        let salt = rng.salt();
         Item::Event(PendingEvent {
             road_sequence: sequence,
             at_ms: message.at_ms,
             fingerprint: self.fingerprint(message),
             change_key: self.dedupe.change_key(&message.change),
-            salt: rng.salt(),
+            salt,
+            commit: commitment(&salt, &message.payload),
             producer: None,
             facts: facts(message),
             payload: message.payload.clone(),

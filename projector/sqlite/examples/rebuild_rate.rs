@@ -31,10 +31,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     while from < events {
         let to = events.min(from + batch);
         let made: Vec<_> = (from..to).map(|index| make(index, per_change)).collect();
-        let rows: Vec<_> = made
-            .iter()
-            .map(|(index, header, payload)| Row { index: *index, header, payload: payload.as_bytes(), gist: None })
-            .collect();
+        let rows: Vec<_> =
+            made.iter().map(|(index, header, payload)| Row::stored(*index, header, payload.as_bytes())).collect();
         let (started, cpu) = (Instant::now(), cpu_ns()?);
         views.project(&rows)?;
         spent += started.elapsed();

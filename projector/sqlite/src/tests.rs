@@ -87,12 +87,7 @@ impl Log {
     }
 
     pub(crate) fn rows(&self, from: usize, to: usize) -> Vec<Row<'_>> {
-        let row = |index: usize| Row {
-            index: index as u64,
-            header: &self.headers[index],
-            payload: &self.payloads[index],
-            gist: None,
-        };
+        let row = |index: usize| Row::stored(index as u64, &self.headers[index], &self.payloads[index]);
         (from..to).map(row).collect()
     }
 

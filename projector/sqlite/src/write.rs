@@ -34,6 +34,13 @@ pub struct Row<'a> {
     pub gist: Option<&'a Gist>,
 }
 
+impl<'a> Row<'a> {
+    /// An entry out of the store, of which nothing has been read yet.
+    pub fn stored(index: u64, header: &'a Header, payload: &'a [u8]) -> Self {
+        Self { index, header, payload, gist: None }
+    }
+}
+
 impl Reader {
     /// The first entry that the core views do not hold yet.
     pub fn core_cursor(&self) -> Result<u64, ViewError> {
@@ -93,10 +100,11 @@ fn unseen<'r, 'a>(rows: &'r [Row<'a>], from: u64) -> Result<&'r [Row<'a>], ViewE
     }
 }
 
-/// Reads payloads, about a third of the work, on a thread of its own while this one talks to `SQLite`. Small batches are not worth it.
+/// Reads payloads on a thread of its own while this one talks to `SQLite`, where there are enough that nobody has read yet.
 fn insert_events(transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<Vec<Folded>, ViewError> {
     let mut events = Events::prepare(transaction, rows.len())?;
-    if rows.len() < 2 * READ_AHEAD_ROWS || rows.iter().all(|row| row.gist.is_some() || row.payload.is_empty()) {
+    let unread = rows.iter().filter(|row| row.gist.is_none() && !row.payload.is_empty()).count();
+    if unread < 2 * READ_AHEAD_ROWS {
         events.insert(rows, &read(rows, &mut Tape::default()))?;
         return Ok(events.folds);
     }
@@ -107,25 +115,20 @@ fn insert_events(transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<Vec<
             let mut tape = Tape::default();
             rows.chunks(READ_AHEAD_ROWS).try_for_each(|chunk| sender.send(read(chunk, &mut tape)))
         });
-        rows.chunks(READ_AHEAD_ROWS).zip(receiver).try_for_each(|(chunk, facts)| events.insert(chunk, &facts))
+        rows.chunks(READ_AHEAD_ROWS).zip(receiver).try_for_each(|(chunk, read)| events.insert(chunk, &read))
     })?;
     Ok(events.folds)
 }
 
-/// What the events among the rows say, in their order.
-fn read<'a>(rows: &[Row<'a>], tape: &mut Tape) -> Vec<Said<'a>> {
-    let mut event = |row: &Row<'a>| match row.header {
-        Header::Event(header) => {
-            let scanned = if row.gist.is_none() && !row.payload.is_empty() {
-                Gist::scan(row.payload, tape, header.phase)
-            } else {
-                None
-            };
-            Some(Said::by(header, row.gist.or(scanned.as_ref()), row.payload))
+/// The gists of the rows that nobody has read yet; none for the others.
+fn read(rows: &[Row<'_>], tape: &mut Tape) -> Vec<Option<Gist>> {
+    let mut gist = |row: &Row<'_>| match row.header {
+        Header::Event(header) if row.gist.is_none() && !row.payload.is_empty() => {
+            Gist::scan(row.payload, tape, header.phase)
         }
         _ => None,
     };
-    rows.iter().filter_map(&mut event).collect()
+    rows.iter().map(&mut gist).collect()
 }
 
 /// The events of a batch on their way into the views, and the changes they belong to.
@@ -148,18 +151,16 @@ impl<'t, 'a> Events<'t, 'a> {
         })
     }
 
-    /// `said` is what the rows that are events say.
-    fn insert(&mut self, rows: &[Row<'a>], said: &[Said<'_>]) -> Result<(), ViewError> {
-        let events = rows.iter().filter_map(|row| match row.header {
-            Header::Event(header) => Some((row.index, header)),
-            _ => None,
-        });
-        for ((index, header), said) in events.zip(said) {
+    /// `read` is what was read of these rows just now.
+    fn insert(&mut self, rows: &[Row<'a>], read: &[Option<Gist>]) -> Result<(), ViewError> {
+        for (row, read) in rows.iter().zip(read) {
+            let Header::Event(header) = row.header else { continue };
+            let said = Said::by(header, row.gist.or(read.as_ref()));
             let place = self.place(&header.change)?;
             let fold = &mut self.folds[place].now;
-            fold.apply(index, header, said);
+            fold.apply(row.index, header, &said);
             list(&mut self.has, header);
-            insert_event(&mut self.insert, index, header, said.attempt, fold.first.index, &self.has)?;
+            insert_event(&mut self.insert, row.index, header, said.attempt, fold.first.index, &self.has)?;
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! What the fold of a change asks of one event, read off the tape that admission has made already.
 //!
 //! [`Facts`] reads the whole event for its document. The fold needs a few words and the marks, and every event of a drain and of a
-//! rebuild goes through here: one walk over the tape, no allocation, texts kept as places in the payload. That both say the same of
-//! every event that is admitted is held by a property test.
+//! rebuild goes through here: one walk over the tape. That both say the same of every event that is admitted is held by a
+//! property test.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use ledger::entry::EventHeader;
 use schemas::ids::Phase;
@@ -12,17 +13,19 @@ use schemas::scan::{Kind, Tape, Token};
 
 use super::read::{Decision, Steps, Tests, attempt, decision, is_failure};
 use super::{Facts, Visibility, marks_of_header, with_bad_news};
-use crate::fold::Marks;
+use crate::fold::{Marks, shorten};
 
-/// The gist of one payload. Texts are places in it, so it is asked together with the payload that it was made of.
-#[derive(Clone, Copy, Debug)]
+/// The gist of one payload: it needs the payload no more.
+#[derive(Clone, Debug)]
 pub struct Gist {
     attempt: u64,
     marks: Marks,
     asked_visibility: Option<Visibility>,
-    request: Option<Token>,
-    initiator: Option<Token>,
-    owner: Option<Token>,
+    /// Request, initiator and owner, shortened, one after the other: one allocation for all three.
+    texts: Box<str>,
+    request: Option<Range<usize>>,
+    initiator: Option<Range<usize>>,
+    owner: Option<Range<usize>>,
 }
 
 /// What one event says to the fold of its change.
@@ -34,12 +37,12 @@ pub struct Said<'a> {
     pub marks: Marks,
     /// The visibility it asks for: an unknown word asks for `private`, no word for nothing.
     pub asked_visibility: Option<Visibility>,
-    /// `intent.request`.
-    pub request: Option<Cow<'a, str>>,
-    /// `intent.initiator`.
-    pub initiator: Option<Cow<'a, str>>,
-    /// `governance.owner`.
-    pub owner: Option<Cow<'a, str>>,
+    /// `intent.request`, shortened.
+    pub request: Option<&'a str>,
+    /// `intent.initiator`, shortened.
+    pub initiator: Option<&'a str>,
+    /// `governance.owner`, shortened.
+    pub owner: Option<&'a str>,
 }
 
 impl Gist {
@@ -55,14 +58,17 @@ impl Gist {
         })?;
         let mut seen = Seen { attempt: 1.0, ..Seen::default() };
         tape.members(event?, |name, value| tape.section(name, value, &mut seen))?;
-        Some(Self {
-            attempt: attempt(Some(seen.attempt)),
-            marks: seen.marks(phase),
-            asked_visibility: seen.visibility,
-            request: seen.request,
-            initiator: seen.initiator,
-            owner: seen.owner,
-        })
+        let mut texts = String::new();
+        let mut keep = |token: Option<Token>| {
+            let text = token?.text(payload);
+            let start = texts.len();
+            texts.push_str(shorten(&text));
+            Some(start..texts.len())
+        };
+        let (request, initiator, owner) = (keep(seen.request), keep(seen.initiator), keep(seen.owner));
+        let (attempt, marks) = (attempt(Some(seen.attempt)), seen.marks(phase));
+        let texts = texts.into_boxed_str();
+        Some(Self { attempt, marks, asked_visibility: seen.visibility, texts, request, initiator, owner })
     }
 
     /// Scans a payload and takes its gist.
@@ -73,31 +79,27 @@ impl Gist {
 }
 
 impl<'a> Said<'a> {
-    /// What an event says. `gist` is that of `payload`; none where the payload was erased or could not be read, and the header alone
-    /// speaks.
-    pub fn by(header: &EventHeader, gist: Option<&Gist>, payload: &'a [u8]) -> Self {
+    /// What an event says. Without a gist (its payload was erased or could not be read) the header alone speaks.
+    pub fn by(header: &EventHeader, gist: Option<&'a Gist>) -> Self {
         let Some(gist) = gist else {
-            return Self {
-                attempt: 1,
-                marks: with_bad_news(marks_of_header(header), header.outcome),
-                ..Self::default()
-            };
+            let marks = with_bad_news(marks_of_header(header), header.outcome);
+            return Self { attempt: 1, marks, ..Self::default() };
         };
-        let text = |token: Option<Token>| token.map(|token| token.text(payload));
+        let text = |range: &Option<Range<usize>>| range.clone().and_then(|range| gist.texts.get(range));
         Self {
             attempt: gist.attempt,
             marks: with_bad_news(gist.marks, header.outcome),
             asked_visibility: gist.asked_visibility,
-            request: text(gist.request),
-            initiator: text(gist.initiator),
-            owner: text(gist.owner),
+            request: text(&gist.request),
+            initiator: text(&gist.initiator),
+            owner: text(&gist.owner),
         }
     }
 }
 
 impl<'a> From<&'a Facts<'_>> for Said<'a> {
     fn from(facts: &'a Facts<'_>) -> Self {
-        let text = |text: &'a Option<Cow<'_, str>>| text.as_deref().map(Cow::Borrowed);
+        let text = |text: &'a Option<Cow<'_, str>>| text.as_deref().map(shorten);
         Self {
             attempt: facts.attempt,
             marks: facts.marks,

@@ -72,7 +72,7 @@ fn rebuild(home: &Home, tenant: &Tenant, log: LogId) -> Result<u64, CliError> {
     while next < size {
         let rows = read(&log, next, size.min(next + BATCH)).map_err(|error| failed(&*error))?;
         let rows: Vec<Row<'_>> =
-            rows.iter().map(|(index, header, payload)| Row { index: *index, header, payload, gist: None }).collect();
+            rows.iter().map(|(index, header, payload)| Row::stored(*index, header, payload)).collect();
         let reached = views.project(&rows).map_err(|error| failed(&error))?;
         if reached <= next {
             return Err(CliError::could_not(format!("tenant {tenant}: entry {next} is missing from the store")));

@@ -11,7 +11,7 @@ use ledger::append::{
 use ledger::birth::{self, LedgerBirth, LogBirth};
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
-use ledger::entry::{Header, Salt};
+use ledger::entry::{Header, Salt, commitment};
 use ledger::hash::Hash;
 use ledger::kv::Kv;
 use ledger::read::Log;
@@ -375,6 +375,7 @@ impl Road {
                 fingerprint: self.fingerprint(message),
                 change_key: self.dedupe.change_key(&admitted.facts.change),
                 salt,
+                commit: commitment(&salt, &admitted.payload),
                 producer: subject.producer,
                 facts: admitted.facts,
                 payload: admitted.payload.into_owned(),
@@ -415,7 +416,7 @@ pub(super) fn project<K: Kv>(kv: &K, log: LogId, views: &mut Views) -> Result<()
         };
         let payloads: BTreeMap<u64, Vec<u8>> = headers.iter().map(row).collect();
         let rows: Vec<Row<'_>> =
-            headers.iter().map(|(index, header)| Row { index: *index, header, payload: &payloads[index] }).collect();
+            headers.iter().map(|(index, header)| Row::stored(*index, header, &payloads[index])).collect();
         next = views.project(&rows).expect("entries are projected");
     }
     Ok(())

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use ledger::append::{Cursor, Head, Item, LogId, PendingEvent, Turn, commit, extend, load_head, look_up};
+use ledger::entry::commitment;
 use ledger::hash::Hash;
 use ledger::kv::Kv;
 use ledger_rocks::Rocks;
@@ -38,12 +39,14 @@ fn item(tenant: &TenantWorld, rng: &mut Rng, sequence: u64) -> Item {
     let message = Message { payload: payload(rng, sequence), change, good: true, at_ms: sequence, masked: 0 };
     let mut facts = facts(&message);
     facts.id = EventId::parse(&format!("evt-{sequence}")).unwrap();
+    let salt = rng.salt();
     Item::Event(PendingEvent {
         road_sequence: sequence,
         at_ms: message.at_ms,
         fingerprint: tenant.fingerprint(&message),
         change_key: tenant.dedupe.change_key(&message.change),
-        salt: rng.salt(),
+        salt,
+        commit: commitment(&salt, &message.payload),
         producer: None,
         facts,
         payload: message.payload,
