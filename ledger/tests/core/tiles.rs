@@ -97,6 +97,21 @@ proptest! {
         prop_assert_eq!(ResourcePath::parse(&path.to_string()), Some(path));
     }
 
+    #[test]
+    fn hostile_paths_and_bundles_have_one_spelling_or_none(
+        path in "tile/(entries|[0-9]{1,3}|-1)/(x?[0-9]{2,4}/){0,8}x?[0-9]{2,4}(\\.p/[0-9]{0,6})?",
+        bytes in prop::collection::vec(prop_oneof![3 => Just(0_u8), 1 => any::<u8>()], 0..600),
+    ) {
+        if let Some(parsed) = ResourcePath::parse(&path) {
+            prop_assert_eq!(parsed.to_string(), path);
+            prop_assert!((1..=FULL).contains(&parsed.width));
+            prop_assert!(parsed.is_in(u64::MAX) || parsed.resource.width_at(u64::MAX) < parsed.width);
+        }
+        if let Ok(entries) = decode_bundle(&bytes) {
+            prop_assert_eq!(encode_bundle(entries).unwrap(), bytes);
+        }
+    }
+
     /// What a tree has is just what Go's checksum database would publish for it.
     #[test]
     fn the_resources_of_a_tree_are_those_that_tlog_tiles_lists(old in 0..=BIG, more in 0..3_000_u64) {
