@@ -4,6 +4,8 @@
 //	judge log URL|DIR VKEY           every entry under the checkpoint; prints the tree size
 //	judge proof FILE VKEY            a receipt: its entry is under its checkpoint; prints the entry
 //	judge consistency OLD FILE VKEY  the checkpoint OLD is a prefix of the one in FILE, body of a tlog-witness request
+//	judge cosigned FILE VKEY WITNESS...  the checkpoint or receipt in FILE is signed by the log, and cosigned by each of these witnesses,
+//	                                 by torchwood (Ed25519) and transparency-dev/formats (both types); prints each one's time
 //
 // Ends with 1 where the judgement is no, 2 where it could not be asked.
 package main
@@ -16,6 +18,7 @@ import (
 	"strings"
 
 	"filippo.io/torchwood"
+	formats "github.com/transparency-dev/formats/note"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -30,6 +33,8 @@ func main() {
 		err = proof(args[1], args[2])
 	case len(args) == 4 && args[0] == "consistency":
 		err = consistency(args[1], args[2], args[3])
+	case len(args) >= 4 && args[0] == "cosigned":
+		err = cosigned(args[1], args[2], args[3:])
 	default:
 		fmt.Fprintln(os.Stderr, "judge: see the head of tests/go/judge/main.go")
 		os.Exit(2)
@@ -163,4 +168,52 @@ func consistency(old, file, vkey string) error {
 		path = append(path, hash)
 	}
 	return tlog.CheckTree(path, checkpoint.N, checkpoint.Hash, known.N, known.Hash)
+}
+
+func cosigned(file, vkey string, witnesses []string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	// Of a tlog-proof the checkpoint is what follows the first empty line.
+	if strings.HasPrefix(string(text), "c2sp.org/tlog-proof@") {
+		_, checkpoint, _ := strings.Cut(string(text), "\n\n")
+		text = []byte(checkpoint)
+	}
+	own, err := note.NewVerifier(strings.TrimSpace(vkey))
+	if err != nil {
+		return err
+	}
+	for _, witness := range witnesses {
+		verifiers := []note.Verifier{}
+		verifier, err := formats.NewVerifierForCosignatureV1(witness)
+		if err != nil {
+			return fmt.Errorf("formats: %w", err)
+		}
+		verifiers = append(verifiers, verifier)
+		// torchwood 0.9.0 knows Ed25519 alone.
+		if verifier, err := torchwood.NewCosignatureVerifier(witness); err == nil {
+			verifiers = append(verifiers, verifier)
+		}
+		for _, verifier := range verifiers {
+			opened, err := note.Open(text, note.VerifierList(own, verifier))
+			if err != nil {
+				return err
+			}
+			if len(opened.Sigs) != 2 {
+				return fmt.Errorf("%d of log and %s have signed", len(opened.Sigs), verifier.Name())
+			}
+			for _, sig := range opened.Sigs {
+				if sig.Hash != verifier.KeyHash() {
+					continue
+				}
+				seconds, err := torchwood.CosignatureTimestamp(sig)
+				if err != nil {
+					return err
+				}
+				fmt.Printf("%s %d\n", sig.Name, seconds)
+			}
+		}
+	}
+	return nil
 }

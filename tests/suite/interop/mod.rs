@@ -5,6 +5,7 @@
 //! tests, and the vectors of transparency-dev.
 
 mod cosign;
+mod litewitness;
 mod published;
 
 use std::path::PathBuf;
