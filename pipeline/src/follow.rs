@@ -36,6 +36,15 @@ const WHO: &str = "follow";
 /// Where a log of the copy stands: its number, the road's number, the sequence up to which the copy has everything.
 pub type Standing = (LogId, u32, u64);
 
+/// Gives a tenant's dedupe key, where it is at hand.
+pub type DedupeKeys = Box<dyn Fn(&Tenant) -> Option<DedupeKey> + Send>;
+
+/// Tells the source how far we are; the error in a sentence.
+pub type Reporter<S> = Box<dyn Fn(&S, &[Standing]) -> Result<(), String> + Send>;
+
+/// Hears of a log that is here now.
+pub type Finder = Box<dyn Fn(&Tenant, LogId) + Send>;
+
 /// Everything that [`follow`] needs.
 pub struct FollowConfig<K, S> {
     /// The store of the copy, empty or a copy already. Nobody else writes to it.
@@ -47,11 +56,11 @@ pub struct FollowConfig<K, S> {
     /// Whose signatures count.
     pub trust: Trust,
     /// The tenants' dedupe keys that are at hand.
-    pub dedupe: Box<dyn Fn(&Tenant) -> Option<DedupeKey> + Send>,
+    pub dedupe: DedupeKeys,
     /// Told how far the copy is, whenever it has moved or a while has passed; an error is said and tried again.
-    pub report: Box<dyn Fn(&S, &[Standing]) -> Result<(), String> + Send>,
+    pub report: Reporter<S>,
     /// Told of a tenant whose log is here now.
-    pub found: Box<dyn Fn(&Tenant, LogId) + Send>,
+    pub found: Finder,
 }
 
 /// A copy that is kept.
@@ -127,12 +136,12 @@ struct Copying<'a, K> {
     tenants: &'a Tenants,
     project: &'a SyncSender<Projectable>,
     troubles: &'a Troubles,
-    found: Box<dyn Fn(&Tenant, LogId) + Send>,
+    found: Finder,
     stop: watch::Receiver<bool>,
 }
 
 impl<K: Kv> Copying<'_, K> {
-    fn run<S: Source>(&mut self, mut copier: Copier<'_, K, S>, report: &dyn Fn(&S, &[Standing]) -> Result<(), String>) {
+    fn run<S: Source>(&mut self, mut copier: Copier<'_, K, S>, report: &Reporter<S>) {
         let mut delay = TROUBLE.0;
         let mut told: Option<Vec<Standing>> = None;
         if let Err(error) = self.note_progress() {

@@ -34,7 +34,7 @@ mod watch;
 pub use config::{
     Clock, Config, Disk, Entropy, FindSigner, Followers, NewestCosigned, Signing, Stopwatch, Sweep, TenantSetup,
 };
-pub use follow::{FollowConfig, Following, Standing, follow};
+pub use follow::{DedupeKeys, Finder, FollowConfig, Following, Reporter, Standing, follow};
 pub use kept::{KeepError, KeptHeads};
 pub use running::{Running, StartError, start};
 pub use shared::{Health, Progress};

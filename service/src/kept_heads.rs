@@ -185,7 +185,7 @@ impl KeptDir {
             self.compare(kv, *log, origin)?;
         }
         if let Some((origin, path)) = unknown.pop_first() {
-            let kept = self.read(&path, &origin)?.map_or(0, |(size, _, _)| size);
+            let kept = read(&path, &origin)?.map_or(0, |(size, _, _)| size);
             return Err(KeptError::Behind { origin, found: 0, kept, path });
         }
         for (log, origin) in logs {
@@ -214,7 +214,7 @@ impl KeptDir {
 
     fn compare<K: Kv>(&self, kv: &K, log: LogId, origin: &Origin) -> Result<(), KeptError> {
         let path = self.path(origin.as_str());
-        let Some((size, root, note)) = self.read(&path, origin.as_str())? else { return Ok(()) };
+        let Some((size, root, note)) = read(&path, origin.as_str())? else { return Ok(()) };
         let log = Log::open(kv, log)?;
         let head = log.head()?;
         let origin_text = origin.to_string();
@@ -228,18 +228,6 @@ impl KeptDir {
         self.ceiling(origin).store(size, Ordering::Release);
         self.state.lock().unwrap_or_else(PoisonError::into_inner).notes.insert(origin_text, note);
         Ok(())
-    }
-
-    /// Size, root and text of a kept head. Its signature is not asked: what counts is that it is of the store's own tree.
-    fn read(&self, path: &Path, origin: &str) -> Result<Option<(u64, String, String)>, KeptError> {
-        let note = match fs::read_to_string(path) {
-            Ok(note) => note,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(KeptError::Io { path: path.to_owned(), source }),
-        };
-        let head = peek(&note).ok().filter(|head| head.origin.as_str() == origin);
-        let head = head.ok_or_else(|| KeptError::Damaged { path: path.to_owned(), origin: origin.to_owned() })?;
-        Ok(Some((head.size, head.root.to_string(), note)))
     }
 
     /// The logs of this ledger that a head is kept of.
@@ -324,6 +312,18 @@ impl KeptHeads for KeptDir {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.swap(&mut state, origin, size, note)
     }
+}
+
+/// Size, root and text of a kept head. Its signature is not asked: what counts is that it is of the store's own tree.
+fn read(path: &Path, origin: &str) -> Result<Option<(u64, String, String)>, KeptError> {
+    let note = match fs::read_to_string(path) {
+        Ok(note) => note,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(KeptError::Io { path: path.to_owned(), source }),
+    };
+    let head = peek(&note).ok().filter(|head| head.origin.as_str() == origin);
+    let head = head.ok_or_else(|| KeptError::Damaged { path: path.to_owned(), origin: origin.to_owned() })?;
+    Ok(Some((head.size, head.root.to_string(), note)))
 }
 
 /// Where a data directory says that its heads are kept.

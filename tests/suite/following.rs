@@ -39,7 +39,7 @@ impl Place {
 }
 
 fn event(number: u32) -> String {
-    let secret = if number % 3 == 0 { json!("hunter2") } else { Value::Null };
+    let secret = if number.is_multiple_of(3) { json!("hunter2") } else { Value::Null };
     json!({ "provisioning_event": {
         "id": format!("e-{number}"), "change_id": format!("c-{}", number % 2), "timestamp": "2025-05-01T10:00:00Z", "phase": "plan",
         "intent": { "source": "api", "initiator": "ada", "tenant": "acme", "reason": "why not", "password": secret }

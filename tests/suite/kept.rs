@@ -56,8 +56,8 @@ impl Place {
     }
 
     fn head(&self, log: &str) -> String {
-        let kept = fs::read_dir(self.kept()).expect("readable").map(|entry| entry.expect("an entry").path());
-        let head = kept.filter(|path| path.to_string_lossy().ends_with(&format!("%2F{log}.head"))).next();
+        let mut kept = fs::read_dir(self.kept()).expect("readable").map(|entry| entry.expect("an entry").path());
+        let head = kept.find(|path| path.to_string_lossy().ends_with(&format!("%2F{log}.head")));
         fs::read_to_string(head.expect("a kept head")).expect("readable")
     }
 }
@@ -220,8 +220,8 @@ fn a_server_that_loses_the_race_for_the_kept_head_stops_for_good() {
     let place = Place::new();
     let server = place.start();
     emit(&server, 0..1);
-    let head = fs::read_dir(place.kept()).expect("readable").map(|entry| entry.expect("an entry").path());
-    let head = head.filter(|path| path.to_string_lossy().ends_with("acme.head")).next().expect("kept");
+    let mut head = fs::read_dir(place.kept()).expect("readable").map(|entry| entry.expect("an entry").path());
+    let head = head.find(|path| path.to_string_lossy().ends_with("acme.head")).expect("kept");
     // Somebody else has gone on with the same log: here its own text from the future.
     let text = fs::read_to_string(&head).expect("readable");
     fs::write(&head, text.replacen("\n2\n", "\n9\n", 1)).expect("written");

@@ -76,20 +76,20 @@ fn copy(
     let mut copier = Copier::new(kv, source, Trust::of(given), dedupe);
     let bar = bar();
     let mut lagging = Vec::new();
-    let copied = copier.catch_up(Limits::default(), |progress: &Progress| {
+    let done = copier.catch_up(Limits::default(), |progress: &Progress| {
         bar.set_length(bar.position() + progress.copied + progress.behind);
         bar.inc(progress.copied);
         lagging.clone_from(&progress.set_back);
     });
     bar.finish_and_clear();
-    let copied = copied.map_err(|error| refused(&error))?;
+    let entries = done.map_err(|error| refused(&error))?;
     if globals.json {
         let ahead =
             lagging.iter().map(|log| json!({ "origin": log.origin.as_str(), "there": log.found, "here": log.ours }));
-        print::json_line(&json!({ "copied": copied, "ahead": ahead.collect::<Vec<_>>() }))?;
+        print::json_line(&json!({ "copied": entries, "ahead": ahead.collect::<Vec<_>>() }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    print::line(&format!("{copied} entries copied; nothing that the other copy has is missing"))?;
+    print::line(&format!("{entries} entries copied; nothing that the other copy has is missing"))?;
     for log in lagging {
         print::line(&format!(
             "{}: {} entries here, {} there, the same as far as they go",

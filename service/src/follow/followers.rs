@@ -12,10 +12,13 @@ use schemas::ids::Tenant;
 
 use crate::http::Report;
 
+/// Epoch and sequence of the road that a follower has, by log.
+type Standings = BTreeMap<u32, (u32, u64)>;
+
 /// Known followers, and where each log of theirs stands: epoch and sequence of the road, by log.
 #[derive(Debug, Default)]
 pub struct Followers {
-    known: Mutex<BTreeMap<String, BTreeMap<u32, (u32, u64)>>>,
+    known: Mutex<BTreeMap<String, Standings>>,
 }
 
 impl Followers {
@@ -35,7 +38,7 @@ impl Followers {
     /// The lowest sequence of the road `epoch` that any of them has; 0 for one that is on another or said nothing.
     pub fn lowest(&self, log: u32, epoch: u32) -> Option<u64> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = |logs: &BTreeMap<u32, (u32, u64)>| match logs.get(&log) {
+        let at = |logs: &Standings| match logs.get(&log) {
             Some((at, sequence)) if *at == epoch => *sequence,
             _ => 0,
         };
