@@ -10,12 +10,14 @@
 //! Left out: `erase`, which is refused as an op that this version does not carry out.
 
 mod act;
+mod key_chain;
 mod log_keys;
 mod message;
 #[cfg(test)]
 mod tests;
 
 pub use act::{Act, Hold, KeyChange, KeyStatus, MAX_FACTS, MAX_HELD_CHANGES, MAX_NAME_CHARS, MAX_TEXT_CHARS, Scope};
+pub use key_chain::{KeyChain, KeyChainError};
 pub use log_keys::{KeyEnd, LogKey, LogKeys, LogKeysError};
 pub(crate) use message::key_change_size;
 pub use message::{ActOpening, Message, envelope_of, key_change, message};

@@ -175,6 +175,11 @@ impl LogKey {
         Some(if end.status == KeyStatus::Retired { end.from.max(end.index) } else { end.index })
     }
 
+    /// The last tree size that its signature counts for; none for the current key.
+    pub fn counts_to(&self) -> Option<u64> {
+        Some(self.last_size()?.min(self.end?.from))
+    }
+
     /// Whether it signs the checkpoint of `size`.
     fn signs(&self, size: u64) -> bool {
         self.since <= size && self.last_size().is_none_or(|last| size <= last)

@@ -237,6 +237,19 @@ impl<K: Kv> Log<K> {
         rows.into_iter().next().map(|(key, row)| Ok((number_of(Space::Tree, &key)?, note(&row)?))).transpose()
     }
 
+    /// The last signed size that is at most `size`, with its note; none before the first.
+    pub fn checkpoint_at_or_before(&self, size: u64) -> Result<Option<(u64, String)>, ReadError> {
+        if let Some(note) = self.checkpoint(size)? {
+            return Ok(Some((size, note)));
+        }
+        let rows = self.rows(&Key::Checkpoint(self.id, size), &self.past_checkpoints(), 1)?;
+        let previous = match rows.first() {
+            Some((_, row)) => SignedAt::decode(row)?.previous,
+            None => self.head()?.size,
+        };
+        Ok(self.checkpoint(previous)?.map(|note| (previous, note)))
+    }
+
     /// The audit path of `index` in the tree of `size` entries.
     pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, ReadError> {
         let head = self.head_covering(size)?;

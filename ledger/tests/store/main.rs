@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test every failure is a panic, in its helpers too")]
 #![expect(clippy::cast_possible_truncation, reason = "logs of a test have hundreds of entries")]
 
+mod acts;
 mod births;
 mod contract;
 mod cosigned;
