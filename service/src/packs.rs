@@ -1,6 +1,7 @@
 //! The evidence pack of a change, out of a log: reads, plans, seals. What is in a pack and why is `evidence`'s.
 
 use ledger::checkpoint::Origin;
+use ledger::governance::KeyChain;
 use ledger::kv::Kv;
 use ledger::note::VerifierKey;
 use ledger::read::{Log, ReadError};
@@ -78,6 +79,7 @@ pub fn plan<K: Kv>(
         checkpoint,
         cosignatures: log.cosignature_lines(size)?,
         entries,
+        keys: KeyChain::build(log, size)?,
         verifier: VerifierKey::new(origin.key_name().clone(), signing),
     };
     Ok(evidence::plan(&input)?)

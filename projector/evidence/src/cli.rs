@@ -39,6 +39,9 @@ pub struct VerifyArgs {
     /// The log's public key, from a source other than the pack: vkey or PEM, as a file or as text
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub key: Option<String>,
+    /// The way from that key to later ones of the same log (`upm keys chain`), for a receipt or a pack that carries none
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub keys: Option<PathBuf>,
     /// The event as it was sent (receipts only)
     #[arg(long, value_name = "FILE")]
     pub event: Option<PathBuf>,
@@ -136,6 +139,7 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
     };
     let trust = Trust {
         key: args.key.as_deref().map(read_key).transpose()?.or(of_policy),
+        keys: args.keys.as_deref().map(read).transpose()?,
         known_checkpoint: args.known_checkpoint.as_deref().map(read_text).transpose()?,
         consistency: args.consistency.as_deref().map(read_text).transpose()?,
         policy,

@@ -10,8 +10,8 @@
 //! | `index.html`, `VERIFY.md`, `plan/ approvals/ logs/ verify/ rollback/` | the payloads, by the report's version |
 //! | `SHA256SUMS`, `attestation.sigstore.json` | all of the above |
 //!
-//! `keys/` holds key changes. No log has any yet, so a pack has no such directory; a verifier that meets one says that it does
-//! not know it.
+//! `keys/chain.json` leads from earlier keys of the log to the one that signs ([`ledger::governance::KeyChain`]). Only packs of logs
+//! that have had several keys have it; whatever else a pack has in `keys/` a verifier says that it does not know.
 
 use ledger::hash::Hash;
 use ledger::note::VerifierKey;
@@ -35,8 +35,10 @@ pub(crate) const PEM: &str = "ledger.pub";
 pub(crate) const CHANGE: &str = "change.json";
 /// Name of the page for people.
 pub(crate) const PAGE: &str = "index.html";
-/// Directory of key changes, in packs of later versions.
+/// Directory of key changes.
 pub(crate) const KEYS: &str = "keys/";
+/// Name of the way from earlier keys to the one that signs.
+pub(crate) const CHAIN: &str = "keys/chain.json";
 
 /// Why files cannot be derived from payloads.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ use std::io::Write;
 use ledger::checkpoint::{self, CheckpointError, Origin};
 use ledger::dsse;
 use ledger::entry::Salt;
+use ledger::governance::{KeyChain, KeyChainError};
 use ledger::hash::Hash;
 use ledger::note::{NoteSignature, SignedNote, VerifierKey};
 use ledger::proof::{self, Unproved};
@@ -41,8 +42,10 @@ pub struct PackInput {
     pub cosignatures: Vec<NoteSignature>,
     /// All entries of the change below `size`, oldest first.
     pub entries: Vec<PackEntry>,
-    /// The log's public key.
+    /// The log's public key: the newest of those that sign this size.
     pub verifier: VerifierKey,
+    /// The way from earlier keys to it; none where the log has had no other by this size.
+    pub keys: Option<KeyChain>,
 }
 
 /// One entry of the change, with what belongs to it.
@@ -85,6 +88,9 @@ pub enum PackError {
         /// Value of the input.
         expected: String,
     },
+    /// The log's keys do not lead to the one that signs.
+    #[error("keys: {0}")]
+    Keys(#[from] KeyChainError),
     /// An entry is not proved to be in the tree.
     #[error("entry {index} is not proved: {source}")]
     Unproved {
@@ -200,7 +206,14 @@ fn check(input: &PackInput, opened: &[Opened<'_>]) -> Result<(), PackError> {
     field("size", verified.size.to_string(), input.size.to_string())?;
     field("root", verified.root.to_string(), input.root.to_string())?;
     let signatures = SignedNote::parse(&input.checkpoint).map_err(CheckpointError::Note)?.signatures().len();
-    field("number of signatures", signatures.to_string(), "1".to_owned())?;
+    let expected = match &input.keys {
+        None => 1,
+        Some(chain) => {
+            field("note in the chain of keys", chain.checkpoint().to_owned(), input.checkpoint.clone())?;
+            chain.establish(&input.verifier)?.signing(input.size).count()
+        }
+    };
+    field("number of signatures", signatures.to_string(), expected.to_string())?;
 
     let links: Vec<_> = opened.iter().map(|e| (e.index, e.leaf, &e.header)).collect();
     chain::check_chain(&input.change, &links)?;
@@ -219,6 +232,7 @@ fn log_files(input: &PackInput, opened: &[Opened<'_>]) -> Result<Vec<PackFile>, 
         (files::PACK.to_owned(), document(input).to_json()?),
         (files::CHECKPOINT.to_owned(), checkpoint.clone().into_bytes()),
     ];
+    out.extend(input.keys.as_ref().map(|chain| (files::CHAIN.to_owned(), chain.print())));
     for (entry, source) in opened.iter().zip(&input.entries) {
         let proof = files::proof_text(entry.index, &source.path, &checkpoint);
         out.push((files::entry_name(entry.index), source.entry.clone()));

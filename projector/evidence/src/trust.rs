@@ -71,6 +71,8 @@ impl KeyFile {
 pub struct Trust {
     /// The log's key; without one, nothing can be more than consistent with itself.
     pub key: Option<KeyFile>,
+    /// The way from this key to later ones (`keys/chain.json` of a pack, `upm keys chain`), for what carries none itself.
+    pub keys: Option<Vec<u8>>,
     /// A checkpoint (signed note) kept from earlier, of the same log.
     pub known_checkpoint: Option<String>,
     /// Proof between the kept checkpoint and the one at hand, as the body of a C2SP tlog-witness add-checkpoint request.

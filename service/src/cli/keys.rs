@@ -31,7 +31,7 @@ use crate::offline::{self, OfflineError};
 /// Options of `upm keys`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  upm keys show\n  upm keys show --tenant acme --pem > acme.pub\n  upm keys show --tenant acme --history\n  upm keys rotate --tenant acme\n  upm keys recover lost --tenant acme\n  upm keys admin set alice.pub bob.pub --tenant acme\n\nrotate, admin and recovery are signed by the recovery key (keys/recovery.pem, or --key FILE twice, with an admin key).\nrecover, and everything with --ledger, works on the data directory itself: stop the server first."
+    after_help = "Examples:\n  upm keys show\n  upm keys show --tenant acme --pem > acme.pub\n  upm keys show --tenant acme --history\n  upm keys rotate --tenant acme\n  upm keys chain --tenant acme > acme-keys.json\n  upm keys recover lost --tenant acme\n  upm keys admin set alice.pub bob.pub --tenant acme\n\nrotate, admin and recovery are signed by the recovery key (keys/recovery.pem, or --key FILE twice, with an admin key).\nrecover, and everything with --ledger, works on the data directory itself: stop the server first."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -51,6 +51,12 @@ enum Action {
         /// All keys that the log ever had, with the tree sizes that each signs
         #[arg(long, conflicts_with_all = ["pem", "vkey"])]
         history: bool,
+    },
+    /// Print the proof that every key that the log ever had leads to the one that signs, for `upm verify --keys`
+    Chain {
+        /// Of the ledger's own log instead of a tenant's
+        #[arg(long)]
+        ledger: bool,
     },
     /// Replace a log key that did its duty: the old one signs too, until the overlap ends
     Rotate {
@@ -122,6 +128,12 @@ enum Ended {
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     match args.action {
         Action::Show { pem, vkey, history } => show(globals, pem, vkey, history)?,
+        Action::Chain { ledger } => {
+            let log = if ledger { LEDGER_LOG.to_owned() } else { globals.tenant_or_default()?.to_string() };
+            let chain = Client::new(globals).get(&format!("/logs/{log}/keys/chain"))?;
+            // Without a line end: it is read back byte for byte.
+            print::raw(&chain.to_string())?;
+        }
         Action::Rotate { ledger: true, how, .. } => replace(globals, KeyStatus::Retired, None, true, &how)?,
         Action::Rotate { overlap, how, .. } => rotate(globals, overlap, &how)?,
         Action::Recover { status, from, ledger, how } => {

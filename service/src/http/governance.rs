@@ -1,10 +1,14 @@
 //! `GET /v1/tenants/{tenant}/governance`: what holds in a tenant's log: facts, holds, rules, and who may sign what; with where
-//! the ledger's own log stands, which the next act is listed in. `GET /logs/{log}/keys`: the keys of a log over time.
+//! the ledger's own log stands, which the next act is listed in. `GET /logs/{log}/keys`: the keys of a log over time;
+//! `…/keys/chain`: the proof that each of them leads to the one that signs today.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use ledger::governance::KeyChain;
 use schemas::ids::Tenant;
 use serde_json::{Value, json};
 
@@ -39,4 +43,17 @@ pub async fn keys(State(app): State<Arc<App>>, UrlPath(name): UrlPath<LogName>) 
         Ok(Json(json!({ "origin": keys.origin().as_str(), "keys": governed::keys(keys) })))
     })
     .await
+}
+
+/// `GET /logs/{log}/keys/chain`: what `keys/chain.json` of a pack is, under the newest checkpoint; 404 for a log with one key only.
+pub async fn chain(State(app): State<Arc<App>>, UrlPath(name): UrlPath<LogName>) -> Result<Response, Problem> {
+    let chain = blocking(move || {
+        let log = app.log(&name)?;
+        let size = log.head().map_err(|error| log_failed(&error))?.size;
+        let chain = KeyChain::build(&log, size).map_err(|error| log_failed(&error))?;
+        chain.ok_or_else(|| Problem::not_found(format!("log {name} has had one key only: nothing has to be led over")))
+    })
+    .await?;
+    Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], chain.print())
+        .into_response())
 }

@@ -69,6 +69,7 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/logs/{log}/checkpoint/{size}", get(logs::checkpoint_at))
         .route("/logs/{log}/checkpoints", get(logs::sizes))
         .route("/logs/{log}/keys", get(governance::keys))
+        .route("/logs/{log}/keys/chain", get(governance::chain))
         .route("/logs/{log}/tile/{*path}", get(logs::resource))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -53,6 +53,10 @@ pub(super) fn check(
     for fixed in [files::PACK, files::CHECKPOINT, files::VKEY, files::PEM, sums::NAME, attest::NAME] {
         expected.insert(fixed.to_owned());
     }
+    // Judged where the keys were found: it is refuted there if it leads nowhere.
+    if files.contains_key(files::CHAIN) {
+        expected.insert(files::CHAIN.to_owned());
+    }
     expected.extend(log_names(document, entries));
     complete(document, entries.is_some(), &expected, files, log);
 }

@@ -3,12 +3,13 @@
 //! Each check stands in the report with a plain sentence; one that cannot be done says why. A refutation never stops the checks
 //! that can still be done, but a zip that is not in the one accepted form is not read any further.
 //!
-//! Leaves out: key changes, erasures, populations. A pack that carries any of them is never refuted for it:
+//! Leaves out: erasures, populations. A pack that carries any of them is never refuted for it:
 //! it is undecided.
 
 mod cosigned;
 mod derived;
 mod entries;
+mod keys;
 mod pack;
 mod reach;
 mod receipt;

@@ -10,8 +10,9 @@ use schemas::ids::ChangeId;
 use super::entries::{check_chain, check_headers, check_inclusion, open_events, read_entries};
 use super::reach::Reached;
 use super::signed::{check_attestation, check_checkpoint, check_sums, find_key, read_document};
-use super::{always_unproved, derived, reach};
+use super::{always_unproved, derived, keys, reach};
 use crate::document::PackDocument;
+use crate::files;
 use crate::report::{Id, Log, Report};
 use crate::trust::Trust;
 use crate::zip::{self, MAX_ARCHIVE_BYTES, ReadError};
@@ -100,9 +101,12 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
         return report(Vec::new(), None, reach, log);
     };
     let origin = Origin::parse(&document.origin).ok();
-    let key = find_key(origin.as_ref(), files, trust, &mut log);
-    let head = check_checkpoint(&document, key.as_ref().map(|(key, _)| key), files, &mut log);
-    check_attestation(&document, key.as_ref().map(|(key, _)| key), files, &mut log);
+    let given = find_key(origin.as_ref(), files, trust, &mut log);
+    let note = files.get(files::CHECKPOINT).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    let keys = given.and_then(|(key, trusted)| Some((keys::of_pack(key, note, files, trust, &mut log)?, trusted)));
+    let head = check_checkpoint(&document, keys.as_ref().map(|(keys, _)| keys), files, &mut log);
+    let key = keys.as_ref().map(|(keys, trusted)| (&keys.signing, *trusted));
+    check_attestation(&document, key.map(|(key, _)| key), files, &mut log);
 
     let entries = read_entries(&document, files, &mut log);
     check_inclusion(&document, entries.as_deref(), files, &mut log);
@@ -111,11 +115,11 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
     let opened = open_events(&document, entries.as_deref(), files, &mut log);
     check_headers(origin.as_ref(), opened.as_deref(), &mut log);
     let root = Hash::parse(&document.root).ok();
-    let key_at_hand = key.as_ref().map(|(key, _)| key);
+    let key_at_hand = key.map(|(key, _)| key);
     derived::check(&document, change.as_ref(), root.as_ref(), opened.as_deref(), key_at_hand, files, &mut log);
 
-    let trusted = match (&head, &key) {
-        (Some(head), Some((key, true))) => Some((head, key)),
+    let trusted = match (&head, &keys) {
+        (Some(head), Some((keys, true))) => Some((head, keys)),
         _ => None,
     };
     let note = files.get(crate::files::CHECKPOINT).and_then(|bytes| std::str::from_utf8(bytes).ok());

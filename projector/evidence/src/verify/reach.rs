@@ -2,11 +2,11 @@
 //!
 //! The comparison itself is [`ledger::consistency`], what witnesses said is [`super::cosigned`]; here it becomes a reach.
 
-use ledger::checkpoint::{self, Checkpoint, Verified};
+use ledger::checkpoint::{Checkpoint, Verified};
 use ledger::consistency::{self, Compared, ConsistencyProof};
-use ledger::note::VerifierKey;
 
 use super::cosigned::{self, Witnessed};
+use super::keys::Keys;
 use crate::report::{Id, Log};
 use crate::trust::{Reach, Trust};
 
@@ -16,7 +16,7 @@ use crate::trust::{Reach, Trust};
 /// `head` is the verified checkpoint at hand; `None` when there is none under a trusted key. `note` is the note that it was in.
 pub(super) fn establish(
     trust: &Trust,
-    head: Option<(&Verified<Checkpoint>, &VerifierKey)>,
+    head: Option<(&Verified<Checkpoint>, &Keys)>,
     note: Option<&str>,
     log: &mut Log,
 ) -> Reached {
@@ -24,8 +24,8 @@ pub(super) fn establish(
     if let Some(known) = &trust.known_checkpoint {
         match head {
             None => log.not_done(Id::KnownCheckpoint, "there is no checkpoint under a trusted key to compare it with"),
-            Some((head, key)) => {
-                if compare(known, trust.consistency.as_deref(), head, key, log) {
+            Some((head, keys)) => {
+                if compare(known, trust.consistency.as_deref(), head, keys, log) {
                     reach = Reach::KeptCheckpoint;
                 }
             }
@@ -61,14 +61,8 @@ impl Reached {
     }
 }
 
-fn compare(
-    known: &str,
-    consistency: Option<&str>,
-    head: &Verified<Checkpoint>,
-    key: &VerifierKey,
-    log: &mut Log,
-) -> bool {
-    let known = match checkpoint::open(known, key) {
+fn compare(known: &str, consistency: Option<&str>, head: &Verified<Checkpoint>, keys: &Keys, log: &mut Log) -> bool {
+    let known = match keys.open(known) {
         Ok(known) => known,
         Err(error) => {
             log.refute(
@@ -85,7 +79,7 @@ fn compare(
             return false;
         }
     };
-    match consistency::compare(&known, head, proof.as_ref(), key) {
+    match consistency::compare(&known, head, proof.as_ref(), &keys.signing) {
         Ok(Compared::Same) => log.ok(Id::KnownCheckpoint, format!("both have size {} and the same root", head.size)),
         Ok(Compared::Consistent { old, new }) => {
             log.ok(Id::KnownCheckpoint, format!("the tree of size {old} is the beginning of the tree of size {new}"));

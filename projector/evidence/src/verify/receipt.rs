@@ -4,6 +4,7 @@ use ledger::checkpoint;
 use ledger::note::VerifierKey;
 use ledger::receipt::{EventMatch, FactsCheck, Receipt, VerifiedEntry};
 
+use super::keys::{self, Keys};
 use super::{always_unproved, reach};
 use crate::report::{Id, Log, Report};
 use crate::trust::Trust;
@@ -27,23 +28,25 @@ pub fn verify_receipt(text: &str, event: Option<&[u8]>, trust: &Trust) -> Report
         Ok(head) => about.extend([("origin", head.origin.to_string()), ("tree size", head.size.to_string())]),
         Err(error) => log.refute(Id::ReceiptForm, error),
     }
-    let Some(key) = find_key(&receipt, trust, &mut log) else {
+    let given = find_key(&receipt, trust, &mut log);
+    let keys = given.and_then(|given| keys::of_note(given, Some(&receipt.checkpoint), trust, &mut log));
+    let Some(keys) = keys else {
         log.none_done(&[Id::ReceiptEntry, Id::ReceiptEvent], "there is no key to check them with");
         return report(about, None, None, trust, log);
     };
-    let entry = check_entry(&receipt, &key, &mut log);
-    check_event(&receipt, event, &key, entry.is_some(), &mut log);
-    report(about, entry.as_ref().map(|entry| (entry, &key)), Some(&receipt.checkpoint), trust, log)
+    let entry = check_entry(&receipt, &keys, &mut log);
+    check_event(&receipt, event, &keys.signing, entry.is_some(), &mut log);
+    report(about, entry.as_ref().map(|entry| (entry, &keys)), Some(&receipt.checkpoint), trust, log)
 }
 
 fn report(
     about: Vec<(&'static str, String)>,
-    entry: Option<(&VerifiedEntry, &VerifierKey)>,
+    entry: Option<(&VerifiedEntry, &Keys)>,
     note: Option<&str>,
     trust: &Trust,
     mut log: Log,
 ) -> Report {
-    let reach = reach::establish(trust, entry.map(|(entry, key)| (&entry.checkpoint, key)), note, &mut log);
+    let reach = reach::establish(trust, entry.map(|(entry, keys)| (&entry.checkpoint, keys)), note, &mut log);
     let not_proved = always_unproved(reach.reach);
     let words = reach.words(&log);
     let (checks, verdict) = log.finish();
@@ -74,8 +77,15 @@ fn find_key(receipt: &Receipt, trust: &Trust, log: &mut Log) -> Option<VerifierK
     }
 }
 
-fn check_entry(receipt: &Receipt, key: &VerifierKey, log: &mut Log) -> Option<VerifiedEntry> {
-    match receipt.verify_entry(key) {
+fn check_entry(receipt: &Receipt, keys: &Keys, log: &mut Log) -> Option<VerifiedEntry> {
+    // Not only the newest of those that sign this size: all of them, and none whose signature counts no more.
+    if keys.all.is_some()
+        && let Err(error) = keys.open(&receipt.checkpoint)
+    {
+        log.refute(Id::ReceiptEntry, error);
+        return None;
+    }
+    match receipt.verify_entry(&keys.signing) {
         Ok(entry) => {
             let (index, size) = (entry.index, entry.checkpoint.size);
             log.ok(Id::ReceiptEntry, format!("entry {index} of {size}, under a checkpoint signed with that key"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ledger::checkpoint::{self, Checkpoint, Origin, Verified};
+use ledger::checkpoint::{Checkpoint, Origin, Verified};
 use ledger::dsse;
 use ledger::hash::Hash;
 use ledger::note::{SignedNote, VerifierKey};
@@ -10,6 +10,7 @@ use schemas::ids::ChangeId;
 use sha2::{Digest, Sha256};
 
 use super::cosigned;
+use super::keys::Keys;
 use super::pack::Files;
 use crate::attest::{self, Attestation, Predicate};
 use crate::document::{DocumentError, PackDocument};
@@ -124,7 +125,7 @@ pub(super) fn find_key(
 
 pub(super) fn check_checkpoint(
     document: &PackDocument,
-    key: Option<&VerifierKey>,
+    keys: Option<&Keys>,
     files: &Files<'_>,
     log: &mut Log,
 ) -> Option<Verified<Checkpoint>> {
@@ -134,7 +135,7 @@ pub(super) fn check_checkpoint(
         log.not_done(Id::CheckpointHead, "there is no checkpoint");
         return None;
     };
-    let head = match key.map(|key| checkpoint::open(note, key)) {
+    let head = match keys.map(|keys| keys.open(note)) {
         None => {
             log.not_done(Id::CheckpointSignature, "there is no key to check it with");
             None
@@ -148,11 +149,11 @@ pub(super) fn check_checkpoint(
             None
         }
     };
-    log.result(Id::CheckpointHead, head_matches(document, note));
+    log.result(Id::CheckpointHead, head_matches(document, note, keys));
     head
 }
 
-fn head_matches(document: &PackDocument, note: &str) -> Result<String, String> {
+fn head_matches(document: &PackDocument, note: &str, keys: Option<&Keys>) -> Result<String, String> {
     let signed = SignedNote::parse(note).map_err(|e| e.to_string())?;
     let head = Checkpoint::parse_text(signed.text()).map_err(|e| e.to_string())?;
     for (field, found, expected) in [
@@ -165,7 +166,8 @@ fn head_matches(document: &PackDocument, note: &str) -> Result<String, String> {
         }
     }
     // A line that pack.json does not name could be anything; it must not ride along under the operator's name.
-    cosigned::lines_match(&document.cosignatures, &signed)?;
+    let own = keys.map_or(1, |keys| keys.signing_count(document.size));
+    cosigned::lines_match(&document.cosignatures, &signed, own)?;
     Ok(match document.cosignatures.len() {
         0 => format!("size {}", head.size),
         count => format!("size {}, with {count} cosignatures", head.size),

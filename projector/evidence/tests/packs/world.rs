@@ -139,6 +139,7 @@ impl World {
             checkpoint: self.checkpoint(size),
             cosignatures: Vec::new(),
             verifier: self.signer.verifier(),
+            keys: None,
         }
     }
 

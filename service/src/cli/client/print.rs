@@ -82,6 +82,20 @@ pub fn line(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// Prints text as it is to standard output, which is to be a file or a pipe; on a terminal clean and with a line end.
+pub fn raw(text: &str) -> Result<(), CliError> {
+    if io::stdout().is_terminal() {
+        return line(&clean_json(text));
+    }
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::because("can't write to standard output", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Rows as columns, each as wide as its widest cell, two spaces apart. Cells are cleaned, the last column is left ragged.
 pub fn columns(rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();

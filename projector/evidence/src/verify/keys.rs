@@ -1,0 +1,90 @@
+//! From the key that was given to the key that signs: over the changes of keys that a pack carries, or that the verifier brought.
+
+use ledger::checkpoint::{self, Checkpoint, Verified};
+use ledger::governance::{KeyChain, LogKeys, LogKeysError};
+use ledger::note::VerifierKey;
+
+use super::pack::Files;
+use crate::files;
+use crate::report::{Id, Log};
+use crate::trust::Trust;
+
+/// The keys to check an object with.
+pub(super) struct Keys {
+    /// The key that signs: the newest of those that sign the object's tree size.
+    pub(super) signing: VerifierKey,
+    /// All keys of the log, where it is known that there are several.
+    pub(super) all: Option<LogKeys>,
+}
+
+impl Keys {
+    /// Reads a checkpoint and checks that everybody signed who has to.
+    pub(super) fn open(&self, note: &str) -> Result<Verified<Checkpoint>, LogKeysError> {
+        match &self.all {
+            Some(all) => all.open(note),
+            None => Ok(checkpoint::open(note, &self.signing)?),
+        }
+    }
+
+    /// How many keys sign a tree size.
+    pub(super) fn signing_count(&self, size: u64) -> usize {
+        self.all.as_ref().map_or(1, |all| all.signing(size).count())
+    }
+}
+
+/// The keys of a pack under `note`, from the key `given`. None where the pack's own changes of keys do not lead there.
+pub(super) fn of_pack(
+    given: VerifierKey,
+    note: Option<&str>,
+    files: &Files<'_>,
+    trust: &Trust,
+    log: &mut Log,
+) -> Option<Keys> {
+    let Some(bytes) = files.get(files::CHAIN) else { return of_note(given, note, trust, log) };
+    let established = KeyChain::parse(bytes).map_err(|error| error.to_string()).and_then(|chain| {
+        // Cosignatures may follow there: they were made later, and by others.
+        if !note.is_some_and(|note| note.starts_with(chain.checkpoint())) {
+            return Err(format!("{} is about another checkpoint than the pack's", files::CHAIN));
+        }
+        chain.establish(&given).map_err(|error| error.to_string())
+    });
+    match established {
+        Ok(all) if all.history().len() == 1 => {
+            log.refute(Id::TrustKeys, format!("{} names one key only, and then it must not be there", files::CHAIN));
+            None
+        }
+        Ok(all) => Some(found(given, note, all, log)),
+        Err(error) => {
+            log.refute(Id::TrustKeys, error);
+            None
+        }
+    }
+}
+
+/// The keys of any signed note, from the key `given` and what the verifier brought.
+pub(super) fn of_note(given: VerifierKey, note: Option<&str>, trust: &Trust, log: &mut Log) -> Option<Keys> {
+    let Some(bytes) = &trust.keys else { return Some(Keys { signing: given, all: None }) };
+    let established = KeyChain::parse(bytes).and_then(|chain| chain.establish(&given));
+    match established {
+        Ok(all) => Some(found(given, note, all, log)),
+        // Nothing is said against the object by a file that somebody brought beside it.
+        Err(error) => {
+            log.not_done(Id::TrustKeys, format!("the chain of keys that was given leads nowhere: {error}"));
+            None
+        }
+    }
+}
+
+/// Says what was found. The signatures themselves are checked where those of every other object are.
+fn found(given: VerifierKey, note: Option<&str>, all: LogKeys, log: &mut Log) -> Keys {
+    let size = note.and_then(|note| checkpoint::peek(note).ok()).map_or(u64::MAX, |head| head.size);
+    let signing =
+        all.signing(size).last().map_or_else(|| all.verifier(), |key| VerifierKey::new(given.name().clone(), key.key));
+    let told = if signing == given {
+        format!("it signs itself, one of {} keys that the log has had", all.history().len())
+    } else {
+        format!("over {} changes of keys, to {}", all.history().len() - 1, hex::encode(signing.id()))
+    };
+    log.ok(Id::TrustKeys, told);
+    Keys { signing, all: Some(all) }
+}
