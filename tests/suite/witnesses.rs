@@ -316,6 +316,11 @@ fn two_ledgers_are_cosigned_by_a_witness_of_ours() {
         assert!(code == 2 && !out.contains("unmet"), "all but the event is checked: {out}");
         let (code, out, _) = verify(&["--require", "witnessed"]);
         assert_eq!(code, 1, "{out}");
+        let pack = place(&format!("{index}-{}.zip", server.places["ledger"].as_str().expect("a name")));
+        ok(server.upm(&["pack", "c-1", "--witnessed", "-o"]).arg(&pack));
+        let whole = ["--key", server.vkey("default"), "--require", "witnessed"];
+        let out = ok(upm(["verify"]).arg(&pack).args(whole).args(with));
+        assert!(out.contains("trust reaches: witnessed by w-ed25519, w-ml-dsa at 20"), "{out}");
     }
     // Kept across a restart without any witness.
     let (_, note) = a.get("/logs/default/checkpoint?cosigned");

@@ -27,6 +27,9 @@ pub struct Args {
     /// As of this tree size [default: the newest checkpoint]
     #[arg(long, value_name = "SIZE")]
     at: Option<u64>,
+    /// As of the newest checkpoint with enough cosignatures (see `upm serve --witness-policy`)
+    #[arg(long, conflicts_with = "at")]
+    witnessed: bool,
     /// Replace FILE if it exists
     #[arg(long)]
     force: bool,
@@ -43,7 +46,11 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     }
     let client = Client::new(globals);
     let tenant = tenant_of(&client, globals, &args.change)?;
-    let at = args.at.map_or_else(String::new, |size| format!("?at={size}"));
+    let at = match args.at {
+        Some(size) => format!("?at={size}"),
+        None if args.witnessed => "?witnessed".to_owned(),
+        None => String::new(),
+    };
     let path =
         format!("/v1/tenants/{}/changes/{}/evidence.zip{at}", segment(tenant.as_str()), segment(args.change.as_str()));
     let (length, body) = client.download(&path)?;

@@ -1,5 +1,5 @@
 //! `GET /v1/tenants/{tenant}/changes/{id}/evidence.zip`: the change's evidence pack. Without `at` it redirects to the URL
-//! that names the tree size, under which the pack never changes.
+//! that names the tree size, under which the pack never changes, but for cosignatures that its checkpoint gains.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::app::{App, OpenTenant, blocking, log_failed};
 use super::extract::{UrlPath, UrlQuery};
+use super::logs::not_cosigned;
 use super::problem::Problem;
 use crate::packs::{self, PackingError};
 
@@ -21,6 +22,8 @@ use crate::packs::{self, PackingError};
 pub struct PackQuery {
     /// Tree size; the next one that was signed counts.
     at: Option<u64>,
+    /// The newest with enough cosignatures, instead of the newest.
+    witnessed: Option<String>,
     /// The entry that the pack must cover.
     at_least: Option<u64>,
 }
@@ -36,7 +39,14 @@ pub async fn zip(
     app.may_seal()?;
     app.covered(&tenant, query.at_least).await?;
     blocking(move || {
-        let size = packs::signed_size(&open.log, query.at).map_err(|error| failed(&error))?;
+        let size = match (query.at, query.witnessed) {
+            (None, Some(_)) => {
+                let newest = open.log.newest_cosigned().map_err(|error| log_failed(&error))?;
+                newest.ok_or_else(|| not_cosigned(open.tenant.as_str()))?.0
+            }
+            (Some(_), Some(_)) => return Err(Problem::bad_request("either at or witnessed, not both")),
+            (at, None) => packs::signed_size(&open.log, at).map_err(|error| failed(&error))?,
+        };
         if query.at != Some(size) {
             return redirect(&open, &change, size);
         }
