@@ -7,6 +7,7 @@
 //! | the same, *persisted anyway* | it failed | all of it | the next start finds it, and makes no second one |
 //! | the write of a round of one log or of many (up to 64 and more), *not persisted* | it failed: nothing is answered | the rounds before | every message is read again, none is in the log twice |
 //! | the same, *persisted anyway* | it failed: nothing is answered | all of it | the cursor is behind it: nothing is read again, all is answered |
+//! | the write of a round with an administrative act, listed in the ledger's own log | it failed | all of both logs, or nothing | the act is there once, and listed once |
 //! | a round that moves only cursors, both ways | it failed | either cursor | answers are sent again at worst |
 //! | one of these after the other, over several starts | as above | as above | as above |
 //!

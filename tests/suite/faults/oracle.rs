@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger::append::{Disposition, load_heads};
+use ledger::append::{Disposition, LogId, load_heads};
 use ledger::birth;
 use ledger::checkpoint;
 use ledger::entry::{Header, commitment};
@@ -20,16 +20,35 @@ use super::world::{Message, Outside, Road, World, project};
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wanted {
     First,
-    Epoch { epoch: u32, created_ms: u64 },
-    Gap { from: u64, to: u64 },
-    Event { epoch: u32, sequence: u64 },
-    Rejection { epoch: u32, sequence: u64 },
+    Epoch {
+        epoch: u32,
+        created_ms: u64,
+    },
+    Gap {
+        from: u64,
+        to: u64,
+    },
+    Event {
+        epoch: u32,
+        sequence: u64,
+    },
+    Rejection {
+        epoch: u32,
+        sequence: u64,
+    },
+    Control {
+        epoch: u32,
+        sequence: u64,
+    },
+    /// Written by the signer whenever it likes.
+    Heartbeat,
 }
 
 pub(super) fn check<K: Kv>(world: &World, kv: &K, outside: &Outside) {
     load_heads(kv).expect("every head is sound");
     let listed = birth::list_tenants(kv).expect("tenants are listed");
     assert_eq!(listed.len(), world.roads.len(), "each log is born once");
+    let mut acts = 0;
     for (number, road) in world.roads.iter().enumerate() {
         let id = birth::log_of(kv, &road.tenant).expect("readable").expect("the log is there");
         let log = Log::open(kv, id).expect("readable");
@@ -37,25 +56,33 @@ pub(super) fn check<K: Kv>(world: &World, kv: &K, outside: &Outside) {
         let entries: Vec<Vec<u8>> =
             log.entries(0..size, usize::MAX).expect("readable").into_iter().map(|(_, entry)| entry).collect();
         check_entries(&log, road, &entries);
+        if entries.iter().any(|entry| matches!(of_entry(entry), Wanted::Control { .. })) {
+            acts += 1;
+        }
         check_seen(road, number, &entries, outside);
         check_told(&log, road, number, &entries, outside);
         if Outside::views(number) {
             check_views(kv, &log, road, outside);
         }
     }
+    // First, a listing for each birth, and one for each act that was carried out.
+    let own = Log::open(kv, LogId::LEDGER).expect("readable").head().expect("readable").size;
+    assert_eq!(own, 1 + world.roads.len() as u64 + acts, "the ledger's own log lists what was done, once");
 }
 
 /// The log is what a walk over the roads gives: nothing twice, nothing missing, in order.
 fn check_entries<K: Kv>(log: &Log<&K>, road: &Road, entries: &[Vec<u8>]) {
     let wanted = walk(road);
-    let found: Vec<Wanted> = entries.iter().map(|entry| of_entry(entry)).collect();
-    assert_eq!(found, wanted, "{}", road.tenant);
+    let found: Vec<Wanted> =
+        entries.iter().map(|entry| of_entry(entry)).filter(|entry| *entry != Wanted::Heartbeat).collect();
+    assert_eq!(found, wanted, "{}, with {:#?}", road.tenant, log.rejections(0, 100).expect("readable"));
     let mut at_ms = 0;
     for (index, entry) in (0..).zip(entries) {
         let header = Header::decode(entry).expect("an entry decodes");
         let (commit, road_at) = match &header {
             Header::Event(event) => (event.commit, event.at),
             Header::Rejection(rejection) => (rejection.commit, rejection.at),
+            Header::Control(control) => (control.commit, control.at),
             _ => continue,
         };
         let stored = log.stored(index).expect("readable").expect("a payload");
@@ -72,7 +99,12 @@ fn of_entry(entry: &[u8]) -> Wanted {
         Header::Gap(gap) => Wanted::Gap { from: gap.from, to: gap.to },
         Header::Event(event) => Wanted::Event { epoch: event.road.epoch, sequence: event.road.sequence },
         Header::Rejection(no) => Wanted::Rejection { epoch: no.road.epoch, sequence: no.road.sequence },
-        other => panic!("nobody asked for {other:?}"),
+        Header::Control(control) => {
+            let road = control.road.expect("an act that came by the road");
+            Wanted::Control { epoch: road.epoch, sequence: road.sequence }
+        }
+        Header::Heartbeat(_) => Wanted::Heartbeat,
+        other @ Header::Unknown { .. } => panic!("nobody asked for {other:?}"),
     }
 }
 
@@ -89,7 +121,14 @@ fn walk(road: &Road) -> Vec<Wanted> {
                 wanted.push(Wanted::Gap { from: last + 1, to: sequence - 1 });
             }
             last = *sequence;
-            if !is_good(message) {
+            if message.is_control() {
+                let act = road.act.as_ref() == Some(&message.bytes);
+                if !act {
+                    wanted.push(Wanted::Rejection { epoch, sequence: *sequence });
+                } else if accepted.insert((&message.subject, &message.bytes)) {
+                    wanted.push(Wanted::Control { epoch, sequence: *sequence });
+                }
+            } else if !is_good(message) {
                 wanted.push(Wanted::Rejection { epoch, sequence: *sequence });
             } else if accepted.insert((&message.subject, &message.bytes)) {
                 wanted.push(Wanted::Event { epoch, sequence: *sequence });
@@ -145,7 +184,7 @@ fn check_told<K: Kv>(log: &Log<&K>, road: &Road, number: usize, entries: &[Vec<u
         };
         let entry = entries.get(index as usize).unwrap_or_else(|| panic!("entry {index} was acknowledged and is gone"));
         let header = Header::decode(entry).expect("an entry decodes");
-        assert_eq!(matches!(header, Header::Event(_)), wants_event, "entry {index} is {header:?}");
+        assert_eq!(matches!(header, Header::Event(_) | Header::Control(_)), wants_event, "entry {index} is {header:?}");
         if !wants_event {
             continue;
         }

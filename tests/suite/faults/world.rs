@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ledger::append::{
-    Committed, Cursor, Disposition, Head, Item, LogId, MAX_LOGS, PendingEvent, PendingRejection, Turn, commit, extend,
-    load_heads, look_up,
+    Committed, Cursor, Desk, Disposition, Head, Item, LogId, MAX_LOGS, PendingControl, PendingEvent, PendingRejection,
+    Turn, commit, extend, extend_listing, load_heads, look_up,
 };
 use ledger::birth::{self, LedgerBirth, LogBirth};
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
 use ledger::entry::{Header, Salt, commitment};
+use ledger::governance::{Act, Hold, Scope, message as message_of};
 use ledger::hash::Hash;
-use ledger::kv::Kv;
+use ledger::kv::{Kv, MemKv};
 use ledger::read::Log;
 use ledger::signing::Signer;
 use projector_sqlite::{Row, Views};
@@ -22,6 +23,8 @@ use schemas::ids::{Subject, Tenant};
 use schemas::rules;
 
 const LEDGER: &str = "faults";
+/// Seed of the admin key.
+const ADMIN: u8 = 202;
 /// Roads with views: what holds for these holds for all, and each costs a file.
 const VIEWED: usize = 2;
 /// Entries that the views read from the store at once: few, so that they often end half-way.
@@ -52,6 +55,12 @@ pub(super) struct Message {
     pub(super) at_ms: u64,
 }
 
+impl Message {
+    pub(super) fn is_control(&self) -> bool {
+        self.subject.starts_with("upm.control.")
+    }
+}
+
 /// One life of a stream: what is on it by sequence; absent ones are gone.
 pub(super) struct Stream {
     pub(super) created_ns: u64,
@@ -60,6 +69,8 @@ pub(super) struct Stream {
 
 pub(super) struct Road {
     pub(super) tenant: Tenant,
+    /// The act that its log accepts, once; it may stand on the road several times.
+    pub(super) act: Option<Vec<u8>>,
     pub(super) signer: Signer,
     pub(super) dedupe: DedupeKey,
     pub(super) streams: Vec<Stream>,
@@ -68,6 +79,7 @@ pub(super) struct Road {
 pub(super) struct World {
     ledger: Signer,
     admin: Signer,
+    recovery: Signer,
     pub(super) roads: Vec<Road>,
 }
 
@@ -139,15 +151,49 @@ impl World {
             let lives = 1 + rng.below(3);
             let mut at_ms = 1_700_000_000_000;
             let streams = (1..=lives).map(|life| stream(&mut rng, &tenant, life, messages, &mut at_ms)).collect();
-            Road { tenant, signer, dedupe, streams }
+            Road { tenant, act: None, signer, dedupe, streams }
         };
         let roads = (0..roads).map(road).collect();
-        Self { ledger: signer("_ledger", 201), admin: signer("_ledger", 202), roads }
+        let mut world = Self {
+            ledger: signer("_ledger", 201),
+            admin: signer("_ledger", 202),
+            recovery: signer("_ledger", 203),
+            roads,
+        };
+        world.place_acts(&mut rng);
+        world
+    }
+
+    /// Puts an administrative act on the roads, in the place of some other messages. It is the next act of the first road's log
+    /// and of the ledger's own, where both are the same in every run; on any other road, or forged, it is to be rejected.
+    fn place_acts(&mut self, rng: &mut Rng) {
+        let kv = MemKv::new();
+        self.found(&kv).expect("births in memory");
+        let place = |log| Log::open(&kv, log).and_then(|log| log.governance()).expect("a log is governed").place();
+        let (on, ledger) = (place(log_of(0)), place(LogId::LEDGER));
+        let hold = Act::Hold(Hold { id: "case-1".into(), scope: Scope::All, reason: "a lawsuit".into() });
+        let by = |seed: u8| {
+            let signer = Signer::from_seed(&on.origin, [seed; 32]);
+            message_of(&hold, &on, &[&signer], &ledger, &self.admin, Salt([5; 16])).expect("an act").print()
+        };
+        let (act, forged) = (by(ADMIN), by(ADMIN + 50));
+        for road in &mut self.roads {
+            let subject = schemas::ids::control_subject(&road.tenant);
+            for message in road.streams.iter_mut().flat_map(|stream| stream.messages.values_mut()) {
+                let bytes = match rng.below(24) {
+                    0..=2 => &act,
+                    3 => &forged,
+                    _ => continue,
+                };
+                (message.subject, message.bytes) = (subject.clone(), bytes.clone());
+            }
+        }
+        self.roads[0].act = Some(act);
     }
 
     /// One process: births, views that catch up, answers that are owed, rounds until all roads are read.
     pub(super) fn live<K: Kv>(&self, kv: &K, rng: &mut Rng, outside: &mut Outside) -> Result<(), Over> {
-        self.found(kv, rng)?;
+        self.found(kv)?;
         let mut heads: BTreeMap<LogId, Head> =
             load_heads(kv).map_err(over)?.into_iter().map(|head| (head.log, head)).collect();
         let mut views: Vec<Views> = self.roads.iter().take(VIEWED).map(|road| outside.open_views(road)).collect();
@@ -177,18 +223,19 @@ impl World {
         Ok(())
     }
 
-    fn found<K: Kv>(&self, kv: &K, rng: &mut Rng) -> Result<(), Over> {
+    fn found<K: Kv>(&self, kv: &K) -> Result<(), Over> {
         let rules = Hash(rules::current().name);
         let birth = LedgerBirth {
             name: LEDGER,
             signer: &self.ledger,
             admin_keys: &[self.admin.public_key()],
-            recovery_key: self.admin.public_key(),
+            recovery_key: self.recovery.public_key(),
             rules,
             at_ms: 1_000,
         };
         birth::found_ledger(kv, &birth).map_err(over)?;
-        for road in &self.roads {
+        for (number, road) in self.roads.iter().enumerate() {
+            let number = u8::try_from(number).expect("few roads");
             let birth = LogBirth {
                 tenant: &road.tenant,
                 signer: &road.signer,
@@ -197,8 +244,8 @@ impl World {
                 admin: &self.admin,
                 rules,
                 stream_created_ms: Some(road.streams[0].created_ns / 1_000_000),
-                opening_salt: rng.salt(),
-                envelope_salt: rng.salt(),
+                opening_salt: Salt([number; 16]),
+                envelope_salt: Salt([!number; 16]),
                 at_ms: 2_000,
             };
             birth::found_log(kv, &birth).map_err(over)?;
@@ -225,7 +272,8 @@ impl World {
                 _ => turns.push(road.turn(head, 1 + rng.below(6) as usize, rng)),
             }
         }
-        turns.truncate(MAX_LOGS);
+        // Room for the ledger's own log.
+        turns.truncate(MAX_LOGS - 1);
         turns
     }
 
@@ -237,14 +285,26 @@ impl World {
         rng: &mut Rng,
         outside: &mut Outside,
     ) -> Result<Vec<Head>, Over> {
+        // Whatever act is carried out is listed in the ledger's own log, in the same write.
+        let acts = turns.iter().any(|turn| turn.items.iter().any(|item| matches!(item, Item::Control(_))));
+        let mut desk = acts.then(|| Desk::open(kv)).transpose().map_err(over)?;
         let known = look_up(kv, &turns).map_err(over)?;
         let mut sealed = Vec::new();
         for (turn, known) in turns.into_iter().zip(&known) {
-            let signer = &self.roads[number_of(turn.log)].signer;
-            sealed.push(extend(&heads[&turn.log], turn, known).expect("a road in order").seal(signer));
+            let (head, signer) = (&heads[&turn.log], &self.roads[number_of(turn.log)].signer);
+            let extension = match &mut desk {
+                Some(desk) => extend_listing(head, turn, known, desk),
+                None => extend(head, turn, known),
+            };
+            sealed.push(extension.expect("a road in order").seal(signer));
         }
+        let used = desk.filter(Desk::is_used).map(Desk::finish);
+        let _guard = used.map(|(extension, guard)| {
+            sealed.push(extension.seal(&self.ledger));
+            guard
+        });
         let (committed, heads) = commit(kv, sealed).map_err(over)?;
-        for (position, log) in committed.logs().iter().enumerate() {
+        for (position, log) in committed.logs().iter().enumerate().filter(|(_, log)| log.head.log != LogId::LEDGER) {
             let number = number_of(log.head.log);
             outside.seen.push((number, log.checkpoint.clone()));
             self.tell(kv, &committed, position, rng, outside);
@@ -261,7 +321,9 @@ impl World {
         for (sequence, disposition) in &log.dispositions {
             let Some(message) = stream.messages.get(sequence).filter(|_| *sequence > 0) else { continue };
             let receipt = match disposition {
-                Disposition::Accepted { index } | Disposition::Duplicate { index } if rng.below(3) == 0 => {
+                Disposition::Accepted { index } | Disposition::Duplicate { index }
+                    if !message.is_control() && rng.below(3) == 0 =>
+                {
                     match committed.receipt(kv, position, *index) {
                         Ok(receipt) => Some(receipt.to_text()),
                         Err(error) => {
@@ -286,7 +348,7 @@ impl World {
         for (sequence, message) in road.streams[road.life_of(&head.cursor)].messages.range(owed) {
             let disposition = match entries.get(sequence) {
                 Some(index) => match log.header(*index).map_err(over)? {
-                    Some(Header::Event(_)) => Disposition::Accepted { index: *index },
+                    Some(Header::Event(_) | Header::Control(_)) => Disposition::Accepted { index: *index },
                     Some(Header::Rejection(_)) => Disposition::Rejected { index: *index },
                     other => panic!("message {sequence} is entry {index}, which is {other:?}"),
                 },
@@ -296,7 +358,7 @@ impl World {
                 }
             };
             let receipt = match disposition {
-                Disposition::Accepted { index } | Disposition::Duplicate { index } => {
+                Disposition::Accepted { index } | Disposition::Duplicate { index } if !message.is_control() => {
                     Some(log.receipt(index).map_err(over)?.to_text())
                 }
                 _ => None,
@@ -343,6 +405,9 @@ impl Road {
             items.push(Item::Epoch { stream_created_ns: self.streams[life].created_ns, at_ms });
         }
         let stream = &self.streams[life];
+        if rng.below(6) == 0 {
+            items.push(Item::Heartbeat { at_ms: head.at_ms + rng.below(1_000), cosigned: None });
+        }
         let mut cursor = Cursor { stream_created_ns: stream.created_ns, ..head.cursor };
         let mut scratch = Scratch::default();
         for (sequence, message) in stream.messages.range(last + 1..).take(limit) {
@@ -367,6 +432,19 @@ impl Road {
 
     fn item(&self, road_sequence: u64, message: &Message, scratch: &mut Scratch, rng: &mut Rng) -> Item {
         let (at_ms, salt, rules) = (message.at_ms, rng.salt(), Hash(rules::current().name));
+        if message.is_control() {
+            return Item::Control(PendingControl {
+                road_sequence: Some(road_sequence),
+                at_ms,
+                fingerprint: self.fingerprint(message),
+                salt,
+                listing_salt: rng.salt(),
+                subject: message.subject.clone(),
+                message: message.bytes.clone(),
+                new_key_here: false,
+                rules,
+            });
+        }
         let subject = Subject::parse(&message.subject).expect("a subject of ours");
         match admit(&subject, &message.bytes, scratch) {
             Ok(admitted) => Item::Event(PendingEvent {
