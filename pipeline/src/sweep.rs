@@ -79,7 +79,7 @@ impl Sweeper {
         // Nobody follows it now: whether it is still the same one is not known.
         let Some(place) = road.followed() else { return Ok(()) };
         let Some(stream) = self.same_stream(place).await? else { return Ok(()) };
-        self.note(road, stream.cached_info());
+        Self::note(road, stream.cached_info());
         let info = stream.cached_info();
         let pressed = used_percent(info) >= NEARLY_FULL;
         let now = (self.common.stopwatch)();
@@ -92,7 +92,7 @@ impl Sweeper {
         let from = self.sweep(road, &stream, pressed).await?;
         if used_percent(info) >= FULL {
             let info = stream.get_info().await.map_err(|error| error.to_string())?;
-            self.note(road, &info);
+            Self::note(road, &info);
             self.say_if_full(road, &info, from);
         } else {
             self.common.troubles.clear(&who(road));
@@ -184,7 +184,7 @@ impl Sweeper {
         Ok(Some(young))
     }
 
-    fn note(&self, road: &TenantState, info: &Info) {
+    fn note(road: &TenantState, info: &Info) {
         road.set_stream(StreamStats {
             first: info.state.first_sequence,
             last: info.state.last_sequence,

@@ -1,4 +1,4 @@
-//! `GET /metrics`: what the pipeline counts and where everything stands, as Prometheus reads it (OpenMetrics 1.0 text).
+//! `GET /metrics`: what the pipeline counts and where everything stands, as Prometheus reads it (`OpenMetrics` 1.0 text).
 //!
 //! Every figure is read when it is asked for; nothing is kept here. Names begin with `upm_`; a log's carry its tenant.
 //! `docs/operations.md` says which to watch.

@@ -21,6 +21,8 @@
 //!
 //! A failure prints its point; `UPM_FAULTS='<point>'` replays that point alone. `UPM_SOAK=1` (`make soak`) tries many more.
 
+#![expect(clippy::cast_possible_truncation, reason = "a test's numbers are small")]
+
 mod faulty;
 mod oracle;
 mod world;

@@ -1,6 +1,7 @@
 //! What must hold in the end, derived from the roads alone, with nothing of the appender's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use ledger::append::{Disposition, LogId, load_heads};
 use ledger::birth;
@@ -234,7 +235,7 @@ fn dump(path: &std::path::Path, road: &Road) -> String {
         let change = ChangeId::parse(&format!("change-{number}")).expect("a change");
         let row = reader.change(&change).expect("readable");
         let events = reader.events(&change, 0, 1_000).expect("readable");
-        text.push_str(&format!("{row:#?}\n{events:#?}\n"));
+        writeln!(text, "{row:#?}\n{events:#?}").expect("a text takes all");
     }
     text
 }

@@ -346,16 +346,15 @@ impl World {
         let owed = head.answered + 1..head.cursor.sequence + 1;
         let entries = log.by_road(owed.clone()).map_err(over)?;
         for (sequence, message) in road.streams[road.life_of(&head.cursor)].messages.range(owed) {
-            let disposition = match entries.get(sequence) {
-                Some(index) => match log.header(*index).map_err(over)? {
-                    Some(Header::Event(_) | Header::Control(_)) => Disposition::Accepted { index: *index },
-                    Some(Header::Rejection(_)) => Disposition::Rejected { index: *index },
+            let disposition = if let Some(&index) = entries.get(sequence) {
+                match log.header(index).map_err(over)? {
+                    Some(Header::Event(_) | Header::Control(_)) => Disposition::Accepted { index },
+                    Some(Header::Rejection(_)) => Disposition::Rejected { index },
                     other => panic!("message {sequence} is entry {index}, which is {other:?}"),
-                },
-                None => {
-                    let found = log.duplicate_of(&road.fingerprint(message)).map_err(over)?;
-                    Disposition::Duplicate { index: found.expect("a message before the cursor is known") }
                 }
+            } else {
+                let found = log.duplicate_of(&road.fingerprint(message)).map_err(over)?;
+                Disposition::Duplicate { index: found.expect("a message before the cursor is known") }
             };
             let receipt = match disposition {
                 Disposition::Accepted { index } | Disposition::Duplicate { index } if !message.is_control() => {
