@@ -7,6 +7,7 @@ mod faults;
 mod following;
 mod interop;
 mod kept;
+mod keys;
 mod malformed;
 mod model_example;
 mod monitoring;

@@ -1,0 +1,170 @@
+//! Keys that take each other's place, and acts, with the real server: under load, after a theft, and for whoever holds an old vkey.
+
+use std::path::Path;
+
+use serde_json::Value;
+use upm_tests::{Server, ok, run, upm};
+
+fn event(id: &str) -> Vec<u8> {
+    format!(
+        r#"{{"provisioning_event":{{"id":"{id}","timestamp":"2026-11-22T10:00:00Z","phase":"plan","intent":{{"source":"api","initiator":"ada","tenant":"acme"}}}}}}"#
+    )
+    .into_bytes()
+}
+
+/// Publishes an event and gives its receipt.
+fn accepted(server: &Server, id: &str) -> String {
+    let (status, body) = server.post("/v1/tenants/acme/events", "application/json", &event(id));
+    assert_eq!(status, 200, "{body}");
+    let line: Value = serde_json::from_str(body.lines().next().expect("a line")).expect("JSON");
+    line["receipt"].as_str().expect("a receipt").to_owned()
+}
+
+fn file(dir: &Path, name: &str, content: &[u8]) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, content).expect("a file");
+    path.display().to_string()
+}
+
+/// Exit code of `upm verify` with these arguments.
+fn verify(arguments: &[&str]) -> (i32, String) {
+    let (code, out, err) = run(&mut upm([&["verify"], arguments].concat()));
+    (code, out + &err)
+}
+
+fn entries(server: &Server) -> u64 {
+    server.json("/v1/tenants/acme/governance")["size"].as_u64().expect("a size")
+}
+
+#[test]
+fn a_key_takes_anothers_place_under_load() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let dir = temp.path();
+    let server = Server::start(&dir.join("data"), &["--tenant", "acme", "--name", "keys"]);
+    let old = file(dir, "old.vkey", server.vkey("acme").as_bytes());
+    let mut receipts = vec![accepted(&server, "before")];
+    let pack = |name: &str, id: &str| {
+        let path = dir.join(name).display().to_string();
+        ok(&mut server.upm(&["pack", id, "--tenant", "acme", "-o", &path]));
+        path
+    };
+    let before = pack("before.zip", "before");
+
+    // Producers go on while the key changes; both keys sign for 20 entries.
+    let during: Vec<String> = std::thread::scope(|scope| {
+        let load = scope.spawn(|| (0..60).map(|n| accepted(&server, &format!("during-{n}"))).collect());
+        ok(&mut server.upm(&["keys", "rotate", "--overlap", "20", "--tenant", "acme"]));
+        load.join().expect("all are accepted")
+    });
+    receipts.extend(during);
+    // Past the overlap, however fast the load was.
+    for n in 0..25 {
+        receipts.push(accepted(&server, &format!("after-{n}")));
+    }
+    let after = pack("after.zip", "after-24");
+    let new = ok(&mut server.upm(&["keys", "show", "--vkey", "--tenant", "acme"]));
+    let new = file(dir, "new.vkey", new.as_bytes());
+    assert_ne!(std::fs::read(&old).expect("old"), std::fs::read(&new).expect("new"));
+    let chain = ok(&mut server.upm(&["keys", "chain", "--tenant", "acme"]));
+    let chain = file(dir, "chain.json", chain.as_bytes());
+
+    for (number, text) in receipts.iter().enumerate() {
+        let receipt = file(dir, "receipt", text.as_bytes());
+        for key in [&old, &new] {
+            let (_, out) = verify(&[&receipt, "--key", key, "--keys", &chain]);
+            // Without the event the verdict is "could not", with the entry proved.
+            assert!(out.contains("ok        its entry is proved"), "receipt {number} with {key}:\n{out}");
+        }
+    }
+    // What is from before needs no more than the old key; what is from after leads there by itself.
+    for (pack, key, expect) in [(&before, &old, 0), (&after, &old, 0), (&after, &new, 0), (&before, &new, 1)] {
+        let (code, out) = verify(&[pack, "--key", key]);
+        assert_eq!(code, expect, "{pack} with {key}:\n{out}");
+    }
+    let (code, out) = verify(&[&before, "--key", &new, "--keys", &chain]);
+    assert_eq!(code, 0, "{out}");
+    // serve.json tells at once whoever looks for the key there.
+    let places: Value =
+        serde_json::from_slice(&std::fs::read(server.data().join("serve.json")).expect("serve.json")).expect("JSON");
+    assert_eq!(places["keys"]["acme"].as_array().map(Vec::len), Some(2), "{places}");
+    assert_eq!(server.stop(), 0);
+    // A crash in mid-rotation leaves a key that nobody heard of: the ledger starts as before.
+    std::fs::copy(dir.join("data/keys/admin.pem"), dir.join("data/keys/acme.log.00000000.pem")).expect("a copy");
+    let server = Server::start(&dir.join("data"), &[]);
+    accepted(&server, "again");
+}
+
+#[test]
+fn a_stolen_key_is_replaced_by_the_recovery_key_alone() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, data) = (temp.path(), temp.path().join("data"));
+    let server = Server::start(&data, &["--tenant", "acme", "--name", "keys"]);
+    let old = file(dir, "old.vkey", server.vkey("acme").as_bytes());
+    accepted(&server, "one");
+    let good = entries(&server);
+    let stolen = file(dir, "stolen.txt", accepted(&server, "two").as_bytes());
+    let log_key = data.join("keys/acme.log.pem");
+
+    // The thief has the log key, and with it nothing to replace it by: neither over the road nor as a recovery key.
+    let thief = log_key.display().to_string();
+    let (code, _, err) = run(&mut server.upm(&["keys", "rotate", "--tenant", "acme", "--key", &thief]));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("none of the keys given is the recovery key"), "{err}");
+    let (code, _, err) = run(&mut server.upm(&["keys", "recover", "compromised", "--tenant", "acme"]));
+    assert!(code == 2 && err.contains("stop the server first"), "{err}");
+    assert_eq!(server.stop(), 0);
+
+    std::fs::remove_file(&log_key).expect("the key is lost too");
+    let mut recover =
+        upm(["keys", "recover", "compromised", "--from", &good.to_string(), "--tenant", "acme", "--data"]);
+    ok(recover.arg(&data));
+    std::fs::rename(data.join("keys/recovery.pem"), dir.join("recovery.pem")).expect("kept offline");
+
+    let server = Server::start(&data, &[]);
+    let after = file(dir, "after.txt", accepted(&server, "three").as_bytes());
+    let path = dir.join("after.zip").display().to_string();
+    ok(&mut server.upm(&["pack", "three", "--tenant", "acme", "-o", &path]));
+    let chain = ok(&mut server.upm(&["keys", "chain", "--tenant", "acme"]));
+    let chain = file(dir, "chain.json", chain.as_bytes());
+    let (code, out) = verify(&[&path, "--key", &old]);
+    assert_eq!(code, 0, "the old key leads over the change:\n{out}");
+    let (_, out) = verify(&[&after, "--key", &old, "--keys", &chain]);
+    assert!(out.contains("ok        its entry is proved"), "{out}");
+    // What the stolen key signed past the stated size counts no more, once the change is known.
+    let (_, out) = verify(&[&stolen, "--key", &old]);
+    assert!(out.contains("ok        its entry is proved"), "who has only the old key cannot know:\n{out}");
+    let (code, out) = verify(&[&stolen, "--key", &old, "--keys", &chain]);
+    assert!(code == 1 && out.contains("compromised past size"), "{out}");
+}
+
+#[test]
+fn acts_on_the_command_line() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&temp.path().join("data"), &["--tenant", "acme", "--name", "acts"]);
+    let acme = |arguments: &[&str]| server.upm(&[arguments, &["--tenant", "acme"]].concat());
+    ok(&mut acme(&["hold", "add", "case-1", "--change", "c-1", "--reason", "audit"]));
+    let (code, _, err) = run(&mut acme(&["hold", "add", "case-1", "--all", "--reason", "again"]));
+    assert!(code == 1 && err.contains("control_conflict"), "{err}");
+    let listed: Value = serde_json::from_str(&ok(&mut acme(&["hold", "list", "--json"]))).expect("JSON");
+    assert_eq!(listed["holds"][0]["scope"]["changes"][0], "c-1", "{listed}");
+    ok(&mut acme(&["hold", "release", "case-1", "--reason", "settled"]));
+    let told: Value =
+        serde_json::from_str(&ok(&mut server.upm(&["tenant", "set", "acme", "owner=platform", "--json"])))
+            .expect("JSON");
+    assert_eq!(told["status"], "accepted", "{told}");
+    ok(&mut acme(&["rules", "adopt"]));
+    let holds = server.json("/v1/tenants/acme/governance");
+    assert_eq!(holds["facts"]["owner"], "platform");
+    assert_eq!(holds["holds"], serde_json::json!([]));
+    assert_eq!(holds["counter"], 4, "hold, release, facts, rules: {holds}");
+    assert_eq!(holds["ledger"]["counter"], 5, "the tenant itself, and each act");
+    // The recovery key is read by nobody but whoever replaces keys: an admin key alone does not.
+    let admin = server.data().join("keys/admin.pem").display().to_string();
+    let (code, _, err) = run(&mut acme(&["keys", "rotate", "--key", &admin]));
+    assert!(code == 2 && err.contains("recovery key"), "{err}");
+    let size = entries(&server);
+    // Views, changes and packs pass over control entries.
+    accepted(&server, "an-event");
+    let (status, body) = server.get(&format!("/v1/tenants/acme/changes/an-event?at_least={size}"));
+    assert_eq!(status, 200, "{body}");
+}
