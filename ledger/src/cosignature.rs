@@ -170,7 +170,7 @@ pub struct Cosigner {
 }
 
 enum Secret {
-    Ed25519(SigningKey),
+    Ed25519(Box<SigningKey>),
     MlDsa44(Box<ml_dsa::SigningKey<MlDsa44>>),
 }
 
@@ -292,7 +292,7 @@ impl Cosigner {
     /// An Ed25519 key of a seed: 32 bytes from a generator fit for keys.
     pub fn ed25519(name: KeyName, seed: [u8; 32]) -> Cosigner {
         let seed = Zeroizing::new(seed);
-        Cosigner { name, secret: Secret::Ed25519(SigningKey::from_bytes(&seed)) }
+        Cosigner { name, secret: Secret::Ed25519(Box::new(SigningKey::from_bytes(&seed))) }
     }
 
     /// An ML-DSA-44 key of a seed (FIPS 204 algorithm 1): 32 bytes from a generator fit for keys.
@@ -314,7 +314,7 @@ impl Cosigner {
         }
         let key = SigningKey::from_pkcs8_pem(pem.trim());
         let key = key.map_err(|error| SecretKeyError::NotEd25519(error.to_string()))?;
-        Ok(Cosigner { name, secret: Secret::Ed25519(key) })
+        Ok(Cosigner { name, secret: Secret::Ed25519(Box::new(key)) })
     }
 
     /// PKCS#8 PEM, readable by `openssl pkey` (ML-DSA-44 from version 3.5).

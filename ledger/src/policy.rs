@@ -167,6 +167,10 @@ impl Policy {
         let Some(quorum) = reading.quorum else {
             return Err(PolicyError { line: lines.len().max(1), reason: PolicyReason::NoQuorum });
         };
+        let quorum = match quorum {
+            Quorum::Nobody => None,
+            Quorum::Node(at) => Some(at),
+        };
         let Reading { logs, witnesses, nodes, .. } = reading;
         let keys = witnesses.iter().map(|witness| witness.key.clone()).collect();
         Ok(Policy { logs, witnesses, keys, nodes, quorum })
@@ -237,14 +241,21 @@ impl Policy {
     }
 }
 
+/// What the quorum line names.
+enum Quorum {
+    /// `none`.
+    Nobody,
+    /// By index among the nodes.
+    Node(usize),
+}
+
 /// What the lines so far have said.
 #[derive(Default)]
 struct Reading {
     logs: Vec<PolicyLog>,
     witnesses: Vec<PolicyWitness>,
     nodes: Vec<Node>,
-    /// Set by the quorum line; inside, `None` is `none`.
-    quorum: Option<Option<usize>>,
+    quorum: Option<Quorum>,
 }
 
 impl Reading {
@@ -324,7 +335,7 @@ impl Reading {
         if self.quorum.is_some() {
             return Err(PolicyReason::SecondQuorum);
         }
-        self.quorum = Some(if *name == b"none" { None } else { Some(self.find(name)?) });
+        self.quorum = Some(if *name == b"none" { Quorum::Nobody } else { Quorum::Node(self.find(name)?) });
         Ok(())
     }
 
