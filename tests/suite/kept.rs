@@ -131,6 +131,27 @@ fn what_is_shown_is_kept_and_an_older_store_signs_nothing() {
 }
 
 #[test]
+fn a_backup_that_is_newer_gives_what_is_lacking() {
+    let place = Place::new();
+    let server = place.start();
+    emit(&server, 0..2);
+    assert_eq!(server.stop(), 0);
+    place.copy("older");
+    let server = place.start();
+    emit(&server, 2..5);
+    let backup = place.root.join("backup");
+    ok(upm(["backup", "--data"]).arg(place.data()).arg(&backup));
+    let before = shown(&server, "acme");
+    server.crash();
+    place.restore("older");
+    assert!(place.refused().contains("holds 3 entries, but a head of 6"), "as it is, it signs nothing");
+    ok(upm(["catch-up", "--data"]).arg(place.data()).arg("--from").arg(&backup));
+    let server = place.start();
+    assert_eq!(server.get("/logs/acme/checkpoint/6").1, before);
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
 fn a_store_with_another_history_is_refused() {
     let place = Place::new();
     let server = place.start();

@@ -21,6 +21,7 @@ use super::{CliError, Globals};
 use crate::data_dir::DataDir;
 use crate::follow::{HttpSource, read_vkeys};
 use crate::keys_on_disk::{self, Keys};
+use crate::reading::Reading;
 
 /// Options of `upm catch-up`.
 #[derive(Debug, clap::Args)]
@@ -52,13 +53,12 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         return copy(globals, &kv, &keys, given, source, |_| None);
     }
     let other = Path::new(&args.from);
-    let store = if other.join("ledger").is_dir() { other.join("ledger") } else { other.to_owned() };
-    if !store.is_dir() {
+    if !other.is_dir() {
         return Err(CliError::could_not(format!("{} is neither a URL nor a directory", args.from)));
     }
-    let there = Rocks::open_read_only(&store).map_err(|error| CliError::of(&error))?;
+    let there = Reading::open(other).map_err(|error| CliError::of(&error))?;
     let their_keys = Keys::at(other.join("keys"));
-    let source = KvSource::new(&there, |tenant| their_keys.dedupe(tenant.as_str()).ok());
+    let source = KvSource::new(&there.kv, |tenant| their_keys.dedupe(tenant.as_str()).ok());
     copy(globals, &kv, &keys, given, source, |tenant| their_keys.dedupe(tenant.as_str()).ok())
 }
 
