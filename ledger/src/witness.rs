@@ -217,8 +217,11 @@ impl Refusal {
     /// The HTTP status that says so.
     pub fn status(&self) -> u16 {
         match self {
-            Refusal::Body(_) | Refusal::Proof(_) | Refusal::Note(_) | Refusal::Statement(_) => 400,
-            Refusal::Backwards { .. } => 400,
+            Refusal::Body(_)
+            | Refusal::Proof(_)
+            | Refusal::Note(_)
+            | Refusal::Statement(_)
+            | Refusal::Backwards { .. } => 400,
             Refusal::UnknownLog(_) => 404,
             Refusal::Signature(_) => 403,
             Refusal::Conflict(_) => 409,

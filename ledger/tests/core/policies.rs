@@ -1,5 +1,7 @@
 //! Witness policies: what C2SP tlog-policy allows, every way of writing one wrongly, and who is enough.
 
+use std::fmt::Write as _;
+
 use ledger::cosignature::{Cosigner, CosignerKey};
 use ledger::note::KeyName;
 use ledger::policy::{Policy, PolicyReason, Standing};
@@ -90,9 +92,9 @@ fn thirty_two_of_each_and_more() {
     let keys: Vec<CosignerKey> = (0..64).map(witness).collect();
     let mut text = String::new();
     for (at, key) in keys.iter().enumerate() {
-        text.push_str(&format!("log {}\nwitness w{at} {key}\n", log_vkey(u8::try_from(at).unwrap())));
+        let log = log_vkey(u8::try_from(at).unwrap());
         let below = if at == 0 { String::new() } else { format!(" g{}", at - 1) };
-        text.push_str(&format!("group g{at} all w{at}{below}\n"));
+        writeln!(text, "log {log}\nwitness w{at} {key}\ngroup g{at} all w{at}{below}\n").unwrap();
     }
     let policy = parse(&format!("{text}quorum g63\n"));
     let all: Vec<&CosignerKey> = keys.iter().collect();
@@ -107,7 +109,7 @@ fn thirty_two_of_each_and_more() {
 #[test]
 fn refused_with_the_line() {
     let (log, w, v) = (log_vkey(1), witness(1), witness(2));
-    let witnesses = format!("witness w {w}\nwitness v {v}\n");
+    let two = format!("witness w {w}\nwitness v {v}\n");
     let check = |text: &str, line: usize, expect: &str| {
         let error = Policy::parse(text.as_bytes()).unwrap_err();
         assert_eq!(error.line, line, "{text:?}: {error}");
@@ -115,7 +117,7 @@ fn refused_with_the_line() {
         assert!(error.to_string().starts_with(&format!("witness policy, line {line}: ")));
     };
     check("", 1, "without a quorum line");
-    check(&witnesses, 2, "without a quorum line");
+    check(&two, 2, "without a quorum line");
     check("quorum none", 1, "cut off");
     check("\nquorum none\nquo", 3, "cut off");
     check("quorum none\r\n", 1, "control character 0x0d");
@@ -126,7 +128,7 @@ fn refused_with_the_line() {
     check("quorum none\nquorum none\n", 2, "second quorum line");
     check("quorum\n", 1, "expected `quorum");
     check("quorum none none\n", 1, "expected `quorum");
-    check(&format!("quorum w\n{witnesses}"), 1, "\"w\" is defined by no earlier line");
+    check(&format!("quorum w\n{two}"), 1, "\"w\" is defined by no earlier line");
     check("log\n", 1, "expected `log");
     check(&format!("log {log} u v\n"), 1, "expected `log");
     check(&format!("log {w}\n"), 1, "log key: key type 0x04");
@@ -136,24 +138,24 @@ fn refused_with_the_line() {
     check("witness w\n", 1, "expected `witness");
     check(&format!("witness w {w} u v\n"), 1, "expected `witness");
     check(&format!("witness none {w}\n"), 1, "`none` is no name");
-    check(&format!("{witnesses}witness w {}\n", witness(3)), 3, "\"w\" is taken");
-    check(&format!("{witnesses}witness x {w}\n"), 3, "public key of x stands on an earlier line");
+    check(&format!("{two}witness w {}\n", witness(3)), 3, "\"w\" is taken");
+    check(&format!("{two}witness x {w}\n"), 3, "public key of x stands on an earlier line");
     // The same public key under another name is the same key.
     let renamed = Cosigner::ed25519(KeyName::parse("other.example").unwrap(), [1; 32]).verifier();
-    check(&format!("{witnesses}witness x {renamed}\n"), 3, "public key of x stands on an earlier line");
-    check(&format!("{witnesses}group g all\n"), 3, "expected `group");
-    check(&format!("{witnesses}group g\n"), 3, "expected `group");
-    check(&format!("{witnesses}group w all v\n"), 3, "\"w\" is taken");
-    check(&format!("{witnesses}group none all v\n"), 3, "`none` is no name");
-    check(&format!("{witnesses}group g all none\n"), 3, "`none` is no name");
-    check(&format!("{witnesses}group g all g\n"), 3, "\"g\" is defined by no earlier line");
-    check(&format!("{witnesses}group g all w w\n"), 3, "is a member already");
-    check(&format!("{witnesses}group g all w\ngroup h all w v\n"), 4, "is a member already");
+    check(&format!("{two}witness x {renamed}\n"), 3, "public key of x stands on an earlier line");
+    check(&format!("{two}group g all\n"), 3, "expected `group");
+    check(&format!("{two}group g\n"), 3, "expected `group");
+    check(&format!("{two}group w all v\n"), 3, "\"w\" is taken");
+    check(&format!("{two}group none all v\n"), 3, "`none` is no name");
+    check(&format!("{two}group g all none\n"), 3, "`none` is no name");
+    check(&format!("{two}group g all g\n"), 3, "\"g\" is defined by no earlier line");
+    check(&format!("{two}group g all w w\n"), 3, "is a member already");
+    check(&format!("{two}group g all w\ngroup h all w v\n"), 4, "is a member already");
     for threshold in ["0", "3", "02", "+1", "-1", "two", "1.0", "99999999999999999999"] {
-        check(&format!("{witnesses}group g {threshold} w v\n"), 3, "from 1 to 2");
+        check(&format!("{two}group g {threshold} w v\n"), 3, "from 1 to 2");
     }
-    let long = vec![b'#'; (1 << 20) + 1];
-    assert!(matches!(Policy::parse(&long).unwrap_err().reason, PolicyReason::TooLong(_)));
+    let huge = vec![b'#'; (1 << 20) + 1];
+    assert!(matches!(Policy::parse(&huge).unwrap_err().reason, PolicyReason::TooLong(_)));
 }
 
 proptest! {
@@ -169,9 +171,9 @@ proptest! {
     fn thresholds(members in 1_usize..8, threshold in 1_usize..8, by in any::<u8>()) {
         let threshold = threshold.min(members);
         let keys: Vec<CosignerKey> = (0..members).map(|at| witness(u8::try_from(at).unwrap())).collect();
-        let lines: String = keys.iter().enumerate().map(|(at, key)| format!("witness w{at} {key}\n")).collect();
-        let names: String = (0..members).map(|at| format!(" w{at}")).collect();
-        let policy = parse(&format!("{lines}group g {threshold}{names}\nquorum g\n"));
+        let lines: Vec<String> = keys.iter().enumerate().map(|(at, key)| format!("witness w{at} {key}")).collect();
+        let names: Vec<String> = (0..members).map(|at| format!("w{at}")).collect();
+        let policy = parse(&format!("{}\ngroup g {threshold} {}\nquorum g\n", lines.join("\n"), names.join(" ")));
         let cosigned: Vec<&CosignerKey> = keys.iter().enumerate().filter(|(at, _)| by >> at & 1 == 1).map(|(_, key)| key).collect();
         prop_assert_eq!(policy.standing(&cosigned).is_satisfied(), cosigned.len() >= threshold);
     }

@@ -203,11 +203,8 @@ pub fn read_policy(path: &Path) -> Result<Policy, CliError> {
 
 /// What a witness says of itself, for a person or a script.
 fn shown(cosigners: &[Cosigner], json: bool, serving: Option<(SocketAddr, &WatchedLogs)>) -> String {
-    let keys: BTreeMap<String, String> = cosigners
-        .iter()
-        .map(|cosigner| cosigner.verifier())
-        .map(|key| (key.algorithm().to_string(), key.to_vkey()))
-        .collect();
+    let keys: BTreeMap<String, String> =
+        cosigners.iter().map(Cosigner::verifier).map(|key| (key.algorithm().to_string(), key.to_vkey())).collect();
     let url = serving.map(|(address, _)| format!("http://{address}"));
     let logs: Option<Vec<&str>> = serving.map(|(_, logs)| logs.origins().collect());
     if json {
