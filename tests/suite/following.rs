@@ -276,3 +276,31 @@ fn a_leader_waits_for_the_followers_that_it_was_told_of() {
     assert_eq!(follower.stop(), 0);
     assert_eq!(leader.stop(), 0);
 }
+
+#[test]
+fn a_follower_with_the_keys_goes_on_as_leader() {
+    let place = Place::new();
+    fs::create_dir(place.at("kept")).expect("made");
+    let kept = place.at("kept").to_str().expect("text").to_owned();
+    let leader = Server::start(&place.at("leader"), &["--tenant", "acme", "--kept-heads", &kept]);
+    emit(&leader, 0..5);
+    let follower = follow(&place, "follower", leader.http(), &[]);
+    caught_up(&leader, &follower);
+    let (shown, key) = (checkpoint(&leader, "acme"), leader.vkey("acme").to_owned());
+    leader.crash();
+    assert_eq!(follower.stop(), 0);
+
+    fs::remove_dir(place.at("follower").join("keys")).expect("empty");
+    place.copy("leader/keys", "follower/keys");
+    let leader = Server::start(&place.at("follower"), &["--tenant", "acme", "--kept-heads", &kept]);
+    assert_eq!(leader.vkey("acme"), key);
+    let size: u64 = shown.lines().nth(1).expect("a size").parse().expect("a number");
+    assert_eq!(leader.get(&format!("/logs/acme/checkpoint/{size}")).1, shown);
+    // A new road, which is an entry; what was sent before is recognised; chains go on.
+    emit(&leader, 3..7);
+    let events = leader.json("/v1/tenants/acme/changes/c-1/events?at_least=9");
+    let ids: Vec<_> = events["events"].as_array().expect("events").iter().map(|event| event["id"].clone()).collect();
+    assert_eq!(ids, ["e-1", "e-3", "e-5"], "{events}");
+    assert!(bytes(&leader, "/v1/tenants/acme/changes/c-1/evidence.zip").starts_with(b"PK"));
+    assert_eq!(leader.stop(), 0);
+}
