@@ -241,7 +241,6 @@ impl Governance {
     fn fits(&self, act: &Act, index: u64, roots: Roots<'_>) -> Result<(), ControlError> {
         let conflict = |why: String| Err(ControlError::Conflict(why));
         match act {
-            Act::Rules(_) | Act::Listed(_) => Ok(()),
             Act::Facts { set, unset } => {
                 if let Some(unknown) = unset.iter().find(|name| !self.facts.contains_key(*name)) {
                     return conflict(format!("there is no fact {unknown:?} to take away"));
@@ -253,9 +252,7 @@ impl Governance {
             Act::Hold(hold) if self.holds.contains_key(&hold.id) => {
                 conflict(format!("hold {:?} holds already", hold.id))
             }
-            Act::Hold(_) => Ok(()),
             Act::Release { id, .. } if !self.holds.contains_key(id) => conflict(format!("there is no hold {id:?}")),
-            Act::Release { .. } => Ok(()),
             Act::Key(change) => self.fits_key(change, index, roots),
             Act::Admin(keys) => match keys.iter().find(|key| **key == self.recovery || self.log_keys.has(key)) {
                 Some(key) => conflict(format!("{key} has another role in this log: one key, one role")),
@@ -264,7 +261,7 @@ impl Governance {
             Act::Recovery(key) if *key == self.recovery || self.admin.contains(key) || self.log_keys.has(key) => {
                 conflict(format!("{key} has a role in this log already: one key, one role"))
             }
-            Act::Recovery(_) => Ok(()),
+            Act::Rules(_) | Act::Listed(_) | Act::Hold(_) | Act::Release { .. } | Act::Recovery(_) => Ok(()),
         }
     }
 

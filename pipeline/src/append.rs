@@ -267,13 +267,12 @@ impl<K: Kv> Appender<'_, K> {
             }
             log.due = due_after(now.max(log.head.at_ms), every);
             let beat = Item::Heartbeat { at_ms: now, cosigned: cosigned(road.log) };
-            match place {
-                Some(place) => turns[place].items.insert(0, beat),
-                None => {
-                    let Head { cursor, answered, .. } = log.head;
-                    turns.push(Turn { log: road.log, items: vec![beat], cursor, answered });
-                    roads.push(road);
-                }
+            if let Some(place) = place {
+                turns[place].items.insert(0, beat);
+            } else {
+                let Head { cursor, answered, .. } = log.head;
+                turns.push(Turn { log: road.log, items: vec![beat], cursor, answered });
+                roads.push(road);
             }
         }
         Ok(self.ledger_is_due(now, every)?.then_some(now))

@@ -18,7 +18,7 @@ use crate::read::{Log, ReadError};
 pub struct Desk {
     growth: Growth,
     governance: Arc<Governance>,
-    _one: MutexGuard<'static, ()>,
+    births: MutexGuard<'static, ()>,
 }
 
 /// Why `_ledger` can't be opened to append to.
@@ -38,7 +38,7 @@ impl Desk {
         let one = BIRTH.lock().unwrap_or_else(PoisonError::into_inner);
         let head = load_head(kv, LogId::LEDGER)?;
         let governance = Arc::new(Log::open(kv, LogId::LEDGER)?.governance()?);
-        Ok(Desk { growth: Growth::new(head, 1, 1_024), governance, _one: one })
+        Ok(Desk { growth: Growth::new(head, 1, 1_024), governance, births: one })
     }
 
     /// Its head, with what was listed.
@@ -98,13 +98,13 @@ impl Desk {
     /// commit.
     pub fn finish(self) -> (Extension, DeskGuard) {
         let extension = Extension::of(self.growth, Vec::new(), self.governance);
-        (extension, DeskGuard { _one: self._one })
+        (extension, DeskGuard { _births: self.births })
     }
 }
 
 /// Keeps births out of `_ledger`.
 pub struct DeskGuard {
-    _one: MutexGuard<'static, ()>,
+    _births: MutexGuard<'static, ()>,
 }
 
 /// Why an act is not appended.

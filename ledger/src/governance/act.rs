@@ -287,13 +287,13 @@ fn hold(body: &Value) -> Result<Act, String> {
     text("reason", &reason)?;
     let scope = match (all, changes) {
         (Some(true), None) => Scope::All,
-        (None, Some(changes)) => Scope::Changes(held(changes)?),
+        (None, Some(changes)) => Scope::Changes(held(&changes)?),
         _ => return Err("expected either \"all\": true or \"changes\"".to_owned()),
     };
     Ok(Act::Hold(Hold { id, scope, reason }))
 }
 
-fn held(changes: Vec<String>) -> Result<Vec<ChangeId>, String> {
+fn held(changes: &[String]) -> Result<Vec<ChangeId>, String> {
     if changes.is_empty() || changes.len() > MAX_HELD_CHANGES {
         return Err(format!("{} changes, 1 to {MAX_HELD_CHANGES} expected", changes.len()));
     }

@@ -128,7 +128,7 @@ impl KeyChain {
                 entry: Base64(entry),
                 index,
                 message: shown.then_some(Base64(stored.payload)),
-                path: nodes(log.inclusion(index, size)?),
+                path: nodes(&log.inclusion(index, size)?),
                 salt: shown.then(|| stored.salt.to_hex()),
             });
         }
@@ -137,7 +137,7 @@ impl KeyChain {
             controls.pop();
         }
         let entry = log.entry(0)?.ok_or(ReadError::Missing { what: "entry", log: log.id(), number: 0 })?;
-        let first = ProvedFirst { entry: Base64(entry), path: nodes(log.inclusion(0, size)?) };
+        let first = ProvedFirst { entry: Base64(entry), path: nodes(&log.inclusion(0, size)?) };
         let mut old = Vec::new();
         for key in governance.log_keys().history() {
             let Some(last) = key.counts_to().filter(|last| *last < size) else { continue };
@@ -145,7 +145,7 @@ impl KeyChain {
             if signed < key.since.max(1) {
                 continue;
             }
-            let (first, consistency) = (nodes(log.inclusion(0, signed)?), nodes(log.consistency(signed, size)?));
+            let (first, consistency) = (nodes(&log.inclusion(0, signed)?), nodes(&log.consistency(signed, size)?));
             old.push(OldKey { checkpoint: note, consistency, first });
         }
         Ok(Some(KeyChain { checkpoint, controls, first, old, v: 1 }))
@@ -276,7 +276,7 @@ struct Base64(Vec<u8>);
 /// A hash of a proof, in base64 as C2SP writes it.
 type Node = String;
 
-fn nodes(path: Vec<Hash>) -> Vec<Node> {
+fn nodes(path: &[Hash]) -> Vec<Node> {
     path.iter().map(Hash::to_base64).collect()
 }
 

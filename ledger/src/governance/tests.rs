@@ -1,5 +1,6 @@
 //! Acts one by one: closed bodies, the state that each needs, and the sizes that each key signs.
 
+use schemas::reason::Reason;
 use serde_json::json;
 
 use super::*;
@@ -158,11 +159,10 @@ fn a_key_change_fits_this_history_and_these_sizes() {
 fn an_act_without_its_own_listing_is_refused() {
     let log = born(LOG);
     let message = signed(&hold("a"), &log, &[1]);
-    let check = |bytes: &[u8], reason: schemas::reason::Reason| {
+    let check = |bytes: &[u8], reason: Reason| {
         let error = log.decide(bytes, 10, Roots::Compared).unwrap_err();
         assert_eq!(error.reason(), reason, "{error}");
     };
-    use schemas::reason::Reason;
     check(&message.act.print(), Reason::ControlUnlisted);
     check(&Message { salt: Salt([8; 16]), ..message.clone() }.print(), Reason::ControlUnlisted);
     let other = signed(&hold("b"), &log, &[1]);

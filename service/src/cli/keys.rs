@@ -52,13 +52,13 @@ enum Action {
         #[arg(long, conflicts_with_all = ["pem", "vkey"])]
         history: bool,
     },
-    /// Print the proof that every key that the log ever had leads to the one that signs, for `upm verify --keys`
+    /// Print how each key of the log leads to the one that signs (for verify --keys)
     Chain {
         /// Of the ledger's own log instead of a tenant's
         #[arg(long)]
         ledger: bool,
     },
-    /// Replace a log key that did its duty: the old one signs too, until the overlap ends
+    /// Replace a log key; old and new sign together for a while
     Rotate {
         /// How many entries long the old key goes on signing beside the new one
         #[arg(long, value_name = "ENTRIES", default_value_t = 1_000)]
@@ -69,7 +69,7 @@ enum Action {
         #[command(flatten)]
         how: ActArgs,
     },
-    /// Replace a log key that nobody has any more, or that somebody else has: the recovery key alone signs
+    /// Replace a log key that is lost or stolen, with the server stopped
     Recover {
         /// What happened to the old key
         status: Ended,

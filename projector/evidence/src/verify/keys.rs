@@ -53,7 +53,7 @@ pub(super) fn of_pack(
             log.refute(Id::TrustKeys, format!("{} names one key only, and then it must not be there", files::CHAIN));
             None
         }
-        Ok(all) => Some(found(given, note, all, log)),
+        Ok(all) => Some(found(&given, note, all, log)),
         Err(error) => {
             log.refute(Id::TrustKeys, error);
             None
@@ -66,7 +66,7 @@ pub(super) fn of_note(given: VerifierKey, note: Option<&str>, trust: &Trust, log
     let Some(bytes) = &trust.keys else { return Some(Keys { signing: given, all: None }) };
     let established = KeyChain::parse(bytes).and_then(|chain| chain.establish(&given));
     match established {
-        Ok(all) => Some(found(given, note, all, log)),
+        Ok(all) => Some(found(&given, note, all, log)),
         // Nothing is said against the object by a file that somebody brought beside it.
         Err(error) => {
             log.not_done(Id::TrustKeys, format!("the chain of keys that was given leads nowhere: {error}"));
@@ -76,11 +76,11 @@ pub(super) fn of_note(given: VerifierKey, note: Option<&str>, trust: &Trust, log
 }
 
 /// Says what was found. The signatures themselves are checked where those of every other object are.
-fn found(given: VerifierKey, note: Option<&str>, all: LogKeys, log: &mut Log) -> Keys {
+fn found(given: &VerifierKey, note: Option<&str>, all: LogKeys, log: &mut Log) -> Keys {
     let size = note.and_then(|note| checkpoint::peek(note).ok()).map_or(u64::MAX, |head| head.size);
     let signing =
         all.signing(size).last().map_or_else(|| all.verifier(), |key| VerifierKey::new(given.name().clone(), key.key));
-    let told = if signing == given {
+    let told = if signing == *given {
         format!("it signs itself, one of {} keys that the log has had", all.history().len())
     } else {
         format!("over {} changes of keys, to {}", all.history().len() - 1, hex::encode(signing.id()))

@@ -153,7 +153,7 @@ pub fn send_one(route: &Route, message: &Outgoing) -> Result<Answer, CliError> {
     let runtime = runtime.map_err(|error| CliError::because("can't start", &error))?;
     let answered = runtime.block_on(async {
         let producer = connect(target, data.as_deref(), &Patience::default()).await?;
-        producer.send(message).await.map_err(|error| CliError::because(format!("{}", message.subject), &error))
+        producer.send(message).await.map_err(|error| CliError::because(&message.subject, &error))
     });
     runtime.shutdown_background();
     answered
