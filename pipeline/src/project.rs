@@ -208,8 +208,10 @@ impl Viewed {
         let rows: Vec<Row<'_>> = headers
             .iter()
             .map(|(index, header)| {
-                let payload = stored.get(index).map_or(&[][..], |stored| &stored.payload);
+                let stored = stored.get(index);
+                let payload = stored.map_or(&[][..], |stored| &stored.payload);
                 Row::stored(*index, header, payload_of(header, payload))
+                    .after(stored.and_then(|stored| stored.previous))
             })
             .collect();
         self.project(&rows)
@@ -253,7 +255,7 @@ fn rows_of<'a>(log: &'a CommittedLog, gists: &'a Gists, rows: &mut Vec<Row<'a>>)
             while gists.next_if(|(earlier, _)| *earlier < sequence).is_some() {}
             gists.next_if(|(found, _)| *found == sequence).map(|(_, gist)| gist)
         });
-        Row { index: row.index, header: &row.header, payload: &[], gist }
+        Row { index: row.index, header: &row.header, payload: &[], gist, previous: row.previous }
     }));
 }
 

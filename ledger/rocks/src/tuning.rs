@@ -8,7 +8,7 @@ use rocksdb::{
 };
 
 /// Bytes in memory of all spaces not yet in tables. Reached, the largest is written out.
-const WRITE_BUFFERS: usize = 112 << 20;
+const WRITE_BUFFERS: usize = 80 << 20;
 
 /// Bytes of blocks, indices and filters kept in memory. Filters take 1.25 bytes a row of the index: 12 MB for 10 million.
 const BLOCK_CACHE: usize = 48 << 20;
@@ -101,7 +101,11 @@ fn family(space: Space, cache: &Cache) -> Options {
     match space {
         // Ascending within a log: tables of one log never overlap and are moved down, not rewritten.
         Space::Entries => ascending(&mut options, &mut table, 32 << 20),
-        Space::Payloads => ascending(&mut options, &mut table, 64 << 20),
+        // Blocks come packed: nothing is left to compress.
+        Space::Payloads => {
+            ascending(&mut options, &mut table, 32 << 20);
+            options.set_compression_type(DBCompressionType::None);
+        }
         Space::Index => random(&mut options, &mut table),
         // Hashes and signatures, nothing to compress; and rows of which only the newest version survives a flush.
         Space::Tree | Space::Meta => options.set_write_buffer_size(8 << 20),

@@ -23,7 +23,7 @@ pub use rows::{ChangeRow, EventRow};
 pub use write::Row;
 
 /// Version of the tables and of the fold in them. Views of another version must be rebuilt.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 // The fold's version is part of the schema's: raise both, so that no file mixes rows of two folds.
 const _: () = assert!(projector::fold::FOLD_VERSION == 1);
@@ -34,10 +34,10 @@ const APPLICATION_ID: i64 = 0x5550_4d76;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// Page cache of a writer, KiB: what it may use, where [`HEAP_BYTES_MAX`] leaves room.
-const WRITER_CACHE_KIB: i64 = 32 * 1024;
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
 
 /// What all connections of the process together should stay below, because a server has a writer for each tenant.
-const HEAP_BYTES_MAX: i64 = 128 << 20;
+const HEAP_BYTES_MAX: i64 = 64 << 20;
 
 /// Pages in the WAL before it is folded into the file, which is when `SQLite` fsyncs: 32 MiB.
 const WAL_PAGES_MAX: i64 = 8192;

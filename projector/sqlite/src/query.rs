@@ -14,7 +14,7 @@ use schemas::ids::{ChangeId, Environment, EventId};
 
 use crate::Reader;
 use crate::error::ViewError;
-use crate::rows::{CHANGE_COLUMNS, ChangeRow, EVENT_COLUMNS, EventRow, fold_of, id_key};
+use crate::rows::{BUCKET_BITS, CHANGE_COLUMNS, ChangeRow, EVENT_COLUMNS, EventRow, fold_of, id_key};
 
 /// Rows that one page looks at: about 50 ms of work.
 pub(crate) const SCANNED_MAX: usize = 20_000;
@@ -91,13 +91,13 @@ impl Reader {
     /// Events of a change in the order of the log: up to `limit`, from entry `from_index` on.
     pub fn events(&self, change: &ChangeId, from_index: u64, limit: usize) -> Result<Vec<EventRow>, ViewError> {
         let change = change.as_str();
-        let parameters = rusqlite::params![change, clamp(from_index), clamp(limit as u64), id_key(change)];
+        let parameters = rusqlite::params![change, id_key(change), clamp(from_index), clamp(limit as u64)];
         self.event_rows(&events_sql(), parameters)
     }
 
     /// Events that carry this id, in the order of the log: ids are not unique. Up to `limit`, from entry `from_index` on.
     pub fn events_by_id(&self, id: &EventId, from_index: u64, limit: usize) -> Result<Vec<EventRow>, ViewError> {
-        let parameters = rusqlite::params![id.as_str(), clamp(from_index), clamp(limit as u64), id_key(id.as_str())];
+        let parameters = rusqlite::params![id.as_str(), id_key(id.as_str()), clamp(from_index), clamp(limit as u64)];
         // One read transaction: both halves are of the same moment.
         let transaction = self.connection.unchecked_transaction()?;
         let mut events = self.event_rows(&events_by_id_sql(), parameters)?;
@@ -218,37 +218,51 @@ fn first_index_at(connection: &Connection, at_ms: u64) -> Result<i64, ViewError>
     Ok(low)
 }
 
+/// The key of a change, by its id. Parameters: the id, and its key as ?2. Newest bucket first, because people ask for what is new.
+fn first_index_sql() -> String {
+    "WITH RECURSIVE buckets(bucket) AS (SELECT max(bucket) FROM change_ids UNION ALL SELECT bucket - 1 FROM buckets WHERE bucket > 0) \
+     SELECT change_ids.first_index FROM buckets CROSS JOIN change_ids ON change_ids.bucket = buckets.bucket AND id_key = ?2 \
+     CROSS JOIN changes ON changes.first_index = change_ids.first_index WHERE changes.change = ?1 LIMIT 1"
+        .to_owned()
+}
+
 /// A change by its id. Parameters: the id, its key.
 pub(crate) fn change_sql() -> String {
+    format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE first_index = ({})", first_index_sql())
+}
+
+/// The change that an event belongs to. Parameter: its entry.
+pub(crate) fn change_of_event_sql() -> String {
     format!(
-        "SELECT {CHANGE_COLUMNS} FROM change_ids CROSS JOIN changes ON changes.first_index = change_ids.first_index \
-         WHERE id_key = ?2 AND change = ?1"
+        "SELECT {CHANGE_COLUMNS} FROM changes WHERE first_index = (SELECT first_index FROM events WHERE entry = ?1)"
     )
 }
 
-/// Parameters of the statements over events: an id, from entry, limit, the id's key. The order names `first_index` too, which is one and the
-/// same, because `SQLite` then knows that the rows come in order.
+/// Parameters of the statements over events: an id, its key, from entry, limit.
 fn events_sql() -> String {
-    format!("{} ORDER BY change_ids.first_index, events.entry LIMIT ?3", events_of_change_sql())
+    format!("{} ORDER BY events.entry LIMIT ?4", events_of_change_sql())
 }
 
 fn events_named_as_their_change_sql() -> String {
-    format!("{} AND events.id = ?1 ORDER BY change_ids.first_index, events.entry LIMIT ?3", events_of_change_sql())
+    format!("{} AND events.id = ?1 ORDER BY events.entry LIMIT ?4", events_of_change_sql())
 }
 
 fn events_of_change_sql() -> String {
     format!(
-        "SELECT {EVENT_COLUMNS} FROM change_ids CROSS JOIN changes ON changes.first_index = change_ids.first_index \
-         CROSS JOIN events INDEXED BY events_by_change ON events.first_index = changes.first_index \
-         WHERE id_key = ?4 AND changes.change = ?1 AND events.entry >= ?2"
+        "SELECT {EVENT_COLUMNS} FROM events INDEXED BY events_by_change CROSS JOIN changes ON changes.first_index = events.first_index \
+         WHERE events.first_index = ({}) AND events.entry >= ?3",
+        first_index_sql()
     )
 }
 
+/// Oldest bucket first, and within a bucket one after the other: in the order of the log without being sorted.
 fn events_by_id_sql() -> String {
     format!(
-        "SELECT {EVENT_COLUMNS} FROM event_ids CROSS JOIN events ON events.entry = event_ids.entry \
-         CROSS JOIN changes ON changes.first_index = events.first_index \
-         WHERE id_key = ?4 AND event_ids.entry >= ?2 AND events.id = ?1 ORDER BY event_ids.entry LIMIT ?3"
+        "WITH RECURSIVE buckets(bucket) AS (SELECT ?3 >> {BUCKET_BITS} UNION ALL \
+         SELECT bucket + 1 FROM buckets WHERE bucket < (SELECT max(bucket) FROM event_ids)) \
+         SELECT {EVENT_COLUMNS} FROM buckets CROSS JOIN event_ids ON event_ids.bucket = buckets.bucket AND id_key = ?2 \
+         CROSS JOIN events ON events.entry = event_ids.entry CROSS JOIN changes ON changes.first_index = events.first_index \
+         WHERE event_ids.entry >= ?3 AND events.id = ?1 LIMIT ?4"
     )
 }
 
@@ -278,10 +292,13 @@ mod tests {
     fn every_question_uses_its_index_and_sorts_nothing() {
         let dir = tempfile::TempDir::new().unwrap();
         let views = crate::Views::open(&dir.path().join("v.db")).unwrap();
-        let by_id = "SEARCH change_ids USING PRIMARY KEY (id_key=?)";
         let by_key = "SEARCH changes USING INTEGER PRIMARY KEY (rowid=?)";
-        let of_change =
-            format!("{by_id}\n{by_key}\nSEARCH events USING INDEX events_by_change (first_index=? AND rowid>?)");
+        // One probe a bucket: neither bucket nor key is ever scanned.
+        let by_id = "CO-ROUTINE buckets\nSETUP\nSEARCH change_ids USING PRIMARY KEY\nRECURSIVE STEP\nSCAN buckets\nSCAN buckets\n\
+                     SEARCH change_ids USING PRIMARY KEY (bucket=? AND id_key=?)";
+        let of_change = format!(
+            "SEARCH events USING INDEX events_by_change (first_index=? AND rowid>?)\nSCALAR SUBQUERY 3\n{by_id}\n{by_key}\n{by_key}\nREUSE SUBQUERY 3"
+        );
         let cases = [
             (
                 Walk::Initiator.sql(),
@@ -294,13 +311,20 @@ mod tests {
                 "SEARCH changes USING INDEX changes_by_environment (environment=? AND rowid>? AND rowid<?)".into(),
             ),
             (Walk::All.sql(), "SEARCH changes USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)".to_owned()),
-            (change_sql(), format!("{by_id}\n{by_key}")),
+            (change_sql(), format!("{by_key}\nSCALAR SUBQUERY 3\n{by_id}\n{by_key}")),
+            (
+                change_of_event_sql(),
+                format!("{by_key}\nSCALAR SUBQUERY 1\nSEARCH events USING INTEGER PRIMARY KEY (rowid=?)"),
+            ),
             (events_named_as_their_change_sql(), of_change.clone()),
             (events_sql(), of_change),
             (
                 events_by_id_sql(),
                 format!(
-                    "SEARCH event_ids USING PRIMARY KEY (id_key=? AND entry>?)\nSEARCH events USING INTEGER PRIMARY KEY (rowid=?)\n{by_key}"
+                    "CO-ROUTINE buckets\nSETUP\nSCAN CONSTANT ROW\nRECURSIVE STEP\nSCAN buckets\nSCALAR SUBQUERY 2\n\
+                     SEARCH event_ids USING PRIMARY KEY\nSCAN buckets\n\
+                     SEARCH event_ids USING PRIMARY KEY (bucket=? AND id_key=? AND entry>?)\n\
+                     SEARCH events USING INTEGER PRIMARY KEY (rowid=?)\n{by_key}"
                 ),
             ),
             (event_sql(), format!("SEARCH events USING INTEGER PRIMARY KEY (rowid=?)\n{by_key}")),

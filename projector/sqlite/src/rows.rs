@@ -113,6 +113,9 @@ impl From<ChangeFold> for ChangeRow {
     }
 }
 
+/// Ids stand in buckets of 2^16 entries.
+pub(crate) const BUCKET_BITS: u32 = 16;
+
 /// The number that an id stands under: the first eight bytes of its SHA-256. Not a weaker hash, because producers
 /// choose ids, and thousands under one number would make looking one of them up slow.
 pub(crate) fn id_key(id: &str) -> i64 {

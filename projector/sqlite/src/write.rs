@@ -11,8 +11,8 @@ use schemas::ids::{ChangeClass, ChangeId, Environment, Producer};
 use schemas::scan::Tape;
 
 use crate::error::ViewError;
-use crate::query::change_sql;
-use crate::rows::{fold_of, id_key};
+use crate::query::{change_of_event_sql, change_sql};
+use crate::rows::{BUCKET_BITS, fold_of, id_key};
 use crate::{Reader, Views};
 
 /// Rows that are read at a time ahead of the inserts.
@@ -32,12 +32,20 @@ pub struct Row<'a> {
     pub payload: &'a [u8],
     /// What admission has read off an event's payload already; none where it is still to be read.
     pub gist: Option<&'a Gist>,
+    /// Entry of the change's previous event, where the caller knows it: saves looking the change up by its id.
+    pub previous: Option<u64>,
 }
 
 impl<'a> Row<'a> {
     /// An entry out of the store, of which nothing has been read yet.
     pub fn stored(index: u64, header: &'a Header, payload: &'a [u8]) -> Self {
-        Self { index, header, payload, gist: None }
+        Self { index, header, payload, gist: None, previous: None }
+    }
+
+    /// The same, behind a known previous event of its change.
+    #[must_use]
+    pub fn after(self, previous: Option<u64>) -> Self {
+        Self { previous, ..self }
     }
 }
 
@@ -72,7 +80,6 @@ impl Views {
 
 /// A change of the batch, and what it was in the views before.
 struct Folded {
-    id_key: i64,
     before: Option<ChangeFold>,
     now: ChangeFold,
 }
@@ -134,6 +141,7 @@ fn read(rows: &[Row<'_>], tape: &mut Tape) -> Vec<Option<Gist>> {
 /// The events of a batch on their way into the views, and the changes they belong to.
 struct Events<'t, 'a> {
     select: CachedStatement<'t>,
+    select_of_event: CachedStatement<'t>,
     insert: CachedStatement<'t>,
     places: HashMap<&'a ChangeId, usize>,
     folds: Vec<Folded>,
@@ -144,6 +152,7 @@ impl<'t, 'a> Events<'t, 'a> {
     fn prepare(transaction: &'t Transaction<'_>, rows: usize) -> Result<Self, ViewError> {
         Ok(Self {
             select: transaction.prepare_cached(&change_sql())?,
+            select_of_event: transaction.prepare_cached(&change_of_event_sql())?,
             insert: transaction.prepare_cached(INSERT_EVENT)?,
             places: HashMap::with_capacity(rows),
             folds: Vec::new(),
@@ -156,7 +165,7 @@ impl<'t, 'a> Events<'t, 'a> {
         for (row, read) in rows.iter().zip(read) {
             let Header::Event(header) = row.header else { continue };
             let said = Said::by(header, row.gist.or(read.as_ref()));
-            let place = self.place(&header.change)?;
+            let place = self.place(row, header)?;
             let fold = &mut self.folds[place].now;
             fold.apply(row.index, header, &said);
             list(&mut self.has, header);
@@ -165,15 +174,34 @@ impl<'t, 'a> Events<'t, 'a> {
         Ok(())
     }
 
-    /// Where in `folds` a change is, loaded when the batch first meets it.
-    fn place(&mut self, change: &'a ChangeId) -> Result<usize, ViewError> {
-        if let Some(place) = self.places.get(change) {
+    /// Where in `folds` the change of an event is, loaded when the batch first meets it.
+    fn place(&mut self, row: &Row<'a>, header: &'a EventHeader) -> Result<usize, ViewError> {
+        if let Some(place) = self.places.get(&header.change) {
             return Ok(*place);
         }
+        let before = self.load(row, header)?;
+        let now = before.clone().unwrap_or_else(|| ChangeFold::new(header.change.clone()));
         let place = self.folds.len();
-        self.folds.push(load(&mut self.select, change)?);
-        self.places.insert(change, place);
+        self.folds.push(Folded { before, now });
+        self.places.insert(&header.change, place);
         Ok(place)
+    }
+
+    /// The change as the views know it. The first event of a change says by its position that there is nothing to look for.
+    fn load(&mut self, row: &Row<'_>, header: &EventHeader) -> Result<Option<ChangeFold>, ViewError> {
+        if header.seq == 0 {
+            return Ok(None);
+        }
+        if let Some(previous) = row.previous {
+            let mut rows = self.select_of_event.query([number("entry", previous)?])?;
+            let found = rows.next()?.map(fold_of).transpose()?;
+            if found.as_ref().is_some_and(|found| found.change == header.change) {
+                return Ok(found);
+            }
+        }
+        let change = header.change.as_str();
+        let mut rows = self.select.query(params![change, id_key(change)])?;
+        rows.next()?.map(fold_of).transpose()
     }
 }
 
@@ -184,26 +212,24 @@ fn insert_ids(transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<(), Vie
         if let Header::Event(header) = row.header
             && header.id.as_str() != header.change.as_str()
         {
-            ids.push((id_key(header.id.as_str()), number("entry", row.index)?));
+            ids.push(place_of_id(header.id.as_str(), row.index)?);
         }
     }
-    insert_sorted(transaction.prepare_cached("INSERT INTO event_ids VALUES (?1, ?2)")?, ids)
+    insert_sorted(transaction.prepare_cached("INSERT INTO event_ids VALUES (?1, ?2, ?3)")?, ids)
 }
 
-fn insert_sorted(mut insert: CachedStatement<'_>, mut ids: Vec<(i64, i64)>) -> Result<(), ViewError> {
+/// Bucket, key and entry of an id.
+fn place_of_id(id: &str, entry: u64) -> Result<[i64; 3], ViewError> {
+    let entry = number("entry", entry)?;
+    Ok([entry >> BUCKET_BITS, id_key(id), entry])
+}
+
+fn insert_sorted(mut insert: CachedStatement<'_>, mut ids: Vec<[i64; 3]>) -> Result<(), ViewError> {
     ids.sort_unstable();
-    for (key, index) in ids {
-        insert.execute([key, index])?;
+    for id in ids {
+        insert.execute(id)?;
     }
     Ok(())
-}
-
-fn load(select: &mut Statement<'_>, change: &ChangeId) -> Result<Folded, ViewError> {
-    let id_key = id_key(change.as_str());
-    let mut rows = select.query(params![change.as_str(), id_key])?;
-    let before = rows.next()?.map(fold_of).transpose()?;
-    let now = before.clone().unwrap_or_else(|| ChangeFold::new(change.clone()));
-    Ok(Folded { id_key, before, now })
 }
 
 /// The sections of an event, sorted, separated by commas.
@@ -269,11 +295,11 @@ fn upsert_changes(transaction: &Transaction<'_>, mut folds: Vec<Folded>) -> Resu
     let mut restate = transaction.prepare_cached(RESTATE_CHANGE)?;
     let mut rename = transaction.prepare_cached(RENAME_CHANGE)?;
     let mut ids = Vec::new();
-    for Folded { id_key, before, now } in folds {
+    for Folded { before, now } in folds {
         let key = number("entry", now.first.index)?;
         let Some(before) = before else {
             insert_change(&mut insert, &now)?;
-            ids.push((id_key, key));
+            ids.push(place_of_id(now.change.as_str(), now.first.index)?);
             continue;
         };
         advance_change(&mut advance, &now)?;
@@ -289,7 +315,7 @@ fn upsert_changes(transaction: &Transaction<'_>, mut folds: Vec<Folded>) -> Resu
             ])?;
         }
     }
-    insert_sorted(transaction.prepare_cached("INSERT INTO change_ids VALUES (?1, ?2)")?, ids)
+    insert_sorted(transaction.prepare_cached("INSERT INTO change_ids VALUES (?1, ?2, ?3)")?, ids)
 }
 
 fn insert_change(insert: &mut Statement<'_>, fold: &ChangeFold) -> Result<(), ViewError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger::append::LogId;
 use ledger::entry::Header;
-use ledger::read::Log;
+use ledger::read::{Log, Stored};
 use ledger_rocks::Rocks;
 use projector_sqlite::{Row, Views};
 use schemas::ids::Tenant;
@@ -25,11 +25,15 @@ use crate::home::Home;
 )]
 pub struct Args {}
 
-/// An entry out of the store: index, header, payload.
-type Loaded = (u64, Header, Vec<u8>);
+/// An entry out of the store: index, header, payload, the change's previous event.
+type Loaded = (u64, Header, Vec<u8>, Option<u64>);
 
-/// Entries of one transaction: enough to share its cost, few enough for memory (a payload has at most 1 MB).
-const BATCH: u64 = 1_000;
+/// Entries of one transaction: the more, the more rows share a page of an index.
+const BATCH: usize = 16_384;
+/// Payload bytes after which a transaction ends early: a payload has up to 1 MB.
+const BATCH_BYTES: usize = 32 << 20;
+/// Entries read before their bytes are counted again.
+const STEP: u64 = 512;
 
 /// Runs the command.
 pub fn run(globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
@@ -70,9 +74,11 @@ fn rebuild(home: &Home, tenant: &Tenant, log: LogId) -> Result<u64, CliError> {
     let bar = bar(tenant, size);
     let mut next = 0;
     while next < size {
-        let rows = read(&log, next, size.min(next + BATCH)).map_err(|error| failed(&*error))?;
-        let rows: Vec<Row<'_>> =
-            rows.iter().map(|(index, header, payload)| Row::stored(*index, header, payload)).collect();
+        let rows = read_batch(&log, next, size).map_err(|error| failed(&*error))?;
+        let rows: Vec<Row<'_>> = rows
+            .iter()
+            .map(|(index, header, payload, previous)| Row::stored(*index, header, payload).after(*previous))
+            .collect();
         let reached = views.project(&rows).map_err(|error| failed(&error))?;
         if reached <= next {
             return Err(CliError::could_not(format!("tenant {tenant}: entry {next} is missing from the store")));
@@ -84,17 +90,29 @@ fn rebuild(home: &Home, tenant: &Tenant, log: LogId) -> Result<u64, CliError> {
     Ok(size)
 }
 
+/// Entries from `from` on, as many as one transaction takes.
+fn read_batch(log: &Log<Arc<Rocks>>, from: u64, size: u64) -> Result<Vec<Loaded>, Box<dyn std::error::Error>> {
+    let (mut rows, mut bytes, mut next) = (Vec::new(), 0, from);
+    while next < size && rows.len() < BATCH && bytes < BATCH_BYTES {
+        let to = size.min(next + STEP);
+        let step = read(log, next, to)?;
+        bytes += step.iter().map(|(_, _, payload, _)| payload.len()).sum::<usize>();
+        rows.extend(step);
+        next = to;
+    }
+    Ok(rows)
+}
+
 /// Entries `from..to` with the payloads of events.
 fn read(log: &Log<Arc<Rocks>>, from: u64, to: u64) -> Result<Vec<Loaded>, Box<dyn std::error::Error>> {
     let limit = usize::try_from(to - from)?;
-    let mut stored: BTreeMap<u64, Vec<u8>> =
-        log.stored_range(from..to, limit)?.into_iter().map(|(index, stored)| (index, stored.payload)).collect();
+    let mut stored: BTreeMap<u64, Stored> = log.stored_range(from..to, limit)?.into_iter().collect();
     let mut rows = Vec::with_capacity(limit);
     for (index, entry) in log.entries(from..to, limit)? {
         let header = Header::decode(&entry)?;
-        let payload =
-            if matches!(header, Header::Event(_)) { stored.remove(&index).unwrap_or_default() } else { Vec::new() };
-        rows.push((index, header, payload));
+        let event = stored.remove(&index).filter(|_| matches!(header, Header::Event(_)));
+        let (payload, previous) = event.map_or((Vec::new(), None), |stored| (stored.payload, stored.previous));
+        rows.push((index, header, payload, previous));
     }
     Ok(rows)
 }
