@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::Client;
+use async_nats::connection::State;
+use async_nats::{Client, ConnectErrorKind};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use serde::Deserialize;
 
 use crate::config::Disk;
 use crate::server::ChildHandle;
 use crate::shared::Common;
+use crate::target::ConnectError;
 
 /// How often the disk is looked at: a fast producer fills a few ten MiB in this time.
 const DISK_ROUND: Duration = Duration::from_millis(200);
@@ -24,7 +26,7 @@ const DISK_ROUND: Duration = Duration::from_millis(200);
 const CHILD_ROUND: Duration = Duration::from_secs(1);
 /// How long it may take to answer, and how long a child that does not is left to itself.
 const CHILD_PATIENCE: Duration = Duration::from_secs(5);
-const HUNG: Duration = Duration::from_secs(45);
+const HUNG: Duration = Duration::from_secs(30);
 /// Between two starts of a frozen child.
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 /// Where a server with a system account tells its health.
@@ -109,15 +111,25 @@ pub(crate) async fn child(child: ChildHandle, common: Arc<Common>) {
     let mut client = None;
     loop {
         tokio::time::sleep(CHILD_ROUND).await;
-        if client.is_none() {
-            client = child.system_target().connect("upm watch").await.ok();
-        }
-        let Some(connected) = &client else { continue };
-        let health = ask(connected).await;
+        let health = match &client {
+            Some(client) => ask(client).await,
+            None => match child.system_target().connect("upm watch").await {
+                Ok(connected) => {
+                    client = Some(connected);
+                    continue;
+                }
+                // It took the connection, and said nothing.
+                Err(ConnectError::Connect { source, .. }) if source.kind() == ConnectErrorKind::TimedOut => {
+                    Health::Silent
+                }
+                Err(_) => Health::Away,
+            },
+        };
         match &health {
             Health::Well => common.troubles.clear(CHILD),
             Health::Ill(said) => drop(common.troubles.set(CHILD, format!("nats-server: {said}"))),
             Health::Silent => drop(common.troubles.set(CHILD, "nats-server does not answer")),
+            Health::Away => drop(common.troubles.set(CHILD, "nats-server can't be reached")),
         }
         let now = (common.stopwatch)();
         match ailing.judge(&health, *common.open.borrow(), now) {
@@ -139,7 +151,10 @@ pub(crate) async fn child(child: ChildHandle, common: Arc<Common>) {
 enum Health {
     Well,
     Ill(String),
+    /// It holds the connection, and says nothing.
     Silent,
+    /// There is no connection: it is starting, or gone, which is its keeper's to mend.
+    Away,
 }
 
 /// What to do about it.
@@ -168,7 +183,7 @@ impl Ailing {
         let cure = match health {
             Health::Ill(said) if disk_has_room && rested && said.contains("write error") => Cure::Restart,
             Health::Silent if now.saturating_sub(silent_since) >= HUNG => Cure::Kill,
-            Health::Well | Health::Ill(_) | Health::Silent => Cure::Wait,
+            Health::Well | Health::Ill(_) | Health::Silent | Health::Away => Cure::Wait,
         };
         if cure != Cure::Wait {
             (self.cured, self.silent_since) = (Some(now), None);
@@ -181,7 +196,8 @@ async fn ask(client: &Client) -> Health {
     let asking = client.request(HEALTH, r#"{"details":true}"#.into());
     match tokio::time::timeout(CHILD_PATIENCE, asking).await {
         Ok(Ok(answer)) => read_health(&answer.payload),
-        Ok(Err(_)) | Err(_) => Health::Silent,
+        Ok(Err(_)) | Err(_) if client.connection_state() == State::Connected => Health::Silent,
+        Ok(Err(_)) | Err(_) => Health::Away,
     }
 }
 
@@ -266,10 +282,12 @@ mod tests {
         assert_eq!(ailing.judge(&frozen(), true, at(15)), Cure::Restart);
         assert_eq!(ailing.judge(&Health::Ill("recovering".into()), true, at(99)), Cure::Wait);
         assert_eq!(ailing.judge(&Health::Silent, true, at(100)), Cure::Wait);
-        assert_eq!(ailing.judge(&Health::Silent, true, at(144)), Cure::Wait);
-        assert_eq!(ailing.judge(&Health::Silent, true, at(145)), Cure::Kill);
-        assert_eq!(ailing.judge(&Health::Silent, true, at(146)), Cure::Wait, "it has its time again");
-        assert_eq!(ailing.judge(&Health::Well, true, at(147)), Cure::Wait);
+        assert_eq!(ailing.judge(&Health::Silent, true, at(129)), Cure::Wait);
+        assert_eq!(ailing.judge(&Health::Silent, true, at(130)), Cure::Kill);
+        assert_eq!(ailing.judge(&Health::Silent, true, at(131)), Cure::Wait, "it has its time again");
+        assert_eq!(ailing.judge(&Health::Well, true, at(132)), Cure::Wait);
         assert_eq!(ailing.judge(&Health::Silent, true, at(200)), Cure::Wait);
+        assert_eq!(ailing.judge(&Health::Away, true, at(210)), Cure::Wait, "a server that starts is not hung");
+        assert_eq!(ailing.judge(&Health::Silent, true, at(240)), Cure::Wait, "it was only starting until now");
     }
 }

@@ -160,6 +160,10 @@ fn a_full_disk_stops_the_intake_and_says_so_until_there_is_room() {
     let (status, body) = server.post("/v1/tenants/acme/events", "application/x-ndjson", events(40..41).as_bytes());
     assert!(status == 503 && body.contains("is full"), "{status} {body}");
     assert!(asked.elapsed().as_secs() < 2, "a producer is told at once");
+    let event = folder.path().join("event.json");
+    std::fs::write(&event, events(40..41)).expect("written");
+    let (code, _, err) = run(server.upm(&["emit", "--wait"]).arg(&event));
+    assert!(code == 2 && err.contains("takes nothing in now") && err.contains("is full"), "{code} {err}");
     let told = publish_in_vain(&server, folder.path());
     assert_eq!(told, "", "nothing is acknowledged");
     not_ready(&server, &["nats-server", "no space left on device"]);

@@ -150,6 +150,23 @@ fn a_nats_server_that_dies_is_started_again() {
     });
 }
 
+/// It holds its connections and its port, and does nothing: only its silence tells.
+#[test]
+fn a_nats_server_that_hangs_for_good_is_killed_and_started_again() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &[]);
+    let pid = nats_pids(&data)[0];
+    kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGSTOP).expect("a child of our own server");
+    wait_for("readiness to say so", || {
+        let (status, body) = server.get("/readyz");
+        (status == 503 && body.contains("nats-server does not answer")).then_some(())
+    });
+    wait_for("another nats-server", || nats_pids(&data).first().filter(|other| **other != pid).copied());
+    wait_for("readiness", || (server.get("/readyz").0 == 200).then_some(()));
+    assert_eq!(server.stop(), 0);
+}
+
 #[test]
 fn a_tenant_is_added_while_serving_and_survives_a_restart() {
     let folder = folder();

@@ -329,6 +329,14 @@ impl App {
         }
     }
 
+    /// Why an answer would be waited for in vain now, if so.
+    pub fn refusal(&self) -> Option<String> {
+        match self.engine.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(Engine::Leads(running)) => running.refusal(),
+            Some(Engine::Follows(_)) | None => None,
+        }
+    }
+
     /// Why nothing is taken in now, if so: then whoever posts is told at once.
     pub fn refuse_intake(&self) -> Result<(), Problem> {
         match self.engine.read().unwrap_or_else(PoisonError::into_inner).as_ref() {

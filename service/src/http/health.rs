@@ -27,8 +27,13 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
         }
         return Json(ready).into_response();
     }
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", health.reasons.join("; "))
-        .with("ready", false)
-        .with("reasons", health.reasons)
-        .into_response()
+    let mut problem =
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", health.reasons.join("; "))
+            .with("ready", false)
+            .with("reasons", health.reasons);
+    // Of all that may be wrong, what makes waiting for an answer vain.
+    if let Some(refuses) = app.refusal() {
+        problem = problem.with("refuses", refuses);
+    }
+    problem.into_response()
 }

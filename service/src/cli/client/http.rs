@@ -77,6 +77,13 @@ impl Client {
         Ok((body.content_length(), body.into_with_config().limit(u64::MAX).reader()))
     }
 
+    /// Why the server takes nothing in now, if it says so. Whoever can't ask knows of nothing.
+    pub fn refusal(server: &str) -> Option<String> {
+        let client = Self::at(server.to_owned());
+        let mut response = client.agent.get(client.url("/readyz")).call().ok()?;
+        body_json(&mut response).ok()?["refuses"].as_str().map(str::to_owned)
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }

@@ -131,6 +131,9 @@ pub fn send(
     match route {
         Route::Http(client) => post_all(client, items, done),
         Route::Nats { target, data } => {
+            if let (true, Some(data)) = (wait, data) {
+                refuse_in_vain(data)?;
+            }
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let runtime = runtime.map_err(|error| CliError::because("can't start", &error))?;
             let result = runtime.block_on(publish_all(target, data.as_deref(), items, wait, patience, done));
@@ -138,6 +141,15 @@ pub fn send(
             runtime.shutdown_background();
             result
         }
+    }
+}
+
+/// A server that takes nothing in would let us wait for answers that never come.
+fn refuse_in_vain(data: &Path) -> Result<(), CliError> {
+    let refusal = ServeFile::of_running(data).and_then(|server| Client::refusal(&server.http));
+    match refusal {
+        Some(reason) => Err(CliError::could_not("the server takes nothing in now").with_detail(print::clean(&reason))),
+        None => Ok(()),
     }
 }
 
