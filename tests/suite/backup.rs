@@ -1,0 +1,210 @@
+//! The story of a lost disk: a producer publishes as fast as it can while the ledger is checked and backed up; the backup is cut
+//! off and goes on; a bit flips in it; it is restored, holds everything that was confirmed before, is served, and goes on. And what
+//! has to be refused: damage, another history, a backup older than a checkpoint that was kept, a ledger that is there already.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ledger::birth;
+use ledger::note::VerifierKey;
+use ledger::read::Log;
+use ledger::receipt::Receipt;
+use ledger_rocks::Rocks;
+use schemas::ids::Tenant;
+use serde_json::Value;
+use upm_tests::{Server, ok, python, run, upm, wait_for};
+
+fn burst(server: &Server, run: &str, count: &str, out: &Path) -> Child {
+    let arguments = [server.nats(), "acme", run, count];
+    python("burst.py").args(arguments).arg(out).stderr(Stdio::null()).spawn().expect("python starts")
+}
+
+fn answers(out: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(out).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Runs `upm` with arguments of which some are paths.
+fn told(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> (i32, String, String) {
+    run(&mut upm(arguments.iter().map(|argument| argument.as_ref().to_owned())))
+}
+
+fn sound(root: &Path) -> Value {
+    let (code, out, err) = told(&[&"fsck", &"--store", &root, &"--json"]);
+    let report = json(&out);
+    assert_eq!(code, 0, "{report:#}{err}");
+    report
+}
+
+#[test]
+fn a_backup_taken_under_load_brings_everything_back_that_was_confirmed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, backup, out) = (folder.path().join("data"), folder.path().join("backup"), folder.path().join("answers"));
+    let server = Server::start(&data, &["--tenant", "acme"]);
+    let mut producer = burst(&server, "run1", "6000", &out);
+
+    // Beside the server that writes all the time: never a false alarm, and every backup larger than the one before.
+    let mut copied = 0;
+    for round in 1..=3 {
+        wait_for("more answers", || {
+            let ended = producer.try_wait().expect("the producer can be asked").is_some();
+            (ended || answers(&out).len() > round * 500).then_some(())
+        });
+        let report = sound(&data);
+        assert_eq!(report["beside_server"], true);
+        let made = json(&ok(server.upm(&["backup", "--json"]).arg(&backup)));
+        assert_eq!(made["before"], copied, "only what is new is copied: {made}");
+        copied += made["copied"].as_u64().expect("a number");
+    }
+    let confirmed = answers(&out);
+    ok(server.upm(&["backup", "--json"]).arg(&backup));
+    // Cut off again and again, it goes on where it stood.
+    wait_for("the producer to end", || producer.try_wait().expect("the producer can be asked"));
+    for patience in 1..=4 {
+        let mut cut = server.upm(&["backup"]);
+        let mut cut = cut.arg(&backup).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("upm starts");
+        std::thread::sleep(std::time::Duration::from_millis(15 * patience));
+        cut.kill().expect("it can be killed");
+        cut.wait().expect("it can be waited for");
+    }
+    ok(server.upm(&["backup", "--json"]).arg(&backup));
+    let report = sound(&backup);
+    assert_eq!(report["beside_server"], false);
+    let key = VerifierKey::parse(server.vkey("acme")).expect("a vkey");
+    let (_, newest) = server.get("/logs/acme/checkpoint");
+    assert_eq!(server.stop(), 0);
+
+    let restored = folder.path().join("restored");
+    fs::write(folder.path().join("newest"), &newest).expect("writable");
+    let known = folder.path().join("newest");
+    let (code, text, err) = told(&[&"restore", &backup, &"--data", &restored, &"--known-checkpoint", &known]);
+    assert_eq!(code, 0, "{err}");
+    let missing = ["acme.log.pem", "_ledger.log.pem", "admin.pem"];
+    assert!(missing.iter().all(|name| text.contains(name)), "what is missing is named: {text}");
+    assert_eq!(mode(&restored.join("keys/acme.dedupe")), 0o600);
+    every_answer_is_held(&restored, &key, &confirmed);
+
+    // With the keys that were kept elsewhere it goes on, on a road of its own.
+    for name in missing {
+        fs::copy(data.join("keys").join(name), restored.join("keys").join(name)).expect("the keys are copied");
+    }
+    let server = Server::start(&restored, &["--tenant", "acme"]);
+    let after = folder.path().join("after");
+    burst(&server, "run2", "50", &after).wait().expect("the producer ends");
+    assert_eq!(answers(&after).len(), 50);
+    // The same bytes again are what they were before.
+    let repeated = folder.path().join("repeated");
+    burst(&server, "run1", "50", &repeated).wait().expect("the producer ends");
+    assert!(answers(&repeated).iter().all(|answer| answer["status"] == "duplicate"), "{:?}", answers(&repeated));
+    assert_eq!(server.stop(), 0);
+    sound(&restored);
+}
+
+fn every_answer_is_held(data: &Path, key: &VerifierKey, answers: &[Value]) {
+    assert!(answers.len() > 500, "only {} answers", answers.len());
+    let store = Rocks::open_read_only(&data.join("ledger")).expect("the store opens");
+    let tenant = Tenant::parse("acme").expect("a name");
+    let log = birth::log_of(&store, &tenant).expect("readable").expect("acme has a log");
+    let log = Log::open(&store, log).expect("readable");
+    for answer in answers {
+        let event = STANDARD.decode(answer["event"].as_str().expect("text")).expect("base64");
+        let receipt = Receipt::parse(answer["receipt"].as_str().expect("text")).expect("a receipt");
+        receipt.verify(key, &event).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        assert_eq!(log.entry(receipt.index).expect("readable"), Some(receipt.entry), "{answer}");
+    }
+}
+
+/// A small ledger at rest, with its backup and a checkpoint that is newer than the backup.
+struct Saved {
+    folder: tempfile::TempDir,
+    data: PathBuf,
+    backup: PathBuf,
+    newer: PathBuf,
+}
+
+fn saved() -> Saved {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let (data, backup, newer) = (path("data"), path("backup"), path("newer"));
+    let server = Server::start(&data, &["--tenant", "acme"]);
+    burst(&server, "run1", "700", &path("answers")).wait().expect("the producer ends");
+    ok(server.upm(&["backup", "--with-keys"]).arg(&backup));
+    burst(&server, "run2", "10", &path("more")).wait().expect("the producer ends");
+    fs::write(&newer, server.get("/logs/acme/checkpoint").1).expect("writable");
+    assert_eq!(server.stop(), 0);
+    Saved { folder, data, backup, newer }
+}
+
+#[test]
+fn what_speaks_against_a_backup_is_said_and_nothing_is_put_in_place() {
+    let Saved { folder, data, backup, newer } = saved();
+    let target = folder.path().join("target");
+    let refused = |arguments: &[&dyn AsRef<std::ffi::OsStr>], expect_code: i32, expect: &str| {
+        let all: Vec<&dyn AsRef<std::ffi::OsStr>> =
+            [&"restore" as &dyn AsRef<std::ffi::OsStr>].into_iter().chain(arguments.iter().copied()).collect();
+        let (code, _, err) = told(&all);
+        assert_eq!(code, expect_code, "{err}");
+        assert!(err.contains(expect), "{expect:?} in {err}");
+        assert!(!target.join("ledger").join("CURRENT").exists() && !target.join("ledger.restoring").exists());
+    };
+    refused(&[&backup, &"--data", &target, &"--known-checkpoint", &newer], 1, "the backup is older than");
+    // A checkpoint by somebody else in this log's name.
+    let forged = folder.path().join("forged");
+    let note = fs::read_to_string(&newer).expect("readable");
+    fs::write(&forged, note.replacen("\n7", "\n6", 1)).expect("writable");
+    refused(&[&backup, &"--data", &target, &"--known-checkpoint", &forged], 2, "is not signed by the key of");
+    refused(&[&folder.path(), &"--data", &target], 2, "holds no finished backup");
+    let (code, _, err) = told(&[&"restore", &backup, &"--data", &data]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("there is a ledger in"), "{err}");
+    // Another ledger is no newer state of this one.
+    let other = folder.path().join("other");
+    let server = Server::start(&other, &["--tenant", "acme"]);
+    let (code, _, err) = run(server.upm(&["backup"]).arg(&backup));
+    assert_eq!(code, 2, "{err}");
+    assert_eq!(server.stop(), 0);
+    // After all that the backup is as good as before: with the signing keys in it nothing is missing.
+    let (code, text, err) = told(&[&"restore", &backup, &"--data", &target]);
+    assert_eq!(code, 0, "{err}");
+    assert!(!text.contains("missing:"), "{text}");
+    assert!(!target.join("keys/recovery.pem").exists());
+    sound(&target);
+}
+
+#[test]
+fn a_backup_with_a_flipped_bit_is_refused_and_its_place_named() {
+    let Saved { folder, backup, .. } = saved();
+    let target = folder.path().join("target");
+    let mut tried = 0;
+    for entry in fs::read_dir(backup.join("ledger")).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_none_or(|extension| extension != "sst") {
+            continue;
+        }
+        let whole = fs::read(&path).expect("readable");
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 3] ^= 4;
+        fs::write(&path, flipped).expect("writable");
+        let (code, _, err) = told(&[&"restore", &backup, &"--data", &target]);
+        assert_eq!(code, 1, "{}: {err}", path.display());
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        assert!(err.contains(&name) && err.contains("damaged"), "{name} in {err}");
+        assert!(!target.join("ledger").join("CURRENT").exists());
+        fs::write(&path, whole).expect("writable");
+        tried += 1;
+    }
+    assert!(tried > 2, "only {tried} tables");
+    assert_eq!(told(&[&"restore", &backup, &"--data", &target]).0, 0);
+}
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+}
