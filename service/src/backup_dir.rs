@@ -127,8 +127,9 @@ pub fn key_files(keys: &Path, signing: bool) -> Result<Vec<PathBuf>, BackupError
     let mut files = Vec::new();
     for entry in fs::read_dir(keys).map_err(at(keys))? {
         let path = entry.map_err(at(keys))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.ends_with(".dedupe") || (signing && name.ends_with(".pem") && name != "recovery.pem") {
+        let is = |extension: &str| path.extension().is_some_and(|found| found == extension);
+        let recovery = path.file_name().is_some_and(|name| name == "recovery.pem");
+        if is("dedupe") || (signing && is("pem") && !recovery) {
             files.push(path);
         }
     }

@@ -98,7 +98,11 @@ impl Rocks {
 
     fn refuse_other_format(&self) -> Result<(), OpenError> {
         let damaged = |detail: String| OpenError::Damaged { path: self.path.clone(), detail };
-        let row = self.get(Space::Meta, &Key::Format.bytes()).map_err(|error| damaged(error.to_string()))?;
+        let row = self.get(Space::Meta, &Key::Format.bytes()).map_err(|error| {
+            // RocksDB's own words name the file.
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            damaged(format!("{error}{}", cause.unwrap_or_default()))
+        })?;
         let Some(row) = row else { return Ok(()) };
         let found = read_u32("format", &row).map_err(|error| damaged(error.to_string()))?;
         if found != FORMAT_VERSION {

@@ -6,17 +6,23 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ledger::append::LogId;
-use ledger::dedupe::DedupeKey;
-use ledger::entry::Header;
+use ledger::append::{Cursor, Desk, Item, LogId, PendingControl, Turn, commit, extend_listing, load_head, look_up};
+use ledger::dedupe::{DedupeKey, Fingerprint};
+use ledger::entry::{Header, Salt};
 use ledger::fsck::{self, Finding, Options, Report};
+use ledger::governance::{Act, Hold, KeyChange, KeyStatus, Scope, message};
+use ledger::hash::Hash;
 use ledger::kv::{Batch, Kv, MemKv, Space};
 use ledger::layout::{Key, decode_head};
 use ledger::read::Log;
+use ledger::signing::Signer;
 use schemas::ids::Tenant;
 
 use crate::replica::Leader;
+use crate::world::origin;
 
+/// A row to put, or to delete.
+type Change = (Space, Vec<u8>, Option<Vec<u8>>);
 type Rows = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
 
 fn rows(kv: &MemKv) -> Rows {
@@ -30,7 +36,82 @@ fn grown() -> Leader {
     while size(&leader.kv, 1) < 300 {
         leader.round();
     }
+    govern(&leader);
+    cosign(&leader.kv);
     leader
+}
+
+/// A heartbeat, a hold, and another log key, with the listings of both acts in `_ledger`; then one more round by both keys.
+fn govern(leader: &Leader) {
+    let (kv, log) = (&leader.kv, LogId(1));
+    let (admin, recovery) = (&leader.world.admin, Signer::from_seed(&origin("_ledger"), [3; 32]));
+    let old = &leader.world.tenants[0].signer;
+    let new = Signer::from_seed(old.name(), [77; 32]);
+    let head = Log::open(kv, log).unwrap().head().unwrap();
+    let change = KeyChange {
+        new: new.public_key(),
+        old: old.public_key(),
+        status: KeyStatus::Retired,
+        from: head.size + 50,
+        size: head.size,
+        root: head.edge.root(),
+    };
+    let hold = Hold { id: "audit".into(), scope: Scope::All, reason: "an audit".into() };
+    let recovery = [&recovery, old];
+    for (salt, act, signers) in [(1, Act::Hold(hold), &[admin][..]), (2, Act::Key(change), &recovery[..])] {
+        let place = |log| Log::open(kv, log).unwrap().governance().unwrap().place();
+        let sent = message(&act, &place(log), signers, &place(LogId::LEDGER), admin, Salt([salt; 16])).unwrap();
+        let item = |sequence| {
+            Item::Control(PendingControl {
+                road_sequence: Some(sequence),
+                at_ms: head.at_ms,
+                fingerprint: Fingerprint([salt; 16]),
+                salt: Salt([10 + salt; 16]),
+                listing_salt: Salt([20 + salt; 16]),
+                subject: "upm.control.tenant-0".into(),
+                message: sent.print(),
+                new_key_here: true,
+                rules: Hash(schemas::rules::current().name),
+            })
+        };
+        append(leader, &[old, &new], item);
+    }
+    append(leader, &[old, &new], |_| Item::Heartbeat { at_ms: head.at_ms + 1, cosigned: None });
+}
+
+/// One item, signed by those of the keys that have to.
+fn append(leader: &Leader, keys: &[&Signer], item: impl Fn(u64) -> Item) {
+    let kv = &leader.kv;
+    let head = load_head(kv, LogId(1)).unwrap();
+    let cursor = Cursor { sequence: head.cursor.sequence + 1, ..head.cursor };
+    let turns = [Turn { log: head.log, items: vec![item(cursor.sequence)], cursor, answered: head.answered }];
+    let known = look_up(kv, &turns).unwrap();
+    let [turn] = turns;
+    let mut desk = Desk::open(kv).unwrap();
+    let extension = extend_listing(&head, turn, &known[0], &mut desk).unwrap();
+    let governance = extension.governance().cloned();
+    let governance =
+        governance.map_or_else(|| Log::open(kv, LogId(1)).unwrap().governance().unwrap(), |it| (*it).clone());
+    let signing: Vec<_> = governance.log_keys().signing(extension.head().size).map(|key| key.key).collect();
+    let signers: Vec<&Signer> = keys.iter().copied().filter(|key| signing.contains(&key.public_key())).collect();
+    let mut round = vec![extension.seal_by(&signers)];
+    if desk.is_used() {
+        round.push(desk.finish().0.seal(&leader.world.ledger_signer));
+    }
+    commit(kv, round).unwrap();
+}
+
+/// Cosignatures come from elsewhere: here only their rows matter.
+fn cosign(kv: &MemKv) {
+    let size = size(kv, 1);
+    let mut batch = Batch::default();
+    for (key, value) in [
+        (Key::Cosignatures(LogId(1), size), "— w AAAA\n".as_bytes().to_vec()),
+        (Key::NewestCosigned(LogId(1)), size.to_be_bytes().to_vec()),
+    ] {
+        batch.put(key.space(), &key.bytes(), &[&key.with_check(value)]);
+    }
+    kv.write(batch).unwrap();
 }
 
 fn size(kv: &MemKv, log: u32) -> u64 {
@@ -44,13 +125,15 @@ fn check(kv: &MemKv, dedupe: &(dyn Fn(&Tenant) -> Option<DedupeKey> + Sync), dee
 fn kv_of(rows: &Rows) -> MemKv {
     let kv = MemKv::new();
     let mut batch = Batch::default();
-    rows.iter().for_each(|((space, key), value)| batch.put(*space, key, &[value]));
+    for ((space, key), value) in rows {
+        batch.put(*space, key, &[value]);
+    }
     kv.write(batch).unwrap();
     kv
 }
 
 /// The store with some rows changed (`None`: gone), and back.
-fn with<T>(kv: &MemKv, changes: &[(Space, Vec<u8>, Option<Vec<u8>>)], read: impl FnOnce() -> T) -> T {
+fn with<T>(kv: &MemKv, changes: &[Change], read: impl FnOnce() -> T) -> T {
     let before: Vec<_> =
         changes.iter().map(|(space, key, _)| (*space, key.clone(), kv.get(*space, key).unwrap())).collect();
     put(kv, changes);
@@ -59,7 +142,7 @@ fn with<T>(kv: &MemKv, changes: &[(Space, Vec<u8>, Option<Vec<u8>>)], read: impl
     read
 }
 
-fn put(kv: &MemKv, rows: &[(Space, Vec<u8>, Option<Vec<u8>>)]) {
+fn put(kv: &MemKv, rows: &[Change]) {
     let mut batch = Batch::default();
     for (space, key, value) in rows {
         match value {
@@ -106,6 +189,11 @@ fn names(findings: &[Finding], space: Space, key: &[u8]) -> bool {
     })
 }
 
+/// Cosignatures may come late or never: with another key such a row is found where it is, but nobody misses it where it was.
+fn may_be_missing(space: Space, key: &[u8]) -> bool {
+    matches!(Key::decode(space, key), Ok(Key::Cosignatures(..) | Key::NewestCosigned(_)))
+}
+
 #[test]
 fn a_sound_ledger_is_sound() {
     let leader = grown();
@@ -147,14 +235,16 @@ fn chosen(all: &Rows, soak: bool) -> Vec<(Space, Vec<u8>, usize)> {
     let mut chosen = Vec::new();
     for ((space, ..), keys) in groups {
         let last = keys.len() - 1;
-        for place in if soak { (0..=last).collect() } else { vec![0, 1.min(last), last / 2, last] } {
+        let mut places = if soak { (0..=last).collect() } else { vec![0, 1.min(last), last / 2, last] };
+        places.dedup();
+        for place in places {
             let length = keys[place].len() + all[&(space, keys[place].clone())].len();
             let dense = match (place, soak) {
                 (0, true) => 1,
                 (0, false) if length < 128 => 1,
                 // The commonest length of a header's members: every member is hit, tiles in every hash.
-                (0, false) => 5 + length / 512,
-                _ => 61,
+                (0, false) => 9 + length / 256,
+                _ => 127,
             };
             chosen.push((space, keys[place].clone(), dense));
         }
@@ -164,6 +254,7 @@ fn chosen(all: &Rows, soak: bool) -> Vec<(Space, Vec<u8>, usize)> {
 
 #[test]
 fn every_flipped_bit_is_found_and_its_place_named() {
+    #[expect(clippy::disallowed_methods, reason = "how long to test is for whoever tests")]
     let soak = std::env::var_os("UPM_SOAK").is_some();
     let leader = grown();
     let all = rows(&leader.kv);
@@ -173,13 +264,15 @@ fn every_flipped_bit_is_found_and_its_place_named() {
         let kv = kv_of(&all);
         while let Some((space, key, dense)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
             let value = &all[&(*space, key.clone())];
-            // Every byte of a key: each of them is something.
-            let bytes = (0..key.len()).chain((key.len()..key.len() + value.len()).step_by(*dense));
+            // Of the first row of a kind every byte of the key: each of them is something.
+            let keys = (0..key.len()).step_by(if *dense == 127 { 5 } else { 1 });
+            let bytes = keys.chain((key.len()..key.len() + value.len()).step_by(*dense));
             for byte in bytes {
                 for bit in if soak && *dense == 1 { 0..8 } else { byte % 8..byte % 8 + 1 } {
                     let found = flip(&kv, &leader, (*space, key, value), byte, bit);
                     flips.fetch_add(1, Ordering::Relaxed);
-                    if !names(&found, *space, key) {
+                    let named = names(&found, *space, key);
+                    if !named && (found.is_empty() || !may_be_missing(*space, key)) {
                         let place = format!("{:?}, byte {byte}, bit {bit}: {found:#?}", Key::decode(*space, key));
                         failed.lock().unwrap().push(place);
                     }
@@ -207,12 +300,12 @@ fn flip(
     byte: usize,
     bit: usize,
 ) -> Vec<Finding> {
-    let (mut to, mut changed) = (key.to_vec(), value.to_vec());
+    let (mut to, mut flipped) = (key.to_vec(), value.to_vec());
     match byte.checked_sub(key.len()) {
         None => to[byte] ^= 1 << bit,
-        Some(place) => changed[place] ^= 1 << bit,
+        Some(place) => flipped[place] ^= 1 << bit,
     }
-    let mut changes = vec![(space, to.clone(), Some(changed))];
+    let mut changes = vec![(space, to.clone(), Some(flipped))];
     if to != key {
         changes.push((space, key.to_vec(), None));
     }
@@ -233,7 +326,11 @@ fn every_row_that_is_gone_added_or_swapped_is_found() {
             continue;
         }
         let gone = with(kv, &[(*space, key.clone(), None)], findings);
-        assert!(names(&gone, *space, key), "{:?} gone: {gone:#?}", Key::decode(*space, key));
+        assert!(
+            may_be_missing(*space, key) || names(&gone, *space, key),
+            "{:?} gone: {gone:#?}",
+            Key::decode(*space, key)
+        );
         let longer = [&key[..], b"\0"].concat();
         let added = with(kv, &[(*space, longer.clone(), Some(value.clone()))], findings);
         assert!(names(&added, *space, key), "{:?} added: {added:#?}", Key::decode(*space, key));

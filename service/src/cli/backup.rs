@@ -92,10 +92,10 @@ fn copy(source: &Rocks, kv: &Rocks, keys: &Keys) -> Result<u64, CliError> {
     let first = Log::open(source, LogId::LEDGER).and_then(|log| log.first()).map_err(|error| CliError::of(&error))?;
     let own = VerifierKey::new(first.origin.key_name().clone(), first.log_key);
     let dedupe = |tenant: &Tenant| keys.dedupe(tenant.as_str()).ok();
-    let mut copier = Copier::new(kv, KvSource::new(source, dedupe), Trust::of([own]), dedupe);
+    let mut replica = Copier::new(kv, KvSource::new(source, dedupe), Trust::of([own]), dedupe);
     let bar = bar(fsck::total(source).saturating_sub(fsck::total(kv)));
     let mut ahead = Vec::new();
-    let copied = copier.catch_up(Limits::default(), |progress: &Progress| {
+    let copied = replica.catch_up(Limits::default(), |progress: &Progress| {
         bar.inc(progress.copied);
         ahead.clone_from(&progress.set_back);
     });

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use ledger::birth;
 use ledger::fsck::{self, Finding, Options, Report};
 use ledger_rocks::OpenError;
 use schemas::ids::Tenant;
@@ -64,6 +65,12 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
 /// Checks the store of a directory; whether a server was writing to it.
 fn checked(root: &Path, tenants: &[Tenant], deep: bool) -> Result<(Report, bool), CliError> {
     let reading = open(root)?;
+    // Whether a tenant is there is asked of a store that can be read; a damaged one is checked all the same.
+    if let (false, Ok(known)) = (tenants.is_empty(), birth::list_tenants(&reading.kv))
+        && let Some(stranger) = tenants.iter().find(|name| !known.iter().any(|(tenant, ..)| tenant == *name))
+    {
+        return Err(CliError::no(format!("there is no tenant {stranger} in this ledger")));
+    }
     let report = check(&reading, root, tenants, deep);
     if report.is_sound() || !reading.beside_writer {
         return Ok((report, reading.beside_writer));
