@@ -193,7 +193,10 @@ fn rows(kv: &MemKv) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
     Space::ALL.into_iter().flat_map(all).flat_map(by_itself).collect()
 }
 
-fn by_itself(((space, key), row): ((Space, Vec<u8>), Vec<u8>)) -> Vec<((Space, Vec<u8>), Vec<u8>)> {
+/// Where a row stands, and what it holds.
+type Row = ((Space, Vec<u8>), Vec<u8>);
+
+fn by_itself(((space, key), row): Row) -> Vec<Row> {
     let decoded = Key::decode(space, &key).unwrap();
     let Key::Payload(log, _) = decoded else { return vec![((space, key), row)] };
     let payload = |(index, Stored { salt, fingerprint, previous, payload })| {

@@ -67,7 +67,7 @@ struct Writes {
 /// What makes a ledger go on.
 enum Engine {
     /// The pipeline: it reads roads and signs.
-    Leads(Running<Rocks>),
+    Leads(Box<Running<Rocks>>),
     /// Another copy: it neither reads roads nor signs.
     Follows(Following),
 }
@@ -182,7 +182,7 @@ impl App {
         limits: StreamLimits,
         tenants: Vec<OpenTenant>,
     ) -> Self {
-        let engine = RwLock::new(Some(Engine::Leads(running)));
+        let engine = RwLock::new(Some(Engine::Leads(Box::new(running))));
         let writes = Ok(Writes { producer, limits });
         let tenants = tenants.into_iter().map(|open| (open.tenant.clone(), Arc::new(open))).collect();
         Self {
