@@ -137,7 +137,7 @@ impl Server {
             .append(true)
             .open(data.with_extension("log"))
             .expect("a log file beside the data directory");
-        let mut child = upm(["serve", "--listen", "127.0.0.1:0", "--data"])
+        let child = upm(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(arguments)
             .stdout(Stdio::null())
@@ -145,8 +145,10 @@ impl Server {
             .spawn()
             .expect("upm serve starts");
         let pid = u64::from(child.id());
-        let places = wait_for("serve.json of the new process", || {
-            if let Some(status) = child.try_wait().expect("the child can be asked") {
+        // A server that is never ready is killed with the value too.
+        let mut server = Self { child, data: data.to_path_buf(), places: Value::Null };
+        server.places = wait_for("serve.json of the new process", || {
+            if let Some(status) = server.child.try_wait().expect("the child can be asked") {
                 let log = std::fs::read_to_string(data.with_extension("log")).unwrap_or_default();
                 panic!("upm serve ended with {status} before it was ready:\n{log}");
             }
@@ -154,7 +156,7 @@ impl Server {
             let places: Value = serde_json::from_slice(&text).ok()?;
             (places["pid"] == pid).then_some(places)
         });
-        Self { child, data: data.to_path_buf(), places }
+        server
     }
 
     /// The data directory.
