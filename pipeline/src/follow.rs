@@ -33,6 +33,12 @@ const TROUBLE: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 /// Under this name the follower's trouble is kept.
 const WHO: &str = "follow";
 
+/// Under this name it is said that the leader does not wait for us.
+const REPORT: &str = "report";
+/// Looks after which the same is reported again, and after which a report is tried again that was refused.
+const TOLD_AGAIN: u32 = 150;
+const REFUSED_AGAIN: u32 = 25;
+
 /// Where a log of the copy stands: its number, the road's number, the sequence up to which the copy has everything.
 pub type Standing = (LogId, u32, u64);
 
@@ -144,6 +150,7 @@ impl<K: Kv> Copying<'_, K> {
     fn run<S: Source>(&mut self, mut copier: Copier<'_, K, S>, report: &Reporter<S>) {
         let mut delay = TROUBLE.0;
         let mut told: Option<Vec<Standing>> = None;
+        let mut silence = 0;
         if let Err(error) = self.note_progress() {
             self.troubles.set(WHO, format!("the copy can't be read: {error}"));
         }
@@ -152,12 +159,7 @@ impl<K: Kv> Copying<'_, K> {
             match round {
                 Ok((round, standings)) => {
                     delay = TROUBLE.0;
-                    if told.as_ref() != Some(&standings) {
-                        told = report(copier.source(), &standings)
-                            .map_err(|error| self.untold(&error))
-                            .ok()
-                            .map(|()| standings);
-                    }
+                    (told, silence) = self.tell(&copier, report, standings, told, silence);
                     self.say(&round);
                     if round.behind == 0 {
                         self.wait(LOOK);
@@ -170,7 +172,7 @@ impl<K: Kv> Copying<'_, K> {
                 Err(error) => {
                     self.troubles.set(WHO, format!("can't copy, trying again: {error}"));
                     // Whoever was there may have been started again, and has forgotten what it was told.
-                    told = None;
+                    (told, silence) = (None, 0);
                     self.wait(delay);
                     delay = (delay * 2).min(TROUBLE.1);
                 }
@@ -178,8 +180,29 @@ impl<K: Kv> Copying<'_, K> {
         }
     }
 
-    fn untold(&self, error: &str) {
-        self.troubles.set("report", format!("the other copy does not take our report: {error}"));
+    /// Reports where the copy stands: when it has moved, and now and then all the same, because whoever hears it may have been started
+    /// again. After a refusal it is silent for a while. Gives what was told, and for how many looks nothing is said.
+    fn tell<S: Source>(
+        &self,
+        copier: &Copier<'_, K, S>,
+        report: &Reporter<S>,
+        standings: Vec<Standing>,
+        told: Option<Vec<Standing>>,
+        silence: u32,
+    ) -> (Option<Vec<Standing>>, u32) {
+        if silence > 0 && (told.is_none() || told.as_ref() == Some(&standings)) {
+            return (told, silence - 1);
+        }
+        match report(copier.source(), &standings) {
+            Ok(()) => {
+                self.troubles.clear(REPORT);
+                (Some(standings), TOLD_AGAIN)
+            }
+            Err(error) => {
+                self.troubles.set(REPORT, format!("the other copy does not take our report: {error}"));
+                (None, REFUSED_AGAIN)
+            }
+        }
     }
 
     /// What the last round means for health.
