@@ -123,6 +123,14 @@ impl LogKeys {
 
     /// The change of entry `index`. Whether it may be is decided by [`super::Governance`].
     pub(super) fn change(&mut self, index: u64, change: &KeyChange) {
+        // A recovery ends every overlap: the key that would have to sign along may be what was lost.
+        if change.status != KeyStatus::Retired {
+            for end in self.keys.iter_mut().filter_map(|key| key.end.as_mut()) {
+                if end.status == KeyStatus::Retired {
+                    end.from = end.from.min(index);
+                }
+            }
+        }
         if let Some(last) = self.keys.last_mut() {
             last.end = Some(KeyEnd { status: change.status, from: change.from, index });
         }

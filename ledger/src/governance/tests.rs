@@ -194,6 +194,18 @@ fn who_signs_which_size() {
 }
 
 #[test]
+fn a_recovery_ends_an_overlap() {
+    let mut log = born(LOG);
+    log.apply(&change(KeyStatus::Retired, 100), 10, leaf(b"10"));
+    let signing = |log: &Governance, size| log.log_keys().signing(size).count();
+    assert_eq!((signing(&log, 11), signing(&log, 100)), (2, 2));
+    let (new, old) = (signer(LOG, 6).public_key(), signer(LOG, 5).public_key());
+    let lost = KeyChange { new, old, status: KeyStatus::Lost, from: 20, size: 9, root: Hash([9; 32]) };
+    log.apply(&Act::Key(lost), 20, leaf(b"20"));
+    assert_eq!((signing(&log, 20), signing(&log, 21)), (2, 1), "whoever lost both keys can go on");
+}
+
+#[test]
 fn what_a_stolen_key_signed_past_from_is_refuted() {
     let mut log = born(LOG);
     log.apply(&change(KeyStatus::Compromised, 9), 10, leaf(b"10"));
