@@ -74,6 +74,11 @@ fn how_tos_run_as_written() {
         "Ask what happened to a change",
         "Hand an auditor a pack",
         "Verify a pack without us",
+        "Check, back up, restore",
+        "Watch a log from outside",
+        "Carry the log elsewhere",
+        "Have it witnessed",
+        "Replace a key, hold what must be kept",
         "Join an existing NATS",
     ] {
         assert!(sections.contains(&section), "the README has the how-to {section:?}");
