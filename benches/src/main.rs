@@ -6,8 +6,11 @@
 
 mod drain;
 mod events;
+mod grow;
+mod latency;
 mod report;
 mod usage;
+mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +30,13 @@ enum Command {
     /// Publish a backlog, read it with a bare consumer, then drain it into a ledger.
     #[command(after_help = "Example:\n  upm-bench drain --events 600000 --rounds 3 --json drain.json")]
     Drain(DrainArguments),
-    /// Becomes the nats-server; for `drain` alone.
+    /// Without a nats-server: append on one thread, stage by stage, to see what an event costs as the log grows; then prove, check, rebuild.
+    #[command(after_help = "Example:\n  upm-bench grow --events 10000000 --json grow.json")]
+    Grow(GrowArguments),
+    /// Publish at a given rate and wait for receipts, beside the disk's own fsync.
+    #[command(after_help = "Example:\n  upm-bench latency --rate 20000 --seconds 20")]
+    Latency(LatencyArguments),
+    /// Becomes the nats-server; for the other commands alone.
     #[command(hide = true)]
     NatsChild {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -41,6 +50,9 @@ struct DrainArguments {
     /// Events in the backlog, about 1.3 KB each.
     #[arg(long, default_value_t = 300_000)]
     events: u64,
+    /// Logs to spread it over, evenly.
+    #[arg(long, default_value_t = 1)]
+    tenants: u64,
     /// How often to read and drain the same backlog; the report holds each round and the median ratio.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -58,9 +70,51 @@ struct DrainArguments {
     json: Option<PathBuf>,
 }
 
+/// What to grow.
+#[derive(clap::Args, Clone)]
+struct GrowArguments {
+    /// Events to append, about 1.3 KB each.
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
+    /// Seed of the events.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Where the stores go (a temporary folder there, removed at the end).
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Write the figures here too, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// What to time.
+#[derive(clap::Args, Clone)]
+struct LatencyArguments {
+    /// Events a second; half of what `drain` reached is the load to look at.
+    #[arg(long, default_value_t = 10_000)]
+    rate: u64,
+    /// For how long.
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
+    /// Seed of the events.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// The nats-server to run.
+    #[arg(long, env = "NATS_SERVER", default_value = "nats-server")]
+    nats_server: PathBuf,
+    /// Where the stores go (a temporary folder there, removed at the end).
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Write the figures here too, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Drain(arguments) => drain::run(&arguments),
+        Command::Grow(arguments) => grow::run(&arguments),
+        Command::Latency(arguments) => latency::run(&arguments),
         Command::NatsChild { arguments } => Err(pipeline::server::run_child(&arguments).into()),
     };
     match result {

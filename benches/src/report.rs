@@ -10,6 +10,8 @@ use serde::Serialize;
 pub(crate) struct Report {
     /// Events in the backlog.
     pub(crate) events: u64,
+    /// Logs that they are spread over.
+    pub(crate) tenants: usize,
     /// Their mean size in bytes.
     pub(crate) bytes_per_event: u64,
     /// What the backlog was made on.
@@ -50,8 +52,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} events of {} bytes on nats-server {}; published at {:.0}/s, acknowledged",
-            self.events, self.bytes_per_event, self.nats_server, self.publish_per_s
+            "{} events of {} bytes for {} tenants on nats-server {}; published at {:.0}/s, acknowledged",
+            self.events, self.bytes_per_event, self.tenants, self.nats_server, self.publish_per_s
         )?;
         for (number, round) in self.rounds.iter().enumerate() {
             writeln!(f, "\nround {}: drain ÷ bare read = {:.3}", number + 1, round.ratio)?;

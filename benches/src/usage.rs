@@ -17,6 +17,13 @@ pub(crate) fn by_thread() -> BTreeMap<String, f64> {
     seconds
 }
 
+/// CPU seconds of the calling thread, to the nanosecond.
+pub(crate) fn of_thread() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let ns: f64 = stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or_default();
+    ns / 1e9
+}
+
 /// CPU seconds of a whole process.
 pub(crate) fn of_process(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -31,8 +38,17 @@ pub(crate) fn forget_peak() {
 
 /// Peak resident memory of a process since [`forget_peak`], in MiB.
 pub(crate) fn peak_mib(pid: u32) -> f64 {
+    memory_mib(pid, "VmHWM:")
+}
+
+/// Resident memory of a process, in MiB.
+pub(crate) fn resident_mib(pid: u32) -> f64 {
+    memory_mib(pid, "VmRSS:")
+}
+
+fn memory_mib(pid: u32, name: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().unwrap_or_default();
     kib / 1024.0
 }

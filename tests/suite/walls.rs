@@ -31,7 +31,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("upm-tests", &[]),
-    ("upm-bench", &["upm-schemas", "upm-ledger", "upm-ledger-rocks", "upm-pipeline", "upm-projector-sqlite"]),
+    (
+        "upm-bench",
+        &["upm-schemas", "upm-ledger", "upm-ledger-rocks", "upm-pipeline", "upm-projector", "upm-projector-sqlite"],
+    ),
 ];
 
 /// Who alone may reach each of these, at any depth. Everybody else stays free of it.
