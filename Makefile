@@ -20,10 +20,10 @@ endif
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo serve test interop soak bench check docs policy clean
+.PHONY: help setup build install demo serve test interop soak bench bench-grow bench-latency bench-tessera check docs policy clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what building and serving need (libclang, nats-server), below ~/.cache/upm-ledger/tools
 	@scripts/setup build serve
@@ -52,12 +52,24 @@ interop: build ## judges that are not ours (cosign, Tessera's fsck, torchwood): 
 	@scripts/setup interop
 	cargo test --release --workspace --locked --test suite interop:: -- --include-ignored
 
-soak: build ## the long tests: many more crashes and seeds
+soak: build ## the long tests: many more crashes and seeds, and what an event costs as the log grows
 	@scripts/setup test
 	UPM_SOAK=1 cargo test --release --workspace --locked -- --show-output
+	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),2000000)
 
-bench: build ## the load harness: our drain against a bare consumer, rates and CPU by thread (EVENTS=600000)
+bench: build ## the load harness: our drain against a bare consumer, with 1 and with 1,000 tenants (EVENTS=300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000)
+	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000) --tenants 1000 --rounds 1
+
+bench-grow: build ## what an event costs as the log grows, without nats-server; proofs, fsck, rebuild (EVENTS=1000000)
+	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),1000000)
+
+bench-latency: build ## publish to receipt at a given load, beside the disk's own fsync (RATE=10000)
+	$(TARGET)/release/upm-bench latency --rate $(or $(RATE),10000)
+
+bench-tessera: build ## Tessera's POSIX log under its own load generator, and ours, on this machine (needs Go)
+	@scripts/setup bench
+	BENCH=$(TARGET)/release/upm-bench benches/tessera.sh
 
 check: setup ## formatting, clippy and docs, warnings denied
 	cargo fmt --all --check
