@@ -195,8 +195,10 @@ impl Grower<'_> {
 
         let begun = usage::of_thread();
         let (mut items, mut gists) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
-        for ((subject, bytes), sequence) in events.iter().zip(from + 1..) {
-            let (item, gist) = self.admit(subject, bytes, sequence, at_ms)?;
+        // One draw of randomness for a whole round, as in the pipeline.
+        let salts: Vec<[u8; 16]> = world::salts(events.len());
+        for (((subject, bytes), sequence), salt) in events.iter().zip(from + 1..).zip(salts) {
+            let (item, gist) = self.admit(subject, bytes, sequence, at_ms, Salt(salt))?;
             items.push(item);
             gists.push(gist);
         }
@@ -253,6 +255,7 @@ impl Grower<'_> {
         bytes: &[u8],
         sequence: u64,
         at_ms: u64,
+        salt: Salt,
     ) -> Result<(Item, Option<Gist>), Failure> {
         let fingerprint = self.setup.dedupe.fingerprint(subject, bytes);
         // Parsed each time here; the pipeline remembers them.
@@ -260,7 +263,6 @@ impl Grower<'_> {
         let admitted = admit(&parsed, bytes, &mut self.scratch)?;
         let (facts, masked, payload) = (admitted.facts, admitted.masked, admitted.payload.into_owned());
         let gist = Gist::of(&payload, self.scratch.tape(), facts.phase);
-        let salt = Salt(world::random());
         let item = Item::Event(PendingEvent {
             road_sequence: sequence,
             at_ms,

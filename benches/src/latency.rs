@@ -37,9 +37,9 @@ struct Latencies {
 /// Milliseconds.
 #[derive(Serialize)]
 struct Quantiles {
-    p50_ms: f64,
-    p99_ms: f64,
-    max_ms: f64,
+    p50: f64,
+    p99: f64,
+    max: f64,
 }
 
 /// Runs the measurement, prints it, and writes it as JSON where asked.
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &LatencyArguments) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().thread_name("bench").enable_all().build()?;
     let found = runtime.block_on(measure(arguments))?;
     let line = |name: &str, found: &Quantiles| {
-        println!("{name:<18} p50 {:>8.2} ms  p99 {:>8.2} ms  max {:>8.2} ms", found.p50_ms, found.p99_ms, found.max_ms);
+        println!("{name:<18} p50 {:>8.2} ms  p99 {:>8.2} ms  max {:>8.2} ms", found.p50, found.p99, found.max);
     };
     println!("{} events at {}/s, each with a receipt", found.events, found.events_per_s);
     line("publish → receipt", &found.receipt);
@@ -79,7 +79,7 @@ async fn measure(arguments: &LatencyArguments) -> Result<Latencies, Failure> {
     running.shutdown().await;
     child.stop().await;
     let (receipt, fsync) = (quantiles(&receipts), quantiles(&syncs));
-    let ratio = receipt.p99_ms / fsync.p99_ms;
+    let ratio = receipt.p99 / fsync.p99;
     Ok(Latencies { events_per_s: arguments.rate, events: receipts.len(), receipt, fsync, ratio })
 }
 
@@ -136,5 +136,5 @@ fn histogram() -> Result<Histogram<u64>, Failure> {
 fn quantiles(found: &Histogram<u64>) -> Quantiles {
     #[expect(clippy::cast_precision_loss, reason = "microseconds of a run are far below 2^53")]
     let ms = |quantile| found.value_at_quantile(quantile) as f64 / 1e3;
-    Quantiles { p50_ms: ms(0.5), p99_ms: ms(0.99), max_ms: ms(1.0) }
+    Quantiles { p50: ms(0.5), p99: ms(0.99), max: ms(1.0) }
 }

@@ -138,6 +138,13 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Salts, in one draw.
+pub(crate) fn salts(count: usize) -> Vec<[u8; 16]> {
+    let mut salts = vec![[0; 16]; count];
+    fill(salts.as_flattened_mut());
+    salts
+}
+
 #[expect(clippy::expect_used, reason = "without randomness there is nothing to measure")]
 fn fill(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives randomness");

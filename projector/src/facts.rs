@@ -136,6 +136,7 @@ impl<'a> Facts<'a> {
 }
 
 /// What the sections of an event amount to.
+#[expect(clippy::struct_excessive_bools, reason = "each is a mark of its own, and they are independent")]
 struct Sections {
     closed: bool,
     plan: bool,

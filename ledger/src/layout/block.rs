@@ -6,7 +6,7 @@
 //! the same key.
 //!
 //! Row: `form ‖ count ‖ count × member ‖ bytes ‖ check value`. Form 0: the payloads as they are, one after the other; form 1: the
-//! same as one LZ4 block (lz4_Block_format.md, without a length before it). Member: `distance from the key's index (1 byte) ‖
+//! same as one LZ4 block (`lz4_Block_format.md`, without a length before it). Member: `distance from the key's index (1 byte) ‖
 //! salt (16) ‖ fingerprint (16) ‖ previous index (8, 2^64 − 1 for none) ‖ length of the payload (4)`, by ascending index.
 
 use std::ops::Range;
@@ -104,11 +104,21 @@ pub(crate) struct Parts<'a> {
     pub(crate) payload: &'a [u8],
 }
 
+/// A member of a block, and where its payload lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Found {
+    index: u64,
+    salt: Salt,
+    fingerprint: Fingerprint,
+    previous: Option<u64>,
+    payload: Range<usize>,
+}
+
 /// A block's row, read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// Ascending by index; never empty. Each with where its payload lies.
-    members: Vec<(u64, Salt, Fingerprint, Option<u64>, Range<usize>)>,
+    /// Ascending by index; never empty.
+    members: Vec<Found>,
     payloads: Vec<u8>,
 }
 
@@ -119,20 +129,20 @@ impl Block {
         let mut fields = Fields::new("block of payloads", value);
         let Key::Payload(_, last) = key else { return Err(fields.refused("the key of a block")) };
         let [form, count] = fields.array()?;
-        let mut members: Vec<(u64, Salt, Fingerprint, Option<u64>, Range<usize>)> = Vec::with_capacity(count.into());
+        let mut members: Vec<Found> = Vec::with_capacity(count.into());
         let mut end = 0;
         for _ in 0..count {
             let [distance] = fields.array()?;
             let index = Some(u64::from(distance)).filter(|distance| *distance < BLOCK_SPAN);
             let index = index.and_then(|distance| last.checked_sub(distance));
-            let after = members.last().map_or(Some(0), |(before, ..)| before.checked_add(1));
+            let after = members.last().map_or(Some(0), |before| before.index.checked_add(1));
             let index = index.filter(|index| after.is_some_and(|after| *index >= after));
             let index = index.ok_or(fields.refused("indices that rise within a span of 64"))?;
             let (salt, fingerprint) = (Salt(fields.array()?), Fingerprint(fields.array()?));
             let previous = Some(fields.number()?).filter(|index| *index != NO_PREVIOUS);
             let start = end;
             end += u32::from_be_bytes(fields.array()?) as usize;
-            members.push((index, salt, fingerprint, previous, start..end));
+            members.push(Found { index, salt, fingerprint, previous, payload: start..end });
         }
         if members.is_empty() || end > BLOCK_BYTES_MAX {
             return Err(fields.refused("one payload or more, not too large"));
@@ -152,26 +162,25 @@ impl Block {
 
     /// What the block holds of entry `index`.
     pub fn find(&self, index: u64) -> Option<Stored> {
-        let place = self.members.binary_search_by_key(&index, |member| member.0).ok()?;
+        let place = self.members.binary_search_by_key(&index, |member| member.index).ok()?;
         Some(self.stored(place))
     }
 
     /// What the block holds, by ascending index.
     pub fn into_rows(self) -> impl Iterator<Item = (u64, Stored)> {
-        (0..self.members.len()).map(move |place| (self.members[place].0, self.stored(place)))
+        (0..self.members.len()).map(move |place| (self.members[place].index, self.stored(place)))
     }
 
     /// What the block holds, by ascending index, without copying payloads.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (u64, Parts<'_>)> {
-        self.members.iter().map(|(index, salt, fingerprint, previous, range)| {
-            let payload = &self.payloads[range.clone()];
-            (*index, Parts { salt: *salt, fingerprint: *fingerprint, previous: *previous, payload })
+        self.members.iter().map(|found| {
+            let Found { index, salt, fingerprint, previous, ref payload } = *found;
+            (index, Parts { salt, fingerprint, previous, payload: &self.payloads[payload.clone()] })
         })
     }
 
     fn stored(&self, place: usize) -> Stored {
-        let (_, salt, fingerprint, previous, range) = &self.members[place];
-        let payload = self.payloads[range.clone()].to_vec();
-        Stored { salt: *salt, fingerprint: *fingerprint, previous: *previous, payload }
+        let Found { salt, fingerprint, previous, ref payload, .. } = self.members[place];
+        Stored { salt, fingerprint, previous, payload: self.payloads[payload.clone()].to_vec() }
     }
 }

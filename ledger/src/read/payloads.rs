@@ -23,7 +23,7 @@ pub(crate) fn stored_range<K: Kv>(
     let mut from = range.start;
     while found.len() < limit && from < range.end {
         // A block holds a payload at least and rarely one alone, so this reads a few times, and never much too far.
-        let rows = blocks(kv, log, from..range.end, (limit - found.len()).div_ceil(BLOCK_SPAN as usize))?;
+        let rows = blocks(kv, log, from..range.end, (limit - found.len()) / 64 + 1)?;
         if rows.is_empty() {
             break;
         }

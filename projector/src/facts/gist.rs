@@ -113,6 +113,7 @@ impl<'a> From<&'a Facts<'_>> for Said<'a> {
 
 /// What the walk came across.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a mark of its own, and they are independent")]
 struct Seen {
     attempt: f64,
     request: Option<Token>,
@@ -130,6 +131,9 @@ struct Seen {
     no_drift: bool,
     rollback: Option<Undone>,
 }
+
+/// Whether an item held; none where it does not say.
+struct Verdict(Option<bool>);
 
 /// An executed rollback: its steps, and whether its outcome is a failure.
 #[derive(Default)]
@@ -331,10 +335,10 @@ impl Walk<'_> {
         Some(steps)
     }
 
-    fn tests(&self, list: usize, verdict: impl Fn(usize) -> Option<Option<bool>>) -> Option<Tests> {
+    fn tests(&self, list: usize, verdict: impl Fn(usize) -> Option<Verdict>) -> Option<Tests> {
         let mut tests = Tests::default();
         self.items(list, |at| {
-            let held = verdict(at)?;
+            let Verdict(held) = verdict(at)?;
             tests.count += 1;
             tests.passed += u64::from(held == Some(true));
             tests.failed += u64::from(held == Some(false));
@@ -343,7 +347,7 @@ impl Walk<'_> {
         Some(tests)
     }
 
-    fn ok(&self, at: usize) -> Option<Option<bool>> {
+    fn ok(&self, at: usize) -> Option<Verdict> {
         let mut ok = None;
         self.members(at, |name, at| {
             if name == b"ok" {
@@ -351,10 +355,10 @@ impl Walk<'_> {
             }
             Some(())
         })?;
-        Some(ok)
+        Some(Verdict(ok))
     }
 
-    fn policy(&self, at: usize) -> Option<Option<bool>> {
+    fn policy(&self, at: usize) -> Option<Verdict> {
         let (mut mandatory, mut ok, mut word) = (None, None, Decision::Unclear);
         self.members(at, |name, at| {
             match name {
@@ -365,7 +369,7 @@ impl Walk<'_> {
             }
             Some(())
         })?;
-        Some(super::read::policy_verdict(mandatory, ok, word))
+        Some(Verdict(super::read::policy_verdict(mandatory, ok, word)))
     }
 
     fn decided(&self, at: usize) -> Option<Decision> {
