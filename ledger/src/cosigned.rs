@@ -4,7 +4,7 @@
 //! So they are written aside ([`Kv::write_aside`]) and never hold up or fail a round. No entry and no proof depends on them.
 
 use crate::cosignature::Statement;
-use crate::entry::Cosigned;
+use crate::entry::{Cosigned, MAX_NUMBER};
 use crate::kv::{Batch, Kv};
 use crate::layout::{Key, LayoutError, LogId, read_u64};
 use crate::note::{MAX_SIGNATURES, NoteError, NoteSignature, SignedNote};
@@ -132,7 +132,8 @@ impl<K: Kv> Log<K> {
             let time = u64::from_be_bytes(*line.signature.first_chunk::<8>()?);
             Some((time, line.name))
         });
-        let last = timed.max_by_key(|(time, _)| *time);
+        // No heartbeat can state a time past what its JSON holds, and none must fail by what a witness says.
+        let last = timed.filter(|(time, _)| (1..=MAX_NUMBER).contains(time)).max_by_key(|(time, _)| *time);
         Ok(last.map(|(time, witness)| Cosigned { size, root, witness, time }))
     }
 }

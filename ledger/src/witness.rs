@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use crate::consistency::{ConsistencyError, ConsistencyProof, ProofParts};
 use crate::cosignature::{CosignatureError, CosignerKey, Statement, StatementError, cosignatures};
 use crate::encoding;
+use crate::entry::MAX_NUMBER;
 use crate::hash::{Hash, empty_root};
 use crate::note::{NoteError, NoteSignature, SignedNote, VerifierKey};
 use crate::proof;
@@ -363,8 +364,18 @@ fn verified_lines(checkpoint: &str, lines: &str, known: &[CosignerKey]) -> Resul
     if let Some(timeless) = found.iter().find(|cosignature| cosignature.time == 0) {
         return Err(format!("the cosignature by {} has no time", timeless.key.name()));
     }
-    let is_known = |line: &&NoteSignature| found.iter().any(|it| it.key.name() == &line.name && it.key.id() == line.id);
-    Ok(note.signatures().iter().filter(is_known).cloned().collect())
+    if let Some(absurd) = found.iter().find(|cosignature| cosignature.time > MAX_NUMBER) {
+        return Err(format!("the cosignature by {} is of second {}", absurd.key.name(), absurd.time));
+    }
+    // One line a key: a witness that answers with many must not take the room of the others.
+    let mut lines: Vec<NoteSignature> = Vec::new();
+    for line in note.signatures() {
+        let is_known = found.iter().any(|it| it.key.name() == &line.name && it.key.id() == line.id);
+        if is_known && !lines.iter().any(|old| old.name == line.name && old.id == line.id) {
+            lines.push(line.clone());
+        }
+    }
+    Ok(lines)
 }
 
 /// The beginning of an answer, for a person: nothing in it steers a terminal.

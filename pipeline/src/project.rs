@@ -151,13 +151,19 @@ impl Viewed {
     fn open(&mut self, dir: &std::path::Path) -> Result<(), ProjectError> {
         if self.views.is_none() {
             let path = dir.join(format!("{}.db", self.state.tenant));
-            let views = match Views::open(&path) {
+            let mut views = match Views::open(&path) {
                 Err(ViewError::RebuildNeeded { found, expected }) => {
                     tracing::warn!(tenant = %self.state.tenant, found, expected, "views of another version: projecting again from entry 0");
                     Views::recreate(&path)?
                 }
                 opened => opened?,
             };
+            // A store that was put back to an older copy: what the views know beyond it is not in the log.
+            if views.core_cursor()? > self.state.progress.borrow().committed {
+                tracing::warn!(tenant = %self.state.tenant, "views are ahead of the log: projecting again from entry 0");
+                drop(views);
+                views = Views::recreate(&path)?;
+            }
             self.next = views.core_cursor()?;
             self.views = Some(views);
         }

@@ -27,6 +27,8 @@ use ureq::Agent;
 
 use crate::clock;
 
+/// How far a witness's clock may be ahead of ours, in seconds: as far as a message's.
+const MAX_AHEAD_S: u64 = 300;
 /// Between two targets of a log: a second's checkpoints share one cosignature.
 const TARGET_EVERY: Duration = Duration::from_secs(1);
 /// How long a target waits for those who have not answered before a newer one takes its place.
@@ -322,7 +324,7 @@ impl Asker {
             };
             let (status, kind, body) = self.post(submission.body(path)).map_err(Trouble::Witness)?;
             match submission.read(status, kind.as_deref(), &body, self.shared.policy.witness_keys()) {
-                Next::Done(lines) => return Ok(lines),
+                Next::Done(lines) => return of_the_past(lines).map_err(Trouble::Witness),
                 Next::Again { .. } => {}
                 Next::Ahead { size } => return Err(Trouble::Log(Self::ahead(released, size))),
                 Next::Refused(reason) => return Err(Trouble::Log(reason)),
@@ -365,6 +367,16 @@ impl Pause {
     fn lengthen(&mut self) {
         self.until = Some(clock::now() + back_off(self.failures, chance()));
         self.failures = self.failures.saturating_add(1);
+    }
+}
+
+/// A witness whose clock is far ahead would have heartbeats state a time that has not come.
+fn of_the_past(lines: Vec<NoteSignature>) -> Result<Vec<NoteSignature>, String> {
+    let latest = clock::unix_ms() / 1000 + MAX_AHEAD_S;
+    let time = |line: &NoteSignature| line.signature.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
+    match lines.iter().find(|line| time(line).is_some_and(|time| time > latest)) {
+        Some(line) => Err(format!("the clock of {} is more than {MAX_AHEAD_S} s ahead of ours", line.name)),
+        None => Ok(lines),
     }
 }
 

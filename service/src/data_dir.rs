@@ -112,6 +112,11 @@ impl DataDir {
         self.root.join("ledger")
     }
 
+    /// Where a restore copies to before it is put in place.
+    pub fn restoring(&self) -> PathBuf {
+        self.root.join("ledger.restoring")
+    }
+
     /// The views.
     pub fn views(&self) -> PathBuf {
         self.root.join("views")

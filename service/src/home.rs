@@ -92,6 +92,12 @@ pub enum HomeError {
     /// The other copy, or what was copied from it.
     #[error(transparent)]
     Copy(#[from] ReplicaError),
+    /// A restore was cut off.
+    #[error("a restore was cut off and left {copy}: run `upm restore` again, or remove it to start another ledger")]
+    UnfinishedRestore {
+        /// What it left.
+        copy: PathBuf,
+    },
     /// No randomness.
     #[error("the system gives no randomness: {0}")]
     NoEntropy(getrandom::Error),
@@ -143,6 +149,14 @@ impl Home {
         Ok(())
     }
 
+    /// The same with the directory that the last server kept them in; nothing where none did. For whoever signs without one.
+    pub fn keep_heads_as_before(&mut self) -> Result<(), HomeError> {
+        match crate::kept_heads::marked(self.dir.root())? {
+            Some(dir) => self.keep_heads(&dir),
+            None => Ok(()),
+        }
+    }
+
     /// A log of which nothing is shown that is not kept.
     pub fn shown(&self, log: LogId, origin: &Origin) -> Result<Log<Arc<Rocks>>, HomeError> {
         let open = Log::open(Arc::clone(&self.kv), log)?;
@@ -150,7 +164,7 @@ impl Home {
         Ok(open.below(kept.ceiling(origin)))
     }
 
-    /// The ledger's own log, likewise. Births append to it, and nobody else keeps its head.
+    /// The ledger's own log, likewise. Births append to it outside any round, so its head is kept here too.
     pub fn own_log(&self) -> Result<Log<Arc<Rocks>>, HomeError> {
         let origin = self.origin(LEDGER_LOG)?;
         if let Some(kept) = &self.kept
@@ -273,6 +287,10 @@ fn same_name(found: String, asked: Option<&str>) -> Result<String, HomeError> {
 
 /// Makes a ledger in an empty store, and gives its name.
 fn found(dir: &DataDir, keys: &Keys, kv: &Rocks, name: Option<&str>) -> Result<String, HomeError> {
+    let unfinished = dir.restoring();
+    if unfinished.exists() {
+        return Err(HomeError::UnfinishedRestore { copy: unfinished });
+    }
     // A second history under the same keys would be what every witness calls a fork.
     if let Some(key) = keys.any_tenant_key()? {
         return Err(HomeError::LostStore { key, store: dir.ledger(), keys: dir.keys() });

@@ -266,6 +266,11 @@ impl KeptDir {
             KeptError::InUse { .. } => conflict(error.to_string()),
             error => unavailable(&error),
         })?;
+        // Several threads may bring the same log's head; a kept head never goes back.
+        let ceiling = state.ceilings.get(origin.as_str()).map_or(0, |ceiling| ceiling.load(Ordering::Acquire));
+        if ceiling >= size && state.notes.contains_key(origin.as_str()) {
+            return Ok(());
+        }
         let path = self.path(origin.as_str());
         let found = match fs::read_to_string(&path) {
             Ok(found) => Some(found),
@@ -324,6 +329,16 @@ fn read(path: &Path, origin: &str) -> Result<Option<(u64, String, String)>, Kept
     let head = peek(&note).ok().filter(|head| head.origin.as_str() == origin);
     let head = head.ok_or_else(|| KeptError::Damaged { path: path.to_owned(), origin: origin.to_owned() })?;
     Ok(Some((head.size, head.root.to_string(), note)))
+}
+
+/// The directory that the heads of this data directory were kept in last, where they were.
+pub fn marked(data: &Path) -> Result<Option<PathBuf>, KeptError> {
+    let marker = marker(data);
+    match fs::read_to_string(&marker) {
+        Ok(dir) => Ok(Some(PathBuf::from(dir.trim_end_matches('\n')))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(&marker)(error)),
+    }
 }
 
 /// Where a data directory says that its heads are kept.

@@ -163,6 +163,7 @@ fn a_store_with_another_history_is_refused() {
     assert_eq!(server.stop(), 0);
     place.copy("shown");
     // The fork goes on where nobody keeps heads, and comes back longer than what was shown.
+    fs::remove_file(place.root.join("fork/kept-heads")).expect("whoever forks says that none are kept");
     let fork = Server::start(&place.root.join("fork"), &[]);
     emit(&fork, 10..20);
     assert_eq!(fork.stop(), 0);

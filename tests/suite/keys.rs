@@ -50,18 +50,18 @@ fn a_key_takes_anothers_place_under_load() {
     };
     let before = pack("before.zip", "before");
 
-    // Producers go on while the key changes; both keys sign for 20 entries.
+    // Producers go on while the key changes; both keys sign for 30 entries, which is all of theirs.
     let during: Vec<String> = std::thread::scope(|scope| {
-        let load = scope.spawn(|| (0..60).map(|n| accepted(&server, &format!("during-{n}"))).collect());
-        ok(&mut server.upm(&["keys", "rotate", "--overlap", "20", "--tenant", "acme"]));
+        let load = scope.spawn(|| (0..30).map(|n| accepted(&server, &format!("during-{n}"))).collect());
+        ok(&mut server.upm(&["keys", "rotate", "--overlap", "30", "--tenant", "acme"]));
         load.join().expect("all are accepted")
     });
     receipts.extend(during);
     // Past the overlap, however fast the load was.
-    for n in 0..25 {
+    for n in 0..60 {
         receipts.push(accepted(&server, &format!("after-{n}")));
     }
-    let after = pack("after.zip", "after-24");
+    let after = pack("after.zip", "after-59");
     let new = ok(&mut server.upm(&["keys", "show", "--vkey", "--tenant", "acme"]));
     let new = file(dir, "new.vkey", new.as_bytes());
     assert_ne!(std::fs::read(&old).expect("old"), std::fs::read(&new).expect("new"));
@@ -83,6 +83,8 @@ fn a_key_takes_anothers_place_under_load() {
     }
     let (code, out) = verify(&[&before, "--key", &new, "--keys", &chain]);
     assert_eq!(code, 0, "{out}");
+    // A copy from nothing takes the change in with the entries before it.
+    ok(&mut server.upm(&["backup", &dir.join("copy").display().to_string()]));
     // serve.json tells at once whoever looks for the key there.
     let places: Value =
         serde_json::from_slice(&std::fs::read(server.data().join("serve.json")).expect("serve.json")).expect("JSON");
@@ -130,11 +132,44 @@ fn a_stolen_key_is_replaced_by_the_recovery_key_alone() {
     assert_eq!(code, 0, "the old key leads over the change:\n{out}");
     let (_, out) = verify(&[&after, "--key", &old, "--keys", &chain]);
     assert!(out.contains("ok        its entry is proved"), "{out}");
+    ok(&mut server.upm(&["backup", &dir.join("copy").display().to_string()]));
     // What the stolen key signed past the stated size counts no more, once the change is known.
     let (_, out) = verify(&[&stolen, "--key", &old]);
     assert!(out.contains("ok        its entry is proved"), "who has only the old key cannot know:\n{out}");
     let (code, out) = verify(&[&stolen, "--key", &old, "--keys", &chain]);
     assert!(code == 1 && out.contains("compromised past size"), "{out}");
+}
+
+/// Whoever has the key can go on from it in a history of their own, and a pack carries that history. The chain that the auditor
+/// has from elsewhere outranks it.
+#[test]
+fn a_pack_that_tells_another_history_of_keys_is_refuted() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, data) = (temp.path(), temp.path().join("data"));
+    let server = Server::start(&data, &["--tenant", "acme", "--name", "keys"]);
+    let old = file(dir, "old.vkey", server.vkey("acme").as_bytes());
+    accepted(&server, "one");
+    assert_eq!(server.stop(), 0);
+    let stolen = dir.join("stolen");
+    ok(std::process::Command::new("cp").arg("-a").args([&data, &stolen]));
+    let rotated = |data: &Path, name: &str| {
+        let server = Server::start(data, &[]);
+        ok(&mut server.upm(&["keys", "rotate", "--overlap", "0", "--tenant", "acme"]));
+        accepted(&server, name);
+        let pack = dir.join(format!("{name}.zip")).display().to_string();
+        ok(&mut server.upm(&["pack", name, "--tenant", "acme", "-o", &pack]));
+        let chain = ok(&mut server.upm(&["keys", "chain", "--tenant", "acme"]));
+        assert_eq!(server.stop(), 0);
+        (pack, file(dir, &format!("{name}.json"), chain.as_bytes()))
+    };
+    let (honest, chain) = rotated(&data, "honest");
+    let (forged, _) = rotated(&stolen, "forged");
+    for pack in [&honest, &forged] {
+        assert_eq!(verify(&[pack, "--key", &old]).0, 0, "who has only the old key cannot know");
+    }
+    assert_eq!(verify(&[&honest, "--key", &old, "--keys", &chain]).0, 0);
+    let (code, out) = verify(&[&forged, "--key", &old, "--keys", &chain]);
+    assert!(code == 1 && out.contains("tells another history"), "{out}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ impl Rocks {
     /// Opens the store in `path`, a directory that is made where it is missing.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         std::fs::create_dir_all(path).map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
+        refuse_without_current(path)?;
         let db = DB::open_cf_descriptors(&tuning::database(), path, tuning::families())
             .map_err(|source| OpenError::of(path, source))?;
         Self::opened(db, path, false)
@@ -184,6 +185,22 @@ impl Kv for Rocks {
         let written = self.db.write_opt(rows, &tuning::unsynced());
         written.map_err(|error| KvError::Write { source: Box::new(RocksError(error)) })
     }
+}
+
+/// `RocksDB` takes a directory without the file `CURRENT` for a new store, and deletes the tables that it finds there.
+fn refuse_without_current(path: &Path) -> Result<(), OpenError> {
+    if path.join("CURRENT").exists() {
+        return Ok(());
+    }
+    let unreadable = |source| OpenError::Directory { path: path.to_owned(), source };
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("MANIFEST-") || name.ends_with(".sst") || name.ends_with(".log") {
+            let detail = format!("the file CURRENT is missing, and {name} is there: restore a backup");
+            return Err(OpenError::Damaged { path: path.to_owned(), detail });
+        }
+    }
+    Ok(())
 }
 
 fn read_error(what: &'static str, space: Space, error: rocksdb::Error) -> KvError {

@@ -1,6 +1,6 @@
 //! The decision of a round for one log: pure, from head, items and what the store knows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use schemas::reason::Reason;
@@ -16,7 +16,7 @@ use crate::dedupe::Fingerprint;
 use crate::entry::{
     Cosigned, EntryError, Epoch, EventHeader, Gap, Header, Heartbeat, RejectionHeader, Road, commitment,
 };
-use crate::governance::{Act, Governance, Roots};
+use crate::governance::{Act, Governance, Roots, key_change_size};
 use crate::hash::Hash;
 use crate::kv::{Batch, Space};
 use crate::layout::{ChainHead, Details, Key, LogId};
@@ -115,6 +115,7 @@ fn decide(head: &Head, turn: Turn, known: &Known, mut desk: Option<&mut Desk>) -
     }
     let mut step = Step::new(head, &turn, known.governance.clone());
     for (item, known) in turn.items.into_iter().zip(&known.items) {
+        step.note_root();
         match item {
             Item::Event(event) => step.event(event, known)?,
             Item::Rejection(rejection) => step.rejection(rejection)?,
@@ -205,11 +206,19 @@ struct Step {
     road: u64,
     refused: Vec<Refused>,
     governance: Option<Arc<Governance>>,
+    /// Roots of the sizes that this turn's changes of key name and the store has not reached yet: a copy brings an act together
+    /// with the entries before it.
+    named_roots: BTreeMap<u64, Option<Hash>>,
 }
 
 impl Step {
     fn new(head: &Head, turn: &Turn, governance: Option<Arc<Governance>>) -> Self {
         let payload_bytes = turn.items.iter().map(Item::payload_len).sum();
+        let named = turn.items.iter().filter_map(|item| match item {
+            Item::Control(control) => key_change_size(&control.message),
+            _ => None,
+        });
+        let named_roots = named.map(|size| (size, None)).collect();
         Self {
             growth: Growth::new(head.clone(), turn.items.len(), payload_bytes),
             dispositions: Vec::with_capacity(turn.items.len()),
@@ -218,6 +227,14 @@ impl Step {
             road: head.cursor.sequence,
             refused: Vec::new(),
             governance,
+            named_roots,
+        }
+    }
+
+    /// Keeps the root of the size that is reached, where an act names it.
+    fn note_root(&mut self) {
+        if let Some(root) = self.named_roots.get_mut(&self.growth.head.size) {
+            *root = Some(self.growth.head.edge.root());
         }
     }
 
@@ -359,7 +376,9 @@ impl Step {
         road: Option<Road>,
     ) -> Result<Result<u64, ControlError>, ExtendError> {
         let governance = self.governance.as_mut().ok_or(ExtendError::NoGovernance)?;
-        let root_of = |size| known.root.filter(|(known, _)| *known == size).map(|(_, root)| root);
+        let named = &self.named_roots;
+        let stored = |size| known.root.filter(|(known, _)| *known == size).map(|(_, root)| root);
+        let root_of = |size| stored(size).or_else(|| named.get(&size).copied().flatten());
         let decided = governance.decide(&pending.message, self.growth.head.size, Roots::Of(&root_of));
         let mut decision = match decided {
             Ok(decision) => decision,

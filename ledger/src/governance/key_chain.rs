@@ -170,6 +170,11 @@ impl KeyChain {
         serde_json::to_vec(self).expect("texts serialise")
     }
 
+    /// The entry that the log begins with, as the chain has it.
+    pub fn first_entry(&self) -> &[u8] {
+        &self.first.entry.0
+    }
+
     /// The checkpoint that everything is proved under.
     pub fn checkpoint(&self) -> &str {
         &self.checkpoint

@@ -264,6 +264,10 @@ fn what_a_log_makes_of_answers() {
     wrong.signature[40] ^= 1;
     refused(read(200, None, &wrong.to_line()), "does not fit");
     refused(read(200, None, &cosigner.cosign(&statement, 0).unwrap().to_line()), "has no time");
+    refused(read(200, None, &cosigner.cosign(&statement, 1 << 60).unwrap().to_line()), "is of second");
+    let again = cosigner.cosign(&statement, 1_700_000_001).unwrap();
+    let many = format!("{}{}", line.to_line(), again.to_line());
+    assert_eq!(read(200, None, &many), Next::Done(vec![line.clone()]), "one line a key");
     refused(read(200, None, &"x".repeat(300 << 10)), "more than");
     // A body that smuggles in another text is no text of ours.
     refused(read(200, None, &format!("evil\n\n{}", line.to_line())), "");

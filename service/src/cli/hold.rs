@@ -58,12 +58,12 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         Action::Add { id, changes, reason, how, .. } => {
             let scope = if changes.is_empty() { Scope::All } else { Scope::Changes(changes) };
             let hold = Act::Hold(Hold { id: id.clone(), scope, reason });
-            let done = act::perform(globals, &tenant, &how, None, |_| Ok(hold.clone()))?;
+            let done = act::perform(globals, &tenant, &how, None, |_, _| Ok(hold.clone()))?;
             act::told(globals, &tenant, &done, &format!("hold {id} holds"))?;
         }
         Action::Release { id, reason, how } => {
             let release = Act::Release { id: id.clone(), reason };
-            let done = act::perform(globals, &tenant, &how, None, |_| Ok(release.clone()))?;
+            let done = act::perform(globals, &tenant, &how, None, |_, _| Ok(release.clone()))?;
             act::told(globals, &tenant, &done, &format!("hold {id} is released"))?;
         }
         Action::List => {

@@ -159,14 +159,15 @@ fn rotate(globals: &Globals, overlap: u64, how: &ActArgs) -> Result<(), CliError
     let (origin, current) = current_key(&holds)?;
     let old = keys.log_signer(&origin, &current).map_err(|error| CliError::of(&error))?;
     let (new, path) = keys.new_log_signer(&origin).map_err(|error| CliError::of(&error))?;
-    let change = |holds: &Value| -> Result<Act, CliError> {
+    let change = |holds: &Value, made: u32| -> Result<Act, CliError> {
         let size = holds["size"].as_u64().unwrap_or_default();
         let root = Hash::parse(holds["root"].as_str().unwrap_or_default());
         Ok(Act::Key(KeyChange {
             new: new.public_key(),
             old: current,
             status: KeyStatus::Retired,
-            from: size.saturating_add(overlap),
+            // Longer each time, for a log that grows faster than we ask.
+            from: size.saturating_add(overlap.max(made.into()).saturating_mul(10_u64.pow(made))),
             size,
             root: root.map_err(|error| CliError::because("the server's root", &error))?,
         }))
@@ -259,7 +260,7 @@ fn role(
                 return print::line(&format!("the keys of {LEDGER_LOG} are replaced (entry {index})"));
             }
             let tenant = globals.tenant_or_default()?;
-            let done = act::perform(globals, &tenant, &how, None, |_| Ok(act.clone()))?;
+            let done = act::perform(globals, &tenant, &how, None, |_, _| Ok(act.clone()))?;
             act::told(globals, &tenant, &done, &format!("the keys of {tenant}'s log are replaced"))
         }
     }
@@ -298,7 +299,9 @@ fn stopped(globals: &Globals) -> Result<Home, CliError> {
     let lock = dir
         .lock()
         .map_err(|error| CliError::of(&error).with_detail("this works on the store itself: stop the server first"))?;
-    Home::open(dir, lock).map_err(|error| CliError::of(&error))
+    let mut home = Home::open(dir, lock).map_err(|error| CliError::of(&error))?;
+    home.keep_heads_as_before().map_err(|error| CliError::of(&error))?;
+    Ok(home)
 }
 
 fn which(globals: &Globals, home: &Home, ledger: bool) -> Result<(LogId, String), CliError> {

@@ -40,9 +40,6 @@ pub struct Args {
     deep: bool,
 }
 
-/// Where a store lies while it is checked.
-const COPY: &str = "ledger.restoring";
-
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let manifest = Manifest::read(&args.backup).map_err(|error| CliError::of(&error))?;
@@ -54,7 +51,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     refuse_ledger(&globals.data)?;
     let dir = DataDir::create(&globals.data).map_err(|error| CliError::of(&error))?;
     let lock = dir.lock().map_err(|error| CliError::of(&error))?;
-    let copy = dir.root().join(COPY);
+    let copy = dir.restoring();
     if copy.exists() {
         // Left by a restore that was cut off: never used.
         fs::remove_dir_all(&copy).map_err(|error| CliError::of(&backup_dir::at(&copy)(error)))?;
@@ -64,11 +61,22 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         let _ = fs::remove_dir_all(&copy);
     }
     let sizes = checked?;
+    drop_views(&dir)?;
     let keys = restore_keys(&args.backup.join("keys"), &dir)?;
     put_in_place(&copy, &dir)?;
     let missing = missing_keys(&dir)?;
     drop(lock);
     tell(globals, &dir, &sizes, keys, &missing)
+}
+
+/// Views of the ledger that was here before would show its entries as the restored one's.
+fn drop_views(dir: &DataDir) -> Result<(), CliError> {
+    let views = dir.views();
+    let of = |error| CliError::of(&backup_dir::at(&views)(error));
+    for entry in fs::read_dir(&views).map_err(of)? {
+        fs::remove_file(entry.map_err(of)?.path()).map_err(of)?;
+    }
+    Ok(())
 }
 
 fn refuse_ledger(data: &Path) -> Result<(), CliError> {

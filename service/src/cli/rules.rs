@@ -54,7 +54,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
             if schemas::rules::by_name(rules.as_bytes()).is_none() {
                 return Err(CliError::no(format!("rules {rules} are none that this program has")));
             }
-            let done = act::perform(globals, &tenant, &how, None, |_| Ok(Act::Rules(rules)))?;
+            let done = act::perform(globals, &tenant, &how, None, |_, _| Ok(Act::Rules(rules)))?;
             act::told(globals, &tenant, &done, &format!("rules {rules} are adopted"))?;
         }
     }

@@ -334,7 +334,9 @@ fn keep_heads(home: &mut Home, dir: Option<&Path>) -> Result<(), CliError> {
     let marker = kept_heads::marker(home.dir.root());
     let Some(dir) = dir else {
         if marker.exists() {
-            tracing::warn!(marker = %marker.display(), "the heads of this ledger were kept elsewhere, and are not any more: pass --kept-heads");
+            let line = format!("the heads of this ledger were kept elsewhere, as {} says", marker.display());
+            return Err(CliError::could_not(line)
+                .with_detail("pass --kept-heads with that directory, or remove the file to keep heads no more"));
         }
         return Ok(());
     };

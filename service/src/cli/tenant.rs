@@ -70,7 +70,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     match args.action {
         Action::Set { name, facts, unset, how } => {
             let act = Act::Facts { set: facts.into_iter().collect(), unset: unset.into_iter().collect() };
-            let done = act::perform(globals, &name, &how, None, |_| Ok(act.clone()))?;
+            let done = act::perform(globals, &name, &how, None, |_, _| Ok(act.clone()))?;
             act::told(globals, &name, &done, &format!("facts of {name} are set"))?;
         }
         Action::Show { name } => show(globals, &name)?,
@@ -105,7 +105,11 @@ fn door(globals: &Globals) -> Result<Door, CliError> {
         dir => dir.map_err(|error| CliError::of(&error))?,
     };
     match dir.lock() {
-        Ok(lock) => Ok(Door::Store(Home::open_or_found(dir, lock, None).map_err(|error| CliError::of(&error))?)),
+        Ok(lock) => {
+            let mut home = Home::open_or_found(dir, lock, None).map_err(|error| CliError::of(&error))?;
+            home.keep_heads_as_before().map_err(|error| CliError::of(&error))?;
+            Ok(Door::Store(home))
+        }
         Err(held @ DataDirError::InUse { .. }) => match globals.serve_file() {
             Some(_) => Ok(Door::Server(Client::new(globals))),
             None => Err(CliError::of(&held)

@@ -97,6 +97,23 @@ fn a_store_at_rest_is_read_with_its_write_ahead_log() {
     assert!(Rocks::open_secondary(&dir.path().join("none"), &dir.path().join("scratch")).is_err());
 }
 
+/// Opened as a new store, its tables would be deleted.
+#[test]
+fn a_store_that_lost_its_current_file_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let kv = Rocks::open(dir.path()).unwrap();
+    put(&kv, Space::Meta, b"key", b"value");
+    kv.close().unwrap();
+    let (current, aside) = (dir.path().join("CURRENT"), dir.path().join("aside"));
+    std::fs::rename(&current, &aside).unwrap();
+    for _ in 0..2 {
+        let refused = Rocks::open(dir.path()).map(drop).unwrap_err();
+        assert!(matches!(&refused, OpenError::Damaged { detail, .. } if detail.contains("CURRENT")), "{refused}");
+    }
+    std::fs::rename(&aside, &current).unwrap();
+    assert_eq!(Rocks::open(dir.path()).unwrap().get(Space::Meta, b"key").unwrap().as_deref(), Some(&b"value"[..]));
+}
+
 #[test]
 fn another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();

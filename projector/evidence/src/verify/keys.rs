@@ -46,19 +46,47 @@ pub(super) fn of_pack(
         if !note.is_some_and(|note| note.starts_with(chain.checkpoint())) {
             return Err(format!("{} is about another checkpoint than the pack's", files::CHAIN));
         }
-        chain.establish(&given).map_err(|error| error.to_string())
+        let all = chain.establish(&given).map_err(|error| error.to_string())?;
+        Ok((chain, all))
     });
     match established {
-        Ok(all) if all.history().len() == 1 => {
+        Ok((_, all)) if all.history().len() == 1 => {
             log.refute(Id::TrustKeys, format!("{} names one key only, and then it must not be there", files::CHAIN));
             None
         }
-        Ok(all) => Some(found(&given, note, all, log)),
+        Ok((chain, all)) => match agreed(&given, &chain, all, trust, log) {
+            Some(all) => Some(found(&given, note, all, log)),
+            None => None,
+        },
         Err(error) => {
             log.refute(Id::TrustKeys, error);
             None
         }
     }
+}
+
+/// The pack's history of keys and the one that the verifier brought have to be one. Whoever stole a key can begin a log of their
+/// own with it, or go on from it, and carry that history in a pack; the chain from elsewhere is what tells.
+fn agreed(given: &VerifierKey, chain: &KeyChain, all: LogKeys, trust: &Trust, log: &mut Log) -> Option<LogKeys> {
+    let Some(bytes) = &trust.keys else { return Some(all) };
+    let established =
+        KeyChain::parse(bytes).and_then(|brought| brought.establish(given).map(|history| (brought, history)));
+    let (brought, history) = match established {
+        Ok(established) => established,
+        Err(error) => {
+            log.not_done(Id::TrustKeys, format!("the chain of keys that was given leads nowhere: {error}"));
+            return None;
+        }
+    };
+    let mut both = all.history().iter().zip(history.history());
+    if brought.first_entry() != chain.first_entry() || both.any(|(a, b)| (&a.key, a.since) != (&b.key, b.since)) {
+        log.refute(
+            Id::TrustKeys,
+            format!("{} tells another history than the chain of keys that was given", files::CHAIN),
+        );
+        return None;
+    }
+    Some(if history.history().len() < all.history().len() { all } else { history })
 }
 
 /// The keys of any signed note, from the key `given` and what the verifier brought.
