@@ -117,6 +117,12 @@ fn a_rollback_and_a_fork_are_cried_with_proof() {
     emit(&server, 3..6);
     assert_eq!(watch.look(&acme(&server), &key).0, 0);
     let kept = fs::read_to_string(watch.state()).expect("readable");
+    let mirrored = |server: &Server, state: &str| {
+        let mut command = upm(["monitor", &acme(server), "--once", "--key"]);
+        run(command.arg(&key).arg("--state").arg(watch.at(state)).arg("--mirror").arg(watch.at("mirror")))
+    };
+    let (code, _, err) = mirrored(&server, "with-mirror");
+    assert_eq!(code, 0, "{err}");
     assert_eq!(server.stop(), 0);
 
     let older = watch.start("older");
@@ -142,6 +148,9 @@ fn a_rollback_and_a_fork_are_cried_with_proof() {
         older.get("/logs/acme/checkpoint").1
     );
     assert_eq!(fs::read_to_string(watch.state()).expect("readable"), kept, "what was believed stays");
+    // Who lost the state and has the mirror still hears of it: its checkpoint is signed too.
+    let (code, _, err) = mirrored(&older, "new-state");
+    assert!(code == 1 && err.contains("FORK") && err.contains("keep both as evidence"), "{err}");
 }
 
 #[test]

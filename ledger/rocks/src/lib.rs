@@ -194,8 +194,9 @@ fn refuse_without_current(path: &Path) -> Result<(), OpenError> {
     }
     let unreadable = |source| OpenError::Directory { path: path.to_owned(), source };
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
-        if name.starts_with("MANIFEST-") || name.ends_with(".sst") || name.ends_with(".log") {
+        let file = entry.map_err(unreadable)?.path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("MANIFEST-") || file.extension().is_some_and(|kind| kind == "sst" || kind == "log") {
             let detail = format!("the file CURRENT is missing, and {name} is there: restore a backup");
             return Err(OpenError::Damaged { path: path.to_owned(), detail });
         }

@@ -141,7 +141,14 @@ fn look(log: &HttpLog, keys: &[VerifierKey], kept: Option<&Kept>, args: &Args) -
             }
         }
     }
-    let mirrored = args.mirror.as_deref().map(|dir| mirror(dir, log, &note, &head)).transpose()?;
+    let mirrored = args.mirror.as_deref().map(|dir| export::export(dir, log, &note, &head, |_, _| ()));
+    let mirrored = mirrored.transpose().map_err(|error| match error {
+        // The mirror's own checkpoint is signed too: with what was seen it is the proof.
+        ExportError::Forked { .. } => seen("fork", error.to_string()),
+        ExportError::Newer { .. } => seen("rollback", error.to_string()),
+        error => CliError::because("the mirror", &error).into(),
+    })?;
+    let mirrored = mirrored.map(|exported| exported.files);
     if kept.is_none_or(|kept| kept.note != note) {
         write_state(&args.state, &note).map_err(|error| state_error(&args.state, &error))?;
     }
@@ -178,13 +185,6 @@ fn signed(note: &str, keys: &[VerifierKey]) -> Result<Checkpoint, Trouble> {
 
 fn unproved(error: &TiledError<HttpLogError>) -> CliError {
     CliError::because("that the log only grew could not be proved", error)
-}
-
-/// Files written.
-fn mirror(dir: &Path, log: &HttpLog, note: &str, head: &Checkpoint) -> Result<u64, CliError> {
-    let exported = export::export(dir, log, note, head, |_, _| ());
-    let exported = exported.map_err(|error: ExportError<HttpLogError>| CliError::because("the mirror", &error))?;
-    Ok(exported.files)
 }
 
 fn read_state(path: &Path, keys: &[VerifierKey]) -> Result<Option<Kept>, CliError> {

@@ -54,10 +54,10 @@ pub(super) fn of_pack(
             log.refute(Id::TrustKeys, format!("{} names one key only, and then it must not be there", files::CHAIN));
             None
         }
-        Ok((chain, all)) => match agreed(&given, &chain, all, trust, log) {
-            Some(all) => Some(found(&given, note, all, log)),
-            None => None,
-        },
+        Ok((chain, all)) => {
+            let all = agreed(&given, &chain, all, trust, log)?;
+            Some(found(&given, note, all, log))
+        }
         Err(error) => {
             log.refute(Id::TrustKeys, error);
             None
