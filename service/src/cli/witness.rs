@@ -60,7 +60,7 @@ struct ServeArgs {
     /// Address to serve on; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7380")]
     listen: SocketAddr,
-    /// Name of a new witness, fixed at the first use [default: `<hostname>-<8 hex digits>/witness`]
+    /// Name of a new witness, fixed at the first use; by default `<hostname>-<8 hex digits>/witness`
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Requests taken in a second, over all logs
