@@ -202,7 +202,7 @@ impl Tried<'_> {
     }
 }
 
-fn read<'a>(change: &ChangeId, entries: &[Entry<'a>]) -> Vec<Seen<'a>> {
+pub(crate) fn read<'a>(change: &ChangeId, entries: &[Entry<'a>]) -> Vec<Seen<'a>> {
     let mut by_index = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry.header.change == *change) {
         by_index.entry(entry.index).or_insert_with(|| see(*entry));
@@ -216,7 +216,7 @@ fn see(entry: Entry<'_>) -> Seen<'_> {
     Seen { index: entry.index, header: entry.header, facts, plan_digest }
 }
 
-fn group<'a>(seen: &'a [Seen<'a>]) -> Vec<Tried<'a>> {
+pub(crate) fn group<'a>(seen: &'a [Seen<'a>]) -> Vec<Tried<'a>> {
     let mut attempts: BTreeMap<u64, Tried<'a>> = BTreeMap::new();
     for seen in seen {
         let number = seen.facts.attempt;

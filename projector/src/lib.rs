@@ -6,6 +6,7 @@
 //!
 //! Absent here: I/O, clocks, databases. Whatever is computed depends on the entries passed in and on nothing else.
 
+pub mod account;
 pub mod anomaly;
 pub mod document;
 pub mod facts;

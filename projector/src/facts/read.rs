@@ -126,7 +126,7 @@ fn is_one_of(word: &str, words: &[&str]) -> bool {
     words.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
-pub(super) fn decision(word: Option<&str>) -> Decision {
+pub(crate) fn decision(word: Option<&str>) -> Decision {
     match word {
         Some(word) if is_one_of(word, &APPROVAL) => Decision::Approved,
         Some(word) if is_one_of(word, &REFUSAL) => Decision::Refused,
@@ -350,7 +350,7 @@ impl Verdict for Policy<'_> {
 }
 
 /// Mandatory unless it says otherwise; a policy that is not may deny without consequence.
-pub(super) fn policy_verdict(mandatory: Option<bool>, ok: Option<bool>, word: Decision) -> Option<bool> {
+pub(crate) fn policy_verdict(mandatory: Option<bool>, ok: Option<bool>, word: Decision) -> Option<bool> {
     if ok == Some(false) || word == Decision::Refused {
         return (mandatory != Some(false)).then_some(false);
     }
