@@ -1,4 +1,4 @@
-//! The words of UPM v2's "Field Canonicals", read from `canonicals.json`.
+//! The words of UPM v2's "Field Canonicals", read from `model/canonicals.json`.
 //!
 //! Only `phase` is closed at admission. Whether another word is an anomaly is for the fold to say; this gives the lists.
 
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 /// The published file.
-pub const TEXT: &str = include_str!("../canonicals.json");
+pub const TEXT: &str = include_str!("../model/canonicals.json");
 
 /// The lists, in the model's order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -2,17 +2,20 @@
 //!
 //! Pure: bytes in, values out. No clock, no environment, no randomness, no I/O. The published texts that this crate
 //! follows lie beside it and are compiled in: `provisioning_event.v1.schema.json` (shape), `rules/1.json` (limits,
-//! reasons, redaction, outcome) and `canonicals.json` (the words of UPM v2).
+//! reasons, redaction, outcome) and `model/` (UPM v2: its text and its tables).
 //!
 //! The road of a document: [`scan`] (one pass, a tape of spans) → [`admit`] (types, ids, subject, facts) →
 //! [`redact`] (masked places) → the payload as it is stored.
 
 pub mod admit;
+pub mod assessment;
 pub mod canonicals;
 mod check;
 pub mod event;
 mod facts;
+pub mod guard;
 pub mod ids;
+pub mod model;
 pub mod plan;
 pub mod reason;
 pub mod redact;
