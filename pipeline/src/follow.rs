@@ -240,7 +240,7 @@ impl<K: Kv> Copying<'_, K> {
                 });
                 continue;
             }
-            let progress = watch::Sender::new(Progress { committed, core: 0, road });
+            let progress = watch::Sender::new(Progress { committed, core: 0, detail: 0, road });
             tenants.insert(tenant.clone(), (log, progress.clone()));
             drop(tenants);
             (self.found)(&tenant, log);

@@ -1,4 +1,4 @@
-//! The async shell: from a `JetStream` road into a signed log, its answers and its core views.
+//! The async shell: from a `JetStream` road into a signed log, its answers and its views.
 //!
 //! Four threads in a row, joined by short channels of batches moved by value: `intake` (one current-thread runtime) → `admit` →
 //! `append` → `project`, with `answer` beside `project`. `append` is the only one that writes the ledger; a round's answers and
@@ -8,6 +8,7 @@
 //! flags come from and what HTTP looks like (`service`). Formats: FORMATS "Subjects and streams" (stream, answers, cursors).
 
 pub mod answer;
+pub mod detail;
 pub mod produce;
 pub mod server;
 pub mod stats;

@@ -1,4 +1,8 @@
-//! The `project` thread: durable entries → core views, each tenant's with a cursor of its own.
+//! The `project` thread: durable entries → views, each tenant's with cursors of its own.
+//!
+//! *Core* comes first: it is what `at_least` waits for. *Detail* gets a chunk when core has nothing to do, and one in so many turns when it has; the
+//! further it has fallen behind, the more of them, and past [`DETAIL_LAG_MAX`] as many entries as core: so its lag is bounded even while a backlog of
+//! any length is drained.
 //!
 //! It takes rounds from the appender while it keeps up. When it does not, the appender drops rounds rather than wait, and the
 //! entries are read from the store from the cursor on; so it is after a start, too. A view that fails says so in health and is tried
@@ -15,9 +19,10 @@ use ledger::entry::{EntryError, Header};
 use ledger::kv::Kv;
 use ledger::layout::LogId;
 use ledger::read::{Log, ReadError};
-use projector_sqlite::{Row, ViewError, Views};
+use projector_sqlite::{ChunkLimits, Row, ViewError, Views};
 
 use crate::batch::{Durable, Gists, Projectable, View};
+use crate::detail::{self, DetailError};
 use crate::shared::Troubles;
 
 /// Entries read from the store for one transaction.
@@ -30,6 +35,17 @@ const STEP: u64 = 64;
 const TOGETHER: usize = 8;
 /// How long a round that is durable may take to reach us before it is read from the store: it is surely not on its way any more.
 const SOON: Duration = Duration::from_millis(2);
+/// What one chunk of detail takes.
+const DETAIL_CHUNK: ChunkLimits =
+    ChunkLimits { entries: 2 * CHUNK as u64, events: 2 * CHUNK, bytes: CHUNK_BYTES as u64 };
+/// Entries that detail may be behind core; one chunk more while one is being made.
+pub(crate) const DETAIL_LAG_MAX: u64 = 1_000_000;
+/// Turns of core for one of detail, while core has something to do and detail is less far behind than that.
+const CORE_TURNS: usize = 8;
+/// How long nothing must come before a chunk of detail: shorter, and a trickle of events would be told one by one.
+const QUIET: Duration = Duration::from_millis(20);
+/// Events read for a chunk that cost one turn of rest once detail has caught up: a change with thousands of events is not told anew for each of them.
+const EVENTS_PER_REST: usize = 128;
 /// How long until a view that failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -41,10 +57,12 @@ enum ProjectError {
     Read(#[from] ReadError),
     #[error("entry {0} is damaged: {1}")]
     Entry(u64, EntryError),
+    #[error("detail: {0}")]
+    Detail(#[from] DetailError),
 }
 
 /// Projects until it is told to stop and has caught up, or nobody sends any more.
-pub(crate) fn run<K: Kv>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Projectable>, troubles: &Troubles) {
+pub(crate) fn run<K: Kv + Sync>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Projectable>, troubles: &Troubles) {
     let mut projector = Projector { kv, views_dir, roads: BTreeMap::new(), troubles };
     let mut stopping = false;
     // Taken from the channel behind a round.
@@ -54,10 +72,12 @@ pub(crate) fn run<K: Kv>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Proj
         if stopping && !behind {
             return;
         }
-        let received = match next.take() {
-            Some(next) => Ok(next),
-            None => rounds.recv_timeout(if behind { SOON } else { RETRY }),
+        let patience = match (behind, projector.is_trailing()) {
+            (true, _) => SOON,
+            (false, true) => QUIET,
+            (false, false) => RETRY,
         };
+        let received = next.take().map_or_else(|| rounds.recv_timeout(patience), Ok);
         match received {
             Ok(Projectable::Road(state)) => projector.follow(state),
             Ok(Projectable::Round(round)) => {
@@ -70,9 +90,14 @@ pub(crate) fn run<K: Kv>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Proj
                     }
                 }
                 projector.project_rounds(&together);
+                projector.follow_with_detail(1);
             }
             Ok(Projectable::Stop) => stopping = true,
-            Err(RecvTimeoutError::Timeout) if behind => projector.catch_up_once(),
+            Err(RecvTimeoutError::Timeout) if behind => {
+                projector.catch_up_once();
+                projector.follow_with_detail(1);
+            }
+            Err(RecvTimeoutError::Timeout) if projector.is_trailing() => projector.follow_with_detail(CORE_TURNS),
             Err(RecvTimeoutError::Timeout) => projector.forgive(),
             Err(RecvTimeoutError::Disconnected) => {
                 stopping = true;
@@ -98,20 +123,41 @@ struct Viewed {
     views: Option<Views>,
     /// Index of the next entry to project.
     next: u64,
+    /// The first entry that detail does not cover.
+    detail: u64,
+    /// Turns of core until the next chunk of detail.
+    rest: usize,
     /// Set aside until the next retry.
     failed: bool,
 }
 
-impl<K: Kv> Projector<'_, K> {
+impl<K: Kv + Sync> Projector<'_, K> {
     fn follow(&mut self, state: View) {
         let log = state.log;
-        let viewed = Viewed { state, views: None, next: 0, failed: false };
+        let viewed = Viewed { state, views: None, next: 0, detail: 0, rest: 0, failed: false };
         self.roads.insert(log, viewed);
     }
 
     /// Whether a tenant is behind whose views have not failed.
     fn is_behind(&self) -> bool {
         self.roads.values().any(|viewed| !viewed.failed && viewed.is_behind())
+    }
+
+    /// Whether a tenant's detail is behind its core.
+    fn is_trailing(&self) -> bool {
+        self.roads.values().any(|viewed| !viewed.failed && viewed.is_trailing())
+    }
+
+    /// Counts turns, and makes a chunk of detail for every tenant whose turn it is.
+    fn follow_with_detail(&mut self, turns: usize) {
+        for viewed in self.roads.values_mut().filter(|viewed| !viewed.failed && viewed.is_trailing()) {
+            viewed.rest = viewed.rest.saturating_sub(turns);
+            let mut outcome = if viewed.rest == 0 { viewed.tell_chunk(self.kv) } else { Ok(()) };
+            while outcome.is_ok() && viewed.next.saturating_sub(viewed.detail) > DETAIL_LAG_MAX {
+                outcome = viewed.tell_chunk(self.kv);
+            }
+            viewed.note(outcome, self.troubles);
+        }
     }
 
     /// One chunk from the store for every tenant that is behind.
@@ -148,6 +194,10 @@ impl Viewed {
         self.views.is_none() || self.next < self.state.progress.borrow().committed
     }
 
+    fn is_trailing(&self) -> bool {
+        self.views.is_some() && self.detail < self.next
+    }
+
     fn open(&mut self, dir: &std::path::Path) -> Result<(), ProjectError> {
         if self.views.is_none() {
             let path = dir.join(format!("{}.db", self.state.tenant));
@@ -164,7 +214,7 @@ impl Viewed {
                 drop(views);
                 views = Views::recreate(&path)?;
             }
-            self.next = views.core_cursor()?;
+            (self.next, self.detail) = (views.core_cursor()?, views.detail_cursor()?);
             self.views = Some(views);
         }
         Ok(())
@@ -223,6 +273,17 @@ impl Viewed {
         self.project(&rows)
     }
 
+    fn tell_chunk<K: Kv + Sync>(&mut self, kv: &Arc<K>) -> Result<(), ProjectError> {
+        let Some(views) = &mut self.views else { return Ok(()) };
+        let log = Log::open(kv, self.state.log)?;
+        let advanced = detail::advance(&log, views, &DETAIL_CHUNK, 1)?;
+        self.detail = advanced.to;
+        // What has caught up rests the longer, the more it has read.
+        let caught_up = self.detail >= self.next;
+        self.rest = CORE_TURNS + if caught_up { advanced.events / EVENTS_PER_REST } else { 0 };
+        Ok(())
+    }
+
     fn project(&mut self, rows: &[Row<'_>]) -> Result<(), ProjectError> {
         let Some(views) = &mut self.views else { return Ok(()) };
         self.next = views.project(rows)?;
@@ -234,8 +295,12 @@ impl Viewed {
         match outcome {
             Ok(()) => {
                 troubles.clear(&who);
-                let next = self.next;
-                self.state.progress.send_if_modified(|progress| std::mem::replace(&mut progress.core, next) != next);
+                let now = (self.next, self.detail);
+                self.state.progress.send_if_modified(|progress| {
+                    let before = (progress.core, progress.detail);
+                    (progress.core, progress.detail) = now;
+                    before != now
+                });
             }
             Err(error) => {
                 troubles.set(&who, format!("tenant {}: views: {error}", self.state.tenant));

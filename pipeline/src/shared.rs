@@ -21,6 +21,8 @@ pub struct Progress {
     pub committed: u64,
     /// Number of entries in the core views; what waits for `at_least` waits until this is larger.
     pub core: u64,
+    /// Number of entries that the detail tables cover.
+    pub detail: u64,
     /// The road's sequence up to which everything is durable.
     pub road: u64,
 }
@@ -70,7 +72,7 @@ struct Answered {
 
 impl TenantState {
     pub(crate) fn new(setup: TenantSetup, head: &Head, born_stream_ms: Option<u64>) -> Self {
-        let progress = Progress { committed: head.size, core: 0, road: head.cursor.sequence };
+        let progress = Progress { committed: head.size, core: 0, detail: 0, road: head.cursor.sequence };
         Self {
             tenant: setup.tenant,
             log: setup.log,
@@ -121,9 +123,9 @@ impl TenantState {
 
     /// Everything counted of this log, and where it stands.
     pub(crate) fn stats(&self) -> LogStats {
-        let Progress { committed: entries, core, road } = *self.progress.borrow();
+        let Progress { committed: entries, core, detail, road } = *self.progress.borrow();
         let stream = *lock(&self.stream);
-        LogStats { entries, core, road, stream, ..self.counters.stats(self.tenant.clone()) }
+        LogStats { entries, core, detail, road, stream, ..self.counters.stats(self.tenant.clone()) }
     }
 
     /// The sequence that a turn may record as answered: on a new road nothing is.

@@ -46,6 +46,8 @@ pub struct LogStats {
     pub entries: u64,
     /// Number of them in the core views.
     pub core: u64,
+    /// Number of them that the detail tables cover.
+    pub detail: u64,
     /// Events accepted since the start.
     pub accepted: u64,
     /// Messages rejected since the start.
@@ -142,6 +144,7 @@ impl LogCounters {
             tenant,
             entries: 0,
             core: 0,
+            detail: 0,
             accepted: load(&self.accepted),
             rejected: load(&self.rejected),
             duplicates: load(&self.duplicates),

@@ -19,7 +19,7 @@ mod read;
 
 pub use gist::{Gist, Said};
 pub use read::{Approval, Decision, Steps, Tests, Text};
-pub(crate) use read::{decision, policy_verdict};
+pub(crate) use read::{attempt, decision, is_failure, policy_verdict};
 
 /// Who may see a change. The narrower, the smaller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

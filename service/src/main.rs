@@ -6,6 +6,7 @@
 
 #![expect(unreachable_pub, reason = "a binary exports nothing: here `pub` marks what a module offers to the others")]
 
+mod answers;
 mod backup_dir;
 mod cli;
 mod clock;

@@ -8,7 +8,7 @@ mod governed;
 mod payloads;
 
 pub(crate) use at_head::{Tiles, receipt_of_row, receipt_of_stored};
-use payloads::{stored, stored_range};
+use payloads::{stored, stored_at, stored_range};
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -209,6 +209,11 @@ impl<K: Kv> Log<K> {
     /// At most `limit` payloads of `range` with what stands beside them, in order, with their indices.
     pub fn stored_range(&self, range: Range<u64>, limit: usize) -> Result<Vec<(u64, Stored)>, ReadError> {
         stored_range(&self.kv, self.id, range, limit)
+    }
+
+    /// The payloads of `indices`, which ascend, with what stands beside them; those that have none are left out.
+    pub fn stored_at(&self, indices: &[u64]) -> Result<Vec<(u64, Stored)>, ReadError> {
+        stored_at(&self.kv, self.id, indices)
     }
 
     /// The note over the tree of exactly `size` entries; none where no round ended there.

@@ -38,6 +38,24 @@ pub(crate) fn stored_range<K: Kv>(
     Ok(found)
 }
 
+/// The payloads of these indices, which ascend: each block is read once, however many of them it holds.
+pub(crate) fn stored_at<K: Kv>(kv: &K, log: LogId, indices: &[u64]) -> Result<Vec<(u64, Stored)>, ReadError> {
+    let mut found = Vec::with_capacity(indices.len());
+    let mut left = indices;
+    while let Some(first) = left.first() {
+        let Some(row) = blocks(kv, log, *first..first.saturating_add(1), 1)?.pop() else {
+            left = &left[1..];
+            continue;
+        };
+        let Key::Payload(_, last) = Key::decode(Space::Payloads, &row.0)? else { break };
+        let block = decode(row)?;
+        let here = left.partition_point(|index| *index <= last).max(1);
+        found.extend(left[..here].iter().filter_map(|index| Some((*index, block.find(*index)?))));
+        left = &left[here..];
+    }
+    Ok(found)
+}
+
 /// The first rows that may hold payloads of `range`.
 fn blocks<K: Kv>(kv: &K, log: LogId, range: Range<u64>, limit: usize) -> Result<Vec<Row>, ReadError> {
     let end = range.end.saturating_add(BLOCK_SPAN - 1);

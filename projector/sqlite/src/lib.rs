@@ -1,15 +1,19 @@
-//! Views of one log in `SQLite`: changes and their events, to be listed and looked up.
+//! Views of one log in `SQLite`: changes and their events, to be listed and looked up (*core*), and what the events say, row by row (*detail*).
 //!
 //! One file per tenant, one writer ([`Views`]), any number of read-only connections ([`Reader`]), in WAL mode with
 //! `synchronous=NORMAL`: a batch is one transaction without an fsync, because whatever is lost is projected again from the log.
 //! The cursor moves in the same transaction as the rows, so a batch is in the views once or not at all.
 //!
-//! Absent here: payloads (the log has them), anomalies and details (they need all payloads of a change), clocks, and any way
-//! from one tenant's file to another's.
+//! Detail follows core with a cursor of its own, because it needs all payloads of a change. [`TABLES`] is what both show to questions in SQL.
+//!
+//! Absent here: payloads (the log has them), clocks, and any way from one tenant's file to another's.
 
+pub mod ask;
+mod detail;
 mod error;
 mod query;
 mod rows;
+pub mod saved;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -17,13 +21,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use detail::{ChunkLimits, Pending, Touched};
 pub use error::ViewError;
 pub use query::{Filter, Page, PageKey};
 pub use rows::{ChangeRow, EventRow};
 pub use write::Row;
 
 /// Version of the tables and of the fold in them. Views of another version must be rebuilt.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 
 // The fold's version is part of the schema's: raise both, so that no file mixes rows of two folds.
 const _: () = assert!(projector::fold::FOLD_VERSION == 1);
@@ -32,6 +37,9 @@ const _: () = assert!(projector::fold::FOLD_VERSION == 1);
 const APPLICATION_ID: i64 = 0x5550_4d76;
 
 const SCHEMA: &str = include_str!("schema.sql");
+
+/// The documented tables, as `CREATE VIEW` statements with comments.
+pub const TABLES: &str = include_str!("tables.sql");
 
 /// Page cache of a writer, KiB: what it may use, where [`HEAP_BYTES_MAX`] leaves room.
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
@@ -111,7 +119,7 @@ impl Views {
     /// Empties the views in one transaction, so that they can be projected again from entry 0 while readers stay connected.
     pub fn reset(&mut self) -> Result<(), ViewError> {
         let transaction = self.reader.connection.transaction()?;
-        for table in ["events", "event_ids", "changes", "change_ids"] {
+        for table in tables(&transaction)? {
             transaction.execute(&format!("DELETE FROM {table}"), [])?;
         }
         transaction.execute("UPDATE cursors SET next_index = 0", [])?;
@@ -132,9 +140,17 @@ fn is_empty(connection: &Connection) -> Result<bool, ViewError> {
     Ok(connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?)
 }
 
+/// Every table that holds rows; not the cursors.
+fn tables(connection: &Connection) -> Result<Vec<String>, ViewError> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'cursors' ORDER BY name";
+    let mut statement = connection.prepare(sql)?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
 fn create(connection: &mut Connection) -> Result<(), ViewError> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(SCHEMA)?;
+    transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()?;

@@ -3,21 +3,23 @@
 //! Pages follow the index of a change's first entry, newest first. That key never changes, so a page is stable under load: what is
 //! appended meanwhile lies before the first page, and nothing is seen twice or missed. A filter uses one index and looks at the
 //! rest row by row; a page looks at no more than [`SCANNED_MAX`] rows and then ends early with a key to go on from,
-//! so that no question holds a connection for long.
+//! so that no question holds a connection for long. Resources and anomalies are asked of the detail tables, which may be behind.
 
 use std::fmt;
 use std::str::FromStr;
 
-use projector::fold::{ChangeFold, State};
-use rusqlite::{Connection, OptionalExtension};
-use schemas::ids::{ChangeId, Environment, EventId};
+use projector::anomaly::Code;
+use projector::fold::{Marks, State};
+use rusqlite::types::Value;
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
+use schemas::ids::{ChangeClass, ChangeId, Environment, EventId};
 
 use crate::Reader;
 use crate::error::ViewError;
 use crate::rows::{BUCKET_BITS, CHANGE_COLUMNS, ChangeRow, EVENT_COLUMNS, EventRow, fold_of, id_key};
 
-/// Rows that one page looks at: about 50 ms of work.
-pub(crate) const SCANNED_MAX: usize = 20_000;
+/// Rows that one page looks at: about 10 ms of work.
+pub(crate) const SCANNED_MAX: usize = 10_000;
 
 /// Which changes to list. All that is given must hold.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,12 @@ pub struct Filter {
     pub initiator: Option<String>,
     /// In this environment.
     pub environment: Option<Environment>,
+    /// Of this class.
+    pub class: Option<ChangeClass>,
+    /// With a resource of this name, exactly.
+    pub resource: Option<String>,
+    /// With an anomaly of this code.
+    pub anomaly: Option<Code>,
     /// First recorded at or after this time (milliseconds, the log's).
     pub from_ms: Option<u64>,
     /// First recorded before this time.
@@ -127,7 +135,9 @@ impl Reader {
 /// The one index that a list walks: the most telling of those its filter can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Walk {
+    Resource,
     Initiator,
+    Anomaly,
     Owner,
     State,
     Environment,
@@ -135,78 +145,183 @@ enum Walk {
 }
 
 impl Walk {
-    fn of(filter: &Filter) -> (Self, Option<&str>) {
+    fn of(filter: &Filter) -> (Self, Value) {
+        let text = |text: &str| Value::Text(text.to_owned());
         match filter {
-            Filter { initiator: Some(initiator), .. } => (Self::Initiator, Some(initiator)),
-            Filter { owner: Some(owner), .. } => (Self::Owner, Some(owner)),
-            Filter { state: Some(state), .. } => (Self::State, Some(state.as_str())),
-            Filter { environment: Some(environment), .. } => (Self::Environment, Some(environment.as_str())),
-            _ => (Self::All, None),
+            Filter { resource: Some(name), .. } => (Self::Resource, Value::Integer(id_key(name))),
+            Filter { initiator: Some(initiator), .. } => (Self::Initiator, text(initiator)),
+            Filter { anomaly: Some(code), .. } => (Self::Anomaly, text(code.as_str())),
+            Filter { owner: Some(owner), .. } => (Self::Owner, text(owner)),
+            Filter { state: Some(state), .. } => (Self::State, text(state.as_str())),
+            Filter { environment: Some(environment), .. } => (Self::Environment, text(environment.as_str())),
+            _ => (Self::All, Value::Null),
         }
     }
 
-    /// Parameters: the value (`NULL` for all), from (inclusive), to (exclusive).
+    /// Parameters: the value (`NULL` for all), from (inclusive), to (exclusive); of a resource also the bucket.
     fn sql(self) -> String {
-        let by = match self {
-            Self::Initiator => "INDEXED BY changes_by_initiator WHERE initiator = ?1",
-            Self::Owner => "INDEXED BY changes_by_owner WHERE owner = ?1",
-            Self::State => "INDEXED BY changes_by_state WHERE state = ?1",
-            Self::Environment => "INDEXED BY changes_by_environment WHERE environment = ?1",
-            Self::All => "NOT INDEXED WHERE ?1 IS NULL",
+        let own = |by: &str| {
+            format!(
+                "SELECT {CHANGE_COLUMNS} FROM change_rows {by} AND first_index >= ?2 AND first_index < ?3 ORDER BY first_index DESC"
+            )
         };
-        format!(
-            "SELECT {CHANGE_COLUMNS} FROM changes {by} AND first_index >= ?2 AND first_index < ?3 ORDER BY first_index DESC"
-        )
+        let through = |table: &str, by: &str| {
+            format!(
+                "SELECT {CHANGE_COLUMNS} FROM {table} CROSS JOIN change_rows ON change_rows.first_index = {table}.first_index \
+                 WHERE {by} AND {table}.first_index >= ?2 AND {table}.first_index < ?3 ORDER BY {table}.first_index DESC"
+            )
+        };
+        match self {
+            Self::Resource => through("resource_ids", "bucket = ?4 AND id_key = ?1"),
+            Self::Anomaly => through("anomaly_rows", "code = ?1"),
+            Self::Initiator => own("INDEXED BY changes_by_initiator WHERE initiator = ?1"),
+            Self::Owner => own("INDEXED BY changes_by_owner WHERE owner = ?1"),
+            Self::State => own("INDEXED BY changes_by_state WHERE state = ?1"),
+            Self::Environment => own("INDEXED BY changes_by_environment WHERE environment = ?1"),
+            Self::All => own("NOT INDEXED WHERE ?1 IS NULL"),
+        }
     }
 }
 
 fn scan(connection: &Connection, filter: &Filter, from: i64, to: i64, limit: usize) -> Result<Page, ViewError> {
     let (walk, value) = Walk::of(filter);
-    let text = filter.text.as_deref().map(str::to_lowercase);
     let mut statement = connection.prepare_cached(&walk.sql())?;
-    let mut rows = statement.query(rusqlite::params![value, from, to])?;
-    let mut page = Page { rows: Vec::new(), next: None };
-    let mut scanned = 0;
-    let mut behind = None;
-    while let Some(row) = rows.next()? {
-        if page.rows.len() >= limit || scanned >= SCANNED_MAX {
-            page.next = behind;
-            break;
-        }
-        let fold = fold_of(row)?;
-        scanned += 1;
-        behind = Some(PageKey(fold.first.index));
-        if passes(filter, text.as_deref(), &fold) {
-            page.rows.push(ChangeRow::from(fold));
-        }
+    let mut scan = Scan::new(connection, filter, limit)?;
+    if walk != Walk::Resource {
+        scan.walk(statement.query(rusqlite::params![value, from, to])?)?;
+        return Ok(scan.page);
     }
-    Ok(page)
+    // Names of resources stand in buckets: the newest first.
+    let mut bucket = (to.min(end(connection)?) - 1) >> BUCKET_BITS;
+    while bucket >= from >> BUCKET_BITS && bucket >= 0 && !scan.ended {
+        scan.scanned += 1;
+        scan.walk(statement.query(rusqlite::params![value, from, to, bucket])?)?;
+        bucket -= 1;
+    }
+    Ok(scan.page)
 }
 
-/// Whether a change passes the whole filter but for its times, which bound the walk.
-fn passes(filter: &Filter, text: Option<&str>, fold: &ChangeFold) -> bool {
-    let holds = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
-    let contains = |found: Option<&str>, text: &str| found.is_some_and(|found| found.to_lowercase().contains(text));
-    filter.state.is_none_or(|state| state == fold.state())
-        && holds(&filter.owner, &fold.owner)
-        && holds(&filter.initiator, &fold.initiator)
-        && (filter.environment.is_none() || filter.environment == fold.environment)
-        && text.is_none_or(|text| {
-            [Some(fold.change.as_str()), fold.request.as_deref(), fold.initiator.as_deref(), fold.owner.as_deref()]
-                .into_iter()
-                .any(|found| contains(found, text))
+/// A page in the making.
+struct Scan<'c, 'f> {
+    filter: &'f Filter,
+    /// In lower case.
+    text: Option<String>,
+    limit: usize,
+    has_anomaly: CachedStatement<'c>,
+    has_resource: CachedStatement<'c>,
+    page: Page,
+    scanned: usize,
+    /// The last change looked at.
+    behind: Option<u64>,
+    ended: bool,
+}
+
+impl<'c, 'f> Scan<'c, 'f> {
+    fn new(connection: &'c Connection, filter: &'f Filter, limit: usize) -> Result<Self, ViewError> {
+        Ok(Self {
+            filter,
+            text: filter.text.as_deref().map(str::to_lowercase),
+            limit,
+            has_anomaly: connection.prepare_cached(HAS_ANOMALY)?,
+            has_resource: connection.prepare_cached(HAS_RESOURCE)?,
+            page: Page { rows: Vec::new(), next: None },
+            scanned: 0,
+            behind: None,
+            ended: false,
         })
+    }
+
+    /// Looks at rows, newest first, until the page is full or has looked at enough.
+    fn walk(&mut self, mut rows: rusqlite::Rows<'_>) -> Result<(), ViewError> {
+        while let Some(row) = rows.next()? {
+            let first: u64 = row.get(0)?;
+            // A change has several rows of one anomaly.
+            if self.behind == Some(first) {
+                continue;
+            }
+            if self.page.rows.len() >= self.limit || self.scanned >= SCANNED_MAX {
+                self.page.next = self.behind.map(PageKey);
+                self.ended = true;
+                return Ok(());
+            }
+            self.scanned += 1;
+            self.behind = Some(first);
+            if self.passes(row)? {
+                self.page.rows.push(ChangeRow::from(fold_of(row)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a row of [`CHANGE_COLUMNS`] passes the whole filter but for its times, which bound the walk. Looks at the columns as they
+    /// are, because most rows of a long walk do not.
+    fn passes(&mut self, row: &rusqlite::Row<'_>) -> Result<bool, ViewError> {
+        let filter = self.filter;
+        let text = |column: usize| row.get_ref(column).map(|value| value.as_str().ok());
+        let holds = |wanted: Option<&str>, column: usize| -> Result<bool, ViewError> {
+            Ok(wanted.is_none() || wanted == text(column)?)
+        };
+        let plain =
+            filter.state.is_none_or(|state| row.get(3).is_ok_and(|marks| Marks::from_bits(marks).state() == state))
+                && holds(filter.owner.as_deref(), 10)?
+                && holds(filter.initiator.as_deref(), 8)?
+                && holds(filter.environment.as_ref().map(Environment::as_str), 11)?
+                && holds(filter.class.map(ChangeClass::as_str), 12)?;
+        if !plain {
+            return Ok(false);
+        }
+        if let Some(wanted) = &self.text {
+            let mut found = false;
+            for column in [1, 9, 8, 10] {
+                found = found || text(column)?.is_some_and(|text| contains(text, wanted));
+            }
+            if !found {
+                return Ok(false);
+            }
+        }
+        let first: i64 = row.get(0)?;
+        if let Some(code) = filter.anomaly
+            && !self.has_anomaly.exists(rusqlite::params![first, code.as_str()])?
+        {
+            return Ok(false);
+        }
+        Ok(match &filter.resource {
+            Some(name) => self.has_resource.exists(rusqlite::params![first, name])?,
+            None => true,
+        })
+    }
+}
+
+const HAS_ANOMALY: &str = "SELECT 1 FROM anomaly_rows WHERE first_index = ?1 AND code = ?2";
+
+const HAS_RESOURCE: &str = "SELECT 1 FROM resource_rows WHERE first_index = ?1 AND name = ?2";
+
+/// Whether a text holds another, which is in lower case, whatever its own case.
+fn contains(text: &str, wanted: &str) -> bool {
+    if !text.is_ascii() {
+        return text.to_lowercase().contains(wanted);
+    }
+    let Some((first, rest)) = wanted.as_bytes().split_first() else { return true };
+    let text = text.as_bytes();
+    let places = 0..(text.len() + 1).saturating_sub(wanted.len());
+    places
+        .into_iter()
+        .any(|at| text[at].to_ascii_lowercase() == *first && text[at + 1..at + wanted.len()].eq_ignore_ascii_case(rest))
+}
+
+/// Behind the key of the newest change.
+fn end(connection: &Connection) -> Result<i64, ViewError> {
+    Ok(connection.query_row("SELECT coalesce(max(first_index), -1) + 1 FROM change_rows", [], |row| row.get(0))?)
 }
 
 /// The key of the first change recorded at or after a time. The log's time never falls, so keys and times rise together and a
 /// search by halves needs no index.
 fn first_index_at(connection: &Connection, at_ms: u64) -> Result<i64, ViewError> {
     let mut after = connection.prepare_cached(
-        "SELECT first_index, first_at FROM changes WHERE first_index >= ?1 ORDER BY first_index LIMIT 1",
+        "SELECT first_index, first_at FROM change_rows WHERE first_index >= ?1 ORDER BY first_index LIMIT 1",
     )?;
     let mut low = 0_i64;
-    let mut high: i64 =
-        connection.query_row("SELECT coalesce(max(first_index), -1) + 1 FROM changes", [], |row| row.get(0))?;
+    let mut high = end(connection)?;
     while low < high {
         let middle = low + (high - low) / 2;
         let found: Option<(i64, u64)> = after.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
@@ -222,35 +337,35 @@ fn first_index_at(connection: &Connection, at_ms: u64) -> Result<i64, ViewError>
 fn first_index_sql() -> String {
     "WITH RECURSIVE buckets(bucket) AS (SELECT max(bucket) FROM change_ids UNION ALL SELECT bucket - 1 FROM buckets WHERE bucket > 0) \
      SELECT change_ids.first_index FROM buckets CROSS JOIN change_ids ON change_ids.bucket = buckets.bucket AND id_key = ?2 \
-     CROSS JOIN changes ON changes.first_index = change_ids.first_index WHERE changes.change = ?1 LIMIT 1"
+     CROSS JOIN change_rows ON change_rows.first_index = change_ids.first_index WHERE change_rows.change = ?1 LIMIT 1"
         .to_owned()
 }
 
 /// A change by its id. Parameters: the id, its key.
 pub(crate) fn change_sql() -> String {
-    format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE first_index = ({})", first_index_sql())
+    format!("SELECT {CHANGE_COLUMNS} FROM change_rows WHERE first_index = ({})", first_index_sql())
 }
 
 /// The change that an event belongs to. Parameter: its entry.
 pub(crate) fn change_of_event_sql() -> String {
     format!(
-        "SELECT {CHANGE_COLUMNS} FROM changes WHERE first_index = (SELECT first_index FROM events WHERE entry = ?1)"
+        "SELECT {CHANGE_COLUMNS} FROM change_rows WHERE first_index = (SELECT first_index FROM event_rows WHERE entry = ?1)"
     )
 }
 
 /// Parameters of the statements over events: an id, its key, from entry, limit.
 fn events_sql() -> String {
-    format!("{} ORDER BY events.entry LIMIT ?4", events_of_change_sql())
+    format!("{} ORDER BY event_rows.entry LIMIT ?4", events_of_change_sql())
 }
 
 fn events_named_as_their_change_sql() -> String {
-    format!("{} AND events.id = ?1 ORDER BY events.entry LIMIT ?4", events_of_change_sql())
+    format!("{} AND event_rows.id = ?1 ORDER BY event_rows.entry LIMIT ?4", events_of_change_sql())
 }
 
 fn events_of_change_sql() -> String {
     format!(
-        "SELECT {EVENT_COLUMNS} FROM events INDEXED BY events_by_change CROSS JOIN changes ON changes.first_index = events.first_index \
-         WHERE events.first_index = ({}) AND events.entry >= ?3",
+        "SELECT {EVENT_COLUMNS} FROM event_rows INDEXED BY events_by_change CROSS JOIN change_rows ON change_rows.first_index = event_rows.first_index \
+         WHERE event_rows.first_index = ({}) AND event_rows.entry >= ?3",
         first_index_sql()
     )
 }
@@ -261,14 +376,14 @@ fn events_by_id_sql() -> String {
         "WITH RECURSIVE buckets(bucket) AS (SELECT ?3 >> {BUCKET_BITS} UNION ALL \
          SELECT bucket + 1 FROM buckets WHERE bucket < (SELECT max(bucket) FROM event_ids)) \
          SELECT {EVENT_COLUMNS} FROM buckets CROSS JOIN event_ids ON event_ids.bucket = buckets.bucket AND id_key = ?2 \
-         CROSS JOIN events ON events.entry = event_ids.entry CROSS JOIN changes ON changes.first_index = events.first_index \
-         WHERE event_ids.entry >= ?3 AND events.id = ?1 LIMIT ?4"
+         CROSS JOIN event_rows ON event_rows.entry = event_ids.entry CROSS JOIN change_rows ON change_rows.first_index = event_rows.first_index \
+         WHERE event_ids.entry >= ?3 AND event_rows.id = ?1 LIMIT ?4"
     )
 }
 
 fn event_sql() -> String {
     format!(
-        "SELECT {EVENT_COLUMNS} FROM events CROSS JOIN changes ON changes.first_index = events.first_index WHERE events.entry = ?1"
+        "SELECT {EVENT_COLUMNS} FROM event_rows CROSS JOIN change_rows ON change_rows.first_index = event_rows.first_index WHERE event_rows.entry = ?1"
     )
 }
 
@@ -292,25 +407,48 @@ mod tests {
     fn every_question_uses_its_index_and_sorts_nothing() {
         let dir = tempfile::TempDir::new().unwrap();
         let views = crate::Views::open(&dir.path().join("v.db")).unwrap();
-        let by_key = "SEARCH changes USING INTEGER PRIMARY KEY (rowid=?)";
+        let by_key = "SEARCH change_rows USING INTEGER PRIMARY KEY (rowid=?)";
         // One probe a bucket: neither bucket nor key is ever scanned.
         let by_id = "CO-ROUTINE buckets\nSETUP\nSEARCH change_ids USING PRIMARY KEY\nRECURSIVE STEP\nSCAN buckets\nSCAN buckets\n\
                      SEARCH change_ids USING PRIMARY KEY (bucket=? AND id_key=?)";
         let of_change = format!(
-            "SEARCH events USING INDEX events_by_change (first_index=? AND rowid>?)\nSCALAR SUBQUERY 3\n{by_id}\n{by_key}\n{by_key}\nREUSE SUBQUERY 3"
+            "SEARCH event_rows USING INDEX events_by_change (first_index=? AND rowid>?)\nSCALAR SUBQUERY 3\n{by_id}\n{by_key}\n{by_key}\nREUSE SUBQUERY 3"
         );
         let cases = [
             (
                 Walk::Initiator.sql(),
-                "SEARCH changes USING INDEX changes_by_initiator (initiator=? AND rowid>? AND rowid<?)".into(),
+                "SEARCH change_rows USING INDEX changes_by_initiator (initiator=? AND rowid>? AND rowid<?)".into(),
             ),
-            (Walk::Owner.sql(), "SEARCH changes USING INDEX changes_by_owner (owner=? AND rowid>? AND rowid<?)".into()),
-            (Walk::State.sql(), "SEARCH changes USING INDEX changes_by_state (state=? AND rowid>? AND rowid<?)".into()),
+            (
+                Walk::Owner.sql(),
+                "SEARCH change_rows USING INDEX changes_by_owner (owner=? AND rowid>? AND rowid<?)".into(),
+            ),
+            (
+                Walk::State.sql(),
+                "SEARCH change_rows USING INDEX changes_by_state (state=? AND rowid>? AND rowid<?)".into(),
+            ),
             (
                 Walk::Environment.sql(),
-                "SEARCH changes USING INDEX changes_by_environment (environment=? AND rowid>? AND rowid<?)".into(),
+                "SEARCH change_rows USING INDEX changes_by_environment (environment=? AND rowid>? AND rowid<?)".into(),
             ),
-            (Walk::All.sql(), "SEARCH changes USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)".to_owned()),
+            (
+                Walk::Anomaly.sql(),
+                format!(
+                    "SEARCH anomaly_rows USING COVERING INDEX anomalies_by_code (code=? AND first_index>? AND first_index<?)\n{by_key}"
+                ),
+            ),
+            (
+                Walk::Resource.sql(),
+                format!(
+                    "SEARCH resource_ids USING PRIMARY KEY (bucket=? AND id_key=? AND first_index>? AND first_index<?)\n{by_key}"
+                ),
+            ),
+            (
+                HAS_ANOMALY.to_owned(),
+                "SEARCH anomaly_rows USING COVERING INDEX anomalies_by_code (code=? AND first_index=?)".to_owned(),
+            ),
+            (HAS_RESOURCE.to_owned(), "SEARCH resource_rows USING PRIMARY KEY (first_index=?)".to_owned()),
+            (Walk::All.sql(), "SEARCH change_rows USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)".to_owned()),
             (change_sql(), format!("{by_key}\nSCALAR SUBQUERY 3\n{by_id}\n{by_key}")),
             (
                 change_of_event_sql(),
@@ -324,10 +462,10 @@ mod tests {
                     "CO-ROUTINE buckets\nSETUP\nSCAN CONSTANT ROW\nRECURSIVE STEP\nSCAN buckets\nSCALAR SUBQUERY 2\n\
                      SEARCH event_ids USING PRIMARY KEY\nSCAN buckets\n\
                      SEARCH event_ids USING PRIMARY KEY (bucket=? AND id_key=? AND entry>?)\n\
-                     SEARCH events USING INTEGER PRIMARY KEY (rowid=?)\n{by_key}"
+                     SEARCH event_rows USING INTEGER PRIMARY KEY (rowid=?)\n{by_key}"
                 ),
             ),
-            (event_sql(), format!("SEARCH events USING INTEGER PRIMARY KEY (rowid=?)\n{by_key}")),
+            (event_sql(), format!("SEARCH event_rows USING INTEGER PRIMARY KEY (rowid=?)\n{by_key}")),
         ];
         for (sql, expect) in cases {
             assert_eq!(plan(&views.connection, &sql), expect, "{sql}");

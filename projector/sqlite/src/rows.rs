@@ -9,13 +9,13 @@ use sha2::{Digest, Sha256};
 use crate::error::ViewError;
 
 /// The columns of a change, in the order of [`fold_of`].
-pub(crate) const CHANGE_COLUMNS: &str = "changes.first_index, change, attempt, marks, events, first_at, last_index, last_at, initiator, \
+pub(crate) const CHANGE_COLUMNS: &str = "change_rows.first_index, change, change_rows.attempt, marks, events, first_at, last_index, last_at, initiator, \
     request, owner, environment, class, asked_visibility";
 
 /// The columns of an event, in the order of [`EventRow::read`].
-pub(crate) const EVENT_COLUMNS: &str = "events.entry, changes.change, events.seq, events.id, events.phase, events.attempt, \
-    events.at, events.ts, events.has, events.outcome, events.environment, events.class, events.probe, events.producer, \
-    events.size, events.masked";
+pub(crate) const EVENT_COLUMNS: &str = "event_rows.entry, change_rows.change, event_rows.seq, event_rows.id, event_rows.phase, event_rows.attempt, \
+    event_rows.at, event_rows.ts, event_rows.has, event_rows.outcome, event_rows.environment, event_rows.class, event_rows.probe, event_rows.producer, \
+    event_rows.size, event_rows.masked";
 
 /// A change in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -168,7 +168,7 @@ impl EventRow {
     }
 }
 
-fn parsed<T>(
+pub(crate) fn parsed<T>(
     row: &rusqlite::Row<'_>,
     column: usize,
     what: &'static str,

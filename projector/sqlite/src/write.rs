@@ -84,7 +84,7 @@ struct Folded {
     now: ChangeFold,
 }
 
-fn cursor(connection: &Connection) -> Result<u64, ViewError> {
+pub(crate) fn cursor(connection: &Connection) -> Result<u64, ViewError> {
     let mut statement = connection.prepare_cached("SELECT next_index FROM cursors WHERE name = 'core'")?;
     Ok(statement.query_row([], |row| row.get(0))?)
 }
@@ -273,18 +273,19 @@ fn insert_event(
 }
 
 const INSERT_EVENT: &str =
-    "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+    "INSERT INTO event_rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 
-const INSERT_CHANGE: &str = "INSERT INTO changes (first_index, attempt, marks, events, last_index, last_at, request, class, \
+const INSERT_CHANGE: &str = "INSERT INTO change_rows (first_index, attempt, marks, events, last_index, last_at, request, class, \
     asked_visibility, reached, state, owner, initiator, environment, change, first_at) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 
-const ADVANCE_CHANGE: &str = "UPDATE changes SET attempt = ?2, marks = ?3, events = ?4, last_index = ?5, last_at = ?6, request = ?7, \
+const ADVANCE_CHANGE: &str = "UPDATE change_rows SET attempt = ?2, marks = ?3, events = ?4, last_index = ?5, last_at = ?6, request = ?7, \
     class = ?8, asked_visibility = ?9, reached = ?10 WHERE first_index = ?1";
 
-const RESTATE_CHANGE: &str = "UPDATE changes SET state = ?2 WHERE first_index = ?1";
+const RESTATE_CHANGE: &str = "UPDATE change_rows SET state = ?2 WHERE first_index = ?1";
 
-const RENAME_CHANGE: &str = "UPDATE changes SET owner = ?2, initiator = ?3, environment = ?4 WHERE first_index = ?1";
+const RENAME_CHANGE: &str =
+    "UPDATE change_rows SET owner = ?2, initiator = ?3, environment = ?4 WHERE first_index = ?1";
 
 /// Written in the order of their keys. Columns under an index are left alone where they did not change, because `SQLite`
 /// rewrites the index of every column that an UPDATE names.
@@ -356,6 +357,6 @@ fn advance_change(advance: &mut Statement<'_>, fold: &ChangeFold) -> Result<(), 
     Ok(())
 }
 
-fn number(what: &'static str, value: u64) -> Result<i64, ViewError> {
+pub(crate) fn number(what: &'static str, value: u64) -> Result<i64, ViewError> {
     i64::try_from(value).map_err(|_| ViewError::TooLarge { what, value })
 }

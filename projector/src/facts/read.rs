@@ -135,7 +135,7 @@ pub(crate) fn decision(word: Option<&str>) -> Decision {
 }
 
 /// Whether the outcome of an executed rollback is a failure.
-pub(super) fn is_failure(word: &str) -> bool {
+pub(crate) fn is_failure(word: &str) -> bool {
     is_one_of(word, &FAILURE)
 }
 
@@ -294,7 +294,7 @@ fn cow(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
 
 /// An attempt is a whole number from 1 to 2^53, as far as a number of JSON is exact; anything else is the first.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a whole number up to 2^53")]
-pub(super) fn attempt(number: Option<f64>) -> u64 {
+pub(crate) fn attempt(number: Option<f64>) -> u64 {
     match number {
         Some(number) if number.fract() == 0.0 && (1.0..=9_007_199_254_740_992.0).contains(&number) => number as u64,
         _ => 1,

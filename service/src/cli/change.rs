@@ -45,6 +45,15 @@ struct List {
     /// Only those in this environment
     #[arg(long = "env", visible_alias = "environment", value_name = "NAME")]
     environment: Option<Environment>,
+    /// Only those of this class: standard, normal or emergency
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+    /// Only those with a resource of this name
+    #[arg(long, value_name = "NAME")]
+    resource: Option<String>,
+    /// Only those with this anomaly, for instance no_approval_recorded
+    #[arg(long, value_name = "CODE")]
+    anomaly: Option<String>,
     /// Only those with events since then: RFC 3339, or milliseconds since 1970
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
@@ -136,6 +145,9 @@ fn list_changes(globals: &Globals, client: &Client, list: &List) -> Result<(), C
     let filters = [
         ("state", list.state.clone()),
         ("owner", list.owner.clone()),
+        ("class", list.class.clone()),
+        ("resource", list.resource.clone()),
+        ("anomaly", list.anomaly.clone()),
         ("initiator", list.initiator.clone()),
         ("env", list.environment.as_ref().map(|name| name.as_str().to_owned())),
         ("from", list.from.clone()),

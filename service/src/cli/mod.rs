@@ -32,6 +32,7 @@ pub mod restore;
 pub mod rules;
 pub mod run;
 pub mod serve;
+pub mod sql;
 pub mod tenant;
 pub mod verify;
 pub mod witness;
@@ -90,6 +91,8 @@ enum Command {
     Adapt(adapt::Args),
     /// Show what happened: changes, their state and their events
     Change(change::Args),
+    /// Ask questions in SQL, or saved ones
+    Sql(sql::Args),
     /// List, show or retry what admission refused
     Rejected(rejected::Args),
     /// Write the evidence pack of one change
@@ -211,6 +214,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Check(args) => check::run(globals, args),
         Command::Adapt(args) => adapt::run(globals, args),
         Command::Change(args) => change::run(globals, args),
+        Command::Sql(args) => sql::run(globals, args),
         Command::Rejected(args) => rejected::run(globals, args),
         Command::Pack(args) => pack::run(globals, args),
         Command::Verify(args) => verify::run(globals, args),

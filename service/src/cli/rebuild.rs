@@ -9,7 +9,8 @@ use ledger::append::LogId;
 use ledger::entry::Header;
 use ledger::read::{Log, Stored};
 use ledger_rocks::Rocks;
-use projector_sqlite::{Row, Views};
+use pipeline::detail;
+use projector_sqlite::{ChunkLimits, Row, Views};
 use schemas::ids::Tenant;
 use serde_json::json;
 
@@ -34,6 +35,11 @@ const BATCH: usize = 16_384;
 const BATCH_BYTES: usize = 32 << 20;
 /// Entries read before their bytes are counted again.
 const STEP: u64 = 512;
+
+/// What one transaction of detail takes.
+const CHUNK: ChunkLimits = ChunkLimits { entries: BATCH as u64, events: 2 * BATCH, bytes: 2 * BATCH_BYTES as u64 };
+/// Threads that read changes for it.
+const READERS: usize = 2;
 
 /// Runs the command.
 pub fn run(globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
@@ -86,6 +92,12 @@ fn rebuild(home: &Home, tenant: &Tenant, log: LogId) -> Result<u64, CliError> {
         next = reached;
         bar.set_position(next);
     }
+    bar.set_message("detail");
+    bar.reset();
+    while views.detail_cursor().map_err(|error| failed(&error))? < size {
+        let advanced = detail::advance(&log, &mut views, &CHUNK, READERS).map_err(|error| failed(&error))?;
+        bar.set_position(advanced.to);
+    }
     bar.finish_and_clear();
     Ok(size)
 }
@@ -119,8 +131,10 @@ fn read(log: &Log<Arc<Rocks>>, from: u64, to: u64) -> Result<Vec<Loaded>, Box<dy
 
 /// Shown on a terminal only.
 fn bar(tenant: &Tenant, size: u64) -> ProgressBar {
-    let bar = ProgressBar::new(size).with_prefix(tenant.to_string());
-    match ProgressStyle::with_template("{prefix} {wide_bar} {human_pos}/{human_len} entries, {per_sec}, {eta} left") {
+    let bar = ProgressBar::new(size).with_prefix(tenant.to_string()).with_message("core");
+    match ProgressStyle::with_template(
+        "{prefix} {msg} {wide_bar} {human_pos}/{human_len} entries, {per_sec}, {eta} left",
+    ) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }

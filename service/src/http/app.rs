@@ -19,7 +19,7 @@ use ledger_rocks::Rocks;
 use pipeline::produce::Producer;
 use pipeline::stats::Stats;
 use pipeline::streams::{self, StreamLimits};
-use pipeline::{Following, Health, Running, TenantSetup};
+use pipeline::{Following, Health, Progress, Running, TenantSetup};
 use projector_sqlite::{Reader, ViewError, Views};
 use schemas::ids::{ChangeId, Tenant};
 use serde_json::Value;
@@ -37,6 +37,8 @@ use crate::keys_on_disk::{KeyFileError, Keys};
 const VIEWS_PATIENCE: Duration = Duration::from_secs(10);
 /// Connections to a tenant's views that are kept open; more are opened while more are asked at once.
 const READERS_KEPT: usize = 4;
+/// Questions in SQL that are answered at once: each may keep a core busy.
+const QUESTIONS: usize = 2;
 /// Rows of the views that are read at once.
 const VIEWS_PAGE: usize = 500;
 
@@ -54,6 +56,8 @@ pub struct App {
     published: Mutex<Option<ServeFile>>,
     /// One tenant is added at a time.
     adding: tokio::sync::Mutex<()>,
+    /// Questions in SQL that are answered at once.
+    pub questions: tokio::sync::Semaphore,
     /// None where no witness is asked.
     cosigning: Mutex<Option<Cosigning>>,
 }
@@ -156,6 +160,11 @@ impl OpenTenant {
         self.keys.log_signer(&self.origin, key.key())
     }
 
+    /// The file of its views.
+    pub fn views_path(&self) -> &std::path::Path {
+        &self.views
+    }
+
     /// Asks the views. Blocking.
     pub fn ask<T>(&self, question: impl FnOnce(&Reader) -> Result<T, ViewError>) -> Result<T, Problem> {
         let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -193,6 +202,7 @@ impl App {
             tenants: RwLock::new(tenants),
             published: Mutex::default(),
             adding: tokio::sync::Mutex::default(),
+            questions: tokio::sync::Semaphore::new(QUESTIONS),
             cosigning: Mutex::default(),
         }
     }
@@ -207,6 +217,7 @@ impl App {
             tenants: RwLock::default(),
             published: Mutex::default(),
             adding: tokio::sync::Mutex::default(),
+            questions: tokio::sync::Semaphore::new(QUESTIONS),
             cosigning: Mutex::default(),
         }
     }
@@ -357,14 +368,7 @@ impl App {
     /// Waits until the tenant's core views hold entry `at_least`, if that is asked for.
     pub async fn covered(&self, tenant: &Tenant, at_least: Option<u64>) -> Result<(), Problem> {
         let Some(index) = at_least else { return Ok(()) };
-        let progress = {
-            let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
-            engine.as_ref().and_then(|engine| match engine {
-                Engine::Leads(running) => running.progress(tenant),
-                Engine::Follows(following) => following.progress(tenant),
-            })
-        };
-        let mut progress = progress.ok_or_else(|| Problem::unavailable("the server is stopping"))?;
+        let mut progress = self.watched(tenant).ok_or_else(|| Problem::unavailable("the server is stopping"))?;
         let reaching = async { progress.wait_for(|progress| progress.core > index).await.map(drop) };
         let reached = tokio::time::timeout(VIEWS_PATIENCE, reaching).await;
         match reached {
@@ -381,6 +385,19 @@ impl App {
                 Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "views_behind", "The views don't cover this yet", detail))
             }
         }
+    }
+
+    /// How far the tenant's log and views have come; none while the server stops.
+    pub fn progress(&self, tenant: &Tenant) -> Option<Progress> {
+        self.watched(tenant).map(|progress| *progress.borrow())
+    }
+
+    fn watched(&self, tenant: &Tenant) -> Option<tokio::sync::watch::Receiver<Progress>> {
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        engine.as_ref().and_then(|engine| match engine {
+            Engine::Leads(running) => running.progress(tenant),
+            Engine::Follows(following) => following.progress(tenant),
+        })
     }
 
     /// Adds a tenant: its stream, its log with keys, its place in the pipeline. True if it is new.

@@ -8,10 +8,11 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use ledger::entry::{EventHeader, Header};
+use projector::anomaly::Code;
 use projector::document::{Entry, document};
 use projector::fold::State as ChangeState;
 use projector_sqlite::{Filter, PageKey};
-use schemas::ids::{ChangeId, Environment, Tenant};
+use schemas::ids::{ChangeClass, ChangeId, Environment, Tenant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -31,6 +32,12 @@ pub struct ListQuery {
     owner: Option<String>,
     initiator: Option<String>,
     env: Option<Environment>,
+    /// standard, normal or emergency.
+    class: Option<String>,
+    /// The name of a resource.
+    resource: Option<String>,
+    /// The code of an anomaly.
+    anomaly: Option<String>,
     /// RFC 3339 or milliseconds since 1970, inclusive.
     from: Option<String>,
     /// The same, exclusive.
@@ -109,10 +116,18 @@ pub async fn page(app: &Arc<App>, tenant: &Tenant, query: ListQuery) -> Result<V
     let after = query.after.as_deref().map(str::parse::<PageKey>).transpose();
     let after = after.map_err(|error| Problem::bad_request(format!("after: {error}")))?;
     let filter = filter(query)?;
+    // Resources and anomalies are in the detail tables, which follow: an answer out of them says how far behind.
+    let of_detail = filter.resource.is_some() || filter.anomaly.is_some();
+    let behind = app.progress(tenant).filter(|_| of_detail);
+    let behind = behind.map(|progress| progress.committed.saturating_sub(progress.detail));
     blocking(move || {
         let page = open.ask(|views| views.changes(&filter, after, limit))?;
         let next = page.next.map(|key| Value::from(key.to_string()));
-        Ok(with_next(json!({ "changes": page.rows }), next))
+        let mut document = with_next(json!({ "changes": page.rows }), next);
+        if let Some(behind) = behind {
+            document["detail_behind"] = behind.into();
+        }
+        Ok(document)
     })
     .await
 }
@@ -144,6 +159,9 @@ fn filter(query: ListQuery) -> Result<Filter, Problem> {
         owner: query.owner,
         initiator: query.initiator,
         environment: query.env,
+        class: query.class.as_deref().map(class).transpose()?,
+        resource: query.resource,
+        anomaly: query.anomaly.as_deref().map(anomaly).transpose()?,
         from_ms: query.from.as_deref().map(|text| time_ms("from", text)).transpose()?,
         to_ms: query.to.as_deref().map(|text| time_ms("to", text)).transpose()?,
         text: query.q,
@@ -154,6 +172,19 @@ fn state(word: &str) -> Result<ChangeState, Problem> {
     ChangeState::parse(word).ok_or_else(|| {
         let known = ChangeState::ALL.map(ChangeState::as_str).join(", ");
         Problem::bad_request(format!("state: found {word:?}, expected one of {known}"))
+    })
+}
+
+fn class(word: &str) -> Result<ChangeClass, Problem> {
+    ChangeClass::parse(word).map_err(|_| {
+        Problem::bad_request(format!("class: found {word:?}, expected one of standard, normal, emergency"))
+    })
+}
+
+fn anomaly(word: &str) -> Result<Code, Problem> {
+    Code::ALL.into_iter().find(|code| code.as_str() == word).ok_or_else(|| {
+        let known = Code::ALL.map(Code::as_str).join(", ");
+        Problem::bad_request(format!("anomaly: found {word:?}, expected one of {known}"))
     })
 }
 

@@ -97,10 +97,13 @@ impl Snapshot {
     }
 
     fn encode_logs(&self, page: &mut Page<'_>) -> fmt::Result {
-        let gauges: [(&str, &str, Figure); 8] = [
+        let gauges: [(&str, &str, Figure); 9] = [
             ("upm_entries", "Entries in the log", |log, _| Some(log.entries)),
             ("upm_views_lag_entries", "Entries that the core views do not hold yet", |log, _| {
                 Some(log.entries.saturating_sub(log.core))
+            }),
+            ("upm_detail_lag_entries", "Entries that the detail tables do not cover yet", |log, _| {
+                Some(log.entries.saturating_sub(log.detail))
             }),
             ("upm_road_lag_messages", "Messages on the road that are not in the log yet", |log, _| {
                 log.stream.map(|stream| stream.last.saturating_sub(log.road))
@@ -198,6 +201,7 @@ mod tests {
             tenant: Tenant::parse("acme").unwrap(),
             entries: 12,
             core: 10,
+            detail: 7,
             accepted: 8,
             rejected: 1,
             duplicates: 2,
@@ -244,6 +248,7 @@ mod tests {
             "upm_commit_seconds_count 4",
             r#"upm_entries{tenant="acme"} 12"#,
             r#"upm_views_lag_entries{tenant="acme"} 2"#,
+            r#"upm_detail_lag_entries{tenant="acme"} 5"#,
             r#"upm_road_lag_messages{tenant="acme"} 2"#,
             r#"upm_road_messages{tenant="acme"} 7"#,
             r#"upm_newest_entry_age_seconds{tenant="acme"} 5"#,

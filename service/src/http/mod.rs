@@ -20,6 +20,7 @@ mod problem;
 mod proofs;
 mod rejected;
 mod replica;
+mod sql;
 mod tenants;
 
 pub use app::{App, OpenTenant};
@@ -56,6 +57,7 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/governance", get(governance::of_tenant))
         .route("/proofs/inclusion", get(proofs::inclusion).post(proofs::of_event))
         .route("/proofs/consistency", get(proofs::consistency))
+        .route("/sql", post(sql::ask))
         .route("/rejected", get(rejected::list))
         .route("/rejected/{index}", get(rejected::one))
         .route("/rejected/{index}/retry", post(rejected::retry));

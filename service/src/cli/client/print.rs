@@ -96,6 +96,11 @@ pub fn raw(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// Prints lines as they are to a file or a pipe; on a terminal clean.
+pub fn raw_lines(text: &str) -> Result<(), CliError> {
+    if io::stdout().is_terminal() { line(&clean_lines(text)) } else { raw(text) }
+}
+
 /// Rows as columns, each as wide as its widest cell, two spaces apart. Cells are cleaned, the last column is left ragged.
 pub fn columns(rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();

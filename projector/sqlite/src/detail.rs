@@ -1,0 +1,185 @@
+//! The detail tables: which changes are pending, and their rows anew.
+//!
+//! Detail follows core with a cursor of its own. A chunk takes the changes that its entries touch and gives each all its rows anew, made of
+//! *all* its events that core knows: also of those past the chunk, so that a change with thousands of events in a backlog is read once, not once
+//! for each chunk that it appears in ([`Reader::pending_detail`] leaves out what was covered ahead). Rows out, rows in and the cursor are one
+//! transaction.
+//!
+//! Left out: reading entries ([`Pending`] says which) and what they mean ([`projector::detail`]).
+
+use std::collections::HashSet;
+
+use ledger::read::RejectedRow;
+use projector::detail::Detail;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use schemas::ids::ChangeId;
+
+use crate::error::ViewError;
+use crate::rows::parsed;
+use crate::write::number;
+use crate::{Reader, Views};
+
+mod rows;
+
+/// How much one chunk takes, at most; a single change is taken whole, however large.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkLimits {
+    /// Entries that the cursor moves.
+    pub entries: u64,
+    /// Events of the touched changes, which all have to be read.
+    pub events: usize,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+}
+
+/// What the next chunk of detail needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// The detail cursor.
+    pub from: u64,
+    /// Where it will be after this chunk, exclusive: never past the core cursor.
+    pub to: u64,
+    /// The changes that entries `from..to` touch, and whose rows do not cover them yet, by first entry.
+    pub changes: Vec<Touched>,
+}
+
+/// A change whose rows are to be made anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touched {
+    /// Its first entry, which is its key in the tables.
+    pub first: u64,
+    /// The change.
+    pub change: ChangeId,
+    /// All its events that core knows, with the bytes of each payload, in the order of the log. Never empty.
+    pub events: Vec<(u64, u64)>,
+    /// It has no rows yet.
+    pub fresh: bool,
+}
+
+impl Touched {
+    fn last(&self) -> u64 {
+        self.events.last().map_or(self.first, |(index, _)| *index)
+    }
+}
+
+impl Reader {
+    /// The first entry that the detail tables do not cover yet.
+    pub fn detail_cursor(&self) -> Result<u64, ViewError> {
+        cursor(&self.connection)
+    }
+
+    /// What the next chunk of detail needs; `from == to` when detail has caught up with core.
+    pub fn pending_detail(&self, limits: &ChunkLimits) -> Result<Pending, ViewError> {
+        // One read transaction: cursors and rows are of the same moment.
+        let transaction = self.connection.unchecked_transaction()?;
+        let pending = pending(&transaction, limits)?;
+        transaction.finish()?;
+        Ok(pending)
+    }
+}
+
+impl Views {
+    /// Replaces the rows of the pending changes, adds rejections, and moves the detail cursor; gives the new cursor.
+    ///
+    /// `details` stand in the order of `pending.changes`, `rejections` are those of entries `pending.from..pending.to`. Refused whole
+    /// ([`ViewError::Hole`]) where the cursor is not at `pending.from` any more.
+    pub fn project_detail(
+        &mut self,
+        pending: &Pending,
+        details: &[Detail],
+        rejections: &[RejectedRow],
+    ) -> Result<u64, ViewError> {
+        let transaction = self.reader.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let from = cursor(&transaction)?;
+        if from != pending.from || details.len() != pending.changes.len() {
+            return Err(ViewError::Hole { expected: from, found: pending.from });
+        }
+        replace(&transaction, pending, details)?;
+        rows::insert_rejections(&transaction, rejections)?;
+        note_ahead(&transaction, pending)?;
+        let mut advance = transaction.prepare_cached("UPDATE cursors SET next_index = ?1 WHERE name = 'detail'")?;
+        advance.execute([number("entry", pending.to)?])?;
+        drop(advance);
+        transaction.commit()?;
+        Ok(pending.to)
+    }
+}
+
+/// Every touched change's rows out and in. What measures changes hooks in here: old samples out, new ones in.
+fn replace(transaction: &Transaction<'_>, pending: &Pending, details: &[Detail]) -> Result<(), ViewError> {
+    let mut writer = rows::Writer::prepare(transaction)?;
+    for (touched, detail) in pending.changes.iter().zip(details) {
+        let key = number("entry", touched.first)?;
+        if !touched.fresh {
+            writer.delete(key)?;
+        }
+        writer.insert(key, detail)?;
+    }
+    writer.finish()
+}
+
+/// Remembers which changes are covered past the cursor, and forgets those that are not any more.
+fn note_ahead(transaction: &Transaction<'_>, pending: &Pending) -> Result<(), ViewError> {
+    let mut note = transaction.prepare_cached("INSERT OR REPLACE INTO ahead VALUES (?1, ?2)")?;
+    for touched in pending.changes.iter().filter(|touched| touched.last() >= pending.to) {
+        note.execute(params![number("entry", touched.first)?, number("entry", touched.last() + 1)?])?;
+    }
+    transaction.prepare_cached("DELETE FROM ahead WHERE upto <= ?1")?.execute([number("entry", pending.to)?])?;
+    Ok(())
+}
+
+fn cursor(connection: &Connection) -> Result<u64, ViewError> {
+    let mut statement = connection.prepare_cached("SELECT next_index FROM cursors WHERE name = 'detail'")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
+/// Events from the cursor on, and up to where the rows of their changes reach already.
+const TOUCHED: &str = "SELECT entry, event_rows.first_index, coalesce(upto, 0) FROM event_rows \
+    LEFT JOIN ahead ON ahead.first_index = event_rows.first_index WHERE entry >= ?1 AND entry < ?2 ORDER BY entry";
+
+const EVENTS_OF: &str = "SELECT event_rows.entry, event_rows.size, change_rows.change FROM event_rows INDEXED BY events_by_change \
+    CROSS JOIN change_rows ON change_rows.first_index = event_rows.first_index WHERE event_rows.first_index = ?1 ORDER BY event_rows.entry";
+
+fn pending(transaction: &Transaction<'_>, limits: &ChunkLimits) -> Result<Pending, ViewError> {
+    let from = cursor(transaction)?;
+    let core = crate::write::cursor(transaction)?;
+    let mut pending =
+        Pending { from, to: core.min(from.saturating_add(limits.entries)).max(from), changes: Vec::new() };
+    let mut select = transaction.prepare_cached(TOUCHED)?;
+    let mut rows = select.query([number("entry", from)?, number("entry", pending.to)?])?;
+    let (mut seen, mut events, mut bytes) = (HashSet::new(), 0, 0);
+    while let Some(row) = rows.next()? {
+        let (entry, first, upto): (u64, u64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if entry < upto || seen.contains(&first) {
+            continue;
+        }
+        if events >= limits.events || bytes >= limits.bytes {
+            pending.to = entry;
+            break;
+        }
+        let touched = Touched { fresh: first >= from && upto == 0, ..touched(transaction, first)? };
+        events += touched.events.len();
+        bytes += touched.events.iter().map(|(_, size)| size).sum::<u64>();
+        seen.insert(first);
+        pending.changes.push(touched);
+    }
+    pending.changes.sort_unstable_by_key(|touched| touched.first);
+    Ok(pending)
+}
+
+fn touched(transaction: &Transaction<'_>, first: u64) -> Result<Touched, ViewError> {
+    let mut select = transaction.prepare_cached(EVENTS_OF)?;
+    let mut rows = select.query([number("entry", first)?])?;
+    let (mut change, mut events) = (None, Vec::new());
+    while let Some(row) = rows.next()? {
+        if change.is_none() {
+            change = Some(parsed(row, 2, "change", |text| ChangeId::parse(text).ok())?);
+        }
+        events.push((row.get(0)?, row.get(1)?));
+    }
+    let change = change.ok_or_else(|| ViewError::Damaged { what: "change", found: format!("no events of {first}") })?;
+    Ok(Touched { first, change, events, fresh: false })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

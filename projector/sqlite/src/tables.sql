@@ -1,0 +1,163 @@
+-- The tables of one tenant's views, as SQL asks for them. Everything in them is derived from the log's entries and can be rebuilt.
+--
+-- Every table has the change's number, first_entry: join by it. Looking up by the text of a change reads all changes (half a second a million).
+-- entry is the index of the event in the log that a row comes from, attempt the attempt that the event belongs to.
+--
+-- Times named "…_at" or "at" are milliseconds since 1970 UTC by the log; those named "…_utc" are the same as text. Texts are shortened (256
+-- characters of request, initiator and owner, 512 elsewhere); the whole is in the event. Yes and no are 1 and 0. NULL: the event does not say.
+-- changes and events are current; every other table follows them, and each answer says how far ("detail").
+
+-- Every change: one row.
+CREATE VIEW changes AS SELECT
+    c.change,                               -- text: the change ID
+    c.first_index AS first_entry,           -- integer: its number, which is the index of its first event in the log
+    c.state,                                -- text: planned, preflight_passed, … closed: the state of the highest attempt
+    c.reached,                              -- text: that state, looking through a closing
+    c.attempt,                              -- integer: the highest attempt, from 1
+    c.events,                               -- integer: number of its events
+    c.initiator,                            -- text: who asked, of the first event that says so
+    c.request,                              -- text: what was asked, of the first event that says so
+    c.owner,                                -- text: who owns it, of the last event that says so
+    c.environment,                          -- text: where, of the last event that says so
+    c.class,                                -- text: standard, normal or emergency
+    c.visibility,                           -- text: private, team or org: the narrowest that any event asks for
+    c.first_at,                             -- integer: when that was recorded
+    CAST(strftime('%Y-%m-%dT%H:%M:%SZ', c.first_at / 1000, 'unixepoch') AS TEXT) AS first_utc,
+    c.last_index AS last_entry,             -- integer: index of its last event in the log
+    c.last_at,                              -- integer: when that was recorded
+    CAST(strftime('%Y-%m-%dT%H:%M:%SZ', c.last_at / 1000, 'unixepoch') AS TEXT) AS last_utc,
+    CAST(EXISTS (SELECT 1 FROM cut_changes WHERE cut_changes.first_index = c.first_index) AS INTEGER) AS cut -- 1: too large for all of it to be in the tables below
+FROM change_rows c;
+
+-- Every event: one row.
+CREATE VIEW events AS SELECT
+    c.change,                               -- text: the change it belongs to
+    e.first_index AS first_entry,           -- integer: its number
+    e.entry,                                -- integer: index in the log
+    e.seq,                                  -- integer: position in the change, from 0
+    e.id,                                   -- text: the producer's id; not unique
+    e.phase,                                -- text: plan, preflight, execute, verify, audit
+    e.attempt,                              -- integer: the attempt it belongs to
+    e.at,                                   -- integer: when it was recorded
+    CAST(strftime('%Y-%m-%dT%H:%M:%SZ', e.at / 1000, 'unixepoch') AS TEXT) AS utc,
+    e.ts,                                   -- integer: the producer's time, in seconds
+    e.has,                                  -- text: its sections, sorted, separated by commas
+    e.outcome,                              -- text: passed, failed, refused, rolled_back, rollback_failed, none
+    e.environment,                          -- text
+    e.class,                                -- text
+    e.probe,                                -- 1: sent to try the road
+    e.producer,                             -- text: who the road says sent it
+    e.size,                                 -- integer: bytes as stored
+    e.masked                                -- integer: masked secrets in it
+FROM event_rows e LEFT JOIN change_rows c ON c.first_index = e.first_index;
+
+-- Plans that events record.
+CREATE VIEW plans AS SELECT
+    c.change, r.first_index AS first_entry, r.entry, r.attempt,
+    r.digest,                               -- text: the ledger's own digest of the plan
+    r.stated_digest,                        -- text: the digest that the producer gave
+    r.inputs_digest,                        -- text: of what the plan was made from
+    r.commands,                             -- integer: number of commands
+    r.required_approvals,                   -- text: who must approve, separated by commas
+    r.window_from,                          -- text: from when it may run, as sent
+    r.window_to,                            -- text: until when, as sent
+    r.compile_ms,                           -- real: how long it took to make
+    r.has_rollback                          -- 1: it says how to go back
+FROM plan_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+
+-- Approvals and refusals that events record.
+CREATE VIEW approvals AS SELECT
+    c.change, r.first_index AS first_entry, r.entry, r.attempt,
+    r.approver,                             -- text: who; empty where the event does not say
+    r.role,                                 -- text: as what
+    r.decision,                             -- text: approved, refused or unclear
+    r.word,                                 -- text: the decision as sent
+    r.decided_at,                           -- text: when, as sent
+    r.plan_digest,                          -- text: of which plan, as sent
+    r.signature_attached                    -- 1: a signature came with it; nothing is said of its worth
+FROM approval_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+
+-- Results of policies before a change.
+CREATE VIEW policy_results AS SELECT
+    c.change, r.first_index AS first_entry, r.entry, r.attempt,
+    r.name,                                 -- text
+    r.mandatory,                            -- 1: a denial stops the change
+    r.result,                               -- text: passed, denied or unclear
+    r.message                               -- text
+FROM policy_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+
+-- Steps executed, forwards and back.
+CREATE VIEW steps AS SELECT
+    c.change, r.first_index AS first_entry, r.entry, r.attempt,
+    r.kind,                                 -- text: execute or rollback
+    r.number,                               -- integer: place in the event's list, from 1
+    r.command,                              -- text: with arguments
+    r.rc,                                   -- integer: exit code; NULL while it has not ended
+    r.duration_ms,                          -- real
+    r.stdout_ref,                           -- text: where the full output lies
+    r.stderr_ref,                           -- text: where the full errors lie
+    r.truncated,                            -- 1: output or errors were cut in the event
+    r.logged                                -- 1: its output is in the event, or named there by SHA-256
+FROM step_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+
+-- Checks before and after a change, and service levels after it.
+CREATE VIEW checks AS SELECT
+    c.change, r.first_index AS first_entry, r.entry, r.attempt,
+    r.stage,                                -- text: preflight, verify or slo
+    r.kind,                                 -- text: the event's "type"
+    r.name,                                 -- text
+    r.target,                               -- text: of what
+    r.ok,                                   -- 1 held, 0 failed, NULL: the event does not say
+    r.message                               -- text
+FROM check_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+
+-- Resources that changes name: each with each action once a change, under the first entry that names it so.
+CREATE VIEW resources AS SELECT
+    c.change, r.first_index AS first_entry, r.entry, r.attempt,
+    r.cloud,                                -- text
+    r.endpoint,                             -- text: the event's cluster_endpoint_id
+    r.kind,                                 -- text: the event's "type"
+    r.name,                                 -- text
+    r.scope,                                -- text: resource group or namespace
+    r.location,                             -- text
+    r.action                                -- text: create, update, delete or read, as sent
+FROM resource_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+
+-- Executed rollbacks.
+CREATE VIEW rollbacks AS SELECT
+    c.change, r.first_index AS first_entry, r.entry, r.attempt,
+    r.result,                               -- text: rolled_back, failed, or running while it has no outcome
+    r.outcome,                              -- text: as sent
+    r.steps,                                -- integer
+    r.failed_steps                          -- integer
+FROM rollback_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+
+-- Comparisons with a baseline.
+CREATE VIEW drift AS SELECT
+    c.change, r.first_index AS first_entry, r.entry, r.attempt,
+    r.differences,                          -- integer: NULL where the event has no list of them
+    r.baseline_hash,                        -- text
+    r.current_hash,                         -- text
+    r.monitored                             -- 1: somebody watches on
+FROM drift_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+
+-- What an auditor should look at.
+CREATE VIEW anomalies AS SELECT
+    c.change, r.first_index AS first_entry, r.entry, r.attempt,
+    r.code,                                 -- text: of a closed list
+    r.text                                  -- text: one sentence
+FROM anomaly_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+
+-- Messages that were refused: their bytes are kept beside the log (upm rejected show).
+CREATE VIEW rejections AS SELECT
+    r.entry,                                -- integer: index in the log
+    r.at,                                   -- integer: when
+    CAST(strftime('%Y-%m-%dT%H:%M:%SZ', r.at / 1000, 'unixepoch') AS TEXT) AS utc,
+    r.reason,                               -- text: of a closed list
+    r.subject,                              -- text: on which subject it came
+    r.path,                                 -- text: which member
+    r.found,                                -- text: what was there, masked
+    r.expected,                             -- text: what was expected
+    r.size,                                 -- integer: bytes kept
+    r.masked                                -- integer: masked secrets in them
+FROM rejection_rows r;

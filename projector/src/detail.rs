@@ -1,0 +1,276 @@
+//! What the entries of one change say, as rows of the detail tables: plans, approvals, policies, steps, checks, resources, rollbacks, drift,
+//! anomalies.
+//!
+//! A pure function of the same entries that [`crate::document`] takes, so a change's rows can be thrown away and made again at any time: that
+//! is how views follow the log. Text is shortened to [`TEXT_CHARS_MAX`] characters and a list ends after [`ROWS_MAX`] rows, because a row is
+//! there to be searched; the whole text is in the payload, and a list that was ended says so ([`Detail::cut`]).
+//!
+//! Left out: payloads that cannot be read (the anomaly `payload_not_read` names them), output of commands, and what measures need
+//! of a change.
+
+use std::collections::HashSet;
+
+use schemas::ids::ChangeId;
+
+use crate::anomaly::Anomaly;
+use crate::document::{Entry, document};
+use crate::facts::Decision;
+
+mod loose;
+mod read;
+
+/// Longest text of a cell, in characters.
+pub const TEXT_CHARS_MAX: usize = 512;
+
+/// Most rows of one table that a change gets. A payload of a megabyte can hold 300,000 empty steps.
+pub const ROWS_MAX: usize = 10_000;
+
+/// The rows of one change, each list in the order of the log and then as sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Detail {
+    /// Plans.
+    pub plans: Vec<Plan>,
+    /// Approvals given or refused.
+    pub approvals: Vec<Approval>,
+    /// Results of policies.
+    pub policies: Vec<Policy>,
+    /// Steps executed, forwards and back.
+    pub steps: Vec<Step>,
+    /// Checks before and after, and service levels.
+    pub checks: Vec<Check>,
+    /// Resources named, each with each action once.
+    pub resources: Vec<Resource>,
+    /// Executed rollbacks.
+    pub rollbacks: Vec<Rollback>,
+    /// Comparisons with a baseline.
+    pub drift: Vec<Drift>,
+    /// What an auditor should look at, by index and code.
+    pub anomalies: Vec<Anomaly>,
+    /// A list was ended at [`ROWS_MAX`].
+    pub cut: bool,
+}
+
+/// Which entry a row comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct From {
+    /// Index in the log.
+    pub entry: u64,
+    /// The attempt it belongs to.
+    pub attempt: u64,
+}
+
+/// A plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Where it is recorded.
+    pub from: From,
+    /// The ledger's own digest of it.
+    pub digest: Option<String>,
+    /// The digest that its producer gave.
+    pub stated_digest: Option<String>,
+    /// Of what it was made from.
+    pub inputs_digest: Option<String>,
+    /// Number of its commands.
+    pub commands: u64,
+    /// Who must approve, separated by commas.
+    pub required_approvals: Option<String>,
+    /// From when it may run, as sent.
+    pub window_from: Option<String>,
+    /// Until when it may run, as sent.
+    pub window_to: Option<String>,
+    /// How long it took to make, milliseconds.
+    pub compile_ms: Option<f64>,
+    /// It says how to go back.
+    pub has_rollback: bool,
+}
+
+/// An approval or refusal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Approval {
+    /// Where it is recorded.
+    pub from: From,
+    /// Who.
+    pub approver: String,
+    /// As what.
+    pub role: Option<String>,
+    /// `approved`, `refused`, or `unclear`.
+    pub decision: &'static str,
+    /// The word as sent.
+    pub word: Option<String>,
+    /// When, as sent.
+    pub decided_at: Option<String>,
+    /// Which plan, as sent.
+    pub plan_digest: Option<String>,
+    /// A signature came with it; nothing is said of its worth.
+    pub signature_attached: bool,
+}
+
+/// A policy's result.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    /// Where it is recorded.
+    pub from: From,
+    /// What it is called.
+    pub name: Option<String>,
+    /// Whether its denial stops the change.
+    pub mandatory: bool,
+    /// `passed`, `denied`, or `unclear`.
+    pub result: &'static str,
+    /// In words.
+    pub message: Option<String>,
+}
+
+/// A step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Step {
+    /// Where it is recorded.
+    pub from: From,
+    /// `execute` or `rollback`.
+    pub kind: &'static str,
+    /// Its place in the event's list, from 1.
+    pub number: u64,
+    /// The command, its arguments separated by spaces.
+    pub command: Option<String>,
+    /// Exit code; none while it has not ended.
+    pub rc: Option<i64>,
+    /// How long it took, milliseconds.
+    pub duration_ms: Option<f64>,
+    /// Where its full output lies.
+    pub stdout_ref: Option<String>,
+    /// Where its full errors lie.
+    pub stderr_ref: Option<String>,
+    /// Output or errors were cut.
+    pub truncated: bool,
+    /// Its output is in the event, or named there by digest.
+    pub logged: bool,
+}
+
+/// A check.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Check {
+    /// Where it is recorded.
+    pub from: From,
+    /// `preflight`, `verify` or `slo`.
+    pub stage: &'static str,
+    /// What kind, as sent.
+    pub kind: Option<String>,
+    /// What it is called.
+    pub name: Option<String>,
+    /// Of what.
+    pub target: Option<String>,
+    /// Whether it held; none where the event does not say.
+    pub ok: Option<bool>,
+    /// In words.
+    pub message: Option<String>,
+}
+
+/// A resource that a change names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Resource {
+    /// The first entry that names it so.
+    pub from: From,
+    /// Which cloud.
+    pub cloud: Option<String>,
+    /// Which endpoint.
+    pub endpoint: Option<String>,
+    /// What kind of resource.
+    pub kind: Option<String>,
+    /// What it is called.
+    pub name: Option<String>,
+    /// Its resource group, or its namespace.
+    pub scope: Option<String>,
+    /// Where it is.
+    pub location: Option<String>,
+    /// create, update, delete or read, as sent.
+    pub action: Option<String>,
+}
+
+/// An executed rollback.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rollback {
+    /// Where it is recorded.
+    pub from: From,
+    /// `rolled_back`, `failed`, or `running` while it has no outcome.
+    pub result: &'static str,
+    /// The outcome as sent.
+    pub outcome: Option<String>,
+    /// Number of its steps.
+    pub steps: u64,
+    /// Steps that returned something else than 0.
+    pub failed_steps: u64,
+}
+
+/// A comparison with a baseline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// Where it is recorded.
+    pub from: From,
+    /// Number of differences; none where the event has no list of them.
+    pub differences: Option<u64>,
+    /// Of what should be.
+    pub baseline_hash: Option<String>,
+    /// Of what is.
+    pub current_hash: Option<String>,
+    /// Somebody watches on.
+    pub monitored: bool,
+}
+
+/// The rows of a change. Entries may come in any order and repeat; those of another change are left out.
+pub fn detail(change: &ChangeId, entries: &[Entry<'_>]) -> Detail {
+    let mut own: Vec<&Entry<'_>> = entries.iter().filter(|entry| entry.header.change == *change).collect();
+    own.sort_by_key(|entry| entry.index);
+    own.dedup_by_key(|entry| entry.index);
+    let mut detail = Detail::default();
+    for entry in own {
+        if let Some(payload) = entry.payload {
+            read::add(&mut detail, entry.index, payload);
+        }
+    }
+    detail.keep_resources_once();
+    detail.anomalies = document(change, entries).anomalies;
+    detail.end_lists();
+    detail
+}
+
+impl Detail {
+    /// All phases of a change name its resources: the first entry that does so stands for all.
+    fn keep_resources_once(&mut self) {
+        let mut seen = HashSet::with_capacity(self.resources.len());
+        self.resources.retain(|resource| {
+            let mut named = resource.clone();
+            named.from = From::default();
+            seen.insert(named)
+        });
+    }
+
+    fn end_lists(&mut self) {
+        let mut cut = false;
+        end(&mut self.plans, &mut cut);
+        end(&mut self.approvals, &mut cut);
+        end(&mut self.policies, &mut cut);
+        end(&mut self.steps, &mut cut);
+        end(&mut self.checks, &mut cut);
+        end(&mut self.resources, &mut cut);
+        end(&mut self.rollbacks, &mut cut);
+        end(&mut self.drift, &mut cut);
+        end(&mut self.anomalies, &mut cut);
+        self.cut |= cut;
+    }
+}
+
+fn end<T>(rows: &mut Vec<T>, cut: &mut bool) {
+    *cut |= rows.len() > ROWS_MAX;
+    rows.truncate(ROWS_MAX);
+}
+
+/// The word of a decision in a row.
+fn decided(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Approved => "approved",
+        Decision::Refused => "refused",
+        Decision::Unclear => "unclear",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! Values that an event may give in any form: what can be read is read, and nothing makes the whole event unreadable.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A text, or a number as text; every other form is nothing.
+#[derive(Debug, Default)]
+pub(super) struct Loose<'a>(pub(super) Option<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Loose<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OfText)
+    }
+}
+
+struct OfText;
+
+impl<'de> Visitor<'de> for OfText {
+    type Value = Loose<'de>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("any value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Loose(Some(Cow::Borrowed(text))))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Loose(Some(Cow::Owned(text.to_owned()))))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Loose(Some(Cow::Owned(number.to_string()))))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Loose(Some(Cow::Owned(number.to_string()))))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Loose(Some(Cow::Owned(number.to_string()))))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Loose(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Loose(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Loose(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Loose(None))
+    }
+}
+
+/// When a plan may run: `{"from", "to"}` or `{"start", "end"}`, or an interval `from/to` of ISO 8601; every other form is nothing.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Window {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OfWindow)
+    }
+}
+
+struct OfWindow;
+
+impl<'de> Visitor<'de> for OfWindow {
+    type Value = Window;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("any value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Window, E> {
+        Ok(text.split_once('/').map_or_else(Window::default, |(from, to)| Window {
+            from: Some(from.trim().to_owned()),
+            to: Some(to.trim().to_owned()),
+        }))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Window, A::Error> {
+        let mut window = Window::default();
+        while let Some((name, value)) = members.next_entry::<Cow<'de, str>, Loose<'de>>()? {
+            let text = value.0.map(Cow::into_owned);
+            match &*name {
+                "from" | "start" => window.from = text,
+                "to" | "end" => window.to = text,
+                _ => {}
+            }
+        }
+        Ok(window)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Window, E> {
+        Ok(Window::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Window, E> {
+        Ok(Window::default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Window, E> {
+        Ok(Window::default())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Window, E> {
+        Ok(Window::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<Window, E> {
+        Ok(Window::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Window, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Window::default())
+    }
+}
+
+/// Whether something is so: `true`, or said in any form but `false` and `null`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Truth(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Truth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OfTruth)
+    }
+}
+
+struct OfTruth;
+
+impl<'de> Visitor<'de> for OfTruth {
+    type Value = Truth;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, so: bool) -> Result<Truth, E> {
+        Ok(Truth(so))
+    }
+
+    fn visit_unit<E>(self) -> Result<Truth, E> {
+        Ok(Truth(false))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Truth, E> {
+        Ok(Truth(true))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Truth, E> {
+        Ok(Truth(true))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Truth, E> {
+        Ok(Truth(true))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Truth, E> {
+        Ok(Truth(true))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Truth, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Truth(true))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Truth, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Truth(true))
+    }
+}
