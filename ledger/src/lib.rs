@@ -5,7 +5,7 @@
 //! behind [`kv`] in a crate of its own, so that what only verifies compiles in seconds.
 //!
 //! Foreign formats followed to the byte: RFC 6962 and 9162 (tree, proofs), RFC 8785 (entries), C2SP signed-note,
-//! tlog-checkpoint, tlog-tiles, tlog-proof, tlog-cosignature, tlog-policy and tlog-witness, DSSE.
+//! tlog-checkpoint, tlog-tiles, tlog-proof, tlog-cosignature, tlog-policy and tlog-witness, DSSE, SSHSIG (OpenSSH `PROTOCOL.sshsig`).
 
 pub mod append;
 pub mod birth;
@@ -31,6 +31,7 @@ pub mod read;
 pub mod receipt;
 pub mod replica;
 pub mod signing;
+pub mod ssh;
 pub mod tiles;
 pub mod tree;
 pub mod witness;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use ledger::entry::{EntryError, EventHeader, Header};
 use ledger::kv::Kv;
 use ledger::read::{Log, ReadError, RejectedRow, Stored};
+use projector::approval::Rules;
 use projector::detail::{Detail, detail};
 use projector::document::Entry;
 use projector_sqlite::{ChunkLimits, Pending, Touched, ViewError, Views};
@@ -56,7 +57,9 @@ pub fn advance<K: Kv + Sync>(
     if pending.from == pending.to {
         return Ok(Advanced { to: pending.to, events: 0 });
     }
-    let details = tell_all(log, &pending.changes, threads)?;
+    let head = log.head()?;
+    let rules = Rules::of(head.origin.as_str(), &log.facts_over_time(head.size)?);
+    let details = tell_all(log, &pending.changes, &rules, threads)?;
     let to = views.project_detail(&pending, &details, &rejections(log, &pending)?)?;
     Ok(Advanced { to, events: pending.changes.iter().map(|touched| touched.events.len()).sum() })
 }
@@ -69,13 +72,18 @@ fn rejections<K: Kv>(log: &Log<K>, pending: &Pending) -> Result<Vec<RejectedRow>
 }
 
 /// The rows of all these changes, in their order.
-fn tell_all<K: Kv + Sync>(log: &Log<K>, changes: &[Touched], threads: usize) -> Result<Vec<Detail>, DetailError> {
+fn tell_all<K: Kv + Sync>(
+    log: &Log<K>,
+    changes: &[Touched],
+    rules: &Rules,
+    threads: usize,
+) -> Result<Vec<Detail>, DetailError> {
     if threads < 2 || changes.len() < 2 * threads {
-        return tell(log, changes);
+        return tell(log, changes, rules);
     }
     let share = changes.len().div_ceil(threads);
     std::thread::scope(|scope| {
-        let running: Vec<_> = changes.chunks(share).map(|part| scope.spawn(move || tell(log, part))).collect();
+        let running: Vec<_> = changes.chunks(share).map(|part| scope.spawn(move || tell(log, part, rules))).collect();
         let mut details = Vec::with_capacity(changes.len());
         for thread in running {
             details.extend(thread.join().map_err(|_| DetailError::Thread)??);
@@ -85,12 +93,12 @@ fn tell_all<K: Kv + Sync>(log: &Log<K>, changes: &[Touched], threads: usize) -> 
 }
 
 /// The rows of these changes, whose events are read together in the order of the log.
-fn tell<K: Kv>(log: &Log<K>, changes: &[Touched]) -> Result<Vec<Detail>, DetailError> {
+fn tell<K: Kv>(log: &Log<K>, changes: &[Touched], rules: &Rules) -> Result<Vec<Detail>, DetailError> {
     let headers = read_headers(log, changes)?;
     let mut wanted: Vec<u64> = changes.iter().flat_map(readable).collect();
     wanted.sort_unstable();
     let payloads: BTreeMap<u64, Stored> = log.stored_at(&wanted)?.into_iter().collect();
-    Ok(changes.iter().map(|touched| tell_one(touched, &headers, &payloads)).collect())
+    Ok(changes.iter().map(|touched| tell_one(touched, &headers, &payloads, rules)).collect())
 }
 
 /// The events of a change whose payloads are read: the first ones, while there is room for them.
@@ -102,7 +110,12 @@ fn readable(touched: &Touched) -> impl Iterator<Item = u64> {
     })
 }
 
-fn tell_one(touched: &Touched, headers: &BTreeMap<u64, EventHeader>, payloads: &BTreeMap<u64, Stored>) -> Detail {
+fn tell_one(
+    touched: &Touched,
+    headers: &BTreeMap<u64, EventHeader>,
+    payloads: &BTreeMap<u64, Stored>,
+    rules: &Rules,
+) -> Detail {
     let entries: Vec<Entry<'_>> = touched
         .events
         .iter()
@@ -111,7 +124,7 @@ fn tell_one(touched: &Touched, headers: &BTreeMap<u64, EventHeader>, payloads: &
             Some(Entry { index: *index, header: headers.get(index)?, payload })
         })
         .collect();
-    let mut told = detail(&touched.change, &entries);
+    let mut told = detail(&touched.change, &entries, rules);
     told.cut |= touched.events.iter().map(|(_, size)| size).sum::<u64>() > CHANGE_BYTES_MAX;
     told
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemas::ids::{ChangeClass, ChangeId, Environment, Phase, Producer};
 
 use crate::anomaly::Anomaly;
+use crate::approval::{self, Approvals, Rules};
 use crate::document::{self, Entry, Seen};
 use crate::facts::{Steps, Tests};
 use crate::fold::{Marks, Place, State, shorten};
@@ -65,6 +66,8 @@ pub struct Account {
     pub rollback_plan: bool,
     /// What happened to resources.
     pub turns: Vec<Turn>,
+    /// What each approval is worth, and whether each attempt had those that it needed.
+    pub graded: Approvals,
     /// What an auditor should look at.
     pub anomalies: Vec<Anomaly>,
 }
@@ -279,11 +282,16 @@ pub struct Rollback {
 
 impl Account {
     /// The account of a change. Entries may come in any order and repeat; those of another change are left out. `None` without any.
-    pub fn of(change: &ChangeId, entries: &[Entry<'_>]) -> Option<Self> {
+    ///
+    /// Anomalies of what is missing are all told, with the time from which each holds.
+    pub fn of(change: &ChangeId, entries: &[Entry<'_>], rules: &Rules) -> Option<Self> {
         let seen = document::read(change, entries);
         let (first, last) = (seen.first()?, seen.last()?);
         let place = |seen: &Seen<'_>| Place { index: seen.index, at: seen.header.at };
         let attempts = document::group(&seen);
+        let graded = approval::of(change, &seen, &attempts, rules, last.header.at);
+        let case = judge::Case { seen: &seen, attempts: &attempts, approvals: &graded, as_of_ms: u64::MAX };
+        let anomalies = judge::anomalies(&case);
         let mut account = Self {
             change: change.clone(),
             probe: seen.iter().all(|seen| seen.header.probe),
@@ -303,7 +311,8 @@ impl Account {
             rollbacks: Vec::new(),
             rollback_plan: false,
             turns: Vec::new(),
-            anomalies: judge::anomalies(&seen, &attempts),
+            anomalies,
+            graded,
         };
         let payloads: BTreeMap<u64, &[u8]> =
             entries.iter().filter_map(|entry| Some((entry.index, entry.payload?))).collect();

@@ -13,7 +13,8 @@ use std::collections::HashSet;
 use schemas::ids::ChangeId;
 
 use crate::anomaly::Anomaly;
-use crate::document::{Entry, document};
+use crate::approval::Rules;
+use crate::document::{Context, Entry, document};
 use crate::facts::Decision;
 
 mod loose;
@@ -216,7 +217,7 @@ pub struct Drift {
 }
 
 /// The rows of a change. Entries may come in any order and repeat; those of another change are left out.
-pub fn detail(change: &ChangeId, entries: &[Entry<'_>]) -> Detail {
+pub fn detail(change: &ChangeId, entries: &[Entry<'_>], rules: &Rules) -> Detail {
     let mut own: Vec<&Entry<'_>> = entries.iter().filter(|entry| entry.header.change == *change).collect();
     own.sort_by_key(|entry| entry.index);
     own.dedup_by_key(|entry| entry.index);
@@ -227,7 +228,9 @@ pub fn detail(change: &ChangeId, entries: &[Entry<'_>]) -> Detail {
         }
     }
     detail.keep_resources_once();
-    detail.anomalies = document(change, entries).anomalies;
+    // As of the change's own last entry: rows are made anew when another entry touches the change, and then only.
+    let context = Context { rules: rules.clone(), as_of_ms: 0 };
+    detail.anomalies = document(change, entries, &context).anomalies;
     detail.end_lists();
     detail
 }

@@ -4,7 +4,6 @@
 //! them and verifiers derive them again. Values of events are kept as data, however hostile; only the sentences are
 //! cleaned, being made to be read.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ledger::entry::EventHeader;
@@ -13,12 +12,23 @@ use schemas::ids::{ChangeClass, ChangeId, Environment, EventId, Phase, Producer}
 use serde::Serialize;
 
 use crate::anomaly::Anomaly;
+use crate::approval::{self, Coverage, Graded, Rules};
 use crate::facts::{Facts, Visibility};
 use crate::fold::{FOLD_VERSION, Marks, State};
 use crate::{judge, sentence};
 
 /// The version of the document's shape.
 pub const DOCUMENT_FORMAT: u32 = 1;
+
+/// What is known beside the entries of a change.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The tenant's rule of approvals over the life of the log, and the log's origin.
+    pub rules: Rules,
+    /// The log's time of the newest entry that is looked at, of whatever change, in milliseconds. What is missing after a day is told by it,
+    /// never by a clock.
+    pub as_of_ms: u64,
+}
 
 /// One event entry of a change, as the log holds it.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +76,8 @@ pub struct ChangeDocument {
     pub attempts: Vec<Attempt>,
     /// By index.
     pub timeline: Vec<Moment>,
-    /// By index, then as listed in the event.
-    pub approvals: Vec<GivenApproval>,
+    /// By index, then as listed in the event, each with what it is worth.
+    pub approvals: Vec<Graded>,
     /// By index, then by code.
     pub anomalies: Vec<Anomaly>,
 }
@@ -85,6 +95,8 @@ pub struct Attempt {
     /// Digest of the plan in force: the last one recorded before or with the first execution.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_digest: Option<String>,
+    /// Whether it had the approvals that it needed.
+    pub approval: Coverage,
     /// Its entries, by index.
     pub entries: Vec<u64>,
 }
@@ -117,35 +129,11 @@ pub struct Moment {
     pub text: String,
 }
 
-/// An approval or refusal as an event records it. Nothing here checks a signature.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct GivenApproval {
-    /// The entry that records it.
-    pub index: u64,
-    /// The attempt it belongs to.
-    pub attempt: u64,
-    /// Who.
-    pub approver: String,
-    /// In which role.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
-    /// The decision, as sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decision: Option<String>,
-    /// When, as sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at: Option<String>,
-    /// Of which plan, as sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub plan_digest: Option<String>,
-    /// Whether a signature came with it; nothing is said of its worth.
-    pub signature_attached: bool,
-}
-
 /// An entry and what was read of it.
 pub(crate) struct Seen<'a> {
     pub(crate) index: u64,
     pub(crate) header: &'a EventHeader,
+    pub(crate) payload: Option<&'a [u8]>,
     pub(crate) facts: Facts<'a>,
     /// Digest of the plan as stored; absent without a plan.
     pub(crate) plan_digest: Option<String>,
@@ -159,9 +147,13 @@ pub(crate) struct Tried<'a> {
 }
 
 /// Derives the document of a change. Entries may come in any order and repeat; those of another change are left out.
-pub fn document(change: &ChangeId, entries: &[Entry<'_>]) -> ChangeDocument {
+pub fn document(change: &ChangeId, entries: &[Entry<'_>], context: &Context) -> ChangeDocument {
     let seen = read(change, entries);
     let attempts = group(&seen);
+    let as_of_ms = seen.iter().map(|seen| seen.header.at).max().unwrap_or_default().max(context.as_of_ms);
+    let approvals = approval::of(change, &seen, &attempts, &context.rules, as_of_ms);
+    let anomalies =
+        judge::anomalies(&judge::Case { seen: &seen, attempts: &attempts, approvals: &approvals, as_of_ms });
     let last = |pick: fn(&Seen<'_>) -> Option<String>| seen.iter().rev().find_map(pick);
     let first = |pick: fn(&Seen<'_>) -> Option<String>| seen.iter().find_map(pick);
     ChangeDocument {
@@ -176,10 +168,10 @@ pub fn document(change: &ChangeId, entries: &[Entry<'_>]) -> ChangeDocument {
         environment: seen.iter().rev().find_map(|seen| seen.header.env.clone()),
         class: seen.iter().rev().find_map(|seen| seen.header.class),
         visibility: seen.iter().filter_map(|seen| seen.facts.asked_visibility()).min().unwrap_or_default(),
-        attempts: attempts.iter().map(attempt).collect(),
+        attempts: attempts.iter().zip(approvals.attempts).map(|(tried, coverage)| attempt(tried, coverage)).collect(),
         timeline: seen.iter().map(moment).collect(),
-        approvals: seen.iter().flat_map(approvals).collect(),
-        anomalies: judge::anomalies(&seen, &attempts),
+        approvals: approvals.given,
+        anomalies,
     }
 }
 
@@ -213,7 +205,7 @@ pub(crate) fn read<'a>(change: &ChangeId, entries: &[Entry<'a>]) -> Vec<Seen<'a>
 fn see(entry: Entry<'_>) -> Seen<'_> {
     let facts = Facts::of(entry.header, entry.payload);
     let plan_digest = facts.plan.as_ref().and(entry.payload).and_then(schemas::plan::digest);
-    Seen { index: entry.index, header: entry.header, facts, plan_digest }
+    Seen { index: entry.index, header: entry.header, payload: entry.payload, facts, plan_digest }
 }
 
 pub(crate) fn group<'a>(seen: &'a [Seen<'a>]) -> Vec<Tried<'a>> {
@@ -227,13 +219,14 @@ pub(crate) fn group<'a>(seen: &'a [Seen<'a>]) -> Vec<Tried<'a>> {
     attempts.into_values().collect()
 }
 
-fn attempt(tried: &Tried<'_>) -> Attempt {
+fn attempt(tried: &Tried<'_>, approval: Coverage) -> Attempt {
     let state = tried.marks.state();
     Attempt {
         attempt: tried.number,
         state,
         reached: (state == State::Closed).then(|| tried.marks.reached()),
         plan_digest: tried.plan_in_force().map(str::to_owned),
+        approval,
         entries: tried.seen.iter().map(|seen| seen.index).collect(),
     }
 }
@@ -255,20 +248,6 @@ fn moment(seen: &Seen<'_>) -> Moment {
     }
 }
 
-fn approvals<'s>(seen: &'s Seen<'_>) -> impl Iterator<Item = GivenApproval> + 's {
-    let text = |value: &Option<crate::facts::Text<'_>>| value.as_ref().map(|text| text.0.clone()).map(Cow::into_owned);
-    seen.facts.approvals.iter().map(move |approval| GivenApproval {
-        index: seen.index,
-        attempt: seen.facts.attempt,
-        approver: approval.approver().to_owned(),
-        role: text(&approval.role),
-        decision: text(&approval.decision),
-        at: text(&approval.at),
-        plan_digest: text(&approval.plan_digest),
-        signature_attached: approval.signature,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -276,7 +255,7 @@ mod tests {
 
     use super::*;
     use crate::anomaly::Code;
-    use crate::testing::{EXAMPLE, Made, change, event, logged, raw, told};
+    use crate::testing::{EXAMPLE, Made, by, change, event, logged, raw, told};
 
     #[test]
     fn the_models_example_is_verified_without_a_recorded_approval() {
@@ -294,9 +273,8 @@ mod tests {
 
     #[test]
     fn its_bytes_are_these() {
-        let approval =
-            json!({"approver": "bob", "role": "owners", "decision": "approved", "at": "2025-10-09", "signature": "x"});
-        let approved = event("preflight", &json!({"preflight": {"approvals": [approval]}}));
+        let approval = json!({"approver": "bob", "role": "owners", "decision": "approved", "at": "2025-10-09T12:00:00Z", "signature": "x"});
+        let approved = by("chat", event("preflight", &json!({"preflight": {"approvals": [approval]}})));
         let closed = event("audit", &json!({"governance": {"closed": true}}));
         let text = String::from_utf8(told(&[approved, closed]).to_json()).unwrap();
         assert_eq!(text, include_str!("../testdata/change.json"));
@@ -318,7 +296,7 @@ mod tests {
                 .iter()
                 .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
                 .collect();
-            document(&change(), &entries).to_json()
+            document(&change(), &entries, &Context::default()).to_json()
         };
         assert_eq!(tell(&straight), tell(&mixed));
     }
@@ -328,13 +306,14 @@ mod tests {
         let other = ChangeId::parse("d").unwrap();
         let logged = logged(&[event("plan", &json!({"plan": {}}))]);
         let entries = [Entry { index: 10, header: &logged[0].1.header, payload: Some(&logged[0].1.payload) }];
-        assert!(document(&other, &entries).timeline.is_empty());
+        assert!(document(&other, &entries, &Context::default()).timeline.is_empty());
     }
 
     #[test]
     fn an_erased_payload_leaves_its_moment_and_an_anomaly() {
         let logged = logged(&[event("plan", &json!({"plan": {}}))]);
-        let document = document(&change(), &[Entry { index: 10, header: &logged[0].1.header, payload: None }]);
+        let entry = Entry { index: 10, header: &logged[0].1.header, payload: None };
+        let document = document(&change(), &[entry], &Context::default());
         assert_eq!(document.timeline.len(), 1);
         assert_eq!(document.anomalies[0].code, Code::PayloadNotRead);
         assert_eq!(document.initiator, None);

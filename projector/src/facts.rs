@@ -109,6 +109,10 @@ pub struct PlanFacts<'a> {
     pub needs_nothing: bool,
     /// Who must approve, as the plan names them.
     pub approvers: Vec<Cow<'a, str>>,
+    /// Digests of its artifacts, as the plan gives them.
+    pub artifacts: Vec<Cow<'a, str>>,
+    /// When it may run: the first and the last second.
+    pub window: Option<(i64, i64)>,
 }
 
 /// What an executed rollback says.

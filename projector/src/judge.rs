@@ -1,18 +1,24 @@
-//! Which anomalies the entries of a change determine.
+//! Which anomalies the entries of a change determine, with the tenant's rule and the newest time of the log beside them.
 //!
-//! Order here is the order of the log, never the producers' clocks; the one comparison of clocks is an anomaly of its own.
-//! Names are compared as sent: nobody's identity is proved by a payload.
+//! Order here is the order of the log, never the producers' clocks; the comparison of clocks is an anomaly of its own. Names are
+//! compared without regard to case: nobody's identity is proved by a payload.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemas::ids::{EventId, Phase};
 
 use crate::anomaly::{Anomaly, Code};
+use crate::approval::{Approvals, Coverage, HOUR_MS, Lack};
 use crate::document::{Seen, Tried};
-use crate::facts::{Approval, Decision, Visibility};
+use crate::facts::{Decision, Visibility};
 use crate::fold::Marks;
 use crate::sentence::quote;
 
 /// How far a producer's clock may be from the log's, milliseconds.
 const CLOCKS_APART_MS_MAX: i128 = 5 * 60 * 1000;
+
+/// What is still missing so long after an execution is told, milliseconds.
+const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// The model's words for `intent.source`. As all words here they are version 1's own, so that no later list changes old verdicts.
 const SOURCES: [&str; 3] = ["chatops", "api", "ticket"];
@@ -20,27 +26,48 @@ const SOURCES: [&str; 3] = ["chatops", "api", "ticket"];
 /// The model's words for `execution.agent`.
 const AGENTS: [&str; 1] = ["agent-session"];
 
-/// All anomalies, by index and then code, each once.
-pub(crate) fn anomalies(seen: &[Seen<'_>], attempts: &[Tried<'_>]) -> Vec<Anomaly> {
-    let mut found = Found::default();
-    for seen in seen {
-        of_entry(&mut found, seen);
-    }
-    for tried in attempts {
-        of_execution(&mut found, tried);
-        of_verification(&mut found, tried);
-        of_approvals(&mut found, tried);
-    }
-    found.0.into_iter().map(|(index, code, attempt, text)| Anomaly { code, index, attempt, text }).collect()
+/// All that is judged.
+pub(crate) struct Case<'c> {
+    pub(crate) seen: &'c [Seen<'c>],
+    pub(crate) attempts: &'c [Tried<'c>],
+    pub(crate) approvals: &'c Approvals,
+    /// The log's newest time, milliseconds.
+    pub(crate) as_of_ms: u64,
 }
 
-/// Sorted by index, code, attempt, sentence.
+/// All anomalies, by index and then code, each once.
+pub(crate) fn anomalies(case: &Case<'_>) -> Vec<Anomaly> {
+    let mut found = Found::default();
+    for seen in case.seen {
+        of_entry(&mut found, seen);
+    }
+    of_ids(&mut found, case.seen);
+    for (tried, coverage) in case.attempts.iter().zip(&case.approvals.attempts) {
+        of_execution(&mut found, tried);
+        of_coverage(&mut found, tried, coverage);
+        of_plans(&mut found, tried);
+        of_verification(&mut found, tried);
+        of_closing(&mut found, tried);
+    }
+    of_silence(&mut found, case);
+    of_approvals(&mut found, case);
+    let told = found.0.into_iter().filter(|(_, _, _, _, at)| *at <= case.as_of_ms);
+    told.map(|(index, code, attempt, text, at)| Anomaly { code, index, attempt, at, text }).collect()
+}
+
+/// Sorted by index, code, attempt, sentence; then the time from which it holds.
 #[derive(Default)]
-struct Found(BTreeSet<(u64, Code, u64, String)>);
+struct Found(BTreeSet<(u64, Code, u64, String, u64)>);
 
 impl Found {
     fn add(&mut self, code: Code, seen: &Seen<'_>, text: impl Into<String>) {
-        self.0.insert((seen.index, code, seen.facts.attempt, text.into()));
+        self.0.insert((seen.index, code, seen.facts.attempt, text.into(), seen.header.at));
+    }
+
+    /// What is missing a day after an entry.
+    fn add_missing(&mut self, code: Code, seen: &Seen<'_>, text: &str) {
+        let since = seen.header.at.saturating_add(DAY_MS);
+        self.0.insert((seen.index, code, seen.facts.attempt, text.to_owned(), since));
     }
 }
 
@@ -99,19 +126,35 @@ fn span(seconds: i128) -> String {
     }
 }
 
+/// One id may name the events of several phases and attempts; within one phase of one attempt it says one thing.
+fn of_ids(found: &mut Found, seen: &[Seen<'_>]) {
+    let mut first: BTreeMap<(&EventId, Phase, u64), &Seen<'_>> = BTreeMap::new();
+    for seen in seen {
+        let known = *first.entry((&seen.header.id, seen.header.phase, seen.facts.attempt)).or_insert(seen);
+        // Without payloads it cannot be told: every commitment has a salt of its own.
+        if let (Some(before), Some(now)) = (known.payload, seen.payload)
+            && before != now
+        {
+            let id = quote(seen.header.id.as_str());
+            let text = format!("The id {id} came with other content in entry {}.", known.index);
+            found.add(Code::SameIdOtherBytes, seen, text);
+        }
+    }
+}
+
 /// What an executed attempt lacks, shown by its first execution.
 fn of_execution(found: &mut Found, tried: &Tried<'_>) {
     let Some(execution) = first(tried, Marks::EXECUTING) else {
         return;
     };
-    if !tried.marks.any(Marks::APPROVED) {
-        found.add(Code::NoApprovalRecorded, execution, "Executed; no approval of this attempt is recorded.");
-    }
     let preflight = Marks::PREFLIGHT_PASSED | Marks::PREFLIGHT_FAILED;
     let policies = tried.seen.iter().any(|seen| seen.facts.policies.count + seen.facts.preflight_checks.count > 0);
     let needs_nothing = tried.seen.iter().any(|seen| seen.facts.plan.as_ref().is_some_and(|plan| plan.needs_nothing));
     if !tried.marks.any(preflight) && !policies && !needs_nothing {
         found.add(Code::ExecutedWithoutPreflight, execution, "Executed; no preflight check or policy is recorded.");
+    }
+    if !tried.marks.any(Marks::PLANNED) {
+        found.add(Code::ExecutedWithoutPlan, execution, "Executed; no plan of this attempt is recorded.");
     }
     if tried.marks.any(Marks::PREFLIGHT_FAILED) {
         found.add(Code::ExecutedThoughPreflightFailed, execution, "Executed although a preflight check failed.");
@@ -119,33 +162,52 @@ fn of_execution(found: &mut Found, tried: &Tried<'_>) {
     if tried.marks.any(Marks::REFUSED) {
         found.add(Code::ExecutedThoughRefused, execution, "Executed although it was refused or denied by policy.");
     }
-    let approval = first(tried, Marks::APPROVED);
-    if let Some(approval) = approval.filter(|approval| approval.index > execution.index) {
-        let text = format!("The first approval came after the execution in entry {}.", execution.index);
-        found.add(Code::ApprovalAfterExecution, approval, text);
-    }
-    if approval.is_some() {
-        of_required_approvals(found, tried, execution);
+    let windows = tried.seen.iter().filter(|seen| seen.index <= execution.index);
+    let window = windows.rev().find_map(|seen| seen.facts.plan.as_ref()?.window);
+    for seen in tried.seen.iter().filter(|seen| seen.facts.marks.any(Marks::EXECUTING)) {
+        if window.is_some_and(|(from, to)| seen.header.ts < from || seen.header.ts > to) {
+            found.add(Code::ExecutedOutsideWindow, seen, "Executed outside the window of its plan.");
+        }
     }
 }
 
-/// `plan.approvals` names who must approve: a person or a role, compared with both.
-fn of_required_approvals(found: &mut Found, tried: &Tried<'_>, execution: &Seen<'_>) {
-    let given: BTreeSet<&str> = given(tried)
-        .filter(|(_, approval)| approval.decided() == Decision::Approved)
-        .flat_map(|(_, approval)| [Some(approval.approver()), approval.role.as_deref()])
-        .flatten()
-        .collect();
-    let plans = tried.seen.iter().filter_map(|seen| seen.facts.plan.as_ref());
-    if let Some(missing) = plans.flat_map(|plan| &plan.approvers).find(|name| !given.contains(&***name)) {
-        let text = format!("Executed without the approval by {} that the plan asks for.", quote(missing));
+/// Whether an executed attempt had the approvals that the tenant's rule and its plan ask for.
+fn of_coverage(found: &mut Found, tried: &Tried<'_>, coverage: &Coverage) {
+    let Some(execution) = first(tried, Marks::EXECUTING) else {
+        return;
+    };
+    let approval = first(tried, Marks::APPROVED);
+    if let Some(late) = approval.filter(|approval| approval.index > execution.index && !coverage.emergency) {
+        let text = format!("The first approval came after the execution in entry {}.", execution.index);
+        found.add(Code::ApprovalAfterExecution, late, text);
+    }
+    if !coverage.needed || coverage.approved {
+        return;
+    }
+    if approval.is_none() {
+        found.add(Code::NoApprovalRecorded, execution, "Executed; no approval of this attempt is recorded.");
+    } else if coverage.refused.is_none() {
+        let text = format!("Executed without the approvals that are asked for: {}.", coverage.missing.join("; "));
         found.add(Code::RequiredApprovalMissing, execution, text);
+    }
+}
+
+/// The plan in force is fixed with the first execution.
+fn of_plans(found: &mut Found, tried: &Tried<'_>) {
+    let (Some(execution), Some(plan)) = (first(tried, Marks::EXECUTING), tried.plan_in_force()) else {
+        return;
+    };
+    for seen in tried.seen.iter().filter(|seen| seen.index > execution.index) {
+        if let Some(other) = seen.plan_digest.as_deref().filter(|digest| *digest != plan) {
+            let text = format!("The plan {other} came after the execution of {plan} had begun.");
+            found.add(Code::PlanChangedAfterExecution, seen, text);
+        }
     }
 }
 
 fn of_verification(found: &mut Found, tried: &Tried<'_>) {
     let verification = first(tried, Marks::VERIFIED | Marks::VERIFY_FAILED);
-    let execution = first(tried, Marks::EXECUTING);
+    let execution = first(tried, Marks::EXECUTING | Marks::ROLLING_BACK);
     if let Some(verification) = verification
         && execution.is_none_or(|execution| execution.index > verification.index)
     {
@@ -157,215 +219,101 @@ fn of_verification(found: &mut Found, tried: &Tried<'_>) {
     }
 }
 
-fn of_approvals(found: &mut Found, tried: &Tried<'_>) {
-    let (initiators, plan_in_force) = (initiators(tried), tried.plan_in_force());
-    let executors: BTreeSet<&str> = tried.seen.iter().filter_map(|seen| seen.facts.executor.as_deref()).collect();
-    for (seen, approval) in given(tried).filter(|(_, approval)| approval.decided() == Decision::Approved) {
-        let approver = approval.approver();
-        if initiators.contains(approver) {
-            found.add(Code::ApproverIsInitiator, seen, format!("{} approved a change of their own.", quote(approver)));
-        }
-        if executors.contains(approver) {
-            found.add(Code::ApproverIsExecutor, seen, format!("{} approved what they executed.", quote(approver)));
-        }
-        if let (Some(digest), Some(plan)) = (approval.plan_digest.as_deref(), plan_in_force)
-            && digest != plan
+/// What closes an attempt ends it, and looks at what it ends.
+fn of_closing(found: &mut Found, tried: &Tried<'_>) {
+    let Some(closing) = first(tried, Marks::CLOSED) else {
+        return;
+    };
+    let ended = Marks::VERIFIED | Marks::VERIFY_FAILED | Marks::ROLLED_BACK;
+    if tried.marks.any(Marks::EXECUTING) && !tried.marks.any(ended) {
+        found.add(Code::ClosedUnverified, closing, "Closed; it was executed, and neither verified nor rolled back.");
+    }
+    let acts = Marks::PLANNED | Marks::EXECUTING | Marks::ROLLING_BACK;
+    for late in tried.seen.iter().filter(|seen| seen.index > closing.index && seen.facts.marks.any(acts)) {
+        found.add(Code::ActedAfterClosing, late, format!("It was closed by entry {}.", closing.index));
+    }
+}
+
+/// What is missing a day after, by the log's own time.
+fn of_silence(found: &mut Found, case: &Case<'_>) {
+    let later_success = |number: u64| {
+        let mut later = case.attempts.iter().filter(|tried| tried.number > number);
+        later.any(|tried| tried.marks.any(Marks::VERIFIED) && !tried.marks.any(Marks::BAD))
+    };
+    let checks = Marks::VERIFIED | Marks::VERIFY_FAILED;
+    for tried in case.attempts {
+        let rolling = last(tried, Marks::ROLLING_BACK);
+        if let Some(execution) = last(tried, Marks::EXECUTING)
+            && rolling.is_none()
+            && !tried.marks.any(checks)
         {
-            let text = format!("{} approved the plan {}; in force is {plan}.", quote(approver), quote(digest));
-            found.add(Code::ApprovedAnotherPlan, seen, text);
+            let text = "Executed; a day later no verification is recorded.";
+            found.add_missing(Code::VerificationMissing, execution, text);
+        }
+        if let Some(failure) = last(tried, Marks::FAILED | Marks::VERIFY_FAILED)
+            && rolling.is_none()
+            && !later_success(tried.number)
+        {
+            let text = "Failed; a day later neither a rollback nor a success is recorded.";
+            found.add_missing(Code::FailedNotRolledBack, failure, text);
+        }
+        if let Some(rollback) = rolling
+            && !tried.seen.iter().any(|seen| seen.index >= rollback.index && seen.facts.marks.any(checks))
+        {
+            found.add_missing(
+                Code::RollbackUnverified,
+                rollback,
+                "Rolled back; a day later no check behind it is recorded.",
+            );
         }
     }
 }
 
-/// Who asked for the change. An entry that only records approvals may be sent in the approver's name, so it names an initiator
-/// only where nothing else does.
-fn initiators<'t>(tried: &'t Tried<'_>) -> BTreeSet<&'t str> {
-    let names = |only_approves: bool| -> BTreeSet<&'t str> {
-        let entries = tried.seen.iter().filter(|seen| {
-            let acts = Marks::PLANNED | Marks::EXECUTING | Marks::ROLLING_BACK;
-            let approves = !seen.facts.approvals.is_empty() && !seen.facts.marks.any(acts);
-            approves == only_approves
-        });
-        entries.filter_map(|seen| seen.facts.initiator.as_deref()).collect()
-    };
-    let acting = names(false);
-    if acting.is_empty() { names(true) } else { acting }
+fn of_approvals(found: &mut Found, case: &Case<'_>) {
+    for approval in &case.approvals.given {
+        let Ok(position) = case.seen.binary_search_by_key(&approval.index, |seen| seen.index) else { continue };
+        let seen = &case.seen[position];
+        let who = quote(&approval.approver);
+        for lack in &approval.lacks {
+            let bad_signature = matches!(lack, Lack::BadSignature | Lack::UnknownSigner);
+            let (code, text) = match lack {
+                Lack::BadSignature => (Code::ApprovalSignatureBad, format!("The signature of {who} does not fit.")),
+                Lack::UnknownSigner => {
+                    (Code::ApprovalSignatureBad, format!("The key that signed for {who} is not allowed for them."))
+                }
+                Lack::ByInitiator => (Code::ApproverIsInitiator, format!("{who} approved a change of their own.")),
+                Lack::ByExecutor => (Code::ApproverIsExecutor, format!("{who} approved what they executed.")),
+                Lack::Expired => (Code::ApprovalExpired, format!("The approval by {who} was over when it was needed.")),
+                Lack::PlanChanged => {
+                    (Code::PlanChangedAfterApproval, format!("{who} approved before the plan in force was on record."))
+                }
+                Lack::OtherPlan => {
+                    let named = quote(approval.plan_digest.as_deref().unwrap_or_default());
+                    (
+                        Code::ApprovedAnotherPlan,
+                        format!("{who} approved the plan {named}, which is not the one in force."),
+                    )
+                }
+                Lack::TimeAhead => {
+                    (Code::ApprovalTimeAhead, format!("The approval by {who} bears a time after its own entry."))
+                }
+                _ => continue,
+            };
+            // A refusal by whoever it was is no self-approval; a forged signature is told of either.
+            if approval.decided == Decision::Approved || bad_signature {
+                found.add(code, seen, text);
+            }
+        }
+    }
 }
 
 fn first<'t>(tried: &Tried<'t>, marks: Marks) -> Option<&'t Seen<'t>> {
     tried.seen.iter().copied().find(|seen| seen.facts.marks.any(marks))
 }
 
-fn given<'t>(tried: &'t Tried<'_>) -> impl Iterator<Item = (&'t Seen<'t>, &'t Approval<'t>)> {
-    tried.seen.iter().flat_map(|seen| seen.facts.approvals.iter().map(move |approval| (*seen, approval)))
+fn last<'t>(tried: &Tried<'t>, marks: Marks) -> Option<&'t Seen<'t>> {
+    tried.seen.iter().rev().copied().find(|seen| seen.facts.marks.any(marks))
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::testing::{EXAMPLE, Made, event, raw, told};
-
-    fn check(events: &[Made], expect: &[(u64, Code)]) {
-        let found: Vec<_> = told(events).anomalies.iter().map(|anomaly| (anomaly.index, anomaly.code)).collect();
-        assert_eq!(found, expect);
-    }
-
-    fn plan() -> Made {
-        event("plan", &json!({"plan": {"commands": ["a"]}}))
-    }
-
-    fn preflight(approvals: &Value) -> Made {
-        event("preflight", &json!({"preflight": {"checks": [{"ok": true}], "approvals": approvals}}))
-    }
-
-    fn bob() -> Made {
-        preflight(&json!([{"approver": "bob", "role": "owners", "decision": "approved"}]))
-    }
-
-    fn execute() -> Made {
-        event("execute", &json!({"execution": {"agent": "agent-session", "executor": "eve", "steps": [{"rc": 0}]}}))
-    }
-
-    fn verify() -> Made {
-        event("verify", &json!({"verification": {"checks": [{"ok": true}]}}))
-    }
-
-    #[test]
-    fn a_change_by_the_book_has_none() {
-        let closed = event("audit", &json!({"governance": {"closed": true, "visibility": "team"}}));
-        check(&[plan(), bob(), execute(), verify(), closed], &[]);
-        check(&[], &[]);
-    }
-
-    #[test]
-    fn what_an_execution_lacks() {
-        check(&[plan(), preflight(&json!([])), execute()], &[(12, Code::NoApprovalRecorded)]);
-        check(&[plan(), execute()], &[(11, Code::NoApprovalRecorded), (11, Code::ExecutedWithoutPreflight)]);
-        let needs_nothing = event("plan", &json!({"plan": {"resources_needed": []}}));
-        check(&[needs_nothing, execute()], &[(11, Code::NoApprovalRecorded)]);
-        let needs = event("plan", &json!({"plan": {"resources_needed": ["vnet"]}}));
-        check(&[needs, execute()], &[(11, Code::NoApprovalRecorded), (11, Code::ExecutedWithoutPreflight)]);
-        check(&[plan(), bob(), execute(), verify()], &[]);
-        let other_attempt = event("execute", &json!({"attempt": 2, "execution": {"steps": [{"rc": 0}]}}));
-        check(&[bob(), other_attempt], &[(11, Code::NoApprovalRecorded), (11, Code::ExecutedWithoutPreflight)]);
-    }
-
-    #[test]
-    fn executed_against_a_no() {
-        let failed = event("preflight", &json!({"preflight": {"checks": [{"ok": false}]}}));
-        check(&[bob(), failed, execute()], &[(12, Code::ExecutedThoughPreflightFailed)]);
-        let refused = preflight(&json!([{"approver": "carl", "decision": "rejected"}]));
-        check(&[bob(), refused, execute()], &[(12, Code::ExecutedThoughRefused)]);
-        let denied = event("preflight", &json!({"preflight": {"policies": [{"name": "p", "ok": false}]}}));
-        check(&[bob(), denied, execute()], &[(12, Code::ExecutedThoughRefused)]);
-        let advised = event("preflight", &json!({"preflight": {"policies": [{"ok": false, "mandatory": false}]}}));
-        check(&[bob(), advised, execute()], &[]);
-    }
-
-    #[test]
-    fn order_in_the_log() {
-        check(&[execute(), bob()], &[(11, Code::ApprovalAfterExecution)]);
-        check(&[bob(), execute(), bob()], &[]);
-        check(&[bob(), verify(), execute()], &[(11, Code::VerifiedBeforeExecuted)]);
-        check(&[verify()], &[(10, Code::VerifiedBeforeExecuted)]);
-        check(&[bob(), execute(), verify()], &[]);
-    }
-
-    #[test]
-    fn who_must_approve_and_who_must_not() {
-        let asks = |names: Value| event("plan", &json!({"plan": {"approvals": names}}));
-        check(&[asks(json!(["owners"])), bob(), execute()], &[]);
-        check(&[asks(json!(["bob"])), bob(), execute()], &[]);
-        check(&[asks(json!(["owners", "security"])), bob(), execute()], &[(12, Code::RequiredApprovalMissing)]);
-        let approve = |name: &str| preflight(&json!([{"approver": name, "decision": "approved"}]));
-        check(&[plan(), approve("ann"), execute()], &[(11, Code::ApproverIsInitiator)]);
-        check(&[plan(), approve("eve"), execute()], &[(11, Code::ApproverIsExecutor)]);
-        let refuse = preflight(&json!([{"approver": "ann", "decision": "refused"}]));
-        check(&[plan(), refuse], &[]);
-    }
-
-    #[test]
-    fn an_approval_sent_in_the_approvers_own_name_is_no_self_approval() {
-        let intent = json!({"source": "api", "initiator": "bob", "tenant": "acme"});
-        let approvals = json!({"approvals": [{"approver": "bob", "decision": "approved"}]});
-        let sent_by_bob = event("preflight", &json!({"intent": intent, "preflight": approvals}));
-        check(&[plan(), sent_by_bob.clone()], &[]);
-        check(&[sent_by_bob], &[(10, Code::ApproverIsInitiator)]);
-    }
-
-    #[test]
-    fn words_that_the_model_lacks() {
-        let intent = json!({"source": "ci", "initiator": "ann", "tenant": "acme"});
-        check(&[event("plan", &json!({ "intent": intent }))], &[(10, Code::UnknownSource)]);
-        check(&[event("plan", &json!({"execution": {"agent": "robot"}}))], &[(10, Code::UnknownAgent)]);
-        check(&[event("plan", &json!({"governance": {"visibility": "world"}}))], &[(10, Code::UnknownVisibility)]);
-        check(
-            &[event("plan", &json!({"execution": {"pipe_allow_list": ["jq", "sh"]}}))],
-            &[(10, Code::PipeAllowListWidened)],
-        );
-        check(&[event("plan", &json!({"execution": {"pipe_allow_list": ["jq", "grep"]}}))], &[]);
-    }
-
-    #[test]
-    fn the_words_of_version_1_are_the_models() {
-        let words = schemas::canonicals::get();
-        assert_eq!(
-            (words.source.as_slice(), words.agent.as_slice()),
-            (&SOURCES.map(str::to_owned)[..], &AGENTS.map(str::to_owned)[..])
-        );
-        let visibilities: Vec<_> =
-            [Visibility::Team, Visibility::Org, Visibility::Private].map(Visibility::as_str).into();
-        assert_eq!(words.visibility, visibilities);
-        let pipes = json!({"execution": {"pipe_allow_list": words.pipe_allow_list}});
-        check(&[event("plan", &pipes)], &[]);
-    }
-
-    #[test]
-    fn clocks_more_than_five_minutes_apart() {
-        // Entry 10 is logged at the full second of `ts`, which stands for any moment of that second.
-        for (shift, expect) in
-            [(0, false), (300, false), (301, true), (-300, false), (-301, true), (i64::MAX / 2, true)]
-        {
-            let mut made = plan();
-            made.header.ts = made.header.ts.saturating_add(shift);
-            let found = told(&[made]).anomalies.iter().any(|anomaly| anomaly.code == Code::ProducerTimeOff);
-            assert_eq!(found, expect, "{shift}");
-        }
-    }
-
-    #[test]
-    fn digests_of_plans() {
-        let digest = schemas::plan::digest(&plan().payload).unwrap();
-        let stated = |digest: &str| event("plan", &json!({"plan": {"commands": ["a"], "digest": digest}}));
-        check(&[stated(&digest)], &[]);
-        check(&[stated("sha256:00")], &[(10, Code::PlanDigestDiffers)]);
-        let approve =
-            |digest: &str| preflight(&json!([{"approver": "bob", "decision": "approved", "plan_digest": digest}]));
-        check(&[plan(), approve(&digest), execute()], &[]);
-        check(&[plan(), approve("sha256:00"), execute()], &[(11, Code::ApprovedAnotherPlan)]);
-        let changed = event("plan", &json!({"plan": {"commands": ["b"]}}));
-        check(&[plan(), approve(&digest), changed.clone(), execute()], &[(11, Code::ApprovedAnotherPlan)]);
-        check(&[plan(), approve(&digest), execute(), changed], &[]);
-        check(&[approve("sha256:00")], &[]);
-    }
-
-    #[test]
-    fn every_code_has_a_word_and_can_be_told() {
-        for code in Code::ALL {
-            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
-        }
-        let anomaly = &told(&[raw("execute", EXAMPLE.into())]).anomalies[0];
-        assert_eq!((anomaly.attempt, &*anomaly.text), (1, "Executed; no approval of this attempt is recorded."));
-    }
-
-    #[test]
-    fn a_span_has_its_two_largest_units() {
-        for (seconds, expect) in
-            [(301, "5 min 1 s"), (3_600, "1 h 0 min"), (86_399, "23 h 59 min"), (17_488_621, "202 d 9 h")]
-        {
-            assert_eq!(span(seconds), expect, "{seconds}");
-        }
-    }
-}
+mod tests;

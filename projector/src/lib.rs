@@ -1,14 +1,15 @@
 //! Entries to change state: pure folds.
 //!
 //! [`facts`] reads what one event says, [`fold`] joins it into the state of its change, [`anomaly`] is the closed list of what
-//! an auditor should look at, and [`document`] is `change.json`: state, attempts, timeline, approvals and anomalies of one change, and
-//! [`detail`] is the same as rows.
+//! an auditor should look at, [`approval`] says what each approval is worth, and [`document`] is `change.json`: state, attempts, timeline,
+//! approvals and anomalies of one change, and [`detail`] is the same as rows.
 //! The rules are DESIGN's "Views" and FORMATS' table of outcomes; a fold version is never altered once shipped.
 //!
 //! Absent here: I/O, clocks, databases. Whatever is computed depends on the entries passed in and on nothing else.
 
 pub mod account;
 pub mod anomaly;
+pub mod approval;
 pub mod detail;
 pub mod document;
 pub mod facts;

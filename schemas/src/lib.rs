@@ -22,4 +22,4 @@ pub mod redact;
 pub mod rules;
 pub mod scan;
 mod shape;
-mod time;
+pub mod time;

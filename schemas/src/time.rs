@@ -5,7 +5,7 @@
 //! the reader) and counts as the next minute's first, as POSIX time does. The JSON Schema says the same as a pattern.
 
 /// Seconds since 1970-01-01T00:00:00Z; `None` if the text is no RFC 3339 date-time.
-pub(crate) fn seconds(text: &str) -> Option<i64> {
+pub fn seconds(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let (date_time, rest) = bytes.split_at_checked(19)?;
     for (at, allowed) in [(4, &b"-"[..]), (7, b"-"), (10, b"Tt"), (13, b":"), (16, b":")] {

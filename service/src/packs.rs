@@ -6,6 +6,8 @@ use ledger::kv::Kv;
 use ledger::note::VerifierKey;
 use ledger::read::{Log, ReadError};
 use ledger::signing::Signer;
+use projector::approval::Rules;
+use projector::document::Context;
 use schemas::ids::ChangeId;
 
 use evidence::{PackEntry, PackError, PackInput, PackPlan};
@@ -78,11 +80,19 @@ pub fn plan<K: Kv>(
         root: log.root(size)?,
         checkpoint,
         cosignatures: log.cosignature_lines(size)?,
+        context: circumstances(log, origin, size)?,
         entries,
         keys: KeyChain::build(log, size)?,
         verifier: VerifierKey::new(origin.key_name().clone(), signing),
     };
     Ok(evidence::plan(&input)?)
+}
+
+/// By what a change is judged at this size of its log: the tenant's rules of approvals, and the newest entry's time.
+pub fn circumstances<K: Kv>(log: &Log<K>, origin: &Origin, size: u64) -> Result<Context, ReadError> {
+    let rules = Rules::of(origin.as_str(), &log.facts_over_time(size)?);
+    let last = size.checked_sub(1).map(|index| log.header(index)).transpose()?.flatten();
+    Ok(Context { rules, as_of_ms: last.and_then(|header| header.at()).unwrap_or_default() })
 }
 
 /// Signs a plan and writes it as a zip.

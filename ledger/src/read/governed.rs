@@ -1,10 +1,12 @@
 //! What holds in a log, read back from its control entries.
 
+use std::collections::BTreeMap;
+
 use schemas::ids::ChangeId;
 
 use super::{Log, ReadError, number_of};
 use crate::entry::{ControlHeader, Header};
-use crate::governance::{Governance, Roots};
+use crate::governance::{Act, Governance, Roots};
 use crate::hash::leaf;
 use crate::kv::{Kv, Space};
 use crate::layout::{Key, Stored, read_u64};
@@ -30,6 +32,22 @@ impl<K: Kv> Log<K> {
             governance.apply(&decided.map_err(source)?.act, index, self.leaf_at(index)?);
         }
         Ok(governance)
+    }
+
+    /// The tenant's facts behind each control entry that set or took away some, below `size`, oldest first.
+    pub fn facts_over_time(&self, size: u64) -> Result<Vec<(u64, BTreeMap<String, String>)>, ReadError> {
+        let mut governance = Governance::new(&self.first()?, self.leaf_at(0)?);
+        let mut facts = Vec::new();
+        for index in self.control_indices()?.into_iter().take_while(|index| *index < size) {
+            let (_, _, stored) = self.control(index)?;
+            let decided = governance.decide(&stored.payload, index, Roots::Compared);
+            let act = decided.map_err(|source| ReadError::Control { log: self.id(), index, source })?.act;
+            governance.apply(&act, index, self.leaf_at(index)?);
+            if matches!(act, Act::Facts { .. }) {
+                facts.push((index, governance.facts().clone()));
+            }
+        }
+        Ok(facts)
     }
 
     /// The control entry at `index`: its bytes, the same typed, and the message with its salt.

@@ -3,6 +3,7 @@
 //! Its bytes are RFC 8785, so there is one text for one meaning. Members that a later pack may carry and this version never
 //! writes (`erasures`, `objects`) are kept as they are and make a verification undecided, never refuted.
 
+use projector::approval::Since;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -26,6 +27,10 @@ pub struct PackDocument {
     pub origin: String,
     /// The change.
     pub change: String,
+    /// The log's time of its entry `size − 1`, in milliseconds: what `change.json` says to be missing, it says as of then.
+    pub as_of_ms: u64,
+    /// The tenant's rule of approvals over the life of the log, by which `change.json` judges; empty: the default. The log's holder says so.
+    pub approval_rules: Vec<Since>,
     /// Size of the tree under which everything is proved.
     pub size: u64,
     /// Its root, lowercase hex.
@@ -102,7 +107,7 @@ struct Format {
 mod tests {
     use super::*;
 
-    const GOOD: &str = r#"{"change":"c-1","cosignatures":[],"entries":[{"index":3,"salt":"000102030405060708090a0b0c0d0e0f"},{"index":9}],"erasures":[],"fold":1,"format":1,"objects":[],"origin":"l/acme","report":1,"root":"00","size":10}"#;
+    const GOOD: &str = r#"{"approval_rules":[],"as_of_ms":1,"change":"c-1","cosignatures":[],"entries":[{"index":3,"salt":"000102030405060708090a0b0c0d0e0f"},{"index":9}],"erasures":[],"fold":1,"format":1,"objects":[],"origin":"l/acme","report":1,"root":"00","size":10}"#;
 
     #[test]
     fn one_text_for_one_meaning() {

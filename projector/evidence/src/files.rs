@@ -16,7 +16,7 @@
 use ledger::hash::Hash;
 use ledger::note::VerifierKey;
 use ledger::receipt::TlogProof;
-use projector::document::{self, ChangeDocument, Entry};
+use projector::document::{self, ChangeDocument, Context, Entry};
 use schemas::ids::{ChangeId, Phase};
 
 use crate::chain::Opened;
@@ -82,12 +82,12 @@ pub(crate) fn key_files(key: &VerifierKey) -> [PackFile; 2] {
 }
 
 /// The folded change.
-pub(crate) fn change_document(change: &ChangeId, entries: &[Opened<'_>]) -> ChangeDocument {
+pub(crate) fn change_document(change: &ChangeId, entries: &[Opened<'_>], context: &Context) -> ChangeDocument {
     let entries: Vec<Entry<'_>> = entries
         .iter()
         .map(|entry| Entry { index: entry.index, header: &entry.header, payload: Some(entry.payload) })
         .collect();
-    document::document(change, &entries)
+    document::document(change, &entries, context)
 }
 
 /// The files of report version 1 that stand for themselves: the five parts and `VERIFY.md`.

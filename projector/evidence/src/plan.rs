@@ -13,6 +13,7 @@ use ledger::hash::Hash;
 use ledger::note::{NoteSignature, SignedNote, VerifierKey};
 use ledger::proof::{self, Unproved};
 use ledger::signing::Signer;
+use projector::document::Context;
 use projector::fold::FOLD_VERSION;
 use schemas::ids::ChangeId;
 use serde_json::Value;
@@ -40,6 +41,8 @@ pub struct PackInput {
     pub checkpoint: String,
     /// Cosignatures of that checkpoint, in the order in which the pack carries them.
     pub cosignatures: Vec<NoteSignature>,
+    /// By what the change is judged: the tenant's rules, and the log's time of entry `size − 1`.
+    pub context: Context,
     /// All entries of the change below `size`, oldest first.
     pub entries: Vec<PackEntry>,
     /// The log's public key: the newest of those that sign this size.
@@ -134,7 +137,7 @@ pub fn plan(input: &PackInput) -> Result<PackPlan, PackError> {
     let opened = open(input)?;
     check(input, &opened)?;
     let mut files = log_files(input, &opened)?;
-    let change = files::change_document(&input.change, &opened);
+    let change = files::change_document(&input.change, &opened, &input.context);
     files.push(files::page_file(input.origin.as_str(), input.size, &input.root, &change, &opened)?);
     files.push((files::CHANGE.to_owned(), change.to_json()));
     files.extend(files::part_files(&opened)?);
@@ -250,6 +253,8 @@ fn document(input: &PackInput) -> PackDocument {
         report: REPORT_VERSION,
         origin: input.origin.to_string(),
         change: input.change.to_string(),
+        as_of_ms: input.context.as_of_ms,
+        approval_rules: input.context.rules.changes().to_vec(),
         size: input.size,
         root: input.root.to_string(),
         entries: input.entries.iter().map(entry).collect(),

@@ -72,7 +72,7 @@ pub(super) fn approval(when: &When, approval: &facts::Approval<'_>) -> Approval 
         refuses: approval.decided() == Decision::Refused,
         at: text(approval.at.as_ref()),
         plan_digest: text(approval.plan_digest.as_ref()),
-        signature: approval.signature,
+        signature: approval.signature.is_some(),
     }
 }
 

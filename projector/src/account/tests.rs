@@ -9,9 +9,9 @@ fn account(events: &[Made]) -> Account {
         .iter()
         .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
         .collect();
-    let straight = Account::of(&change(), &entries).unwrap();
+    let straight = Account::of(&change(), &entries, &Rules::default()).unwrap();
     let mixed: Vec<_> = entries.iter().rev().chain(&entries).copied().collect();
-    assert_eq!(Account::of(&change(), &mixed).unwrap(), straight, "order and repeats do not matter");
+    assert_eq!(Account::of(&change(), &mixed, &Rules::default()).unwrap(), straight, "order and repeats do not matter");
     straight
 }
 

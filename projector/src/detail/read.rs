@@ -210,7 +210,7 @@ fn approval_row(from: From, given: &facts::Approval<'_>) -> super::Approval {
         word: text(&given.decision),
         decided_at: text(&given.at),
         plan_digest: text(&given.plan_digest),
-        signature_attached: given.signature,
+        signature_attached: given.signature.is_some(),
     }
 }
 

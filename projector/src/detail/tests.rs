@@ -12,7 +12,7 @@ fn of(events: &[Made]) -> Detail {
         .iter()
         .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
         .collect();
-    detail(&change(), &entries)
+    detail(&change(), &entries, &Rules::default())
 }
 
 fn one(sections: &Value) -> Detail {
@@ -151,9 +151,9 @@ fn order_and_repeats_make_no_difference_and_strangers_none() {
     let logged: &'static [_] = Vec::leak(logged);
     let straight: Vec<_> = logged.iter().map(entry).collect();
     let mixed: Vec<_> = logged.iter().rev().chain(logged).map(entry).collect();
-    assert_eq!(detail(&change(), &straight), detail(&change(), &mixed));
+    assert_eq!(detail(&change(), &straight, &Rules::default()), detail(&change(), &mixed, &Rules::default()));
     let other = ChangeId::parse("d").unwrap();
-    assert_eq!(detail(&other, &straight), Detail::default());
+    assert_eq!(detail(&other, &straight, &Rules::default()), Detail::default());
 }
 
 /// Any JSON at any place that the reader looks at.

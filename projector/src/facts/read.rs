@@ -57,13 +57,17 @@ pub struct Approval<'a> {
     /// Which plan was decided about.
     #[serde(borrow)]
     pub plan_digest: Option<Text<'a>>,
-    /// Whether the approver's own signature came along (it is not checked here).
-    #[serde(deserialize_with = "present")]
-    pub signature: bool,
+    /// Until when, in the producer's own words.
+    #[serde(borrow)]
+    pub expires: Option<Text<'a>>,
+    /// The approver's own signature (it is not checked here).
+    #[serde(borrow)]
+    pub signature: Option<Text<'a>>,
 }
 
 /// What an approval's word means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// The plan may run.
     Approved,
@@ -220,6 +224,15 @@ struct Plan<'a> {
     approvals: Option<Vec<Text<'a>>>,
     #[serde(borrow)]
     digest: Option<Text<'a>>,
+    #[serde(borrow)]
+    artifacts: Option<Vec<Artifact<'a>>>,
+    window: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Artifact<'a> {
+    #[serde(borrow)]
+    digest: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -307,16 +320,25 @@ fn plan_facts(plan: Plan<'_>) -> PlanFacts<'_> {
         digest: cow(plan.digest),
         needs_nothing: plan.resources_needed.is_some_and(|needed| needed.0 == 0),
         approvers: plan.approvals.unwrap_or_default().into_iter().map(|name| name.0).collect(),
+        artifacts: plan.artifacts.unwrap_or_default().into_iter().filter_map(|artifact| cow(artifact.digest)).collect(),
+        window: plan.window.as_ref().and_then(window),
     }
+}
+
+/// A window is two times: `{start, end}` (also `from`, `to`), or `start/end` as ISO 8601 writes it. Any other form is no window that
+/// can be judged.
+fn window(value: &serde_json::Value) -> Option<(i64, i64)> {
+    let member = |a: &str, b: &str| value.get(a).or_else(|| value.get(b))?.as_str();
+    let (from, to) = match value.as_str() {
+        Some(text) => text.split_once('/')?,
+        None => (member("start", "from")?, member("end", "to")?),
+    };
+    Some((schemas::time::seconds(from)?, schemas::time::seconds(to)?))
 }
 
 fn sum(checks: Option<Tally<Checked>>, levels: Option<Tally<Checked>>) -> Tests {
     let (a, b) = (checks.unwrap_or_default().0, levels.unwrap_or_default().0);
     Tests { count: a.count + b.count, passed: a.passed + b.passed, failed: a.failed + b.failed }
-}
-
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    Option::<IgnoredAny>::deserialize(deserializer).map(|value| value.is_some())
 }
 
 /// An item that holds, fails, or says neither.

@@ -9,7 +9,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use ledger::entry::{EventHeader, Header};
 use projector::anomaly::Code;
-use projector::document::{Entry, document};
+use projector::document::{Context, Entry, document};
 use projector::fold::State as ChangeState;
 use projector_sqlite::{Filter, PageKey};
 use schemas::ids::{ChangeClass, ChangeId, Environment, Tenant};
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::app::{App, OpenTenant, blocking, log_failed};
 use super::extract::{UrlPath, UrlQuery};
 use super::problem::Problem;
+use crate::packs;
 
 /// Rows of a page where nobody says how many, and at most.
 const PAGE_ROWS: usize = 50;
@@ -207,7 +208,16 @@ fn change_json(open: &OpenTenant, change: &ChangeId) -> Result<Vec<u8>, Problem>
         .iter()
         .map(|(index, header, payload)| Entry { index: *index, header, payload: Some(payload) })
         .collect();
-    Ok(document(change, &views).to_json())
+    Ok(document(change, &views, &circumstances(open)?).to_json())
+}
+
+/// By what a change is judged now.
+pub fn circumstances(open: &OpenTenant) -> Result<Context, Problem> {
+    let judged = || {
+        let head = open.log.head()?;
+        packs::circumstances(&open.log, &head.origin, head.size)
+    };
+    judged().map_err(|error: ledger::read::ReadError| log_failed(&error))
 }
 
 /// All events of a change as the log holds them now, oldest first.

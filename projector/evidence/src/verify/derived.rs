@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use ledger::hash::Hash;
 use ledger::note::VerifierKey;
+use projector::approval::Rules;
+use projector::document::Context;
 use projector::fold::FOLD_VERSION;
 use schemas::ids::ChangeId;
 
@@ -75,7 +77,8 @@ fn fold_files(
         log.none_done(&[Id::DerivedChange, Id::DerivedPage], &why);
         return named(&[files::CHANGE, files::PAGE]);
     }
-    let folded = files::change_document(change, entries);
+    let rules = Rules::from_changes(&document.origin, document.approval_rules.clone());
+    let folded = files::change_document(change, entries, &Context { rules, as_of_ms: document.as_of_ms });
     let change_file = vec![(files::CHANGE.to_owned(), folded.to_json())];
     compare(Id::DerivedChange, &change_file, files, log);
     if document.report != REPORT_VERSION {

@@ -14,6 +14,8 @@ use ledger::proof;
 use ledger::receipt::Receipt;
 use ledger::signing::Signer;
 use ledger::tree::{TileId, TileSource};
+use projector::approval::Rules;
+use projector::document::Context;
 use schemas::admit::{self, Scratch};
 use schemas::ids::ChangeId;
 use schemas::rules;
@@ -130,8 +132,11 @@ impl World {
         let change = ChangeId::parse(change).unwrap();
         let of_change = |header: &Header| matches!(header, Header::Event(h) if h.change == change);
         let mine: Vec<u64> = (0..size).filter(|i| of_change(&self.at(*i).header)).collect();
+        let rules = Rules::new(self.origin.as_str());
+        let as_of_ms = self.at(size - 1).header.at().unwrap_or_default();
         PackInput {
             origin: self.origin.clone(),
+            context: Context { rules, as_of_ms },
             entries: mine.into_iter().map(|index| self.pack_entry(index, size)).collect(),
             change,
             size,

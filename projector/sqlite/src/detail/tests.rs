@@ -166,6 +166,6 @@ impl Log {
     /// The rows of a change, of the entries that are asked for.
     pub(crate) fn tell(&self, touched: &Touched) -> Detail {
         let entries: Vec<Entry<'_>> = touched.events.iter().map(|(index, size)| self.entry(*index, *size)).collect();
-        projector::detail::detail(&touched.change, &entries)
+        projector::detail::detail(&touched.change, &entries, &projector::approval::Rules::default())
     }
 }

@@ -127,7 +127,7 @@ impl History {
             .iter()
             .map(|touched| {
                 let entries: Vec<_> = touched.events.iter().map(|(index, _)| entry(*index)).collect();
-                projector::detail::detail(&touched.change, &entries)
+                projector::detail::detail(&touched.change, &entries, &projector::approval::Rules::default())
             })
             .collect();
         let details_of = |path: &str| Details {

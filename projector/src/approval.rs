@@ -1,0 +1,443 @@
+//! Approvals: what each one is worth, and whether an attempt had those that it needed.
+//!
+//! | grade | what it takes |
+//! |---|---|
+//! | claimed | a name, or the executing producer's own word. Never counts |
+//! | recorded | who, in which role, what, when; from a producer other than the one that executes |
+//! | bound | recorded, and it names the digest of the plan in force |
+//! | signed | bound, and carries an SSH signature over all of that by a key that the tenant allows for this approver |
+//!
+//! The word of whoever asked for or executed the change never counts. An approval without a digest is of the plan that was on record before it; when
+//! another plan came into force later, it is of nothing. Order is the order of the log. A refusal stands: what was refused in an attempt needs a new one.
+//!
+//! What needs approval, by how many and of which grade is the tenant's [`Rule`], as it held when the attempt was executed; `plan.approvals` only adds to it.
+//! FORMATS, "Plan digest and approval".
+
+use std::collections::BTreeSet;
+
+use schemas::ids::{ChangeClass, ChangeId, Producer};
+use serde::{Deserialize, Serialize};
+
+use crate::document::{Entry, Seen, Tried, group, read};
+use crate::facts::{Approval, Decision};
+use crate::fold::Marks;
+
+mod grade;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+pub use grade::{NAMESPACE, statement};
+pub use rule::{FACTS, Rule, RuleError, Rules, Since};
+
+/// Milliseconds of an hour.
+pub(crate) const HOUR_MS: u64 = 3_600_000;
+
+/// What an approval is worth. The better, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// A name, or the executing producer's own word.
+    Claimed,
+    /// Who, role, decision and time, from another producer.
+    Recorded,
+    /// Of a named plan.
+    Bound,
+    /// Signed by the approver's own key.
+    Signed,
+}
+
+impl Grade {
+    /// All, worst first.
+    pub const ALL: [Self; 4] = [Self::Claimed, Self::Recorded, Self::Bound, Self::Signed];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Recorded => "recorded",
+            Self::Bound => "bound",
+            Self::Signed => "signed",
+        }
+    }
+
+    /// The grade of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|grade| grade.as_str() == word)
+    }
+}
+
+/// What keeps an approval from counting, or from a better grade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lack {
+    /// Nobody is named.
+    NoApprover,
+    /// No role is named.
+    NoRole,
+    /// The decision is no word that approves or refuses.
+    NoDecision,
+    /// No time, or none that can be read.
+    NoTime,
+    /// Its time lies more than five minutes behind its own entry in the log: it was written down before it was given.
+    TimeAhead,
+    /// The road does not say who sent it.
+    NoProducer,
+    /// Sent by the producer that executes (or, before any execution, that plans).
+    ExecutingProducer,
+    /// The approver asked for the change.
+    ByInitiator,
+    /// The approver executed it.
+    ByExecutor,
+    /// It was over when the attempt was executed.
+    Expired,
+    /// It names no plan, and another plan came into force after it.
+    PlanChanged,
+    /// It names another plan than the one in force.
+    OtherPlan,
+    /// It names no plan.
+    NoPlanDigest,
+    /// It names a plan, and none is on record that could be compared.
+    PlanNotOnRecord,
+    /// No signature.
+    NoSignature,
+    /// A signature that does not fit.
+    BadSignature,
+    /// Signed by a key that the tenant does not allow for this approver.
+    UnknownSigner,
+}
+
+impl Lack {
+    /// One clause for a person.
+    pub fn as_text(self) -> &'static str {
+        match self {
+            Self::NoApprover => "nobody is named",
+            Self::NoRole => "no role is named",
+            Self::NoDecision => "its word is neither yes nor no",
+            Self::NoTime => "it has no time",
+            Self::TimeAhead => "its time lies ahead of its entry",
+            Self::NoProducer => "the road does not say who sent it",
+            Self::ExecutingProducer => "it is the executing producer's own word",
+            Self::ByInitiator => "the approver asked for the change",
+            Self::ByExecutor => "the approver executed it",
+            Self::Expired => "it had expired",
+            Self::PlanChanged => "another plan came after it",
+            Self::OtherPlan => "it is of another plan",
+            Self::NoPlanDigest => "it names no plan",
+            Self::PlanNotOnRecord => "the plan that it names is not on record",
+            Self::NoSignature => "it is not signed",
+            Self::BadSignature => "its signature does not fit",
+            Self::UnknownSigner => "its key is not allowed for this approver",
+        }
+    }
+
+    /// Whether it makes an approval worthless, whatever its grade.
+    pub fn is_fatal(self) -> bool {
+        matches!(self, Self::ByInitiator | Self::ByExecutor | Self::Expired | Self::PlanChanged | Self::OtherPlan)
+    }
+}
+
+/// One approval or refusal, graded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Graded {
+    /// The entry that records it.
+    pub index: u64,
+    /// The attempt it belongs to.
+    pub attempt: u64,
+    /// Who, as sent.
+    pub approver: String,
+    /// In which role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The decision, as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
+    /// What that means.
+    pub decided: Decision,
+    /// When, as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// Until when, as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// Of which plan, as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_digest: Option<String>,
+    /// What it is worth.
+    pub grade: Grade,
+    /// Whether it may count towards the rule's number: an approval of at least [`Grade::Recorded`] with nothing fatal.
+    pub counts: bool,
+    /// What keeps it from counting or from a better grade, in the order of [`Lack`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<Lack>,
+}
+
+/// Whether an attempt had the approvals that it needed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Coverage {
+    /// The attempt.
+    pub attempt: u64,
+    /// Its first execution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executed: Option<u64>,
+    /// Whether the tenant's rule (or its plan) asks for an approval.
+    pub needed: bool,
+    /// An emergency may be approved afterwards, for some hours.
+    pub emergency: bool,
+    /// The entry that refused it in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
+    /// The best grade at which the approvals given in time meet what is asked for; `None`: not even names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grade: Option<Grade>,
+    /// Approved in time, with the grade that the rule asks for, and not refused.
+    pub approved: bool,
+    /// The entry with which it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<u64>,
+    /// What is missing, in clauses for a person; empty when approved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+/// All approvals of a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Approvals {
+    /// By index, then as listed in the event.
+    pub given: Vec<Graded>,
+    /// By attempt.
+    pub attempts: Vec<Coverage>,
+}
+
+/// Grades the approvals of a change. Entries may come in any order and repeat; those of another change are left out.
+///
+/// `as_of_ms` is the time that decides whether an approval has expired while nothing is executed yet.
+pub fn approvals(change: &ChangeId, entries: &[Entry<'_>], rules: &Rules, as_of_ms: u64) -> Approvals {
+    let seen = read(change, entries);
+    of(change, &seen, &group(&seen), rules, as_of_ms)
+}
+
+pub(crate) fn of(
+    change: &ChangeId,
+    seen: &[Seen<'_>],
+    attempts: &[Tried<'_>],
+    rules: &Rules,
+    as_of_ms: u64,
+) -> Approvals {
+    let parties = Parties::of(seen);
+    let mut given = Vec::new();
+    let mut covered = Vec::new();
+    for tried in attempts {
+        let scene = Scene::of(tried, rules, as_of_ms);
+        let graded: Vec<Graded> = tried
+            .seen
+            .iter()
+            .flat_map(|seen| seen.facts.approvals.iter().map(|approval| (*seen, approval)))
+            .map(|(seen, approval)| grade::grade(change, seen, approval, &parties, &scene, rules))
+            .collect();
+        covered.push(coverage(seen, tried, &scene, &graded));
+        given.extend(graded);
+    }
+    // Stable: approvals of one event stay as listed.
+    given.sort_by_key(|approval| approval.index);
+    Approvals { given, attempts: covered }
+}
+
+/// Who had a hand in the change, over all of its attempts.
+pub(crate) struct Parties<'a> {
+    initiators: BTreeSet<String>,
+    executors: BTreeSet<String>,
+    /// The producers that execute; before any execution, those that plan, which are taken for them.
+    acting: BTreeSet<Option<&'a Producer>>,
+}
+
+impl<'a> Parties<'a> {
+    pub(crate) fn of(seen: &'a [Seen<'a>]) -> Self {
+        let producers = |marks| {
+            let acting = seen.iter().filter(|seen| seen.facts.marks.any(marks));
+            acting.map(|seen| seen.header.producer.as_ref()).collect::<BTreeSet<_>>()
+        };
+        let executing = producers(Marks::EXECUTING);
+        Self {
+            initiators: initiators(seen),
+            executors: seen.iter().filter_map(|seen| seen.facts.executor.as_deref()).map(same_name).collect(),
+            acting: if executing.is_empty() { producers(Marks::PLANNED) } else { executing },
+        }
+    }
+
+    pub(crate) fn asked(&self, name: &str) -> bool {
+        self.initiators.contains(&same_name(name))
+    }
+
+    pub(crate) fn executed(&self, name: &str) -> bool {
+        self.executors.contains(&same_name(name))
+    }
+}
+
+/// Who asked for the change. An entry that only records approvals may be sent in the approver's name, so it names an initiator only where
+/// nothing else does.
+fn initiators(seen: &[Seen<'_>]) -> BTreeSet<String> {
+    let names = |only_approves: bool| -> BTreeSet<String> {
+        let entries = seen.iter().filter(|seen| {
+            let acts = Marks::PLANNED | Marks::EXECUTING | Marks::ROLLING_BACK;
+            let approves = !seen.facts.approvals.is_empty() && !seen.facts.marks.any(acts);
+            approves == only_approves
+        });
+        entries.filter_map(|seen| seen.facts.initiator.as_deref()).map(same_name).collect()
+    };
+    let acting = names(false);
+    if acting.is_empty() { names(true) } else { acting }
+}
+
+/// Names are compared without regard to case and outer spaces, so that `Ann` cannot approve what `ann` asked for.
+fn same_name(name: &str) -> String {
+    name.trim().to_lowercase()
+}
+
+/// What the approvals of one attempt are measured against.
+pub(crate) struct Scene<'a> {
+    rule: &'a Rule,
+    execution: Option<(u64, u64)>,
+    emergency: bool,
+    /// Digest of the plan in force.
+    plan: Option<&'a str>,
+    /// Digests of the attempt's plans, by index.
+    plans: Vec<(u64, &'a str)>,
+    /// The time that decides about expiry, milliseconds.
+    expiry_ms: u64,
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn of(tried: &'a Tried<'_>, rules: &'a Rules, as_of_ms: u64) -> Self {
+        let first = tried.seen.iter().find(|seen| seen.facts.marks.any(Marks::EXECUTING));
+        let execution = first.map(|seen| (seen.index, seen.header.at));
+        let until = execution.map_or(u64::MAX, |(index, _)| index);
+        let before = tried.seen.iter().rev().filter(|seen| seen.index <= until);
+        let class = before.into_iter().find_map(|seen| seen.header.class);
+        Self {
+            rule: rules.at(until),
+            execution,
+            emergency: class == Some(ChangeClass::Emergency),
+            plan: tried.plan_in_force(),
+            plans: tried.seen.iter().filter_map(|seen| Some((seen.index, seen.plan_digest.as_deref()?))).collect(),
+            expiry_ms: execution.map_or(as_of_ms, |(_, at)| at),
+        }
+    }
+
+    /// Whether an entry came early enough to approve the execution. What executes and approves in one entry is in time.
+    fn in_time(&self, index: u64, at_ms: u64) -> bool {
+        match self.execution {
+            None => true,
+            Some((_, executed_ms)) if self.emergency => {
+                at_ms <= executed_ms.saturating_add(self.rule.emergency_h.saturating_mul(HOUR_MS))
+            }
+            Some((executed, _)) => index <= executed,
+        }
+    }
+}
+
+fn coverage(all: &[Seen<'_>], tried: &Tried<'_>, scene: &Scene<'_>, graded: &[Graded]) -> Coverage {
+    let at_ms = |index: u64| {
+        let position = tried.seen.binary_search_by_key(&index, |seen| seen.index);
+        position.map_or(u64::MAX, |position| tried.seen[position].header.at)
+    };
+    let in_time: Vec<&Graded> =
+        graded.iter().filter(|approval| scene.in_time(approval.index, at_ms(approval.index))).collect();
+    let names = required_names(tried, scene);
+    let refused = in_time.iter().find(|approval| approval.decided == Decision::Refused).map(|refusal| refusal.index);
+    let met = |grade: Grade, until: u64| missing(scene.rule, &names, &in_time, grade, until).is_empty();
+    let asked = scene.rule.grade.max(Grade::Recorded);
+    let grade = Grade::ALL.into_iter().rev().find(|grade| met(*grade, u64::MAX));
+    let approved = refused.is_none() && grade >= Some(asked);
+    let mut lacking = Vec::new();
+    if !approved {
+        lacking.extend(refused.map(|index| format!("it was refused in entry {index}")));
+        lacking.extend(missing(scene.rule, &names, &in_time, asked, u64::MAX));
+    }
+    Coverage {
+        attempt: tried.number,
+        executed: scene.execution.map(|(index, _)| index),
+        needed: !names.is_empty() || scene.rule.needs(all.iter().map(|seen| seen.header)),
+        emergency: scene.emergency,
+        refused,
+        grade,
+        approved,
+        // More entries never leave more open, so the first that suffices is found by halving.
+        approved_by: in_time
+            .get(in_time.partition_point(|approval| approved && !met(asked, approval.index)))
+            .filter(|_| approved)
+            .map(|approval| approval.index),
+        missing: lacking,
+    }
+}
+
+/// Whom the attempt's plans ask for, up to its execution: persons or roles.
+fn required_names<'t>(tried: &'t Tried<'_>, scene: &Scene<'_>) -> BTreeSet<&'t str> {
+    let until = scene.execution.map_or(u64::MAX, |(index, _)| index);
+    let plans = tried.seen.iter().filter(|seen| seen.index <= until).filter_map(|seen| seen.facts.plan.as_ref());
+    plans.flat_map(|plan| plan.approvers.iter().map(|name| &**name)).collect()
+}
+
+/// What approvals of at least `grade`, up to entry `until`, leave open.
+fn missing(rule: &Rule, names: &BTreeSet<&str>, given: &[&Graded], grade: Grade, until: u64) -> Vec<String> {
+    let counting: Vec<_> = given
+        .iter()
+        .filter(|approval| approval.index <= until && approval.grade >= grade)
+        .filter(|approval| approval.decided == Decision::Approved && !approval.lacks.iter().any(|lack| lack.is_fatal()))
+        .collect();
+    let persons: BTreeSet<String> = counting.iter().map(|approval| same_name(&approval.approver)).collect();
+    let roles: BTreeSet<String> =
+        counting.iter().filter_map(|approval| approval.role.as_deref()).map(same_name).collect();
+    let mut missing = Vec::new();
+    // An approval that names nobody is one person's at most.
+    if (persons.len() as u64) < rule.count.max(1) {
+        let word = if rule.count > 1 { "approvals" } else { "approval" };
+        missing.push(format!(
+            "{} of {} {word} that count ({} or better)",
+            persons.len(),
+            rule.count.max(1),
+            grade.as_str()
+        ));
+    }
+    missing.extend(
+        rule.roles
+            .iter()
+            .filter(|role| !roles.contains(&same_name(role)))
+            .map(|role| format!("nobody approved as {role}")),
+    );
+    let has = |name: &str| persons.contains(&same_name(name)) || roles.contains(&same_name(name));
+    missing.extend(
+        names
+            .iter()
+            .filter(|name| !has(name))
+            .map(|name| format!("the plan asks for {}", crate::sentence::quote(name))),
+    );
+    missing
+}
+
+/// The time that an approval's text gives, in milliseconds; `None` where there is none before 1970 or none at all.
+fn time_ms(text: Option<&str>) -> Option<u64> {
+    let seconds = schemas::time::seconds(text?)?;
+    u64::try_from(seconds).ok()?.checked_mul(1000)
+}
+
+fn owned(text: Option<&crate::facts::Text<'_>>) -> Option<String> {
+    text.map(|text| text.0.clone().into_owned())
+}
+
+fn bare(approval: &Approval<'_>, seen: &Seen<'_>) -> Graded {
+    Graded {
+        index: seen.index,
+        attempt: seen.facts.attempt,
+        approver: approval.approver().to_owned(),
+        role: owned(approval.role.as_ref()),
+        decision: owned(approval.decision.as_ref()),
+        decided: approval.decided(),
+        at: owned(approval.at.as_ref()),
+        expires: owned(approval.expires.as_ref()),
+        plan_digest: owned(approval.plan_digest.as_ref()),
+        grade: Grade::Claimed,
+        counts: false,
+        lacks: Vec::new(),
+    }
+}

@@ -1,0 +1,234 @@
+//! The tenant's rule of approvals, read off the facts in its log's control entries, and how it changed.
+//!
+//! | fact | default | meaning |
+//! |---|---|---|
+//! | `approval.environments` | every one | only changes of these environments need approval; one that names none always does |
+//! | `approval.exempt-classes` | none | changes of these classes need none |
+//! | `approval.count` | 1 | so many different persons |
+//! | `approval.roles` | none | each of these roles among them |
+//! | `approval.grade` | `recorded` | the least grade that counts: `recorded`, `bound` or `signed` |
+//! | `approval.emergency-hours` | 72 | an emergency may be approved so long after its execution |
+//! | `approval.ended-after-hours` | 24 | a change is ended so long after its last execute entry |
+//! | `approval.signer.…` | none | `SHA256:… NAME`: this SSH key signs approvals of this approver |
+//!
+//! A fold cannot fail, so a value that cannot be read counts as its default, and the command line does not write one. A rule holds for the
+//! entries behind the control entry that set it: an attempt is judged by the rule that held when it was executed, and no later act
+//! changes what was judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ledger::entry::EventHeader;
+use schemas::ids::{ChangeClass, Environment};
+use serde::{Deserialize, Serialize};
+
+use super::Grade;
+
+/// What the name of each fact begins with.
+pub const FACTS: &str = "approval.";
+const SIGNER: &str = "approval.signer.";
+/// Ten years.
+const HOURS_MAX: u64 = 87_600;
+/// More persons than a fact could name.
+const COUNT_MAX: u64 = 64;
+
+/// What an approval rule says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Environments whose changes need approval; `None`: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environments: Option<BTreeSet<String>>,
+    /// Classes that need none.
+    pub exempt_classes: BTreeSet<String>,
+    /// How many different persons.
+    pub count: u64,
+    /// Each of these roles.
+    pub roles: BTreeSet<String>,
+    /// The least grade that counts.
+    pub grade: Grade,
+    /// Hours after the first execution in which an emergency may still be approved.
+    pub emergency_h: u64,
+    /// Hours after its last execute entry with which a change is ended.
+    pub ended_after_h: u64,
+    /// Whose approvals a key signs, by its SHA-256 fingerprint.
+    pub signers: BTreeMap<String, String>,
+}
+
+/// A fact that says nothing about approvals.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: found {found:?}, expected {expected}")]
+pub struct RuleError {
+    /// The fact.
+    pub name: String,
+    /// Its value.
+    pub found: String,
+    /// What it may be.
+    pub expected: &'static str,
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self {
+            environments: None,
+            exempt_classes: BTreeSet::new(),
+            count: 1,
+            roles: BTreeSet::new(),
+            grade: Grade::Recorded,
+            emergency_h: 72,
+            ended_after_h: 24,
+            signers: BTreeMap::new(),
+        }
+    }
+}
+
+impl Rule {
+    /// The rule of a tenant's facts.
+    pub fn of(facts: &BTreeMap<String, String>) -> Self {
+        let mut rule = Self::default();
+        for (name, value) in facts {
+            // What cannot be read leaves the default, see the module.
+            let _ = rule.take(name, value);
+        }
+        rule
+    }
+
+    /// Whether facts that are about to be set can be read.
+    ///
+    /// # Errors
+    /// The first that cannot: a name that is none of the table, or a value that it cannot have.
+    pub fn check(facts: &BTreeMap<String, String>) -> Result<(), RuleError> {
+        let mut rule = Self::default();
+        facts.iter().try_for_each(|(name, value)| rule.take(name, value))
+    }
+
+    /// The fact that allows a key: its name and its value.
+    pub fn signer_fact(fingerprint: &str, approver: &str) -> (String, String) {
+        // Names of facts have no `+`; the value has the whole fingerprint.
+        let label: String =
+            fingerprint.trim_start_matches("SHA256:").chars().filter(char::is_ascii_alphanumeric).take(24).collect();
+        (format!("{SIGNER}{label}"), format!("{fingerprint} {approver}"))
+    }
+
+    /// Whether a change with these entries needs approval. What only one entry says never loosens it.
+    pub fn needs<'h>(&self, headers: impl Iterator<Item = &'h EventHeader> + Clone) -> bool {
+        let outside = self.environments.as_ref().is_some_and(|within| {
+            let mut named =
+                headers.clone().filter_map(|header| header.env.as_ref()).map(Environment::as_str).peekable();
+            named.peek().is_some() && named.all(|env| !within.contains(env))
+        });
+        let mut classes = headers.filter_map(|header| header.class).map(ChangeClass::as_str).peekable();
+        let exempt = classes.peek().is_some() && classes.all(|class| self.exempt_classes.contains(class));
+        !outside && !exempt
+    }
+
+    fn take(&mut self, name: &str, value: &str) -> Result<(), RuleError> {
+        let error = |expected| RuleError { name: name.to_owned(), found: value.chars().take(80).collect(), expected };
+        if name.starts_with(SIGNER) {
+            let (key, approver) = signer(value).ok_or_else(|| error("`SHA256:FINGERPRINT APPROVER`"))?;
+            self.signers.insert(key, approver);
+            return Ok(());
+        }
+        match name.strip_prefix(FACTS) {
+            None => return Ok(()),
+            Some("environments") => {
+                self.environments = Some(list(value).ok_or_else(|| error("names with commas between"))?)
+            }
+            Some("exempt-classes") => {
+                let classes = list(value).filter(|list| list.iter().all(|word| ChangeClass::parse(word).is_ok()));
+                self.exempt_classes = classes.ok_or_else(|| error("of standard, normal, emergency"))?;
+            }
+            Some("count") => self.count = number(value, 1, COUNT_MAX).ok_or_else(|| error("a number from 1 to 64"))?,
+            Some("roles") => self.roles = list(value).ok_or_else(|| error("names with commas between"))?,
+            Some("grade") => {
+                let grade = Grade::parse(value).filter(|grade| *grade > Grade::Claimed);
+                self.grade = grade.ok_or_else(|| error("recorded, bound or signed"))?;
+            }
+            Some("emergency-hours") => {
+                self.emergency_h = number(value, 0, HOURS_MAX).ok_or_else(|| error("hours from 0 to 87600"))?;
+            }
+            Some("ended-after-hours") => {
+                self.ended_after_h = number(value, 1, HOURS_MAX).ok_or_else(|| error("hours from 1 to 87600"))?;
+            }
+            Some(_) => {
+                return Err(error(
+                    "a fact of environments, exempt-classes, count, roles, grade, emergency-hours, ended-after-hours, signer.*",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn signer(value: &str) -> Option<(String, String)> {
+    let (key, approver) = value.split_once(' ')?;
+    let digits = key.strip_prefix("SHA256:")?;
+    let fits = digits.len() == 43 && digits.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/'));
+    (fits && !approver.trim().is_empty()).then(|| (key.to_owned(), approver.trim().to_owned()))
+}
+
+fn list(value: &str) -> Option<BTreeSet<String>> {
+    let names: BTreeSet<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
+    (!names.contains("")).then_some(names)
+}
+
+fn number(value: &str, min: u64, max: u64) -> Option<u64> {
+    value.parse().ok().filter(|number| (min..=max).contains(number))
+}
+
+/// A rule and the control entry that set it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Since {
+    /// Index of the control entry: the rule holds for the entries behind it.
+    pub entry: u64,
+    /// What it says.
+    pub rule: Rule,
+}
+
+/// The rule over the life of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The log: part of what an approver signs.
+    pub origin: String,
+    since: Vec<Since>,
+    first: Rule,
+}
+
+impl Rules {
+    /// The default rule, since ever.
+    pub fn new(origin: &str) -> Self {
+        Self { origin: origin.to_owned(), ..Self::default() }
+    }
+
+    /// One rule since ever.
+    pub fn always(origin: &str, rule: Rule) -> Self {
+        Self { origin: origin.to_owned(), since: Vec::new(), first: rule }
+    }
+
+    /// The rules of a log whose facts stood so behind each of these control entries, oldest first.
+    pub fn of(origin: &str, facts: &[(u64, BTreeMap<String, String>)]) -> Self {
+        let mut rules = Self::new(origin);
+        for &(index, ref facts) in facts {
+            let rule = Rule::of(facts);
+            if *rules.at(u64::MAX) != rule {
+                rules.since.push(Since { entry: index, rule });
+            }
+        }
+        rules
+    }
+
+    /// The rule that held for the entry at `index`; `u64::MAX` for the newest.
+    pub fn at(&self, index: u64) -> &Rule {
+        self.since.iter().rev().find(|since| since.entry < index).map_or(&self.first, |since| &since.rule)
+    }
+
+    /// The rules that [`Rules::changes`] gave.
+    pub fn from_changes(origin: &str, since: Vec<Since>) -> Self {
+        Self { origin: origin.to_owned(), since, first: Rule::default() }
+    }
+
+    /// The control entries that changed the rule, with what held behind each.
+    pub fn changes(&self) -> &[Since] {
+        &self.since
+    }
+}

@@ -1,0 +1,237 @@
+//! What approvals are worth, and what an attacker cannot make of them.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use ledger::entry::EventHeader;
+
+use super::*;
+use crate::testing::{Made, approval, approving, by, change, event, logged};
+
+fn graded(events: &[Made], rules: &Rules) -> Approvals {
+    let logged = logged(events);
+    let entries: Vec<_> = logged
+        .iter()
+        .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
+        .collect();
+    approvals(&change(), &entries, rules, 0)
+}
+
+fn plan() -> Made {
+    by("ci", event("plan", &json!({"plan": {"commands": ["a"]}})))
+}
+
+fn execute() -> Made {
+    by("ci", event("execute", &json!({"execution": {"executor": "eve", "steps": [{"rc": 0}]}})))
+}
+
+fn digest() -> String {
+    schemas::plan::digest(&plan().payload).unwrap()
+}
+
+/// One approval between a plan and an execution.
+fn check(members: &Value, grade: Grade, counts: bool, lacks: &[Lack]) {
+    let events = [plan(), approving(&json!([approval(members)])), execute()];
+    let found = graded(&events, &Rules::new("ledger/acme"));
+    let approval = &found.given[0];
+    assert_eq!((approval.grade, approval.counts, &*approval.lacks), (grade, counts, lacks), "{members}");
+    assert_eq!(found.attempts[0].approved, counts, "{members}");
+}
+
+#[test]
+fn grades() {
+    use Grade::{Bound, Claimed, Recorded};
+    use Lack::{NoPlanDigest, NoSignature};
+    check(&json!({}), Recorded, true, &[NoPlanDigest, NoSignature]);
+    check(&json!({"plan_digest": digest()}), Bound, true, &[NoSignature]);
+    check(&json!({"plan_digest": "sha256:00"}), Recorded, false, &[Lack::OtherPlan, NoSignature]);
+    check(&json!({"role": " "}), Claimed, false, &[Lack::NoRole, NoPlanDigest, NoSignature]);
+    check(&json!({"at": "yesterday"}), Claimed, false, &[Lack::NoTime, NoPlanDigest, NoSignature]);
+    check(&json!({"at": "2025-10-09T12:06:00Z"}), Claimed, false, &[Lack::TimeAhead, NoPlanDigest, NoSignature]);
+    check(&json!({"decision": "perhaps"}), Claimed, false, &[Lack::NoDecision, NoPlanDigest, NoSignature]);
+    check(&json!({"approver": "ANN"}), Claimed, false, &[Lack::ByInitiator, NoPlanDigest, NoSignature]);
+    check(&json!({"approver": "eve"}), Claimed, false, &[Lack::ByExecutor, NoPlanDigest, NoSignature]);
+    check(&json!({"expires": "soon"}), Recorded, false, &[Lack::Expired, NoPlanDigest, NoSignature]);
+    check(&json!({"expires": "2025-10-09T12:00:02Z"}), Recorded, true, &[NoPlanDigest, NoSignature]);
+    check(&json!({"signature": "x"}), Recorded, true, &[NoPlanDigest, Lack::BadSignature]);
+}
+
+#[test]
+fn the_executing_producers_own_word_is_a_claim() {
+    let sent = |producer: Option<&str>| {
+        let mut made = approving(&json!([approval(&json!({}))]));
+        made.header.producer = producer.map(|name| Producer::parse(name).unwrap());
+        made
+    };
+    let grade = |events: &[Made]| graded(events, &Rules::default()).given[0].grade;
+    assert_eq!(grade(&[plan(), sent(Some("chat")), execute()]), Grade::Recorded);
+    assert_eq!(grade(&[plan(), sent(Some("ci")), execute()]), Grade::Claimed);
+    assert_eq!(grade(&[plan(), sent(Some("ci"))]), Grade::Claimed, "who plans is taken for who will execute");
+    assert_eq!(grade(&[plan(), sent(None), execute()]), Grade::Claimed);
+    let other_attempt = by("chat", event("execute", &json!({"attempt": 2, "execution": {"steps": [{"rc": 0}]}})));
+    assert_eq!(grade(&[plan(), sent(Some("chat")), execute(), other_attempt]), Grade::Claimed);
+}
+
+/// A key made for this test, and `ssh-keygen -Y sign -n upm-approval` over the statement of [`signed_approval`].
+const KEY: &str = include_str!("../../testdata/approval/bob.pub");
+const SIGNATURE: &str = include_str!("../../testdata/approval/statement.sig");
+const STATEMENT: &str = include_str!("../../testdata/approval/statement.json");
+
+fn signed_approval(members: &Value) -> Made {
+    let mut approval =
+        approval(&json!({"plan_digest": digest(), "signature": SIGNATURE, "expires": "2025-10-10T12:00:00Z"}));
+    for (name, value) in members.as_object().unwrap() {
+        approval[name] = value.clone();
+    }
+    approving(&json!([approval]))
+}
+
+fn rules(origin: &str, approver: &str) -> Rules {
+    let key = ledger::ssh::SshKey::parse(KEY).unwrap();
+    let mut rule = Rule::default();
+    rule.signers.insert(key.fingerprint(), approver.to_owned());
+    Rules::always(origin, rule)
+}
+
+#[test]
+fn a_signature_of_ssh_keygen() {
+    let grade = |approval: Made, rules: &Rules| {
+        let found = graded(&[plan(), approval, execute()], rules);
+        (found.given[0].grade, found.given[0].lacks.clone())
+    };
+    let sent = signed_approval(&json!({}));
+    let facts = crate::facts::Facts::of(&sent.header, Some(&sent.payload));
+    let said = statement("ledger/acme", &change(), &facts.approvals[0]);
+    assert_eq!(String::from_utf8(said).unwrap(), STATEMENT);
+    let bob = rules("ledger/acme", "bob");
+    assert_eq!(grade(sent.clone(), &bob), (Grade::Signed, vec![]));
+    assert_eq!(grade(sent.clone(), &Rules::new("ledger/acme")), (Grade::Bound, vec![Lack::UnknownSigner]));
+    assert_eq!(grade(sent.clone(), &rules("ledger/acme", "carl")), (Grade::Bound, vec![Lack::UnknownSigner]));
+    assert_eq!(grade(sent, &rules("ledger/other", "bob")), (Grade::Bound, vec![Lack::BadSignature]));
+    for other in [
+        json!({"approver": "carl"}),
+        json!({"role": "security"}),
+        json!({"decision": "yes"}),
+        json!({"at": "2025-10-09T12:00:01Z"}),
+        json!({"expires": "2025-10-11T12:00:00Z"}),
+    ] {
+        let (grade, lacks) = grade(signed_approval(&other), &bob);
+        assert_eq!((grade, lacks), (Grade::Bound, vec![Lack::BadSignature]), "{other}");
+    }
+}
+
+#[test]
+fn a_rule_of_two_persons_and_a_role() {
+    let facts = |facts: &[(&str, &str)]| {
+        facts.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    let rule =
+        Rule::of(&facts(&[("approval.count", "2"), ("approval.roles", "owners, security"), ("owner", "platform")]));
+    let rules = Rules::always("o", rule);
+    let give = |name: &str, role: &str| approval(&json!({"approver": name, "role": role}));
+    let covered = |approvals: Value| graded(&[plan(), approving(&approvals), execute()], &rules).attempts[0].clone();
+    let full = covered(json!([give("bob", "owners"), give("carl", "security")]));
+    assert_eq!((full.approved, full.grade, full.approved_by), (true, Some(Grade::Recorded), Some(11)));
+    let twice = covered(json!([give("bob", "owners"), give("Bob ", "security")]));
+    assert_eq!(twice.missing, ["1 of 2 approvals that count (recorded or better)"]);
+    let no_role = covered(json!([give("bob", "owners"), give("carl", "owners")]));
+    assert_eq!(no_role.missing, ["nobody approved as security"]);
+    let refusal = json!({"approver": "dan", "decision": "no"});
+    let refused = covered(json!([give("bob", "owners"), give("carl", "security"), refusal]));
+    assert_eq!(
+        (refused.approved, refused.refused, &*refused.missing[0]),
+        (false, Some(11), "it was refused in entry 11")
+    );
+}
+
+#[test]
+fn rules_are_read_or_refused() {
+    let one = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+    for (name, value) in [
+        ("approval.count", "0"),
+        ("approval.count", "two"),
+        ("approval.grade", "claimed"),
+        ("approval.exempt-classes", "standard,small"),
+        ("approval.environments", "prod,,dev"),
+        ("approval.ended-after-hours", "0"),
+        ("approval.emergency-hours", "-1"),
+        ("approval.signer.x", "SHA256:short bob"),
+        ("approval.colour", "red"),
+    ] {
+        let error = Rule::check(&one(name, value)).unwrap_err();
+        assert!(error.to_string().contains(value), "{error}");
+        assert_eq!(Rule::of(&one(name, value)), Rule::default(), "{name}");
+    }
+    let (name, value) = Rule::signer_fact(&ledger::ssh::SshKey::parse(KEY).unwrap().fingerprint(), "bob");
+    assert!(name.len() <= ledger::governance::MAX_NAME_CHARS);
+    assert_eq!(Rule::check(&one(&name, &value)), Ok(()));
+    assert_eq!(Rule::of(&one(&name, &value)).signers.values().collect::<Vec<_>>(), ["bob"]);
+}
+
+#[test]
+fn what_needs_approval() {
+    let rule = Rule::of(&BTreeMap::from([
+        ("approval.environments".to_owned(), "prod".to_owned()),
+        ("approval.exempt-classes".to_owned(), "standard".to_owned()),
+    ]));
+    let header = |env: Option<&str>, class: Option<ChangeClass>| {
+        let mut header = plan().header;
+        header.env = env.map(|env| schemas::ids::Environment::parse(env).unwrap());
+        header.class = class;
+        header
+    };
+    let needs = |headers: &[EventHeader]| rule.needs(headers.iter());
+    let standard = Some(ChangeClass::Standard);
+    assert!(needs(&[header(Some("prod"), None)]));
+    assert!(needs(&[header(None, None)]), "an environment that is not named is no exemption");
+    assert!(!needs(&[header(Some("dev"), None), header(None, None)]));
+    assert!(needs(&[header(Some("dev"), None), header(Some("prod"), None)]));
+    assert!(!needs(&[header(Some("prod"), standard)]));
+    assert!(needs(&[header(Some("prod"), standard), header(None, Some(ChangeClass::Normal))]));
+    assert!(Rule::default().needs([header(Some("dev"), standard)].iter()));
+}
+
+#[test]
+fn a_rule_holds_behind_the_entry_that_set_it() {
+    let facts = |count: &str| BTreeMap::from([("approval.count".to_owned(), count.to_owned())]);
+    let (none, two, one) = (BTreeMap::new(), facts("2"), facts("1"));
+    let rules = Rules::of("o", &[(3, none), (11, two), (20, one)]);
+    assert_eq!([0, 11, 12, 20, 21, u64::MAX].map(|index| rules.at(index).count), [1, 1, 2, 2, 1, 1]);
+    assert_eq!(rules.changes().len(), 2);
+    assert_eq!(Rules::from_changes("o", rules.changes().to_vec()), rules);
+    // Entry 12 executes: the later, looser rule does not count.
+    let covered = graded(&[plan(), approving(&json!([approval(&json!({}))])), execute()], &rules);
+    assert!(!covered.attempts[0].approved);
+}
+
+#[test]
+fn an_approval_is_of_its_attempt_alone() {
+    let again = by("ci", event("execute", &json!({"attempt": 2, "execution": {"steps": [{"rc": 0}]}})));
+    let found = graded(&[plan(), approving(&json!([approval(&json!({}))])), execute(), again], &Rules::default());
+    assert_eq!(found.attempts.iter().map(|attempt| attempt.approved).collect::<Vec<_>>(), [true, false]);
+}
+
+proptest! {
+    /// Whatever is taken away from a full approval, it never rises; and no mix of claims ever approves.
+    #[test]
+    fn claims_never_approve(bits in prop::collection::vec(0_u8..32, 0..6), count in 1_u64..3) {
+        let claims: Vec<Value> = bits.iter().map(|bits| {
+            let mut claim = approval(&json!({"plan_digest": digest()}));
+            for (bit, name) in ["approver", "role", "decision", "at"].iter().enumerate() {
+                if bits & (1 << bit) != 0 {
+                    claim.as_object_mut().unwrap().remove(*name);
+                }
+            }
+            if bits & 15 == 0 {
+                claim["approver"] = json!("ann");
+            }
+            claim
+        }).collect();
+        let rules = Rules::always("o", Rule { count, ..Rule::default() });
+        let found = graded(&[plan(), approving(&json!(claims)), execute()], &rules);
+        prop_assert!(!found.attempts[0].approved);
+        prop_assert!(found.given.iter().all(|given| !given.counts));
+    }
+}
