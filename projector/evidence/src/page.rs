@@ -7,7 +7,8 @@
 
 use askama::Template;
 use ledger::hash::Hash;
-use projector::document::{ChangeDocument, GivenApproval};
+use projector::approval::Graded;
+use projector::document::ChangeDocument;
 use schemas::admit::Outcome;
 
 use crate::chain::Opened;
@@ -211,7 +212,7 @@ fn required(events: &[Event<'_>]) -> Vec<(u64, String)> {
     events.iter().flat_map(of).collect()
 }
 
-fn approval(given: &GivenApproval) -> Approval {
+fn approval(given: &Graded) -> Approval {
     let text = |value: &Option<String>| value.as_deref().map(visible).unwrap_or_default();
     Approval {
         index: given.index,
