@@ -229,18 +229,45 @@ pub(crate) fn of(
     let mut covered = Vec::new();
     for tried in attempts {
         let scene = Scene::of(tried, rules, as_of_ms);
-        let graded: Vec<Graded> = tried
-            .seen
-            .iter()
-            .flat_map(|seen| seen.facts.approvals.iter().map(|approval| (*seen, approval)))
-            .map(|(seen, approval)| grade::grade(change, seen, approval, &parties, &scene, rules))
-            .collect();
+        let graded = graded(change, tried, &parties, &scene, rules);
         covered.push(coverage(seen, tried, &scene, &graded));
         given.extend(graded);
     }
     // Stable: approvals of one event stay as listed.
     given.sort_by_key(|approval| approval.index);
     Approvals { given, attempts: covered }
+}
+
+/// Whether an attempt is approved for somebody who asks before executing: the newest rule and the newest plan count, whoever plans counts as
+/// executing, everything given by now is in time, and `now_ms` decides about expiry.
+pub(crate) fn at_gate(change: &ChangeId, seen: &[Seen<'_>], tried: &Tried<'_>, rules: &Rules, now_ms: u64) -> Coverage {
+    let parties = Parties::at_gate(seen);
+    let plans: Vec<(u64, &str)> = plans_of(tried);
+    let scene = Scene {
+        rule: rules.at(u64::MAX),
+        execution: None,
+        emergency: false,
+        plan: plans.last().map(|(_, digest)| *digest),
+        plans,
+        expiry_ms: now_ms,
+    };
+    let graded = graded(change, tried, &parties, &scene, rules);
+    coverage(seen, tried, &scene, &graded)
+}
+
+fn graded(
+    change: &ChangeId,
+    tried: &Tried<'_>,
+    parties: &Parties<'_>,
+    scene: &Scene<'_>,
+    rules: &Rules,
+) -> Vec<Graded> {
+    let given = tried.seen.iter().flat_map(|seen| seen.facts.approvals.iter().map(move |approval| (*seen, approval)));
+    given.map(|(seen, approval)| grade::grade(change, seen, approval, parties, scene, rules)).collect()
+}
+
+fn plans_of<'t>(tried: &'t Tried<'_>) -> Vec<(u64, &'t str)> {
+    tried.seen.iter().filter_map(|seen| Some((seen.index, seen.plan_digest.as_deref()?))).collect()
 }
 
 /// Who had a hand in the change, over all of its attempts.
@@ -263,6 +290,13 @@ impl<'a> Parties<'a> {
             executors: seen.iter().filter_map(|seen| seen.facts.executor.as_deref()).map(same_name).collect(),
             acting: if executing.is_empty() { producers(Marks::PLANNED) } else { executing },
         }
+    }
+
+    /// Before an execution: nobody knows who will execute, so whoever planned or executed before is taken for them.
+    fn at_gate(seen: &'a [Seen<'a>]) -> Self {
+        let acting = seen.iter().filter(|seen| seen.facts.marks.any(Marks::PLANNED | Marks::EXECUTING));
+        let acting = acting.map(|seen| seen.header.producer.as_ref()).collect();
+        Self { acting, ..Self::of(seen) }
     }
 
     pub(crate) fn asked(&self, name: &str) -> bool {
@@ -319,7 +353,7 @@ impl<'a> Scene<'a> {
             execution,
             emergency: class == Some(ChangeClass::Emergency),
             plan: tried.plan_in_force(),
-            plans: tried.seen.iter().filter_map(|seen| Some((seen.index, seen.plan_digest.as_deref()?))).collect(),
+            plans: plans_of(tried),
             expiry_ms: execution.map_or(as_of_ms, |(_, at)| at),
         }
     }

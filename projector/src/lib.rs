@@ -10,6 +10,7 @@
 pub mod account;
 pub mod anomaly;
 pub mod approval;
+pub mod assert;
 pub mod detail;
 pub mod document;
 pub mod facts;

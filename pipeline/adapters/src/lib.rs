@@ -6,11 +6,12 @@
 //! out here is what will be accepted there. Required fields that the document lacks come from [`Given`].
 //!
 //! What an adapter does not map is kept: in an additional section of the event, named after the source
-//! (`terraform_plan`, `github_workflow_run`, `k8s_audit`), which admission stores untouched like every unknown field.
+//! (`terraform_plan`, `github_workflow_run`, `k8s_audit`, `cdevent`, `cloudevent`, `cloudtrail`), which admission stores untouched like every unknown field.
 //!
 //! Left out: files, flags and publishing (`service`); clock, environment and further input for programs, which are
 //! functions of document and flags.
 
+pub mod cloudevent;
 mod error;
 mod jq;
 mod split;
@@ -33,6 +34,21 @@ pub struct Adapter {
 
 /// All embedded adapters, by name.
 pub const ADAPTERS: &[Adapter] = &[
+    Adapter {
+        name: "cdevents",
+        takes: "a CDEvent: approvals, changes, deployments, tests, incidents -> preflight, plan, execute, verify",
+        source: concat!(include_str!("../programs/cdevents.jq"), include_str!("../programs/cdevents-one.jq")),
+    },
+    Adapter {
+        name: "cloudevents",
+        takes: "a CloudEvent in structured form, or a batch: a carried event, a CDEvent, or what its type says",
+        source: concat!(include_str!("../programs/cdevents.jq"), include_str!("../programs/cloudevents.jq")),
+    },
+    Adapter {
+        name: "cloudtrail",
+        takes: "AWS CloudTrail: a log file, or one record -> execute (verify for calls that only read)",
+        source: include_str!("../programs/cloudtrail.jq"),
+    },
     Adapter {
         name: "github-workflow-run",
         takes: "GitHub's workflow_run webhook payload, or a run as the REST API gives it -> execute",
