@@ -3,8 +3,7 @@
 //! Each event adds *marks* to the attempt it belongs to; marks are only ever joined, and the state is read off them by precedence, so
 //! every order of the same entries, with repeats, gives the same state. The change's state is that of its highest attempt.
 //!
-//! Precedence, highest first: closed, the rollback's outcome, `verify_failed`, `failed`, verified, executed, executing, refused,
-//! `preflight_failed`, approved, `preflight_passed`, planned. A stage outranks the stages before it, but good news never hides bad news:
+//! Precedence is [`table::TABLE`]. A stage outranks the stages before it, but good news never hides bad news:
 //! a failed step stays `failed` though a later check passes, and a failed check is not approved away.
 //!
 //! Version 1. A version is never altered once shipped: packs name it, and verifiers re-derive by it.
@@ -17,6 +16,8 @@ use schemas::ids::{ChangeClass, ChangeId, Environment};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{Said, Visibility};
+
+pub mod table;
 
 /// The version of this fold.
 pub const FOLD_VERSION: u32 = 1;
@@ -179,22 +180,9 @@ impl Marks {
 
     /// The state without regard to closing: what was reached when it was closed.
     pub fn reached(self) -> State {
-        const PRECEDENCE: [(Marks, State); 12] = [
-            (Marks::ROLLBACK_FAILED, State::RollbackFailed),
-            (Marks::ROLLED_BACK, State::RolledBack),
-            (Marks::ROLLING_BACK, State::RollingBack),
-            (Marks::VERIFY_FAILED, State::VerifyFailed),
-            (Marks::FAILED, State::Failed),
-            (Marks::VERIFIED, State::Verified),
-            (Marks::EXECUTED, State::Executed),
-            (Marks::EXECUTING, State::Executing),
-            (Marks::REFUSED, State::Refused),
-            (Marks::PREFLIGHT_FAILED, State::PreflightFailed),
-            (Marks::APPROVED, State::Approved),
-            (Marks::PREFLIGHT_PASSED, State::PreflightPassed),
-        ];
-        let found = PRECEDENCE.into_iter().find(|(mark, _)| self.any(*mark));
-        found.map_or(State::Planned, |(_, state)| state)
+        let rows = table::TABLE.iter().filter(|row| row.state != State::Closed);
+        let found = rows.into_iter().find(|row| self.any(row.mark));
+        found.map_or(State::Planned, |row| row.state)
     }
 }
 

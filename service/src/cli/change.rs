@@ -1,6 +1,5 @@
 //! `upm change`: what happened to a change, for a person or as the server's JSON.
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use schemas::ids::{ChangeId, Environment};
@@ -8,8 +7,10 @@ use serde_json::{Value, json};
 
 use super::client::http::{Client, segment};
 use super::client::lookup::tenant_of;
-use super::client::print;
+use super::client::print::{self, Look};
 use super::{CliError, Globals};
+
+mod story;
 
 /// Options of `upm change`.
 #[derive(Debug, clap::Args)]
@@ -88,7 +89,11 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         Action::List(list) => list_changes(globals, &client, &list)?,
         Action::Show(one) => {
             let document = client.get(&path_of(globals, &client, &one, "", &[])?)?;
-            if globals.json { print::json(&document)? } else { print::line(&story(&document))? }
+            if globals.json {
+                print::json(&document)?
+            } else {
+                print::line(&story::tell(&document, Look::of_stdout()))?
+            }
         }
         Action::Events(one) => {
             let path = |from: Option<u64>| {
@@ -222,129 +227,6 @@ fn event_table(events: &[Value]) -> String {
     print::columns(&table)
 }
 
-/// A change told from its document (`change.json`).
-fn story(document: &Value) -> String {
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, "{}  {}", print::clean(word(document, "change")), state_line(document));
-    let request = word(document, "request");
-    if !request.is_empty() {
-        let _ = writeln!(out, "  {}", print::clean(request));
-    }
-    let who = [
-        ("asked by", word(document, "initiator")),
-        ("through", word(document, "source")),
-        ("owner", word(document, "owner")),
-        ("environment", word(document, "environment")),
-        ("class", word(document, "class")),
-        ("visible to", word(document, "visibility")),
-    ];
-    let who: Vec<String> = who
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("{name} {}", print::short(value, 48)))
-        .collect();
-    let _ = writeln!(out, "  {}", who.join(" · "));
-    out.push_str(&timeline(document));
-    out.push_str(&approvals(document));
-    out.push_str(&anomalies(document));
-    out.truncate(out.trim_end().len());
-    out
-}
-
-fn state_line(document: &Value) -> String {
-    let attempts = list_of(document, "attempts");
-    let reached = attempts.last().map_or("", |attempt| word(attempt, "reached"));
-    let state = word(document, "state");
-    let mut line = state.replace('_', " ");
-    if !reached.is_empty() && reached != state {
-        let _ = write!(line, " (it was {})", reached.replace('_', " "));
-    }
-    if attempts.len() > 1 {
-        let _ = write!(line, ", {} attempts", attempts.len());
-    }
-    line
-}
-
-fn timeline(document: &Value) -> String {
-    let moments = list_of(document, "timeline");
-    let several = list_of(document, "attempts").len() > 1;
-    let mut rows = Vec::new();
-    let mut before: Option<u64> = None;
-    for moment in moments {
-        let at = moment["at"].as_u64();
-        let since = match (before, at) {
-            (Some(before), Some(at)) => format!("+{}", span(at.saturating_sub(before))),
-            _ => String::new(),
-        };
-        before = at.or(before);
-        let attempt = if several { format!("attempt {}", moment["attempt"]) } else { String::new() };
-        rows.push(vec![
-            format!("  {}", mark(word(moment, "outcome"))),
-            time(&moment["at"]),
-            since,
-            word(moment, "phase").to_owned(),
-            attempt,
-            format!("#{}", moment["index"]),
-            word(moment, "text").to_owned(),
-        ]);
-    }
-    if !several {
-        for row in &mut rows {
-            row.remove(4);
-        }
-    }
-    format!("\n{}\n", print::columns(&rows))
-}
-
-fn approvals(document: &Value) -> String {
-    let approvals = list_of(document, "approvals");
-    let mut out = String::new();
-    if !approvals.is_empty() {
-        out.push_str("\nApprovals, as events record them\n");
-    }
-    for approval in approvals {
-        let role = word(approval, "role");
-        let role = if role.is_empty() { String::new() } else { format!(" as {}", print::short(role, 48)) };
-        let plan = word(approval, "plan_digest");
-        let plan = if plan.is_empty() { String::new() } else { format!(", of plan {}", print::short(plan, 24)) };
-        let decision = match word(approval, "decision") {
-            "" => "no decision",
-            decision => decision,
-        };
-        let _ = writeln!(
-            out,
-            "  {} by {}{role}{plan}  #{}",
-            print::short(decision, 24),
-            print::short(word(approval, "approver"), 48),
-            approval["index"]
-        );
-    }
-    out
-}
-
-fn anomalies(document: &Value) -> String {
-    let anomalies = list_of(document, "anomalies");
-    let mut out = String::new();
-    if !anomalies.is_empty() {
-        out.push_str("\nWorth a look\n");
-    }
-    for anomaly in anomalies {
-        let index = anomaly["index"].as_u64().map_or_else(String::new, |index| format!("  #{index}"));
-        let _ = writeln!(out, "  ! {}{index}", print::clean(word(anomaly, "text")));
-    }
-    out
-}
-
-fn mark(outcome: &str) -> &'static str {
-    match outcome {
-        "passed" => "✓",
-        "failed" | "refused" | "rollback_failed" => "✗",
-        "rolled_back" => "↩",
-        _ => "·",
-    }
-}
-
 fn word<'a>(row: &'a Value, name: &str) -> &'a str {
     row[name].as_str().unwrap_or_default()
 }
@@ -394,40 +276,11 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_and_nothing_in_it_steers_the_terminal() {
-        let evil = "red\u{1b}[31m\nsecond line";
-        let document = json!({
-            "change": "c-1", "state": "closed", "initiator": evil, "source": "api", "request": evil, "visibility": "private",
-            "attempts": [{"attempt": 1, "state": "closed", "reached": "verified", "entries": [1, 2]}],
-            "timeline": [
-                {"index": 1, "at": 1_777_885_200_000_u64, "phase": "plan", "attempt": 1, "outcome": "passed", "text": "Plan of 1 command."},
-                {"index": 2, "at": 1_777_885_392_000_u64, "phase": "execute", "attempt": 1, "outcome": "failed", "text": evil},
-            ],
-            "approvals": [{"index": 1, "approver": evil, "role": "cab", "decision": "approved"}],
-            "anomalies": [{"code": "x", "index": 2, "text": "Executed without preflight."}],
-        });
-        insta::assert_snapshot!(story(&document), @r"
-        c-1  closed (it was verified)
-          red\u{1b}[31m\u{a}second line
-          asked by red\u{1b}[31m\u{a}second line · through api · visible to private
-
-          ✓  2026-05-04 09:00:00Z          plan     #1  Plan of 1 command.
-          ✗  2026-05-04 09:03:12Z  +3m12s  execute  #2  red\u{1b}[31m\u{a}second line
-
-        Approvals, as events record them
-          approved by red\u{1b}[31m\u{a}second line as cab  #1
-
-        Worth a look
-          ! Executed without preflight.  #2
-        ");
-    }
-
-    #[test]
     fn a_document_of_another_shape_is_no_panic() {
         for document in
             [json!(null), json!({}), json!({"timeline": 1, "attempts": [null], "approvals": [1], "anomalies": [[]]})]
         {
-            story(&document);
+            story::tell(&document, Look::plain());
             change_table(std::slice::from_ref(&document), "acme");
             event_table(&[document]);
         }

@@ -48,7 +48,7 @@ impl LimitArgs {
 }
 
 /// `72h`, `30m`, `90s`, `3d`, `0`.
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let seconds = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
     let parsed = if text == "0" {
         Some(0)

@@ -11,6 +11,7 @@
 )]
 
 pub mod adapt;
+pub mod assert;
 pub mod backup;
 pub mod catch_up;
 pub mod change;
@@ -93,6 +94,8 @@ enum Command {
     Change(change::Args),
     /// Ask questions in SQL, or saved ones
     Sql(sql::Args),
+    /// A gate for pipelines: may this change go ahead?
+    Assert(assert::Args),
     /// List, show or retry what admission refused
     Rejected(rejected::Args),
     /// Write the evidence pack of one change
@@ -215,6 +218,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Adapt(args) => adapt::run(globals, args),
         Command::Change(args) => change::run(globals, args),
         Command::Sql(args) => sql::run(globals, args),
+        Command::Assert(args) => assert::run(globals, args),
         Command::Rejected(args) => rejected::run(globals, args),
         Command::Pack(args) => pack::run(globals, args),
         Command::Verify(args) => verify::run(globals, args),

@@ -1,12 +1,16 @@
 //! `upm tenant`: add and list tenants, through the server that runs on the data directory, else directly on the store.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use ledger::governance::Act;
 use ledger::read::Log;
+use projector::approval::Rule;
 use schemas::ids::Tenant;
 use serde_json::{Value, json};
+
+mod rule;
 
 use super::client::act::{self, ActArgs};
 use super::client::http::Client;
@@ -18,7 +22,7 @@ use crate::home::Home;
 /// Options of `upm tenant`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  upm tenant add acme\n  upm tenant list --json\n  upm tenant set acme owner=platform tier=gold --unset region\n  upm tenant show acme\n\nFacts are kept for ever: no personal data in them."
+    after_help = "Examples:\n  upm tenant add acme\n  upm tenant list --json\n  upm tenant set acme owner=platform tier=gold --unset region\n  upm tenant show acme\n  upm tenant rule acme --environments prod --count 2 --grade bound\n\nFacts are kept for ever: no personal data in them."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -47,6 +51,8 @@ enum Action {
         #[command(flatten)]
         how: ActArgs,
     },
+    /// Show or set what needs approval, by whom and of which grade
+    Rule(rule::Args),
     /// Show what holds in a tenant's log: facts, holds, rules and keys
     Show {
         /// The tenant
@@ -69,10 +75,13 @@ enum Door {
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     match args.action {
         Action::Set { name, facts, unset, how } => {
-            let act = Act::Facts { set: facts.into_iter().collect(), unset: unset.into_iter().collect() };
+            let set: BTreeMap<String, String> = facts.into_iter().collect();
+            Rule::check(&set).map_err(|error| CliError::could_not(error.to_string()))?;
+            let act = Act::Facts { set, unset: unset.into_iter().collect() };
             let done = act::perform(globals, &name, &how, None, |_, _| Ok(act.clone()))?;
             act::told(globals, &name, &done, &format!("facts of {name} are set"))?;
         }
+        Action::Rule(args) => rule::run(globals, args)?,
         Action::Show { name } => show(globals, &name)?,
         Action::Add { name } => {
             let door = door(globals)?;

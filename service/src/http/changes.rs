@@ -220,8 +220,14 @@ pub fn circumstances(open: &OpenTenant) -> Result<Context, Problem> {
     judged().map_err(|error: ledger::read::ReadError| log_failed(&error))
 }
 
-/// All events of a change as the log holds them now, oldest first.
+/// All events of a change, of which there is at least one.
 fn entries_of(open: &OpenTenant, change: &ChangeId) -> Result<Vec<(u64, EventHeader, Vec<u8>)>, Problem> {
+    let entries = recorded(open, change)?;
+    if entries.is_empty() { Err(unknown(&open.tenant, change)) } else { Ok(entries) }
+}
+
+/// All events of a change as the log holds them now, oldest first; none where it is not known.
+pub fn recorded(open: &OpenTenant, change: &ChangeId) -> Result<Vec<(u64, EventHeader, Vec<u8>)>, Problem> {
     let size = open.log.head().map_err(|error| log_failed(&error))?.size;
     let indices = open.change_indices(change, size)?;
     let read = || {
@@ -233,8 +239,7 @@ fn entries_of(open: &OpenTenant, change: &ChangeId) -> Result<Vec<(u64, EventHea
         }
         Ok(entries)
     };
-    let entries = read().map_err(|error: ledger::read::ReadError| log_failed(&error))?;
-    if entries.is_empty() { Err(unknown(&open.tenant, change)) } else { Ok(entries) }
+    read().map_err(|error: ledger::read::ReadError| log_failed(&error))
 }
 
 #[cfg(test)]

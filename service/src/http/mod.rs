@@ -4,6 +4,7 @@
 //! Left out until tokens and TLS exist: who asks. See `guard` for what stands in its place on a loopback socket.
 
 mod app;
+mod assert;
 mod changes;
 mod events;
 mod evidence;
@@ -52,6 +53,7 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/events/{index}/receipt", get(events::receipt))
         .route("/changes", get(changes::list))
         .route("/changes/{id}", get(changes::one))
+        .route("/changes/{id}/assert", get(assert::one))
         .route("/changes/{id}/events", get(changes::events))
         .route("/changes/{id}/evidence.zip", get(evidence::zip))
         .route("/governance", get(governance::of_tenant))

@@ -8,6 +8,106 @@ use projector::unseen::is_unseen;
 use serde::Serialize;
 
 use crate::cli::CliError;
+use crate::env;
+
+/// How a story looks: coloured and broken to the width of a terminal, plain in a file or a pipe.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Colours are wanted.
+    pub colours: bool,
+    /// Characters of a line; `None`: as long as it is.
+    pub width: Option<usize>,
+}
+
+/// What a colour says; it never says anything that the words do not.
+#[derive(Clone, Copy, Debug)]
+pub enum Paint {
+    /// It held.
+    Good,
+    /// It did not.
+    Bad,
+    /// It was taken back.
+    Warn,
+    /// Neither.
+    Quiet,
+    /// A heading.
+    Strong,
+}
+
+impl Look {
+    /// For standard output as it is: colours on a terminal unless `NO_COLOR` is set (no-color.org) or it cannot show any.
+    pub fn of_stdout() -> Self {
+        if !io::stdout().is_terminal() {
+            return Self::plain();
+        }
+        let dumb = env::var("TERM").is_some_and(|term| term == "dumb");
+        let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        Self { colours: env::var("NO_COLOR").is_none() && !dumb, width }
+    }
+
+    /// Without colours, and lines as long as they are.
+    pub fn plain() -> Self {
+        Self { colours: false, width: None }
+    }
+
+    /// The text in a colour. It has to be clean.
+    pub fn paint(self, paint: Paint, text: &str) -> String {
+        if !self.colours {
+            return text.to_owned();
+        }
+        let code = match paint {
+            Paint::Good => "32",
+            Paint::Bad => "31",
+            Paint::Warn => "33",
+            Paint::Quiet => "2",
+            Paint::Strong => "1",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+
+    /// A line of `head` and `text`; what does not fit into the width goes on below the beginning of the text.
+    pub fn hang(self, head: &str, text: &str) -> String {
+        let indent = visible(head);
+        // Below a dozen characters nobody reads a column.
+        let room = self.width.map(|width| width.saturating_sub(indent)).filter(|room| *room >= 12);
+        let Some(room) = room else { return format!("{head}{text}\n") };
+        let mut out = head.to_owned();
+        let mut used = 0;
+        for word in text.split(' ') {
+            let mut rest: Vec<char> = word.chars().collect();
+            if used > 0 && used + 1 + rest.len() > room {
+                let _ = write!(out, "\n{}", " ".repeat(indent));
+                used = 0;
+            } else if used > 0 {
+                out.push(' ');
+                used += 1;
+            }
+            while rest.len() > room {
+                out.extend(rest.drain(..room));
+                let _ = write!(out, "\n{}", " ".repeat(indent));
+            }
+            used += rest.len();
+            out.extend(rest);
+        }
+        out.push('\n');
+        out
+    }
+}
+
+/// Characters that are seen: all but our own colours.
+fn visible(text: &str) -> usize {
+    let mut count = 0;
+    let mut inside = false;
+    for c in text.chars() {
+        match c {
+            '\u{1b}' => inside = true,
+            'm' if inside => inside = false,
+            _ if inside => {}
+            _ => count += 1,
+        }
+    }
+    count
+}
 
 /// The text on one line, with everything unseen written as `\u{1b}`.
 pub fn clean(text: &str) -> String {
