@@ -17,6 +17,7 @@ use crate::document::{self, Entry, Seen};
 use crate::facts::{Steps, Tests};
 use crate::fold::{Marks, Place, State, shorten};
 use crate::judge;
+use crate::kpi::Settings;
 
 mod inputs;
 mod read;
@@ -66,6 +67,8 @@ pub struct Account {
     pub rollback_plan: bool,
     /// What happened to resources.
     pub turns: Vec<Turn>,
+    /// What time-driven measures of it go by: of the tenant's rule as it held when the change executed last.
+    pub settings: Settings,
     /// What each approval is worth, and whether each attempt had those that it needed.
     pub graded: Approvals,
     /// What an auditor should look at.
@@ -313,6 +316,7 @@ impl Account {
             turns: Vec::new(),
             anomalies,
             graded,
+            settings: Settings::default(),
         };
         let payloads: BTreeMap<u64, &[u8]> =
             entries.iter().filter_map(|entry| Some((entry.index, entry.payload?))).collect();
@@ -326,6 +330,8 @@ impl Account {
             }
         }
         account.rollbacks = rollbacks(&account.entries, &account.rounds);
+        let judged = account.executions.last().map_or(account.last.index, |execution| execution.when.index);
+        account.settings = Settings::of(rules.at(judged));
         Some(account)
     }
 

@@ -12,9 +12,10 @@ use std::collections::HashSet;
 
 use schemas::ids::ChangeId;
 
+use crate::account::Account;
 use crate::anomaly::Anomaly;
 use crate::approval::Rules;
-use crate::document::{Context, Entry, document};
+use crate::document::Entry;
 use crate::facts::Decision;
 
 mod loose;
@@ -49,6 +50,8 @@ pub struct Detail {
     pub anomalies: Vec<Anomaly>,
     /// A list was ended at [`ROWS_MAX`].
     pub cut: bool,
+    /// What measures ask of the change.
+    pub account: Option<Box<Account>>,
 }
 
 /// Which entry a row comes from.
@@ -229,8 +232,11 @@ pub fn detail(change: &ChangeId, entries: &[Entry<'_>], rules: &Rules) -> Detail
     }
     detail.keep_resources_once();
     // As of the change's own last entry: rows are made anew when another entry touches the change, and then only.
-    let context = Context { rules: rules.clone(), as_of_ms: 0 };
-    detail.anomalies = document(change, entries, &context).anomalies;
+    if let Some(account) = Account::of(change, entries, rules) {
+        let known = account.anomalies.iter().filter(|anomaly| anomaly.at <= account.last.at);
+        detail.anomalies = known.cloned().collect();
+        detail.account = Some(Box::new(account));
+    }
     detail.end_lists();
     detail
 }

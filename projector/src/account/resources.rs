@@ -37,6 +37,13 @@ impl Identity {
     }
 }
 
+impl From<String> for Identity {
+    /// A text that [`Identity::as_str`] gave.
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 /// Something that happened to a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {

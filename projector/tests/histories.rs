@@ -1,0 +1,141 @@
+//! Made-up histories, measured: every KPI and every planted anomaly must be what the stories behind them know to be true.
+//!
+//! The generator is `benches/src/history`, the same that feeds benchmarks; it knows nothing of this crate.
+
+#[path = "../../benches/src/history/mod.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "made for the harness, which uses all of it")]
+mod history;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use history::{DAY_MS, Expected, History, Options, PLANTED, Told, Truth};
+use ledger::entry::{EventHeader, Road};
+use ledger::hash::Hash;
+use projector::account::Account;
+use projector::approval::Rules;
+use projector::document::Entry;
+use projector::kpi::figure::Sums;
+use projector::kpi::scratch::{Filter, Scratch};
+use projector::kpi::{Day, Window, metric};
+use schemas::admit::Scratch as Admission;
+use schemas::ids::Producer;
+
+const FIRST_DAY: u64 = 20_400;
+const DAYS: u64 = 40;
+
+fn history(seed: u64, changes: u64) -> (Vec<Told>, Truth) {
+    let options = Options {
+        seed,
+        tenant: "acme".to_owned(),
+        changes,
+        from_ms: FIRST_DAY * DAY_MS,
+        days: DAYS,
+        played_at_ms: None,
+        anomalies: true,
+    };
+    let mut history = History::new(options);
+    let told: Vec<Told> = history.by_ref().collect();
+    (told, history.into_truth())
+}
+
+/// The header that a log would give the event.
+fn header(told: &Told, seq: u64) -> EventHeader {
+    let (_, _, _, facts) = schemas::admit::derive(told.payload.as_bytes(), &mut Admission::default()).unwrap();
+    assert_eq!(facts.ts, told.ts);
+    EventHeader {
+        change: facts.change,
+        seq,
+        prev: None,
+        id: facts.id,
+        phase: facts.phase,
+        env: facts.environment,
+        class: facts.class,
+        probe: facts.probe,
+        producer: Some(Producer::parse(told.producer).unwrap()),
+        has: facts.has,
+        outcome: facts.outcome,
+        ts: facts.ts,
+        at: told.at_ms,
+        road: Road { epoch: 0, sequence: 1 },
+        commit: Hash([0; 32]),
+        size: told.payload.len() as u64,
+        masked: 0,
+        rules: Hash([0; 32]),
+    }
+}
+
+fn accounts(told: &[Told]) -> Vec<Account> {
+    let kept: Vec<(EventHeader, &Told)> =
+        told.iter().filter(|told| !told.duplicate).map(|told| (header(told, 0), told)).collect();
+    let mut by_change: BTreeMap<&str, Vec<Entry<'_>>> = BTreeMap::new();
+    for (index, (header, told)) in kept.iter().enumerate() {
+        let entry = Entry { index: index as u64, header, payload: Some(told.payload.as_bytes()) };
+        by_change.entry(header.change.as_str()).or_default().push(entry);
+    }
+    let rules = Rules::default();
+    by_change.values().filter_map(|entries| Account::of(&entries[0].header.change, entries, &rules)).collect()
+}
+
+fn found(sums: &Sums, expected: &Expected) -> Expected {
+    let total = sums.totals.get(expected.what).copied().unwrap_or_default();
+    let p95_us = sums.percentiles.get(expected.what).and_then(|percentiles| percentiles[1]);
+    Expected { what: expected.what, numerator: total.num, denominator: total.den, sum_us: total.sum_us, p95_us }
+}
+
+fn check(seed: u64, changes: u64) {
+    let (told, truth) = history(seed, changes);
+    let accounts = accounts(&told);
+    assert_eq!(accounts.len() as u64, truth.changes, "seed {seed}");
+    let scratch = Scratch::of(&accounts);
+    for (from, to) in [(0, 60), (0, 20), (7, 8), (13, 37), (39, 60)] {
+        let (from, to) = (FIRST_DAY + from, FIRST_DAY + to);
+        let day = |day: u64| Day(u32::try_from(day).unwrap());
+        let window = Window { from: day(from), to: day(to) };
+        let sums = scratch.sums(window, &Filter::default());
+        for expected in truth.expected(from, to) {
+            assert_eq!(found(&sums, &expected), expected, "seed {seed}, days {from} to {to}");
+        }
+        if to > FIRST_DAY + DAYS + 5 {
+            let (covered, managed) = truth.drift(from);
+            assert_eq!((sums.drift.covered, sums.drift.managed), (covered, managed), "seed {seed}, from {from}");
+        }
+    }
+    let planted: BTreeSet<(String, &str)> = accounts
+        .iter()
+        .flat_map(|account| {
+            let codes = account.anomalies.iter().map(|anomaly| anomaly.code.as_str());
+            codes.filter(|code| PLANTED.contains(code)).map(|code| (account.change.to_string(), code))
+        })
+        .collect();
+    assert_eq!(planted, truth.anomalies, "seed {seed}");
+}
+
+#[test]
+fn figures_and_anomalies_are_what_the_stories_know() {
+    for seed in 0..30 {
+        check(seed, 150);
+    }
+    check(1_000, 3_000);
+}
+
+/// A truth in which something never happens would prove nothing about it.
+#[test]
+fn everything_happens_in_a_history() {
+    let (told, truth) = history(7, 4_000);
+    for expected in truth.expected(0, u64::MAX) {
+        assert!(expected.denominator > 0, "{} never happens", expected.what);
+        let whole = ["mttr", "plan_p95", "verify_p95", "mttr.open", "mttr.clocks_differ"];
+        let mixed = expected.numerator > 0 && expected.numerator < expected.denominator;
+        let graded = expected.what.starts_with("approval_coverage.") && expected.what != metric::APPROVAL_EMERGENCY;
+        assert!(mixed || graded || whole.contains(&expected.what), "{expected:?} is all or nothing");
+    }
+    for code in PLANTED {
+        assert!(truth.anomalies.iter().any(|(_, found)| *found == code), "{code} is never planted");
+    }
+    let (covered, managed) = truth.drift(FIRST_DAY + 30);
+    assert!(covered > 0 && covered < managed);
+    assert!(told.iter().any(|told| told.duplicate));
+    assert!(told.windows(2).all(|pair| pair[0].at_ms <= pair[1].at_ms), "the log's time never falls");
+    let again = history(7, 4_000).0;
+    assert!(told.iter().zip(&again).all(|(a, b)| a.payload == b.payload && a.at_ms == b.at_ms), "seeded");
+}
