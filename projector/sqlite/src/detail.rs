@@ -15,6 +15,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use schemas::ids::ChangeId;
 
 use crate::error::ViewError;
+use crate::kpi;
 use crate::rows::parsed;
 use crate::write::number;
 use crate::{Reader, Views};
@@ -115,7 +116,12 @@ fn replace(transaction: &Transaction<'_>, pending: &Pending, details: &[Detail])
         }
         writer.insert(key, detail)?;
     }
-    writer.finish()
+    writer.finish()?;
+    let measured = pending.changes.iter().zip(details).filter_map(|(touched, detail)| {
+        let account = detail.account.as_deref()?;
+        Some(kpi::Touched { first_index: touched.first, account, more: Vec::new() })
+    });
+    kpi::replace(transaction, &(pending.from..pending.to), &measured.collect::<Vec<_>>())
 }
 
 /// Remembers which changes are covered past the cursor, and forgets those that are not any more.

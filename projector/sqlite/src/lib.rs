@@ -11,6 +11,7 @@
 pub mod ask;
 mod detail;
 mod error;
+pub mod kpi;
 mod query;
 mod rows;
 pub mod saved;
@@ -150,6 +151,7 @@ fn tables(connection: &Connection) -> Result<Vec<String>, ViewError> {
 fn create(connection: &mut Connection) -> Result<(), ViewError> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(SCHEMA)?;
+    transaction.execute_batch(kpi::SCHEMA)?;
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;

@@ -161,3 +161,16 @@ CREATE VIEW rejections AS SELECT
     r.size,                                 -- integer: bytes kept
     r.masked                                -- integer: masked secrets in them
 FROM rejection_rows r;
+
+-- The ten KPIs and what stands beside them, by day: one row for each owner, environment and class that had any. docs/kpis.md defines them.
+-- Sums of rows are sums of days; drift_coverage has no rows, because resources are counted as of a day (see managed).
+CREATE VIEW kpi_daily AS SELECT
+    date(s.day * 86400, 'unixepoch') AS day, -- text: the UTC day
+    m.name AS kpi,                          -- text: plan_determinism, approval_coverage, … and parts such as mttr.open
+    g.owner,                                -- text
+    g.environment,                          -- text
+    g.class,                                -- text
+    s.num AS numerator,                     -- integer: what was reached
+    s.den AS denominator,                   -- integer: of how much
+    CASE WHEN s.sum_us > 0 THEN s.sum_us / 1000.0 / s.den END AS mean_ms -- real: of durations, their mean
+FROM kpi_sums s JOIN metrics m USING (metric) JOIN kpi_groups g USING (grp) WHERE s.grp > 0 AND s.den > 0;

@@ -1,0 +1,105 @@
+//! What a chunk changes in the sums of days: gathered first, so that a row is written once a chunk.
+
+use std::collections::BTreeMap;
+
+use projector::kpi::values::Values;
+use projector::kpi::{Day, Sample, metric};
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::{Names, damaged, day_number};
+use crate::error::ViewError;
+
+/// Group, day, metric.
+type Place = (i64, Day, i64);
+
+#[derive(Default)]
+pub(super) struct Deltas {
+    sums: BTreeMap<Place, [i64; 3]>,
+    /// Metric, group, day: how often each value comes or goes.
+    values: BTreeMap<(i64, i64, Day), BTreeMap<u64, i64>>,
+    /// Metric, day, change: whether it is among the misses now.
+    misses: BTreeMap<(i64, Day, u64), bool>,
+}
+
+impl Deltas {
+    /// A change goes from some samples in one group to others in another.
+    pub(super) fn change(&mut self, names: &Names, first_index: u64, before: (i64, &[Sample]), now: (i64, &[Sample])) {
+        for ((group, samples), sign) in [(before, -1), (now, 1)] {
+            for sample in samples {
+                let Some(number) = names.find(sample.metric) else { continue };
+                self.add(number, group, sample, sign);
+                // Misses of before are taken first, so a miss that stays is put back.
+                let missed = sample.num < sample.den || sample.metric == metric::MTTR;
+                if missed && metric::lists_misses(sample.metric) {
+                    self.misses.insert((number, sample.day, first_index), sign > 0);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, metric: i64, group: i64, sample: &Sample, sign: i64) {
+        let value = sample.value_us.map_or(0, |value| i64::try_from(value).unwrap_or(i64::MAX));
+        for group in [0, group] {
+            let sums = self.sums.entry((group, sample.day, metric)).or_default();
+            for (sum, part) in sums.iter_mut().zip([sample.num.into(), sample.den.into(), value]) {
+                *sum = sum.saturating_add(sign.saturating_mul(part));
+            }
+        }
+        if let Some(value) = sample.value_us.filter(|_| metric::DURATIONS.contains(&sample.metric)) {
+            *self.values.entry((metric, group, sample.day)).or_default().entry(value).or_default() += sign;
+        }
+    }
+
+    pub(super) fn write(self, transaction: &Transaction<'_>) -> Result<(), ViewError> {
+        let mut upsert = transaction.prepare_cached(
+            "INSERT INTO kpi_sums VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET num = num + excluded.num, \
+             den = den + excluded.den, sum_us = sum_us + excluded.sum_us",
+        )?;
+        for ((group, day, metric), [num, den, sum]) in self.sums {
+            if (num, den, sum) != (0, 0, 0) {
+                upsert.execute(params![group, day_number(day), metric, num, den, sum])?;
+            }
+        }
+        write_values(transaction, self.values)?;
+        let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO kpi_misses VALUES (?1, ?2, ?3)")?;
+        let mut delete =
+            transaction.prepare_cached("DELETE FROM kpi_misses WHERE metric = ?1 AND day = ?2 AND first_index = ?3")?;
+        for ((metric, day, first_index), missed) in self.misses {
+            let write = if missed { &mut insert } else { &mut delete };
+            write.execute(params![metric, day_number(day), first_index])?;
+        }
+        Ok(())
+    }
+}
+
+fn write_values(
+    transaction: &Transaction<'_>,
+    values: BTreeMap<(i64, i64, Day), BTreeMap<u64, i64>>,
+) -> Result<(), ViewError> {
+    let mut select =
+        transaction.prepare_cached("SELECT body FROM kpi_values WHERE metric = ?1 AND grp = ?2 AND day = ?3")?;
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO kpi_values VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET body = excluded.body",
+    )?;
+    for ((metric, group, day), steps) in values {
+        if steps.values().all(|step| *step == 0) {
+            continue;
+        }
+        let found = select.query_row(params![metric, group, day_number(day)], |row| row.get::<_, Vec<u8>>(0));
+        let body = found.optional()?.unwrap_or_default();
+        let lost = || damaged("durations", &format!("metric {metric} on day {}", day.0));
+        let mut known = Values::decode(&body).ok_or_else(lost)?;
+        for (value, step) in steps {
+            for _ in 0..step {
+                known.add(value);
+            }
+            for _ in step..0 {
+                if !known.remove(value) {
+                    return Err(lost());
+                }
+            }
+        }
+        upsert.execute(params![metric, group, day_number(day), known.encode()])?;
+    }
+    Ok(())
+}
