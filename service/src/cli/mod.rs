@@ -22,6 +22,7 @@ mod following;
 pub mod fsck;
 pub mod hold;
 pub mod keys;
+pub mod kpi;
 mod limits;
 pub mod log;
 pub mod monitor;
@@ -104,6 +105,8 @@ enum Command {
     Verify(verify::Args),
     /// Checkpoints, proofs and entries of a log; the whole of it as files
     Log(log::Args),
+    /// The ten KPIs of the model, with bands
+    Kpi(kpi::Args),
     /// Show the keys that others verify with, and replace them
     Keys(keys::Args),
     /// Add, release and list legal holds
@@ -223,6 +226,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Pack(args) => pack::run(globals, args),
         Command::Verify(args) => verify::run(globals, args),
         Command::Log(args) => log::run(globals, args),
+        Command::Kpi(args) => kpi::run(globals, args),
         Command::Keys(args) => keys::run(globals, args),
         Command::Hold(args) => hold::run(globals, args),
         Command::Rules(args) => rules::run(globals, args),

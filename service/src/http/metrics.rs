@@ -12,12 +12,14 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use pipeline::Health;
 use pipeline::stats::{COMMIT_BOUNDS_S, LogStats, Stats};
+use projector::kpi::figure::{Band, Figure};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::app::{App, blocking};
+use super::app::{App, OpenTenant, blocking};
+use super::kpis;
 use super::problem::Problem;
 use crate::clock;
 
@@ -49,13 +51,19 @@ struct Snapshot {
     now_ms: u64,
     /// Bytes below each part of the data directory.
     store: Vec<(&'static str, u64)>,
+    /// The KPIs of each tenant over the last days.
+    kpis: Vec<(String, Vec<Figure>)>,
 }
 
 impl Snapshot {
     /// Blocking: directories are walked.
     fn take(app: &App) -> Self {
         let store = app.directories().map(|(part, dir)| (part, bytes_below(&dir, 0))).into();
-        Self { health: app.health(), stats: app.stats(), now_ms: clock::unix_ms(), store }
+        let now_ms = clock::unix_ms();
+        // A tenant whose views cannot be asked has none: /readyz says why.
+        let of = |open: Arc<OpenTenant>| Some((open.tenant.to_string(), kpis::recent(&open, now_ms).ok()?));
+        let kpis = app.tenants().into_iter().filter_map(of).collect();
+        Self { health: app.health(), stats: app.stats(), now_ms, store, kpis }
     }
 }
 
@@ -64,7 +72,8 @@ impl Collector for Snapshot {
         let mut page = Page(encoder);
         self.encode_whole(&mut page)?;
         self.encode_commits(&mut page)?;
-        self.encode_logs(&mut page)
+        self.encode_logs(&mut page)?;
+        self.encode_kpis(&mut page)
     }
 }
 
@@ -97,7 +106,7 @@ impl Snapshot {
     }
 
     fn encode_logs(&self, page: &mut Page<'_>) -> fmt::Result {
-        let gauges: [(&str, &str, Figure); 9] = [
+        let gauges: [(&str, &str, LogFigure); 9] = [
             ("upm_entries", "Entries in the log", |log, _| Some(log.entries)),
             ("upm_views_lag_entries", "Entries that the core views do not hold yet", |log, _| {
                 Some(log.entries.saturating_sub(log.core))
@@ -123,7 +132,7 @@ impl Snapshot {
         for (name, help, figure) in gauges {
             page.gauges(name, help, self.of_logs(figure))?;
         }
-        let counters: [(&str, &str, Figure); 8] = [
+        let counters: [(&str, &str, LogFigure); 8] = [
             ("upm_events_accepted", "Events accepted since the start", |log, _| Some(log.accepted)),
             ("upm_rejections", "Messages rejected since the start", |log, _| Some(log.rejected)),
             ("upm_duplicates", "Events recognised as duplicates since the start", |log, _| Some(log.duplicates)),
@@ -139,14 +148,30 @@ impl Snapshot {
         Ok(())
     }
 
-    fn of_logs(&self, figure: Figure) -> impl Iterator<Item = ([(&'static str, String); 1], u64)> {
+    fn encode_kpis(&self, page: &mut Page<'_>) -> fmt::Result {
+        let help = "A KPI over the last 90 days, in its unit; absent where nothing was measured";
+        page.kpis("upm_kpi", help, &self.kpis, |figure| figure.value)?;
+        let help = "How many a KPI was measured of in the last 90 days";
+        #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+        page.kpis("upm_kpi_count", help, &self.kpis, |figure| Some(figure.denominator as f64))?;
+        let help = "The band of the model that a KPI reaches over the last 90 days: 4, 3, or 0 for neither";
+        page.kpis("upm_kpi_band", help, &self.kpis, |figure| {
+            figure.band.map(|band| match band {
+                Band::L4 => 4.0,
+                Band::L3 => 3.0,
+                Band::Below => 0.0,
+            })
+        })
+    }
+
+    fn of_logs(&self, figure: LogFigure) -> impl Iterator<Item = ([(&'static str, String); 1], u64)> {
         let logs = self.stats.logs.iter();
         logs.filter_map(move |log| Some(([("tenant", log.tenant.to_string())], figure(log, self.now_ms)?)))
     }
 }
 
 /// A figure of one log, with the clock in milliseconds; none where it is not known.
-type Figure = fn(&LogStats, u64) -> Option<u64>;
+type LogFigure = fn(&LogStats, u64) -> Option<u64>;
 type Labels = [(&'static str, String); 1];
 
 /// The page as it is being written.
@@ -166,6 +191,25 @@ impl Page<'_> {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in values {
             metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn kpis(
+        &mut self,
+        name: &str,
+        help: &str,
+        tenants: &[(String, Vec<Figure>)],
+        figure: fn(&Figure) -> Option<f64>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (tenant, figures) in tenants {
+            for one in figures {
+                if let Some(value) = figure(one) {
+                    let labels = [("tenant", tenant.as_str()), ("kpi", one.kpi.as_str())];
+                    metric.encode_family(&labels)?.encode_gauge(&value)?;
+                }
+            }
         }
         Ok(())
     }
@@ -217,6 +261,14 @@ mod tests {
         }
     }
 
+    /// Half of two changes succeeded; nothing else was measured.
+    fn figures() -> Vec<Figure> {
+        let mut sums = projector::kpi::figure::Sums::default();
+        let half = projector::kpi::figure::Total { num: 1, den: 2, sum_us: 0 };
+        sums.totals.insert("change_success".to_owned(), half);
+        projector::kpi::figure::figures(&sums)
+    }
+
     #[test]
     fn the_page_is_what_prometheus_reads() {
         let mut buckets = vec![0; COMMIT_BOUNDS_S.len() + 1];
@@ -230,7 +282,13 @@ mod tests {
             logs: vec![log()],
         };
         let health = Health { ready: false, reasons: vec!["the \"disk\" is full".into()] };
-        let snapshot = Snapshot { health, stats, now_ms: 100_000, store: vec![("ledger", 77)] };
+        let snapshot = Snapshot {
+            health,
+            stats,
+            now_ms: 100_000,
+            store: vec![("ledger", 77)],
+            kpis: vec![("acme".to_owned(), figures())],
+        };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(snapshot));
         let mut text = String::new();
@@ -254,11 +312,20 @@ mod tests {
             r#"upm_newest_entry_age_seconds{tenant="acme"} 5"#,
             r#"upm_duplicates_total{tenant="acme"} 2"#,
             r#"upm_swept_messages_total{tenant="acme"} 2"#,
+            r#"upm_kpi{tenant="acme",kpi="change_success"} 50.0"#,
+            r#"upm_kpi_count{tenant="acme",kpi="change_success"} 2.0"#,
+            r#"upm_kpi_count{tenant="acme",kpi="mttr"} 0.0"#,
+            r#"upm_kpi_band{tenant="acme",kpi="change_success"} 0.0"#,
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
         }
-        let absent = ["upm_heartbeat_age_seconds{", "upm_road_max_bytes{", "upm_nats_restarts"];
+        let absent = [
+            r#"upm_kpi{tenant="acme",kpi="mttr"}"#,
+            "upm_heartbeat_age_seconds{",
+            "upm_road_max_bytes{",
+            "upm_nats_restarts",
+        ];
         assert!(absent.iter().all(|name| !text.contains(name)), "what is not known is not shown:\n{text}");
     }
 }

@@ -12,6 +12,7 @@ mod extract;
 mod governance;
 mod guard;
 mod health;
+mod kpis;
 mod lines;
 mod logs;
 mod metrics;
@@ -56,6 +57,8 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/changes/{id}/assert", get(assert::one))
         .route("/changes/{id}/events", get(changes::events))
         .route("/changes/{id}/evidence.zip", get(evidence::zip))
+        .route("/kpis", get(kpis::list))
+        .route("/kpis/{kpi}", get(kpis::one))
         .route("/governance", get(governance::of_tenant))
         .route("/proofs/inclusion", get(proofs::inclusion).post(proofs::of_event))
         .route("/proofs/consistency", get(proofs::consistency))
