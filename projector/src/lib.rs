@@ -16,6 +16,7 @@ pub mod document;
 pub mod facts;
 pub mod fold;
 pub mod kpi;
+pub mod maturity;
 pub mod unseen;
 
 mod judge;

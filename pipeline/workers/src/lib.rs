@@ -10,3 +10,4 @@
 pub mod build;
 pub mod ci;
 pub mod command;
+pub mod conformance;

@@ -259,3 +259,19 @@ fn tokens_and_levels_lead_to_each_other() {
             && !model.kpi("approval_coverage").unwrap().within(4, 99.9)
     );
 }
+
+/// Each acceptance criterion names tests, and they are there.
+#[test]
+fn acceptance_criteria_are_shown_by_tests_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for criterion in get().requirements.iter().flat_map(|requirement| &requirement.acceptance) {
+        assert!(!criterion.tests.is_empty(), "{} is shown by nothing", criterion.id);
+        for test in &criterion.tests {
+            let (file, function) = test.split_once("::").unwrap();
+            let text = std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{test}: {error}"));
+            let at = text.find(&format!("fn {function}()")).unwrap_or_else(|| panic!("{test} is not there"));
+            let before = text[..at].trim_end().lines().last().unwrap_or_default().trim();
+            assert!(before == "#[test]" || before.starts_with("#[tokio::test"), "{test} is no test: {before}");
+        }
+    }
+}

@@ -16,7 +16,9 @@ pub mod backup;
 pub mod catch_up;
 pub mod change;
 pub mod check;
+pub mod compare;
 pub mod completions;
+pub mod conformance;
 pub mod emit;
 mod following;
 pub mod fsck;
@@ -115,6 +117,10 @@ enum Command {
     Rules(rules::Args),
     /// Watch a published log: prove at each look that it only grew, and cry when it did not
     Monitor(monitor::Args),
+    /// Fill the model's comparison template: our row, and those of platforms
+    Compare(compare::Args),
+    /// Try the fixed conformance set and record what happened
+    Conformance(conformance::Args),
     /// Copy what this data directory lacks from another copy of the ledger
     CatchUp(catch_up::Args),
     /// Derive all views again from the ledger
@@ -231,6 +237,8 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Hold(args) => hold::run(globals, args),
         Command::Rules(args) => rules::run(globals, args),
         Command::Monitor(args) => monitor::run(globals, args),
+        Command::Compare(args) => compare::run(globals, args),
+        Command::Conformance(args) => conformance::run(globals, args),
         Command::CatchUp(args) => catch_up::run(globals, args),
         Command::Rebuild(args) => rebuild::run(globals, args),
         Command::Fsck(args) => fsck::run(globals, args),

@@ -1,0 +1,16 @@
+//! Maturity by the Universal Provisioning Model: levels, what holds them and what is missing.
+//!
+//! One scorer ([`score`]) makes levels of what is shown. For a platform it is an assessment file ([`rating`]). [`compare`] fills the model's comparison template from either. Clauses, thresholds, gates and bands are data (`schemas::model`); `docs/maturity.md` lists them all, and
+//! [`document`] is what it is made from.
+
+pub mod compare;
+pub mod document;
+pub mod rating;
+pub mod score;
+
+/// Days of the window.
+pub const WINDOW_DAYS: u32 = 90;
+/// The least denominator of a share.
+pub const COUNT_MIN: u64 = 20;
+/// The threshold of a share that no KPI's band gives, percent.
+pub const SHARE_MIN: f64 = 95.0;
