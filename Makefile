@@ -20,7 +20,7 @@ endif
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo serve test interop soak bench bench-grow bench-latency bench-tessera check docs policy clean
+.PHONY: help setup build install demo serve test interop soak bench bench-grow bench-kpis bench-latency bench-tessera check docs policy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench: build ## the load harness: our drain against a bare consumer, with 1 and 
 
 bench-grow: build ## what an event costs as the log grows, without nats-server; proofs, fsck, rebuild (EVENTS=1000000)
 	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),1000000)
+
+bench-kpis: build ## a made-up year into the views, then KPIs of 90 days and a year by day; checked against its truth (EVENTS=600000)
+	$(TARGET)/release/upm-bench kpis --events $(or $(EVENTS),600000)
 
 bench-latency: build ## publish to receipt at a given load, beside the disk's own fsync (RATE=10000)
 	$(TARGET)/release/upm-bench latency --rate $(or $(RATE),10000)

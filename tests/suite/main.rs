@@ -9,6 +9,7 @@ mod following;
 mod interop;
 mod kept;
 mod keys;
+mod kpis;
 mod malformed;
 mod model_example;
 mod monitoring;

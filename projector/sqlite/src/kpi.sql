@@ -89,6 +89,9 @@ CREATE TABLE managed_resources (
     entry INTEGER NOT NULL                  -- the last entry about it
 ) WITHOUT ROWID;
 
+-- Those that may be asked for: neither watched, nor compared lately.
+CREATE INDEX unwatched_resources ON managed_resources (checked) WHERE managed AND NOT watched;
+
 -- What spans changes and lies past the last chunk, because a change is read whole: it waits here until its entry is in its turn.
 CREATE TABLE kpi_ahead (
     entry INTEGER NOT NULL,

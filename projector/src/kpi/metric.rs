@@ -73,6 +73,15 @@ pub const LACKS: [&str; 5] =
 /// Metrics whose values are kept one by one, for exact percentiles.
 pub const DURATIONS: [&str; 3] = [MTTR, PLAN_P95, VERIFY_P95];
 
+/// Whose misses stand under a KPI's name: failures, open or mended, under its recovery; late emergencies under approvals.
+pub fn missed_by(kpi: &str) -> Vec<&str> {
+    match kpi {
+        MTTR => vec![MTTR_OPEN, MTTR],
+        APPROVAL_COVERAGE => vec![APPROVAL_COVERAGE, APPROVAL_EMERGENCY],
+        kpi => vec![kpi],
+    }
+}
+
 /// Whether a sample that was not reached names its change among the misses: one of the ten, or an emergency. Of failures all do.
 pub fn lists_misses(metric: &str) -> bool {
     KPIS.contains(&metric) || matches!(metric, APPROVAL_EMERGENCY | MTTR_OPEN)

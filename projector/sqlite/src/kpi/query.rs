@@ -45,7 +45,7 @@ pub struct Missed {
 }
 
 /// Where a page of misses ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MissedKey(i64, i64);
 
 impl fmt::Display for MissedKey {
@@ -130,29 +130,64 @@ impl Reader {
         if name == metric::DRIFT_COVERAGE {
             return unwatched(&transaction, window, filter, limit).map(|missed| (missed, None));
         }
-        let Some(number) = Names::load(&transaction)?.find(name) else { return Ok((Vec::new(), None)) };
-        let mut select = transaction.prepare_cached(
-            "SELECT day, first_index, changes.change, g.owner, g.environment, g.class FROM kpi_misses JOIN change_rows changes USING (first_index) \
-             JOIN samples USING (first_index) JOIN kpi_groups g USING (grp) WHERE metric = ?1 AND day >= ?2 AND day < ?3 \
-             AND (day, first_index) < (?4, ?5) ORDER BY day DESC, first_index DESC",
-        )?;
-        let MissedKey(day, index) = after.unwrap_or(MissedKey(i64::MAX, i64::MAX));
-        let (from, to) = (day_number(window.from), day_number(window.to));
-        let mut rows = select.query(params![number, from, to, day, index])?;
-        let (mut missed, mut scanned, mut behind) = (Vec::new(), 0, None);
-        while let Some(row) = rows.next()? {
-            if missed.len() >= limit || scanned >= SCANNED_MAX {
-                return Ok((missed, behind));
-            }
-            scanned += 1;
-            behind = Some(MissedKey(row.get(0)?, row.get(1)?));
-            if passes(row, 3, filter)? {
-                let day = Some(Day(row.get(0)?));
-                missed.push(Missed { change: change(row, 2)?, first_index: row.get(1)?, day, resource: None });
-            }
+        let names = Names::load(&transaction)?;
+        let numbers = metric::missed_by(name).into_iter().filter_map(|part| names.find(part));
+        let (mut missed, mut behind) = (Vec::new(), None);
+        for number in numbers {
+            let (some, next) = misses(&transaction, number, window, filter, after, limit)?;
+            missed.extend(some);
+            // Whatever part ended first: the page goes no further.
+            behind = behind.max(next);
         }
-        Ok((missed, None))
+        missed.sort_unstable_by(|a: &Missed, b| (b.day, b.first_index).cmp(&(a.day, a.first_index)));
+        missed.dedup_by_key(|one| (one.day, one.first_index));
+        if let Some(behind) = behind {
+            missed.retain(|one| one.key() >= behind);
+        }
+        if missed.len() > limit {
+            missed.truncate(limit);
+            behind = missed.last().map(Missed::key);
+        }
+        Ok((missed, behind))
     }
+}
+
+impl Missed {
+    fn key(&self) -> MissedKey {
+        MissedKey(self.day.map_or(0, day_number), i64::try_from(self.first_index).unwrap_or(i64::MAX))
+    }
+}
+
+/// A page of the misses of one metric.
+fn misses(
+    connection: &Connection,
+    number: i64,
+    window: Window,
+    filter: &Filter,
+    after: Option<MissedKey>,
+    limit: usize,
+) -> Result<(Vec<Missed>, Option<MissedKey>), ViewError> {
+    let mut select = connection.prepare_cached(
+        "SELECT day, first_index, changes.change, g.owner, g.environment, g.class FROM kpi_misses JOIN change_rows changes USING (first_index) \
+         JOIN samples USING (first_index) JOIN kpi_groups g USING (grp) WHERE metric = ?1 AND day >= ?2 AND day < ?3 \
+         AND (day, first_index) < (?4, ?5) ORDER BY day DESC, first_index DESC",
+    )?;
+    let MissedKey(day, index) = after.unwrap_or(MissedKey(i64::MAX, i64::MAX));
+    let (from, to) = (day_number(window.from), day_number(window.to));
+    let mut rows = select.query(params![number, from, to, day, index])?;
+    let (mut missed, mut scanned, mut behind) = (Vec::new(), 0, None);
+    while let Some(row) = rows.next()? {
+        if missed.len() >= limit || scanned >= SCANNED_MAX {
+            return Ok((missed, behind));
+        }
+        scanned += 1;
+        behind = Some(MissedKey(row.get(0)?, row.get(1)?));
+        if passes(row, 3, filter)? {
+            let day = Some(Day(row.get(0)?));
+            missed.push(Missed { change: change(row, 2)?, first_index: row.get(1)?, day, resource: None });
+        }
+    }
+    Ok((missed, None))
 }
 
 /// Which groups to add up.

@@ -1,0 +1,215 @@
+//! `upm-bench kpis`: a made-up history into the views, then the questions of a dashboard. Without a log: headers and payloads come from the generator, and those of the last days are
+//! kept, because detail reads changes whole. The figures that are timed are compared with the history's truth.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+use ledger::entry::{EventHeader, Header, Road};
+use ledger::hash::Hash;
+use projector::approval::Rules;
+use projector::detail::{Detail, detail};
+use projector::document::Entry;
+use projector::kpi::scratch::Filter;
+use projector::kpi::{Day, Window};
+use projector_sqlite::{ChunkLimits, Row, Touched, Views};
+use schemas::admit::{Scratch, derive};
+use schemas::ids::Producer;
+use serde::Serialize;
+
+use crate::KpiArguments;
+use crate::history::{DAY_MS, History, Options, Told, Truth};
+use crate::world::{self, Failure, per_second};
+
+/// Events of a transaction.
+const CHUNK: usize = 2_048;
+/// Days for which events are kept: no change of the generator goes on for longer.
+const KEPT_MS: u64 = 8 * DAY_MS;
+/// Questions asked, each kind.
+const QUESTIONS: u32 = 200;
+/// 2026-01-01.
+const FROM_DAY: u64 = 20_454;
+
+/// What a run measured.
+#[derive(Serialize)]
+struct Measured {
+    events: u64,
+    core_events_per_s: f64,
+    detail_events_per_s: f64,
+    file_mib: u64,
+    kpis_90d_p50_us: f64,
+    kpis_90d_p99_us: f64,
+    kpis_90d_of_owner_p99_us: f64,
+    kpis_year_by_day_p99_us: f64,
+}
+
+/// Fills views and asks them.
+pub(crate) fn run(arguments: &KpiArguments) -> Result<(), Failure> {
+    let dir = world::folder(arguments.dir.as_deref())?;
+    let path = dir.path().join("kpis.db");
+    let options = Options {
+        seed: arguments.seed,
+        tenant: "acme".to_owned(),
+        changes: arguments.events / 6,
+        from_ms: FROM_DAY * DAY_MS,
+        days: arguments.days,
+        played_at_ms: None,
+        anomalies: false,
+    };
+    let mut filling =
+        Filling { views: Views::open(&path)?, kept: BTreeMap::new(), next: 0, core_s: 0.0, detail_s: 0.0 };
+    let mut history = History::new(options);
+    loop {
+        let some: Vec<Told> = history.by_ref().filter(|told| !told.duplicate).take(CHUNK).collect();
+        if some.is_empty() {
+            break;
+        }
+        filling.take(&some)?;
+    }
+    let truth = history.into_truth();
+    check(&filling.views, &truth, arguments.days)?;
+    let last = FROM_DAY + arguments.days;
+    let recent = window(last.saturating_sub(90), last);
+    let owner = Filter { owner: Some("payments".to_owned()), ..Filter::default() };
+    let views = &filling.views;
+    let all = ask(|| views.kpis(recent, &Filter::default()).map(drop))?;
+    let one = ask(|| views.kpis(recent, &owner).map(drop))?;
+    let year = ask(|| views.kpi_trend(window(last.saturating_sub(365), last), &Filter::default()).map(drop))?;
+    let measured = Measured {
+        events: filling.next,
+        core_events_per_s: per_second(filling.next, filling.core_s),
+        detail_events_per_s: per_second(filling.next, filling.detail_s),
+        file_mib: std::fs::metadata(&path)?.len() >> 20,
+        kpis_90d_p50_us: micros(&all, 0.5),
+        kpis_90d_p99_us: micros(&all, 0.99),
+        kpis_90d_of_owner_p99_us: micros(&one, 0.99),
+        kpis_year_by_day_p99_us: micros(&year, 0.99),
+    };
+    let text = serde_json::to_string_pretty(&measured)?;
+    println!("{text}");
+    if let Some(json) = &arguments.json {
+        std::fs::write(json, text)?;
+    }
+    Ok(())
+}
+
+struct Filling {
+    views: Views,
+    kept: BTreeMap<u64, (EventHeader, Vec<u8>)>,
+    next: u64,
+    core_s: f64,
+    detail_s: f64,
+}
+
+impl Filling {
+    fn take(&mut self, some: &[Told]) -> Result<(), Failure> {
+        let from = self.next;
+        let mut headers = Vec::with_capacity(some.len());
+        let mut scratch = Scratch::default();
+        for told in some {
+            let header = header(told, &mut scratch)?;
+            self.kept.insert(self.next, (header.clone(), told.payload.as_bytes().to_vec()));
+            headers.push(Header::Event(header));
+            self.next += 1;
+        }
+        let rows: Vec<Row<'_>> = (from..)
+            .zip(headers.iter().zip(some))
+            .map(|(index, (header, told))| Row::stored(index, header, told.payload.as_bytes()))
+            .collect();
+        let start = Instant::now();
+        self.views.project(&rows)?;
+        self.core_s += start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        self.follow()?;
+        self.detail_s += start.elapsed().as_secs_f64();
+        let now = some.last().map_or(0, |told| told.at_ms);
+        self.kept.retain(|_, (header, _)| header.at + KEPT_MS >= now);
+        Ok(())
+    }
+
+    fn follow(&mut self) -> Result<(), Failure> {
+        let limits = ChunkLimits { entries: CHUNK as u64, events: 8 * CHUNK, bytes: 64 << 20 };
+        let rules = Rules::default();
+        loop {
+            let pending = self.views.pending_detail(&limits)?;
+            if pending.from == pending.to {
+                return Ok(());
+            }
+            let details: Vec<Detail> = pending.changes.iter().map(|touched| self.tell(touched, &rules)).collect();
+            self.views.project_detail(&pending, &details, &[])?;
+        }
+    }
+
+    fn tell(&self, touched: &Touched, rules: &Rules) -> Detail {
+        let entries = touched.events.iter().filter_map(|(index, _)| {
+            let (header, payload) = self.kept.get(index)?;
+            Some(Entry { index: *index, header, payload: Some(payload) })
+        });
+        detail(&touched.change, &entries.collect::<Vec<_>>(), rules)
+    }
+}
+
+fn header(told: &Told, scratch: &mut Scratch) -> Result<EventHeader, Failure> {
+    let (_, _, _, facts) =
+        derive(told.payload.as_bytes(), scratch).map_err(|_| "the generator made what is not admitted")?;
+    Ok(EventHeader {
+        change: facts.change,
+        // The views ask no more of it than whether a change is new.
+        seq: u64::from(!told.id.ends_with("-0")),
+        prev: None,
+        id: facts.id,
+        phase: facts.phase,
+        env: facts.environment,
+        class: facts.class,
+        probe: false,
+        producer: Producer::parse(told.producer).ok(),
+        has: facts.has,
+        outcome: facts.outcome,
+        ts: facts.ts,
+        at: told.at_ms,
+        road: Road { epoch: 0, sequence: 1 },
+        commit: Hash([0; 32]),
+        size: told.payload.len() as u64,
+        masked: 0,
+        rules: Hash([0; 32]),
+    })
+}
+
+/// Microseconds; the histogram holds nanoseconds.
+fn micros(times: &Histogram<u64>, quantile: f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let nanos = times.value_at_quantile(quantile) as f64;
+    nanos / 1000.0
+}
+
+/// A benchmark of wrong figures would time nothing.
+fn check(views: &Views, truth: &Truth, days: u64) -> Result<(), Failure> {
+    let (from, to) = (FROM_DAY, FROM_DAY + days + 10);
+    let sums = views.kpis(window(from, to), &Filter::default())?;
+    for expected in truth.expected(from, to) {
+        let total = sums.totals.get(expected.what).copied().unwrap_or_default();
+        if (total.num, total.den, total.sum_us) != (expected.numerator, expected.denominator, expected.sum_us) {
+            return Err(format!("{}: found {total:?}, expected {expected:?}", expected.what).into());
+        }
+    }
+    let (covered, managed) = truth.drift(from);
+    if (sums.drift.covered, sums.drift.managed) == (covered, managed) {
+        return Ok(());
+    }
+    Err(format!("drift: found {:?}, expected {covered} of {managed}", sums.drift).into())
+}
+
+fn window(from: u64, to: u64) -> Window {
+    let day = |day: u64| Day(u32::try_from(day).unwrap_or(u32::MAX));
+    Window { from: day(from), to: day(to) }
+}
+
+fn ask<E: Into<Failure>>(question: impl Fn() -> Result<(), E>) -> Result<Histogram<u64>, Failure> {
+    let mut times = Histogram::new(3)?;
+    for _ in 0..QUESTIONS {
+        let start = Instant::now();
+        question().map_err(Into::into)?;
+        times.record(u64::try_from(start.elapsed().as_nanos())?)?;
+    }
+    Ok(times)
+}

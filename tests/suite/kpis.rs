@@ -1,0 +1,162 @@
+//! A made-up history through everything real: nats-py, nats-server, `upm serve`, and the figures that come out, which must be what the
+//! stories behind it know. And what users are told when they ask for what there is not.
+
+#[path = "../../benches/src/history/mod.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "made for the harness, which uses all of it")]
+mod history;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use history::{DAY_MS, Expected, History, Options, PLANTED, Told, Truth};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use upm_tests::{Server, ok, python, run, wait_for};
+
+/// A history of months, played to the server now: everything happens today by the log's time.
+fn played(changes: u64) -> (Vec<Told>, Truth, u64) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let now = u64::try_from(now).expect("fits");
+    let options = Options {
+        seed: 11,
+        tenant: "acme".to_owned(),
+        changes,
+        from_ms: now - 200 * DAY_MS,
+        days: 90,
+        played_at_ms: Some(now),
+        anomalies: true,
+    };
+    let mut history = History::new(options);
+    let told: Vec<Told> = history.by_ref().collect();
+    (told, history.into_truth(), now / DAY_MS)
+}
+
+#[test]
+fn figures_of_a_played_history_are_its_truth() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(&dir.path().join("data"), &["--tenant", "acme"]);
+    let (told, truth, today) = played(150);
+    let mut lines = String::new();
+    for told in &told {
+        let _ = writeln!(lines, "{}", json!({"subject": told.subject("acme"), "payload": told.payload}));
+    }
+    let file = dir.path().join("history.ndjson");
+    std::fs::write(&file, lines).unwrap();
+    ok(python("publish_lines.py").arg(server.nats()).arg(&file));
+    let answer = wait_for("all entries to be counted", || {
+        let answer = server.json("/v1/tenants/acme/kpis?last=1d&trend=true");
+        let all = answer["as_of"]["entries"].as_u64() > Some(truth.events) && answer["as_of"]["behind"] == 0;
+        all.then_some(answer)
+    });
+    let expected = truth.expected(today, today + 1);
+    for figure in answer["kpis"].as_array().unwrap() {
+        let kpi = figure["kpi"].as_str().unwrap();
+        let Some(truth) = expected.iter().find(|expected| expected.what == kpi) else {
+            continue;
+        };
+        compare(figure, truth);
+        for part in expected.iter().filter(|part| part.what.starts_with(&format!("{kpi}."))) {
+            let name = part.what.rsplit('.').next().unwrap();
+            assert_eq!(
+                figure["apart"][name].as_f64(),
+                Some(f64::from(u32::try_from(part.denominator).unwrap())),
+                "{}",
+                part.what
+            );
+        }
+    }
+    let (covered, managed) = truth.drift(today);
+    let drift = &answer["kpis"][8];
+    assert_eq!((drift["numerator"].as_u64(), drift["denominator"].as_u64()), (Some(covered), Some(managed)));
+    anomalies(&server, &truth);
+    the_command_line(&server);
+    gauges(&server, &answer);
+    pages_of_misses(&server, &answer);
+}
+
+fn compare(figure: &Value, truth: &Expected) {
+    let counts = (figure["numerator"].as_u64(), figure["denominator"].as_u64());
+    assert_eq!(counts, (Some(truth.numerator), Some(truth.denominator)), "{figure}");
+    assert_eq!(figure["measured"] == true, truth.denominator > 0, "{figure}");
+    if let Some(p95_us) = truth.p95_us.filter(|_| truth.what != "mttr") {
+        let expect = f64::from(u32::try_from(p95_us).unwrap()) / 1000.0;
+        assert!((figure["value"].as_f64().unwrap() - expect).abs() < 0.01 + f64::EPSILON, "{figure}: {expect}");
+    }
+    if truth.what == "mttr" {
+        #[expect(clippy::cast_precision_loss, reason = "minutes of a made-up history")]
+        let mean = truth.sum_us as f64 / 60e6 / truth.denominator as f64;
+        assert!((figure["value"].as_f64().unwrap() - mean).abs() < 0.01 + f64::EPSILON, "{figure}: {mean}");
+    }
+}
+
+fn anomalies(server: &Server, truth: &Truth) {
+    let rows = ok(&mut server.upm(&[
+        "sql",
+        "SELECT DISTINCT change, code FROM anomalies",
+        "--tenant",
+        "acme",
+        "--format",
+        "ndjson",
+    ]));
+    let found: BTreeSet<(String, String)> = rows
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|row| (row["change"].as_str().unwrap().to_owned(), row["code"].as_str().unwrap().to_owned()))
+        .filter(|(_, code)| PLANTED.contains(&code.as_str()))
+        .collect();
+    let planted = truth.anomalies.iter().map(|(change, code)| (change.clone(), (*code).to_owned())).collect();
+    assert_eq!(found, planted);
+}
+
+fn the_command_line(server: &Server) {
+    let table = ok(&mut server.upm(&["kpi", "--tenant", "acme", "--last", "30d"]));
+    assert!(table.contains("Approval coverage") && table.contains("≥ 90 %") && table.contains("≤ 1500 ms"), "{table}");
+    let csv = ok(&mut server.upm(&["kpi", "--tenant", "acme", "--csv"]));
+    assert_eq!(csv.lines().count(), 11, "{csv}");
+    let none = ok(&mut server.upm(&["kpi", "--tenant", "acme", "--from", "2001-01-01", "--to", "2001-02-01"]));
+    assert!(none.contains("not measured") && none.contains("Nothing was measured in this window"), "{none}");
+    assert!(!none.contains("0 %  ") && !none.contains("100 %  "), "{none}");
+    for (words, expect) in [
+        (["kpi", "uptime", "--last", "3d"], "plan_determinism, approval_coverage"),
+        (["kpi", "mttr", "--last", "3w"], "expected days such as 90d"),
+        (["kpi", "mttr", "--from", "2026-01-01T12:00:00Z"], "windows are whole days in UTC"),
+        (["kpi", "mttr", "--class", "urgent"], "standard, normal or emergency"),
+    ] {
+        let (code, _, err) = run(server.upm(&words).args(["--tenant", "acme"]));
+        assert_ne!(code, 0, "{err}");
+        assert!(err.contains(expect), "{words:?}: {err}");
+    }
+}
+
+fn gauges(server: &Server, answer: &Value) {
+    let (_, text) = server.get("/metrics");
+    let of = |kpi: &str| format!("upm_kpi_count{{tenant=\"acme\",kpi=\"{kpi}\"}} ");
+    for figure in answer["kpis"].as_array().unwrap() {
+        let line = text.lines().find(|line| line.starts_with(&of(figure["kpi"].as_str().unwrap())));
+        let value: f64 = line.unwrap_or_default().rsplit(' ').next().unwrap().parse().unwrap();
+        assert_eq!(Some(value), figure["denominator"].as_f64(), "{figure}");
+    }
+}
+
+/// Every change that counts against a figure is named once, however small the pages.
+fn pages_of_misses(server: &Server, answer: &Value) {
+    let figure =
+        answer["kpis"].as_array().unwrap().iter().find(|figure| figure["kpi"] == "evidence_completeness").unwrap();
+    let missed = figure["denominator"].as_u64().unwrap() - figure["numerator"].as_u64().unwrap();
+    let (mut named, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = server.json(&format!("/v1/tenants/acme/kpis/evidence_completeness?last=1d&limit=3{after}"));
+        let rows = page["kpi"]["missed"].as_array().unwrap();
+        assert!(rows.len() <= 3);
+        named.extend(rows.iter().map(|row| row["change"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(named.len() as u64, missed);
+    assert_eq!(named.iter().collect::<BTreeSet<_>>().len(), named.len());
+    let first = &server.json("/v1/tenants/acme/kpis/evidence_completeness?last=1d")["kpi"]["missed"][0];
+    assert_eq!(server.get(first["href"].as_str().unwrap()).0, 200);
+}
