@@ -20,7 +20,10 @@ use crate::key::PublicKey;
 use crate::note::KeyName;
 
 mod event;
+mod view;
 mod wire;
+
+pub use view::{EventView, View};
 
 /// The longest entry, in bytes.
 pub const MAX_ENTRY_BYTES: usize = 2_048;

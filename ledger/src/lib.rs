@@ -18,6 +18,7 @@ pub mod dedupe;
 pub mod dsse;
 mod encoding;
 pub mod entry;
+pub mod frontier;
 pub mod fsck;
 pub mod governance;
 pub mod hash;

@@ -139,6 +139,11 @@ impl Edge {
         peaks.fold(*smallest, |right, left| hash::node(left, &right))
     }
 
+    /// Roots of the perfect subtrees of the tree, largest (leftmost) first: one per bit set in the size.
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// The hashes of the unfinished tile of a level, 0 to 255 of them.
     pub fn level(&self, level: u8) -> &[Hash] {
         self.levels.get(usize::from(level)).map_or(&[], Vec::as_slice)

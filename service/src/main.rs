@@ -23,6 +23,7 @@ mod keys_on_disk;
 mod logging;
 mod offline;
 mod packs;
+mod populations;
 mod proofs;
 mod reading;
 mod redact;

@@ -10,7 +10,10 @@ use projector::approval::Rules;
 use projector::document::Context;
 use schemas::ids::ChangeId;
 
-use evidence::{PackEntry, PackError, PackInput, PackPlan};
+use evidence::{LaterHeaders, PackEntry, PackError, PackInput, PackPlan};
+
+/// Headers that a pack carries behind the change's last entry: some 200 MB.
+const MAX_LATER_HEADERS: u64 = 500_000;
 
 /// Why there is no pack.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,15 @@ pub enum PackingError {
     NotSigned {
         /// The size asked for.
         size: u64,
+    },
+    /// So many entries behind the change's last one make no pack that anybody wants to open.
+    #[error(
+        "{count} entries stand behind the change's last one, at most {MAX_LATER_HEADERS} go into a pack: make a population of the time since, and \
+         verify the pack with --population"
+    )]
+    TooManyHeaders {
+        /// How many there are.
+        count: u64,
     },
     /// The log could not be read.
     #[error(transparent)]
@@ -57,6 +69,7 @@ pub fn plan<K: Kv>(
     indices: &[u64],
     change: &ChangeId,
     size: u64,
+    with_headers: bool,
 ) -> Result<PackPlan, PackingError> {
     let checkpoint = log.checkpoint(size)?.ok_or(PackingError::NotSigned { size })?;
     if indices.is_empty() {
@@ -84,6 +97,7 @@ pub fn plan<K: Kv>(
         entries,
         keys: KeyChain::build(log, size)?,
         verifier: VerifierKey::new(origin.key_name().clone(), signing),
+        headers: if with_headers { Some(later(log, indices, size)?) } else { None },
     };
     Ok(evidence::plan(&input)?)
 }
@@ -93,6 +107,16 @@ pub fn circumstances<K: Kv>(log: &Log<K>, origin: &Origin, size: u64) -> Result<
     let rules = Rules::of(origin.as_str(), &log.facts_over_time(size)?);
     let last = size.checked_sub(1).map(|index| log.header(index)).transpose()?.flatten();
     Ok(Context { rules, as_of_ms: last.and_then(|header| header.at()).unwrap_or_default() })
+}
+
+/// Every entry behind the change's last one, up to `size`.
+fn later<K: Kv>(log: &Log<K>, indices: &[u64], size: u64) -> Result<LaterHeaders, PackingError> {
+    let first = indices.last().map_or(0, |last| last + 1);
+    if size - first > MAX_LATER_HEADERS {
+        return Err(PackingError::TooManyHeaders { count: size - first });
+    }
+    let entries = log.entries(first..size, usize::MAX)?.into_iter().map(|(_, entry)| entry).collect();
+    Ok(LaterHeaders { frontier: log.frontier(first)?, entries })
 }
 
 /// Signs a plan and writes it as a zip.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schemas::ids::ChangeId;
 
 use super::{Log, ReadError, number_of};
-use crate::entry::{ControlHeader, Header};
+use crate::birth::{self, BirthError};
+use crate::entry::{ControlHeader, Header, Salt};
 use crate::governance::{Act, Governance, Roots};
 use crate::hash::leaf;
 use crate::kv::{Kv, Space};
@@ -58,6 +59,11 @@ impl<K: Kv> Log<K> {
         };
         let stored = self.stored(index)?.ok_or(ReadError::NoPayload { log: self.id(), index })?;
         Ok((entry, header, stored))
+    }
+
+    /// Of `_ledger`: what the listing at `index` opens to, salt and opening bytes; none where it was deleted or never was.
+    pub fn opening(&self, index: u64) -> Result<Option<(Salt, Vec<u8>)>, BirthError> {
+        birth::opening(self.kv(), index)
     }
 
     /// Whether a hold keeps this change from being erased.

@@ -6,6 +6,7 @@
 mod at_head;
 mod governed;
 mod payloads;
+mod period;
 
 pub(crate) use at_head::{Tiles, receipt_of_row, receipt_of_stored};
 use payloads::{stored, stored_at, stored_range};

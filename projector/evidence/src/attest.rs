@@ -62,12 +62,21 @@ pub(crate) enum AttestError {
 
 /// The statement over `sums`, the bytes of `SHA256SUMS`.
 pub(crate) fn statement(sums: &[u8], predicate: &Predicate) -> Result<Vec<u8>, serde_json::Error> {
+    statement_of(sums, PREDICATE_TYPE, predicate)
+}
+
+/// The statement over `sums` with a predicate of another type.
+pub(crate) fn statement_of<P: Serialize>(
+    sums: &[u8],
+    predicate_type: &str,
+    predicate: &P,
+) -> Result<Vec<u8>, serde_json::Error> {
     let digest = hex::encode(Sha256::digest(sums));
     serde_json_canonicalizer::to_vec(&Statement {
         type_: STATEMENT_TYPE.to_owned(),
         subject: vec![Subject { name: crate::sums::NAME.to_owned(), digest: SubjectDigest { sha256: digest } }],
-        predicate_type: PREDICATE_TYPE.to_owned(),
-        predicate: predicate.clone(),
+        predicate_type: predicate_type.to_owned(),
+        predicate,
     })
 }
 
@@ -156,13 +165,13 @@ struct Signature {
 }
 
 #[derive(Serialize)]
-struct Statement {
+struct Statement<'a, P> {
     #[serde(rename = "_type")]
     type_: String,
     subject: Vec<Subject>,
     #[serde(rename = "predicateType")]
     predicate_type: String,
-    predicate: Predicate,
+    predicate: &'a P,
 }
 
 #[derive(Serialize)]

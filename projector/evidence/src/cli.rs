@@ -3,15 +3,19 @@
 //! Reads the named files and prints the report; decides nothing itself. Exit codes: 0 all checks held, 1 refuted, 2 could not.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal as _, Read, Write};
 use std::path::{Path, PathBuf};
 
 use ledger::policy::{Policy, PolicyError};
 
+use crate::population::{verify_pack_with, verify_population};
 use crate::report::Report;
 use crate::text::{visible, visible_lines};
 use crate::trust::{KeyError, KeyFile, Reach, Trust};
 use crate::verify::{verify_pack, verify_receipt};
+
+/// Name of the first file of a population, where the name stands in a zip; a pack's first file is its list of digests.
+const POPULATION_START: (usize, &[u8]) = (30, b"headers/");
 
 /// First line of a C2SP tlog-proof, by which a receipt is recognised. Anything else is checked as a pack.
 const RECEIPT_START: &[u8] = b"c2sp.org/tlog-proof@";
@@ -27,6 +31,8 @@ Examples:
   upm-verify pack.zip --key my-copy.pub --json                 the same with a PEM file, for scripts
   upm-verify receipt.txt --key my-copy.vkey --event event.json a receipt and the event it was given for
   upm-verify pack.zip --key my-copy.vkey --known-checkpoint last-year.txt --consistency proof.txt
+  upm-verify population.zip --key my-copy.vkey                 the complete list of a period
+  upm-verify pack.zip --key my-copy.vkey --population population.zip
   upm-verify pack.zip --key my-copy.vkey --witness-policy witnesses.policy --require witnessed
 
 Exit code: 0 every check held; 1 refuted, wrong key or unmet --require; 2 could not decide.";
@@ -34,7 +40,7 @@ Exit code: 0 every check held; 1 refuted, wrong key or unmet --require; 2 could 
 /// What a verification is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// Evidence pack (zip) or receipt
+    /// Evidence pack (zip), population (zip) or receipt
     pub file: PathBuf,
     /// The log's public key, from a source other than the pack: vkey or PEM, as a file or as text
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
@@ -42,6 +48,9 @@ pub struct VerifyArgs {
     /// The way from that key to later ones of the same log (`upm keys chain`), for a receipt or a pack that carries none
     #[arg(long, value_name = "FILE", requires = "key")]
     pub keys: Option<PathBuf>,
+    /// A population, to show that the pack leaves out none of its change's entries (packs only)
+    #[arg(long, value_name = "FILE")]
+    pub population: Option<PathBuf>,
     /// The event as it was sent (receipts only)
     #[arg(long, value_name = "FILE")]
     pub event: Option<PathBuf>,
@@ -107,6 +116,9 @@ pub enum CliError {
     /// `--event` was given with a pack, which carries its own events.
     #[error("--event goes with a receipt; a pack carries its events")]
     EventWithPack,
+    /// `--population` was given with something else than a pack.
+    #[error("--population goes with an evidence pack, and names a population")]
+    PopulationWithOther,
     /// The report could not be written.
     #[error("cannot write the report: {0}")]
     Write(#[from] io::Error),
@@ -147,12 +159,14 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
     };
     let unread = |source| CliError::Read { path: args.file.clone(), source };
     let mut file = File::open(&args.file).map_err(unread)?;
-    let mut start = Vec::new();
-    (&mut file).take(RECEIPT_START.len() as u64).read_to_end(&mut start).map_err(unread)?;
+    let start = beginning(&mut file).map_err(unread)?;
     if start.is_empty() {
         return Err(CliError::Empty { path: args.file.clone() });
     }
-    if start == RECEIPT_START {
+    if args.population.is_some() && (start.starts_with(RECEIPT_START) || is_population(&start)) {
+        return Err(CliError::PopulationWithOther);
+    }
+    if start.starts_with(RECEIPT_START) {
         let text = read_text(&args.file)?;
         let event = args.event.as_deref().map(read).transpose()?;
         return Ok(verify_receipt(&text, event.as_deref(), &trust));
@@ -160,8 +174,52 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
     if args.event.is_some() {
         return Err(CliError::EventWithPack);
     }
-    // Read from its beginning, and never more of it than a pack may have.
-    Ok(verify_pack(file, &trust))
+    if is_population(&start) {
+        return Ok(verify_population(file, &trust, &mut progress()));
+    }
+    let Some(path) = &args.population else {
+        // Read from its beginning, and never more of it than a pack may have.
+        return Ok(verify_pack(file, &trust));
+    };
+    let unread = |source| CliError::Read { path: path.clone(), source };
+    let mut population = File::open(path).map_err(unread)?;
+    if !is_population(&beginning(&mut population).map_err(unread)?) {
+        return Err(CliError::PopulationWithOther);
+    }
+    Ok(verify_pack_with(file, population, &trust, &mut progress()))
+}
+
+/// The first bytes of a file, by which its kind is recognised.
+fn beginning(file: &mut File) -> io::Result<Vec<u8>> {
+    let (at, name) = POPULATION_START;
+    let mut start = Vec::new();
+    file.take((at + name.len()) as u64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+fn is_population(start: &[u8]) -> bool {
+    let (at, name) = POPULATION_START;
+    start.get(at..) == Some(name)
+}
+
+/// Says on a terminal how far a long verification is.
+pub fn progress() -> impl FnMut(u64, u64) {
+    let shown = io::stderr().is_terminal();
+    let mut last = 0;
+    move |done, total| {
+        let percent = done.saturating_mul(100) / total.max(1);
+        if shown && percent > last {
+            last = percent;
+            let end = if done == total { "\n" } else { "" };
+            // Nobody is left to tell where standard error is closed.
+            let _ = write!(io::stderr(), "\r{done} of {total} headers ({percent} %){end}");
+        }
+    }
+}
+
+/// Trust in a key alone: vkey or PEM, as text or as the name of a file.
+pub fn trust_in(key: Option<&str>) -> Result<Trust, CliError> {
+    Ok(Trust { key: key.map(read_key).transpose()?, ..Trust::default() })
 }
 
 /// What a program says when its own command line cannot be read, in the form of its other errors.

@@ -7,29 +7,36 @@
 //! Layout and promises are DESIGN §7 and FORMATS, "Receipt, pack, population". Foreign formats: zip (PKWARE APPNOTE), C2SP
 //! tlog-proof and tlog-checkpoint, Sigstore bundle v0.3, DSSE, in-toto Statement v1, `sha256sum`.
 //!
-//! Absent here: databases, networks, clocks, randomness and C++. Key changes, cosignatures, erasures and populations are
-//! not written yet; a verifier that meets them says that it cannot judge them.
+//! - [`population`] makes and checks the complete list of a period; [`sample`] draws from it, [`worksheet`] fills what auditors test.
+//!
+//! Absent here: databases, networks, clocks, randomness and C++. Erasures are not written yet; a verifier that meets them says that it
+//! cannot judge them.
 
 mod attest;
 mod chain;
 pub mod cli;
 pub mod document;
 mod files;
+mod headers;
 mod json;
 mod page;
 mod parts;
 mod plan;
+pub mod population;
+pub mod reconcile;
 pub mod report;
+pub mod sample;
 mod sums;
 mod text;
 mod trust;
 mod verify;
+pub mod worksheet;
 pub mod zip;
 
 pub use attest::PREDICATE_TYPE;
 pub use chain::{Broken, Mismatch, NotAnEvent};
 pub use files::DeriveError;
-pub use plan::{PackEntry, PackError, PackInput, PackPlan, SealedPack, plan, write};
+pub use plan::{LaterHeaders, PackEntry, PackError, PackInput, PackPlan, SealedPack, plan, write};
 pub use report::{Check, Report, Status, Verdict};
 pub use trust::{KeyError, KeyFile, Reach, Trust};
 pub use verify::{verify_pack, verify_receipt};

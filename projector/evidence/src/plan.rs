@@ -8,6 +8,7 @@ use std::io::Write;
 use ledger::checkpoint::{self, CheckpointError, Origin};
 use ledger::dsse;
 use ledger::entry::Salt;
+use ledger::frontier::Frontier;
 use ledger::governance::{KeyChain, KeyChainError};
 use ledger::hash::Hash;
 use ledger::note::{NoteSignature, SignedNote, VerifierKey};
@@ -22,6 +23,7 @@ use crate::attest::{self, Attestation, Predicate};
 use crate::chain::{self, Broken, Mismatch, NotAnEvent, Opened};
 use crate::document::{EntryRef, FORMAT, PackDocument, REPORT_VERSION};
 use crate::files::{self, DeriveError};
+use crate::headers;
 use crate::parts::PackFile;
 use crate::sums;
 use crate::zip::{self, WriteError};
@@ -49,6 +51,17 @@ pub struct PackInput {
     pub verifier: VerifierKey,
     /// The way from earlier keys to it; none where the log has had no other by this size.
     pub keys: Option<KeyChain>,
+    /// Every entry behind the change's last one, to show that none of them is of this change; none where that is not asked for.
+    pub headers: Option<LaterHeaders>,
+}
+
+/// The entries between the last one of a change and the size of its pack.
+#[derive(Clone, Debug)]
+pub struct LaterHeaders {
+    /// The tree up to and with the change's last entry.
+    pub frontier: Frontier,
+    /// All entries behind it, in order.
+    pub entries: Vec<Vec<u8>>,
 }
 
 /// One entry of the change, with what belongs to it.
@@ -102,6 +115,9 @@ pub enum PackError {
         /// Why.
         source: Unproved,
     },
+    /// The headers behind the last entry are not all of them, or one is of the change.
+    #[error("headers behind the last entry: {0}")]
+    Headers(String),
     /// A file could not be derived.
     #[error(transparent)]
     Derive(#[from] DeriveError),
@@ -142,6 +158,10 @@ pub fn plan(input: &PackInput) -> Result<PackPlan, PackError> {
     files.push((files::CHANGE.to_owned(), change.to_json()));
     files.extend(files::part_files(&opened)?);
     files.extend(files::key_files(&input.verifier));
+    if let Some(headers) = &input.headers {
+        let made = headers::files(&input.change, headers, input.size, &input.root);
+        files.extend(made.map_err(PackError::Headers)?);
+    }
     files.sort();
 
     let sums = sums::text(files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))).into_bytes();

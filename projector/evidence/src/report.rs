@@ -49,7 +49,7 @@ pub enum Verdict {
 /// Everything a verification found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// `evidence pack` or `receipt`.
+    /// `evidence pack`, `receipt` or `population`.
     pub what: &'static str,
     /// What the checked object says it is about (`origin`, `change`, …): claims, proved only as far as the checks go.
     #[serde(serialize_with = "as_object")]
@@ -61,6 +61,9 @@ pub struct Report {
     /// Packs only: `later entries of this change up to size N: none (proved)` or `… NOT PROVED`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub later_entries: Option<String>,
+    /// Populations only: what is proved of time and completeness, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub says: Vec<String>,
     /// What this verification does not prove, a sentence each.
     pub not_proved: Vec<String>,
     /// The answer.
@@ -101,6 +104,9 @@ impl fmt::Display for Report {
         writeln!(f, "\ntrust reaches: {}", self.reach)?;
         if let Some(later) = &self.later_entries {
             writeln!(f, "{}", printable(later))?;
+        }
+        for line in &self.says {
+            writeln!(f, "{}", printable(line))?;
         }
         writeln!(f, "what this does not prove:")?;
         for line in &self.not_proved {
@@ -144,6 +150,15 @@ pub(crate) enum Id {
     KnownCheckpoint,
     Cosignatures,
     Require,
+    PopulationDocument,
+    PopulationFirst,
+    PopulationRoot,
+    PopulationHeaders,
+    PopulationChanges,
+    PopulationTenants,
+    PopulationHolds,
+    PopulationPack,
+    LaterHeaders,
 }
 
 impl Id {
@@ -180,6 +195,17 @@ impl Id {
             }
             Self::Cosignatures => ("trust.cosignatures", "witnesses cosigned the checkpoint, as the policy asks"),
             Self::Require => ("trust.require", "trust reaches as far as required"),
+            Self::PopulationDocument => ("population.document", "population.json says what this population is"),
+            Self::PopulationFirst => ("population.first", "the headers follow on a tree that was signed"),
+            Self::PopulationRoot => ("population.root", "every entry is there, unaltered and in its place"),
+            Self::PopulationHeaders => ("population.headers", "what population.json says follows from the headers"),
+            Self::PopulationChanges => ("population.changes", "the list of changes follows from the headers"),
+            Self::PopulationTenants => ("population.tenants", "the ledger lists this tenant"),
+            Self::PopulationHolds => ("population.holds", "the population holds"),
+            Self::PopulationPack => ("population.pack", "the pack has every entry of its change in the population"),
+            Self::LaterHeaders => {
+                ("headers.later", "no entry between the pack's last and its tree head is of this change")
+            }
         }
     }
 }
@@ -289,8 +315,9 @@ mod tests {
                 log.push(Id::ZipForm, *status, String::new());
             }
             let (checks, verdict) = log.finish();
-            let (about, reach, not_proved) = (Vec::new(), String::new(), Vec::new());
-            let report = Report { what: "receipt", about, checks, reach, later_entries: None, not_proved, verdict };
+            let (about, reach, not_proved, says) = (Vec::new(), String::new(), Vec::new(), Vec::new());
+            let report =
+                Report { what: "receipt", about, checks, reach, later_entries: None, says, not_proved, verdict };
             assert_eq!((report.verdict, report.exit_code()), (expect, code), "{statuses:?}");
         }
         check(&[], Verdict::Undecided, 2);

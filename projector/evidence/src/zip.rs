@@ -217,11 +217,12 @@ pub fn bad_name(name: &[u8]) -> Option<&'static str> {
     None
 }
 
-struct Record<'a> {
-    name: &'a str,
-    crc: u32,
-    size: u32,
-    offset: u64,
+/// A file's place and content.
+pub(crate) struct Record<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) crc: u32,
+    pub(crate) size: u32,
+    pub(crate) offset: u64,
 }
 
 fn plan<'a>(files: &[File<'a>]) -> Result<Vec<Record<'a>>, PlanError> {
@@ -251,7 +252,7 @@ fn plan<'a>(files: &[File<'a>]) -> Result<Vec<Record<'a>>, PlanError> {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "names are at most MAX_NAME_BYTES long")]
-fn local_header(record: &Record<'_>) -> Vec<u8> {
+pub(crate) fn local_header(record: &Record<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(LOCAL_BYTES + record.name.len());
     out.extend_from_slice(LOCAL_SIGNATURE);
     for field in [VERSION_NEEDED, 0, 0, 0, DOS_DATE] {
@@ -268,7 +269,7 @@ fn local_header(record: &Record<'_>) -> Vec<u8> {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the archive is at most MAX_ARCHIVE_BYTES long, below 4 GiB")]
-fn central_header(record: &Record<'_>) -> Vec<u8> {
+pub(crate) fn central_header(record: &Record<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(CENTRAL_BYTES + record.name.len());
     out.extend_from_slice(CENTRAL_SIGNATURE);
     for field in [VERSION_MADE_BY, VERSION_NEEDED, 0, 0, 0, DOS_DATE] {
@@ -288,7 +289,7 @@ fn central_header(record: &Record<'_>) -> Vec<u8> {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "planned: at most MAX_FILES files and MAX_ARCHIVE_BYTES bytes")]
-fn end_record(files: usize, central_bytes: u64, central_at: u64) -> Vec<u8> {
+pub(crate) fn end_record(files: usize, central_bytes: u64, central_at: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(END_BYTES);
     out.extend_from_slice(END_SIGNATURE);
     for field in [0, 0, files as u16, files as u16] {

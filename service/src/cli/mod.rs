@@ -30,11 +30,14 @@ pub mod log;
 pub mod monitor;
 pub mod nats_child;
 pub mod pack;
+pub mod population;
 pub mod rebuild;
+pub mod reconcile;
 pub mod rejected;
 pub mod restore;
 pub mod rules;
 pub mod run;
+pub mod sample;
 pub mod serve;
 pub mod sql;
 pub mod tenant;
@@ -103,7 +106,13 @@ enum Command {
     Rejected(rejected::Args),
     /// Write the evidence pack of one change
     Pack(pack::Args),
-    /// Verify an evidence pack or a receipt, offline
+    /// Write the population of a period: every header, and so the provably complete list of changes
+    Population(population::Args),
+    /// Draw a sample of a population that anybody draws again, and fill its work sheet
+    Sample(sample::Args),
+    /// Compare a cloud's own log with the changes, both ways
+    Reconcile(reconcile::Args),
+    /// Verify an evidence pack, a population or a receipt, offline
     Verify(verify::Args),
     /// Checkpoints, proofs and entries of a log; the whole of it as files
     Log(log::Args),
@@ -230,6 +239,9 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Assert(args) => assert::run(globals, args),
         Command::Rejected(args) => rejected::run(globals, args),
         Command::Pack(args) => pack::run(globals, args),
+        Command::Population(args) => population::run(globals, args),
+        Command::Sample(args) => sample::run(globals, args),
+        Command::Reconcile(args) => reconcile::run(globals, args),
         Command::Verify(args) => verify::run(globals, args),
         Command::Log(args) => log::run(globals, args),
         Command::Kpi(args) => kpi::run(globals, args),

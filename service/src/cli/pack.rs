@@ -5,8 +5,10 @@ use std::io::{self, IsTerminal as _, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use indicatif::ProgressBar;
-use schemas::ids::ChangeId;
+use evidence::sample::{Sample, pack_name};
+use indicatif::{ProgressBar, ProgressStyle};
+use ledger::checkpoint::Origin;
+use schemas::ids::{ChangeId, Tenant};
 use serde_json::json;
 
 use super::client::http::{Client, segment};
@@ -16,11 +18,18 @@ use super::{CliError, Globals};
 
 /// Options of `upm pack`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  upm pack c-42 --tenant acme -o c-42.zip && upm verify c-42.zip --key my-copy.vkey")]
+#[command(
+    override_usage = "upm pack ID -o FILE [OPTIONS]\n       upm pack --sample FILE -o DIR [OPTIONS]",
+    after_help = "Examples:\n  upm pack c-42 --tenant acme -o c-42.zip && upm verify c-42.zip --key my-copy.vkey\n  \
+                  upm pack --sample sample.json --tenant acme -o packs"
+)]
 pub struct Args {
     /// The change
-    #[arg(value_name = "ID")]
-    change: ChangeId,
+    #[arg(value_name = "ID", required_unless_present = "sample")]
+    change: Option<ChangeId>,
+    /// The packs of all changes of a sample (`upm sample --json`), as of its population, into the folder that -o names
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["change", "at", "witnessed"])]
+    sample: Option<PathBuf>,
     /// Where to write it; `-` for standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -30,6 +39,9 @@ pub struct Args {
     /// As of the newest checkpoint with enough cosignatures (see `upm serve --witness-policy`)
     #[arg(long, conflicts_with = "at")]
     witnessed: bool,
+    /// With every header behind the change's last entry, which shows that it is the last
+    #[arg(long)]
+    with_headers: bool,
     /// Replace FILE if it exists
     #[arg(long)]
     force: bool,
@@ -37,6 +49,12 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    let client = Client::new(globals);
+    if let Some(sample) = &args.sample {
+        return of_sample(globals, &client, sample, &args);
+    }
+    // clap asks for it where no sample is named.
+    let change = args.change.as_ref().ok_or_else(|| CliError::could_not("name a change, or a sample with --sample"))?;
     let to_stdout = args.output == Path::new("-");
     if to_stdout && io::stdout().is_terminal() {
         return Err(CliError::could_not("a pack is a zip file, not for a terminal: name a file with -o FILE"));
@@ -44,16 +62,13 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     if !to_stdout && !args.force && fs::symlink_metadata(&args.output).is_ok() {
         return Err(exists(&args.output));
     }
-    let client = Client::new(globals);
-    let tenant = tenant_of(&client, globals, &args.change)?;
+    let tenant = tenant_of(&client, globals, change)?;
     let at = match args.at {
-        Some(size) => format!("?at={size}"),
-        None if args.witnessed => "?witnessed".to_owned(),
-        None => String::new(),
+        Some(size) => Some(format!("at={size}")),
+        None if args.witnessed => Some("witnessed".to_owned()),
+        None => None,
     };
-    let path =
-        format!("/v1/tenants/{}/changes/{}/evidence.zip{at}", segment(tenant.as_str()), segment(args.change.as_str()));
-    let (length, body) = client.download(&path)?;
+    let (length, body) = client.download(&path(&tenant, change.as_str(), at, args.with_headers))?;
     let mut body = bar(length).wrap_read(body);
     if to_stdout {
         io::copy(&mut body, &mut io::stdout().lock())
@@ -63,7 +78,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let bytes = write(&args.output, args.force, &mut body)?;
     if globals.json {
         print::json_line(
-            &json!({"file": args.output, "bytes": bytes, "change": args.change.as_str(), "tenant": tenant.as_str()}),
+            &json!({"file": args.output, "bytes": bytes, "change": change.as_str(), "tenant": tenant.as_str()}),
         )?;
     } else {
         print::line(&format!(
@@ -74,19 +89,65 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn bar(length: Option<u64>) -> ProgressBar {
+/// The path of a pack.
+fn path(tenant: &Tenant, change: &str, at: Option<String>, with_headers: bool) -> String {
+    let words: Vec<String> = at.into_iter().chain(with_headers.then(|| "with_headers".to_owned())).collect();
+    let query = if words.is_empty() { String::new() } else { format!("?{}", words.join("&")) };
+    format!("/v1/tenants/{}/changes/{}/evidence.zip{query}", segment(tenant.as_str()), segment(change))
+}
+
+/// The packs of a sample, into a folder.
+fn of_sample(globals: &Globals, client: &Client, file: &Path, args: &Args) -> Result<ExitCode, CliError> {
+    let text = fs::read(file).map_err(|error| CliError::because(format!("can't read {}", file.display()), &error))?;
+    let sample = Sample::parse(&text).map_err(|why| CliError::could_not(format!("{}: {why}", file.display())))?;
+    let origin = Origin::parse(&sample.origin).map_err(|error| CliError::because("the sample's log", &error))?;
+    let tenant = match globals.tenant() {
+        Some(tenant) => tenant.clone(),
+        None => Tenant::parse(origin.log()).map_err(|error| CliError::because("the sample's tenant", &error))?,
+    };
+    fs::create_dir_all(&args.output)
+        .map_err(|error| CliError::because(format!("can't make {}", args.output.display()), &error))?;
+    let bar =
+        if io::stderr().is_terminal() { ProgressBar::new(sample.drawn.len() as u64) } else { ProgressBar::hidden() };
+    let mut bytes = 0;
+    for drawn in &sample.drawn {
+        let at = Some(format!("at={}", sample.tree_size));
+        let (_, mut body) = client.download(&path(&tenant, &drawn.change.change, at, args.with_headers))?;
+        let target = args.output.join(pack_name(drawn.number, &drawn.change.change));
+        bytes += write(&target, args.force, &mut body)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let count = sample.drawn.len();
+    if globals.json {
+        print::json_line(&json!({"dir": args.output, "packs": count, "bytes": bytes, "tenant": tenant.as_str()}))?;
+    } else {
+        print::line(&format!("wrote {count} packs ({bytes} bytes) into {}", args.output.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shown on a terminal only.
+pub(super) fn bar(length: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    length.map_or_else(ProgressBar::new_spinner, ProgressBar::new)
+    if let Some(length) = length {
+        return ProgressBar::new(length);
+    }
+    let bar = ProgressBar::new_spinner();
+    match ProgressStyle::with_template("{spinner} {binary_bytes} {binary_bytes_per_sec}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
 
-fn exists(path: &Path) -> CliError {
+pub(super) fn exists(path: &Path) -> CliError {
     CliError::could_not(format!("{} exists; --force replaces it", path.display()))
 }
 
 /// Writes beside `path` and moves it there when all of it is durable.
-fn write(path: &Path, force: bool, body: &mut impl Read) -> Result<u64, CliError> {
+pub(super) fn write(path: &Path, force: bool, body: &mut impl Read) -> Result<u64, CliError> {
     let cannot = |error: &io::Error| CliError::because(format!("can't write {}", path.display()), error);
     let mut name =
         path.file_name().ok_or_else(|| CliError::could_not(format!("{} is no file name", path.display())))?.to_owned();

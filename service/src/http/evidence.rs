@@ -24,6 +24,8 @@ pub struct PackQuery {
     at: Option<u64>,
     /// The newest with enough cosignatures, instead of the newest.
     witnessed: Option<String>,
+    /// With every header behind the change's last entry, which shows that it is the last.
+    with_headers: Option<String>,
     /// The entry that the pack must cover.
     at_least: Option<u64>,
 }
@@ -48,9 +50,9 @@ pub async fn zip(
             (at, None) => packs::signed_size(&open.log, at).map_err(|error| failed(&error))?,
         };
         if query.at != Some(size) {
-            return redirect(&open, &change, size);
+            return redirect(&open, &change, size, query.with_headers.is_some());
         }
-        let plan = plan(&open, &change, size)?;
+        let plan = planned(&open, &change, size, query.with_headers.is_some())?;
         let signer =
             open.signer(plan.verifier()).map_err(|error| Problem::internal("the pack could not be signed", &error))?;
         let bytes = packs::seal(plan, &signer).map_err(|error| failed(&error))?;
@@ -61,26 +63,33 @@ pub async fn zip(
 
 /// The plan of a change's pack. Blocking.
 pub fn plan(open: &OpenTenant, change: &ChangeId, size: u64) -> Result<evidence::PackPlan, Problem> {
+    planned(open, change, size, false)
+}
+
+fn planned(open: &OpenTenant, change: &ChangeId, size: u64, with_headers: bool) -> Result<evidence::PackPlan, Problem> {
     let indices = open.change_indices(change, size)?;
-    packs::plan(&open.log, &open.origin, &indices, change, size).map_err(|error| failed(&error))
+    packs::plan(&open.log, &open.origin, &indices, change, size, with_headers).map_err(|error| failed(&error))
 }
 
 /// Why there is no pack, as a problem.
 pub fn failed(error: &PackingError) -> Problem {
     match error {
         PackingError::NoChange { .. } | PackingError::NotSigned { .. } => Problem::not_found(error.to_string()),
+        PackingError::TooManyHeaders { .. } => Problem::bad_request(error.to_string()),
         PackingError::Read(error) => log_failed(error),
         error => Problem::internal("the pack could not be made", error),
     }
 }
 
-fn redirect(open: &OpenTenant, change: &ChangeId, size: u64) -> Result<Response, Problem> {
+fn redirect(open: &OpenTenant, change: &ChangeId, size: u64, with_headers: bool) -> Result<Response, Problem> {
     // Said before the redirect, so that who asks for nothing is not sent on to it.
     let indices = open.change_indices(change, size)?;
     if indices.is_empty() {
         return Err(super::changes::unknown(&open.tenant, change));
     }
-    let location = format!("/v1/tenants/{}/changes/{}/evidence.zip?at={size}", open.tenant, segment(change.as_str()));
+    let headers = if with_headers { "&with_headers" } else { "" };
+    let location =
+        format!("/v1/tenants/{}/changes/{}/evidence.zip?at={size}{headers}", open.tenant, segment(change.as_str()));
     Ok((StatusCode::FOUND, [(header::LOCATION, location), (header::CACHE_CONTROL, "no-store".to_owned())])
         .into_response())
 }

@@ -17,6 +17,7 @@ mod lines;
 mod logs;
 mod metrics;
 mod pages;
+mod population;
 mod post;
 mod problem;
 mod proofs;
@@ -59,6 +60,7 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/changes/{id}/evidence.zip", get(evidence::zip))
         .route("/kpis", get(kpis::list))
         .route("/kpis/{kpi}", get(kpis::one))
+        .route("/population", get(population::zip))
         .route("/governance", get(governance::of_tenant))
         .route("/proofs/inclusion", get(proofs::inclusion).post(proofs::of_event))
         .route("/proofs/consistency", get(proofs::consistency))

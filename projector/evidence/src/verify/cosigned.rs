@@ -73,7 +73,7 @@ fn judge(policy: &Policy, found: &[Cosignature<'_>], log: &mut Log) -> Option<Wi
 }
 
 /// Whether the lines of a checkpoint beyond the log's `own` are those that `pack.json` names, in its order.
-pub(super) fn lines_match(named: &[Value], note: &SignedNote, own: usize) -> Result<(), String> {
+pub(crate) fn lines_match(named: &[Value], note: &SignedNote, own: usize) -> Result<(), String> {
     let mut lines = note.signatures().iter().skip(own).map(NoteSignature::to_line);
     for value in named {
         let line = lines.next().ok_or("pack.json names a cosignature that the checkpoint does not carry")?;

@@ -14,6 +14,7 @@ use super::pack::Files;
 use crate::chain::Opened;
 use crate::document::{PackDocument, REPORT_VERSION};
 use crate::files;
+use crate::headers;
 use crate::parts::PackFile;
 use crate::report::{Id, Log, counted};
 use crate::{attest, sums};
@@ -58,6 +59,11 @@ pub(super) fn check(
     // Judged where the keys were found: it is refuted there if it leads nowhere.
     if files.contains_key(files::CHAIN) {
         expected.insert(files::CHAIN.to_owned());
+    }
+    // Judged beside the entries: it is refuted there if it is not all of them.
+    if files.contains_key(headers::FRONTIER) {
+        let first = document.entries.last().map_or(0, |last| last.index.saturating_add(1));
+        expected.extend(headers::names(first, document.size));
     }
     expected.extend(log_names(document, entries));
     complete(document, entries.is_some(), &expected, files, log);

@@ -10,16 +10,16 @@ use crate::report::{Id, Log};
 use crate::trust::Trust;
 
 /// The keys to check an object with.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     /// The key that signs: the newest of those that sign the object's tree size.
-    pub(super) signing: VerifierKey,
+    pub(crate) signing: VerifierKey,
     /// All keys of the log, where it is known that there are several.
-    pub(super) all: Option<LogKeys>,
+    pub(crate) all: Option<LogKeys>,
 }
 
 impl Keys {
     /// Reads a checkpoint and checks that everybody signed who has to.
-    pub(super) fn open(&self, note: &str) -> Result<Verified<Checkpoint>, LogKeysError> {
+    pub(crate) fn open(&self, note: &str) -> Result<Verified<Checkpoint>, LogKeysError> {
         match &self.all {
             Some(all) => all.open(note),
             None => Ok(checkpoint::open(note, &self.signing)?),
@@ -27,13 +27,13 @@ impl Keys {
     }
 
     /// How many keys sign a tree size.
-    pub(super) fn signing_count(&self, size: u64) -> usize {
+    pub(crate) fn signing_count(&self, size: u64) -> usize {
         self.all.as_ref().map_or(1, |all| all.signing(size).count())
     }
 }
 
 /// The keys of a pack under `note`, from the key `given`. None where the pack's own changes of keys do not lead there.
-pub(super) fn of_pack(
+pub(crate) fn of_pack(
     given: VerifierKey,
     note: Option<&str>,
     files: &Files<'_>,
@@ -90,7 +90,7 @@ fn agreed(given: &VerifierKey, chain: &KeyChain, all: LogKeys, trust: &Trust, lo
 }
 
 /// The keys of any signed note, from the key `given` and what the verifier brought.
-pub(super) fn of_note(given: VerifierKey, note: Option<&str>, trust: &Trust, log: &mut Log) -> Option<Keys> {
+pub(crate) fn of_note(given: VerifierKey, note: Option<&str>, trust: &Trust, log: &mut Log) -> Option<Keys> {
     let Some(bytes) = &trust.keys else { return Some(Keys { signing: given, all: None }) };
     let established = KeyChain::parse(bytes).and_then(|chain| chain.establish(&given));
     match established {

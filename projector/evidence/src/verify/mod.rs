@@ -6,14 +6,14 @@
 //! Leaves out: erasures, populations. A pack that carries any of them is never refuted for it:
 //! it is undecided.
 
-mod cosigned;
+pub(crate) mod cosigned;
 mod derived;
 mod entries;
-mod keys;
-mod pack;
-mod reach;
+pub(crate) mod keys;
+pub(crate) mod pack;
+pub(crate) mod reach;
 mod receipt;
-mod signed;
+pub(crate) mod signed;
 
 use crate::chain::NotAnEvent;
 use crate::trust::Reach;
@@ -21,7 +21,7 @@ pub use pack::verify_pack;
 pub use receipt::verify_receipt;
 
 /// What no verification here proves, whatever it was given.
-fn always_unproved(reach: Reach) -> Vec<String> {
+pub(crate) fn always_unproved(reach: Reach) -> Vec<String> {
     let mut out = vec![
         "that what was logged is true: a log proves what was said, when it was taken in, and that it was not changed since"
             .to_owned(),

@@ -13,12 +13,13 @@ use super::signed::{check_attestation, check_checkpoint, check_sums, find_key, r
 use super::{always_unproved, derived, keys, reach};
 use crate::document::PackDocument;
 use crate::files;
+use crate::headers;
 use crate::report::{Id, Log, Report};
 use crate::trust::Trust;
 use crate::zip::{self, MAX_ARCHIVE_BYTES, ReadError};
 
 /// The files of a zip by name.
-pub(super) type Files<'a> = BTreeMap<&'a str, &'a [u8]>;
+pub(crate) type Files<'a> = BTreeMap<&'a str, &'a [u8]>;
 
 /// Everything after the zip's form.
 const AFTER_FORM: [Id; 18] = [
@@ -112,6 +113,7 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
     check_inclusion(&document, entries.as_deref(), files, &mut log);
     let change = ChangeId::parse(&document.change).ok();
     check_chain(&document, change.as_ref(), entries.as_deref(), &mut log);
+    check_later(&document, change.as_ref(), files, &mut log);
     let opened = open_events(&document, entries.as_deref(), files, &mut log);
     check_headers(origin.as_ref(), opened.as_deref(), &mut log);
     let root = Hash::parse(&document.root).ok();
@@ -132,7 +134,7 @@ fn report(about: Vec<(&'static str, String)>, later_entries: Option<String>, rea
     let not_proved = always_unproved(reach.reach);
     let words = reach.words(&log);
     let (checks, verdict) = log.finish();
-    Report { what: "evidence pack", about, checks, reach: words, later_entries, not_proved, verdict }
+    Report { what: "evidence pack", about, checks, reach: words, later_entries, says: Vec::new(), not_proved, verdict }
 }
 
 fn about(document: &PackDocument) -> Vec<(&'static str, String)> {
@@ -145,12 +147,31 @@ fn about(document: &PackDocument) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Entries of the change after the last one here: none if that one is the tree's last, else not proved.
+/// The headers behind the last entry, if the pack has them.
+fn check_later(document: &PackDocument, change: Option<&ChangeId>, files: &Files<'_>, log: &mut Log) {
+    if !files.keys().any(|name| name.starts_with(crate::population::HEADERS)) {
+        return;
+    }
+    let (Some(change), Some(last), Ok(root)) = (change, document.entries.last(), Hash::parse(&document.root)) else {
+        return log.not_done(Id::LaterHeaders, "change, entries or root could not be read");
+    };
+    let first = last.index.saturating_add(1);
+    let checked = headers::check(change, first, document.size, &root, files);
+    log.result(
+        Id::LaterHeaders,
+        checked.map(|count| format!("{count} entries behind the last one, up to size {}", document.size)),
+    );
+}
+
+/// Entries of the change after the last one here: none if that one is the tree's last, or if all entries behind it are here and none
+/// is of the change; else not proved.
 fn later_entries(document: &PackDocument, trusted: bool, log: &Log) -> String {
     let last = document.entries.last().and_then(|entry| entry.index.checked_add(1));
-    let proved = trusted && log.clean() && log.holds(Id::LogInclusion) && last == Some(document.size);
-    let words = if proved {
+    let sound = trusted && log.clean() && log.holds(Id::LogInclusion);
+    let words = if sound && last == Some(document.size) {
         "none (proved: its last entry here is the last of the tree)"
+    } else if sound && log.holds(Id::LaterHeaders) {
+        "none (proved: every entry behind its last one is here, and none is of this change)"
     } else {
         "NOT PROVED (seq and prev show no gap, not that the last is the last)"
     };

@@ -14,14 +14,28 @@ use crate::trust::{Reach, Trust};
 /// this takes.
 ///
 /// `head` is the verified checkpoint at hand; `None` when there is none under a trusted key. `note` is the note that it was in.
-pub(super) fn establish(
+pub(crate) fn establish(
     trust: &Trust,
     head: Option<(&Verified<Checkpoint>, &Keys)>,
     note: Option<&str>,
     log: &mut Log,
 ) -> Reached {
+    establish_beside(trust, head, note, None, log)
+}
+
+/// The same, where `compared` says whether the kept checkpoint fits, if that is known already.
+pub(crate) fn establish_beside(
+    trust: &Trust,
+    head: Option<(&Verified<Checkpoint>, &Keys)>,
+    note: Option<&str>,
+    compared: Option<bool>,
+    log: &mut Log,
+) -> Reached {
     let mut reach = if head.is_some() { Reach::OperatorOnly } else { Reach::None };
-    if let Some(known) = &trust.known_checkpoint {
+    if compared == Some(true) {
+        reach = Reach::KeptCheckpoint;
+    }
+    if let Some(known) = trust.known_checkpoint.as_ref().filter(|_| compared.is_none()) {
         match head {
             None => log.not_done(Id::KnownCheckpoint, "there is no checkpoint under a trusted key to compare it with"),
             Some((head, keys)) => {
@@ -36,6 +50,7 @@ pub(super) fn establish(
     if witnessed.is_some() {
         reach = Reach::Witnessed;
     }
+    let of_witnesses = witnessed.as_ref().map(|Witnessed(words)| words.clone());
     let words = match witnessed {
         Some(Witnessed(words)) if kept => format!("{words}, and {}", Reach::KeptCheckpoint.words()),
         Some(Witnessed(words)) => words,
@@ -45,18 +60,24 @@ pub(super) fn establish(
         let words = format!("required: {}; reached: {words}", required.words());
         if reach >= required { log.ok(Id::Require, words) } else { log.refute(Id::Require, words) }
     }
-    Reached { reach, words }
+    Reached { reach, words, of_witnesses }
 }
 
 /// How far trust reaches.
-pub(super) struct Reached {
-    pub(super) reach: Reach,
+pub(crate) struct Reached {
+    pub(crate) reach: Reach,
     words: String,
+    of_witnesses: Option<String>,
 }
 
 impl Reached {
+    /// Who cosigned, and when, as the verifier's policy asks for it.
+    pub(crate) fn of_witnesses(&self) -> Option<&str> {
+        self.of_witnesses.as_deref()
+    }
+
     /// The words of a report: a refuted object is trusted for nothing.
-    pub(super) fn words(self, log: &Log) -> String {
+    pub(crate) fn words(self, log: &Log) -> String {
         if log.clean() { self.words } else { "nothing (refuted)".to_owned() }
     }
 }

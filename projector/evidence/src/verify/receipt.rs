@@ -50,7 +50,7 @@ fn report(
     let not_proved = always_unproved(reach.reach);
     let words = reach.words(&log);
     let (checks, verdict) = log.finish();
-    Report { what: "receipt", about, checks, reach: words, later_entries: None, not_proved, verdict }
+    Report { what: "receipt", about, checks, reach: words, later_entries: None, says: Vec::new(), not_proved, verdict }
 }
 
 fn find_key(receipt: &Receipt, trust: &Trust, log: &mut Log) -> Option<VerifierKey> {

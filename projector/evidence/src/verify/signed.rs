@@ -91,7 +91,7 @@ fn judge_document(document: &PackDocument, log: &mut Log) {
 
 /// The key to check with and whether it is trusted: the one given, else the hint in the pack, which only shows that the pack agrees
 /// with itself.
-pub(super) fn find_key(
+pub(crate) fn find_key(
     origin: Option<&Origin>,
     files: &Files<'_>,
     trust: &Trust,

@@ -6,6 +6,11 @@
 mod attacks;
 mod command;
 mod honest;
+mod later;
+mod population;
+mod populations;
+mod reconciled;
+mod sampled;
 mod shown;
 mod witnessed;
 mod world;

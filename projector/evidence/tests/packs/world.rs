@@ -8,7 +8,7 @@ use std::io::Cursor;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use evidence::{KeyFile, PackEntry, PackInput, Report, Trust, verify_pack, zip};
 use ledger::checkpoint::{Checkpoint, Origin};
-use ledger::entry::{EventHeader, First, Header, Road, Salt, commitment};
+use ledger::entry::{EventHeader, First, Header, Heartbeat, Road, Salt, commitment};
 use ledger::hash::{self, Hash};
 use ledger::proof;
 use ledger::receipt::Receipt;
@@ -145,6 +145,7 @@ impl World {
             cosignatures: Vec::new(),
             verifier: self.signer.verifier(),
             keys: None,
+            headers: None,
         }
     }
 
@@ -198,6 +199,33 @@ impl World {
 
     pub(crate) fn verify(&self, files: &Files) -> Report {
         verify(&zipped(files), &self.trust())
+    }
+
+    /// Appends a heartbeat.
+    pub(crate) fn beat(&mut self) {
+        let at = 1_760_011_200_000 + self.size() * 1000;
+        self.push(Header::Heartbeat(Heartbeat { at, cosigned: None }), Vec::new());
+    }
+
+    /// Appends any entry without a payload.
+    pub(crate) fn add_header(&mut self, header: Header) {
+        self.push(header, Vec::new());
+    }
+
+    /// The bytes of the entries below `size`.
+    pub(crate) fn bytes(&self, size: u64) -> Vec<Vec<u8>> {
+        self.entries.iter().take(usize::try_from(size).unwrap()).map(|entry| entry.bytes.clone()).collect()
+    }
+
+    /// The payloads of a change.
+    pub(crate) fn payloads(&self, change: &str) -> Vec<Vec<u8>> {
+        let mine = |entry: &&Stored| matches!(&entry.header, Header::Event(header) if header.change.as_str() == change);
+        self.entries.iter().filter(mine).map(|entry| entry.payload.clone()).collect()
+    }
+
+    /// The consistency proof between two sizes, bare.
+    pub(crate) fn path(&self, old: u64, new: u64) -> Vec<Hash> {
+        proof::consistency(&Tiles(self.leaves(new)), old, new).unwrap()
     }
 
     fn at(&self, index: u64) -> &Stored {

@@ -1,0 +1,136 @@
+//! Whether a pack's last entry is the change's last: by a population, and by the headers that the pack itself carries.
+
+use std::io::Cursor;
+
+use evidence::population::verify_pack_with;
+use evidence::{LaterHeaders, Report, Status, Verdict};
+use ledger::frontier::Frontier;
+use ledger::hash;
+
+use crate::population::{honest, input, made, period};
+use crate::world::{Files, World, event, zipped};
+
+fn with(pack: &[u8], population: &[u8], world: &World) -> Report {
+    verify_pack_with(Cursor::new(pack), Cursor::new(population), &world.trust(), &mut |_, _| {})
+}
+
+/// The pack that an operator makes who leaves out the change's entries from `size` on, and signs what is left honestly.
+fn cut(world: &World, change: &str, size: u64) -> Vec<u8> {
+    let sealed = evidence::plan(&world.input_at(change, size)).unwrap().seal(&world.signer).unwrap();
+    zipped(&sealed.files().iter().cloned().collect())
+}
+
+/// The same at the log's full size, with the later entries simply absent.
+fn short(world: &World, change: &str, keep: usize) -> Vec<u8> {
+    let mut input = world.input(change);
+    input.entries.truncate(keep);
+    let sealed = evidence::plan(&input).unwrap().seal(&world.signer).unwrap();
+    zipped(&sealed.files().iter().cloned().collect())
+}
+
+#[test]
+fn a_population_shows_that_the_last_entry_is_the_last() {
+    let (world, population) = honest();
+    let report = with(&cut(&world, "a", 11), &population, &world);
+    assert_eq!(report.verdict, Verdict::Ok, "{report}");
+    assert_eq!(report.later_entries.as_deref(), Some("later entries of this change up to size 11: none (proved)"));
+    // A pack as of an older tree, whose change went on: refuted, whoever signed.
+    let report = with(&cut(&world, "a", 6), &population, &world);
+    assert!(report.refuted().contains(&"population.pack"), "{report}");
+    assert_eq!(report.later_entries.as_deref(), Some("later entries of this change up to size 11: NOT PROVED"));
+    assert_eq!(report.reach, "nothing (refuted)");
+}
+
+#[test]
+fn a_pack_cut_short_and_honestly_signed_is_refuted_by_a_population() {
+    let (world, population) = honest();
+    // Alone it holds, and says what it does not prove.
+    let pack = short(&world, "a", 3);
+    let alone = crate::world::verify(&pack, &world.trust());
+    assert_eq!(alone.verdict, Verdict::Ok, "{alone}");
+    assert!(alone.later_entries.unwrap().contains("NOT PROVED"));
+    let report = with(&pack, &population, &world);
+    assert!(report.refuted().contains(&"population.pack"), "{report}");
+}
+
+#[test]
+fn a_population_of_another_time_another_key_or_a_fork_proves_nothing() {
+    let (world, population) = honest();
+    // The change's last entry (11) lies behind the population.
+    let report = with(&cut(&world, "b", 12), &population, &world);
+    assert_eq!((report.verdict, report.exit_code()), (Verdict::Undecided, 2), "{report}");
+    assert!(report.later_entries.unwrap().ends_with("NOT PROVED"));
+    let mut bad = population.clone();
+    bad[60] ^= 1;
+    let report = with(&cut(&world, "a", 11), &bad, &world);
+    assert!(report.refuted().contains(&"population.holds"), "{report}");
+    // Two histories under one key: entries that differ, or roots that do.
+    let mut fork = World::new();
+    fork.add(&event("plan", "a", r#""plan":{"commands":["false"]}"#));
+    (0..3).for_each(|_| fork.beat());
+    fork.add(&event("execute", "a", r#""execution":{"steps":[]}"#));
+    (0..6).for_each(|_| fork.beat());
+    let forked = made(&fork, &input(&fork, period(), 2, 11)).unwrap();
+    let report = with(&cut(&world, "a", 11), &forked, &world);
+    assert!(report.refuted().contains(&"population.pack"), "{report}");
+}
+
+fn headers(world: &World, first: u64, size: u64) -> LaterHeaders {
+    let mut frontier = Frontier::default();
+    world.bytes(first).iter().for_each(|entry| frontier.push(hash::leaf(entry)));
+    LaterHeaders { frontier, entries: world.bytes(size).split_off(usize::try_from(first).unwrap()) }
+}
+
+fn with_headers(world: &World, change: &str) -> Files {
+    let mut input = world.input(change);
+    let first = input.entries.last().unwrap().index + 1;
+    input.headers = Some(headers(world, first, world.size()));
+    evidence::plan(&input).unwrap().seal(&world.signer).unwrap().files().iter().cloned().collect()
+}
+
+#[test]
+fn headers_in_the_pack_show_it_too() {
+    let world = World::full();
+    let files = with_headers(&world, "a");
+    let report = world.verify(&files);
+    assert_eq!(report.verdict, Verdict::Ok, "{report}");
+    assert!(
+        report.later_entries.as_deref().unwrap().contains("up to size 10: none (proved: every entry behind"),
+        "{report}"
+    );
+    assert!(report.checks.iter().any(|check| check.id == "headers.later" && check.status == Status::Ok));
+}
+
+#[test]
+fn a_pack_cut_short_cannot_carry_headers_that_hold() {
+    let world = World::full();
+    let honest = with_headers(&world, "a");
+    // The writer refuses to make it.
+    let mut input = world.input("a");
+    input.entries.pop();
+    let first = input.entries.last().unwrap().index + 1;
+    input.headers = Some(headers(&world, first, world.size()));
+    let error = evidence::plan(&input).unwrap_err().to_string();
+    assert!(error.contains("is of this change, and the pack leaves it out"), "{error}");
+    // Made all the same: a short pack with true headers, with headers that leave the entry out, and with none of some.
+    input.headers = None;
+    let short: Files = evidence::plan(&input).unwrap().seal(&world.signer).unwrap().files().iter().cloned().collect();
+    let line = |entry: &Vec<u8>| [entry.as_slice(), b"\n"].concat();
+    let later = headers(&world, first, world.size());
+    let frontier: Vec<u8> =
+        later.frontier.peaks().iter().flat_map(|hash| (hash.to_base64() + "\n").into_bytes()).collect();
+    let name = format!("headers/{first:010}.ndjson");
+    for skip in [None, Some(0), Some(1)] {
+        let kept = later.entries.iter().enumerate().filter(|(at, _)| Some(*at) != skip);
+        let mut files = short.clone();
+        files.insert("headers/frontier".into(), frontier.clone());
+        files.insert(name.clone(), kept.flat_map(|(_, entry)| line(entry)).collect());
+        let report = world.verify(&world.resigned(files));
+        assert!(report.refuted().contains(&"headers.later"), "{skip:?}: {report}");
+    }
+    for gone in ["headers/frontier", "headers/0000000009.ndjson"] {
+        let mut files = honest.clone();
+        assert!(files.remove(gone).is_some(), "{gone}");
+        assert_eq!(world.verify(&world.resigned(files)).verdict, Verdict::Refuted, "{gone}");
+    }
+}
