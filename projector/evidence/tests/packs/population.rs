@@ -137,7 +137,7 @@ pub(crate) fn files(archive: &[u8]) -> Ordered {
             let mut file = archive.by_index(number).unwrap();
             let mut bytes = Vec::new();
             std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
-            (file.name().to_owned(), bytes)
+            (file.name().unwrap().into_owned(), bytes)
         })
         .collect()
 }
