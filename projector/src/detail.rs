@@ -17,6 +17,9 @@ use crate::anomaly::Anomaly;
 use crate::approval::Rules;
 use crate::document::Entry;
 use crate::facts::Decision;
+use crate::kpi::{Sample, Settings};
+use crate::maturity;
+use crate::maturity::attestation::{Recorded, recorded};
 
 mod loose;
 mod read;
@@ -52,6 +55,10 @@ pub struct Detail {
     pub cut: bool,
     /// What measures ask of the change.
     pub account: Option<Box<Account>>,
+    /// What it adds to the measures of maturity.
+    pub clauses: Vec<Sample>,
+    /// Attestations that it carries.
+    pub attestations: Vec<Recorded>,
 }
 
 /// Which entry a row comes from.
@@ -237,8 +244,20 @@ pub fn detail(change: &ChangeId, entries: &[Entry<'_>], rules: &Rules) -> Detail
         detail.anomalies = known.cloned().collect();
         detail.account = Some(Box::new(account));
     }
+    let last = entries.iter().map(|entry| entry.index).max().unwrap_or_default();
+    detail.clauses = maturity::samples(change, entries, Settings::of(rules.at(last)).ended_after_ms);
+    detail.attestations = attestations(change, entries, &rules.origin);
     detail.end_lists();
     detail
+}
+
+fn attestations(change: &ChangeId, entries: &[Entry<'_>], origin: &str) -> Vec<Recorded> {
+    let own = entries.iter().filter(|entry| entry.header.change == *change);
+    // Few events have one, and reading all of them whole takes time.
+    let said = own.filter_map(|entry| {
+        Some((entry, entry.payload.filter(|bytes| bytes.windows(13).any(|part| part == b"\"attestation\""))?))
+    });
+    said.filter_map(|(entry, payload)| recorded(origin, entry.index, entry.header.at, payload)).collect()
 }
 
 impl Detail {

@@ -1,12 +1,25 @@
 //! Maturity by the Universal Provisioning Model: levels, what holds them and what is missing.
 //!
-//! One scorer ([`score`]) makes levels of what is shown. For a platform it is an assessment file ([`rating`]). [`compare`] fills the model's comparison template from either. Clauses, thresholds, gates and bands are data (`schemas::model`); `docs/maturity.md` lists them all, and
+//! One scorer ([`score`]) makes levels of what is shown. For a tenant that is measured from its changes ([`samples`], [`evidence`]) or attested by named
+//! assessors ([`attestation`]); for a platform it is an assessment file ([`rating`]). [`compare`] fills the model's comparison template from either,
+//! [`report`] is the answer of `upm maturity`. Clauses, thresholds, gates and bands are data (`schemas::model`); `docs/maturity.md` lists them all, and
 //! [`document`] is what it is made from.
 
+pub mod attestation;
 pub mod compare;
 pub mod document;
+pub mod evidence;
+mod measures;
 pub mod rating;
+pub mod report;
+pub mod samples;
 pub mod score;
+mod story;
+#[cfg(test)]
+mod tests;
+
+pub use measures::ROLLBACK_EXECUTED;
+pub use samples::samples;
 
 /// Days of the window.
 pub const WINDOW_DAYS: u32 = 90;

@@ -15,10 +15,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use schemas::ids::ChangeId;
 
 use crate::error::ViewError;
-use crate::kpi;
 use crate::rows::parsed;
 use crate::write::number;
 use crate::{Reader, Views};
+use crate::{kpi, maturity};
 
 mod rows;
 
@@ -115,11 +115,14 @@ fn replace(transaction: &Transaction<'_>, pending: &Pending, details: &[Detail])
             writer.delete(key)?;
         }
         writer.insert(key, detail)?;
+        if !touched.fresh || !detail.attestations.is_empty() {
+            maturity::replace(transaction, touched.first, &detail.attestations)?;
+        }
     }
     writer.finish()?;
     let measured = pending.changes.iter().zip(details).filter_map(|(touched, detail)| {
         let account = detail.account.as_deref()?;
-        Some(kpi::Touched { first_index: touched.first, account, more: Vec::new() })
+        Some(kpi::Touched { first_index: touched.first, account, more: detail.clauses.clone() })
     });
     kpi::replace(transaction, &(pending.from..pending.to), &measured.collect::<Vec<_>>())
 }

@@ -12,6 +12,7 @@ pub mod ask;
 mod detail;
 mod error;
 pub mod kpi;
+mod maturity;
 mod query;
 mod rows;
 pub mod saved;
@@ -29,7 +30,7 @@ pub use rows::{ChangeRow, EventRow};
 pub use write::Row;
 
 /// Version of the tables and of the fold in them. Views of another version must be rebuilt.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 // The fold's version is part of the schema's: raise both, so that no file mixes rows of two folds.
 const _: () = assert!(projector::fold::FOLD_VERSION == 1);
@@ -152,6 +153,7 @@ fn create(connection: &mut Connection) -> Result<(), ViewError> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(SCHEMA)?;
     transaction.execute_batch(kpi::SCHEMA)?;
+    transaction.execute_batch(maturity::SCHEMA)?;
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;

@@ -16,6 +16,7 @@ pub mod backup;
 pub mod catch_up;
 pub mod change;
 pub mod check;
+pub mod checklist;
 pub mod compare;
 pub mod completions;
 pub mod conformance;
@@ -27,6 +28,7 @@ pub mod keys;
 pub mod kpi;
 mod limits;
 pub mod log;
+pub mod maturity;
 pub mod monitor;
 pub mod nats_child;
 pub mod pack;
@@ -128,6 +130,10 @@ enum Command {
     Monitor(monitor::Args),
     /// Fill the model's comparison template: our row, and those of platforms
     Compare(compare::Args),
+    /// Say which level is reached, with what holds it and what is missing
+    Maturity(maturity::Args),
+    /// Say how the seven items of the conformance checklist stand
+    Checklist(checklist::Args),
     /// Try the fixed conformance set and record what happened
     Conformance(conformance::Args),
     /// Copy what this data directory lacks from another copy of the ledger
@@ -249,6 +255,8 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Hold(args) => hold::run(globals, args),
         Command::Rules(args) => rules::run(globals, args),
         Command::Monitor(args) => monitor::run(globals, args),
+        Command::Maturity(args) => maturity::run(globals, args),
+        Command::Checklist(args) => checklist::run(globals, args),
         Command::Compare(args) => compare::run(globals, args),
         Command::Conformance(args) => conformance::run(globals, args),
         Command::CatchUp(args) => catch_up::run(globals, args),

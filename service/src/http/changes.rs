@@ -221,7 +221,7 @@ pub fn circumstances(open: &OpenTenant) -> Result<Context, Problem> {
 }
 
 /// All events of a change, of which there is at least one.
-fn entries_of(open: &OpenTenant, change: &ChangeId) -> Result<Vec<(u64, EventHeader, Vec<u8>)>, Problem> {
+pub fn entries_of(open: &OpenTenant, change: &ChangeId) -> Result<Vec<(u64, EventHeader, Vec<u8>)>, Problem> {
     let entries = recorded(open, change)?;
     if entries.is_empty() { Err(unknown(&open.tenant, change)) } else { Ok(entries) }
 }

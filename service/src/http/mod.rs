@@ -15,6 +15,7 @@ mod health;
 mod kpis;
 mod lines;
 mod logs;
+mod maturity;
 mod metrics;
 mod pages;
 mod population;
@@ -62,6 +63,10 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .route("/kpis/{kpi}", get(kpis::one))
         .route("/population", get(population::zip))
         .route("/governance", get(governance::of_tenant))
+        .route("/maturity", get(maturity::get))
+        .route("/maturity/checklist", get(maturity::checklist))
+        .route("/maturity/history", get(maturity::history))
+        .route("/maturity/row", get(maturity::row).post(maturity::row_of))
         .route("/proofs/inclusion", get(proofs::inclusion).post(proofs::of_event))
         .route("/proofs/consistency", get(proofs::consistency))
         .route("/sql", post(sql::ask))

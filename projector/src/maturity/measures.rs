@@ -1,0 +1,283 @@
+//! What the measures of `schemas/model/measures.json` count in one change.
+//!
+//! A share is `None` where the change is not of its denominator, else whether it counts. Each has its line here under the id it has there, and a test
+//! holds both lists equal. Names of `execution.guards` are given in the table's words.
+
+use schemas::event::{Check, Execution};
+use schemas::guard;
+use serde_json::Value;
+
+use super::story::{Story, given, says};
+use crate::fold::Marks;
+
+/// How long credentials may live to be called ephemeral, in seconds: a working day and a half, the longest session that cloud providers' token
+/// services give to a role.
+const EPHEMERAL_S_MAX: f64 = 43_200.0;
+
+/// Words of a check that looks at health.
+const HEALTH: [&str; 7] = ["health", "rollout", "status", "connectivity", "ready", "probe", "alive"];
+
+/// Words of a check that tries without doing.
+const DRY_RUN: [&str; 5] = ["dry-run", "dry_run", "dryrun", "what-if", "simulat"];
+
+type Share = fn(&Story<'_>) -> Option<bool>;
+
+/// Every share of one change.
+pub(super) const SHARES: &[(&str, Share)] = &[
+    ("steps_recorded", |story| {
+        executed(story, |story| story.steps().any(|step| step.cmd.is_some() || !step.argv.is_empty()))
+    }),
+    ("logged", |story| executed(story, logged)),
+    ("credentials_named", |story| executed(story, |story| credentials(story).any(|found| found.kind.is_some()))),
+    ("read_back", |story| executed(story, |story| story.rounds().next().is_some())),
+    ("planned", |story| executed(story, planned)),
+    ("preflight_checked", |story| executed(story, |story| checked(story) || evaluated(story))),
+    ("existence_checked", |story| executed(story, checked)),
+    ("dry_run", |story| executed(story, dry_run)),
+    ("mtls", |story| executed(story, |story| all_and_any(story.executions().filter_map(|execution| execution.mtls)))),
+    ("timeouts", |story| executed(story, |story| story.guarded(&["timeout_s", "timeout", "timeouts"]))),
+    ("retries", |story| executed(story, |story| story.guarded(&["retries", "max_retries"]))),
+    ("drift_checked", |story| executed(story, drift_checked)),
+    ("policy_evaluated", |story| executed(story, evaluated)),
+    ("peer_reviewed", |story| executed(story, |story| story.approvers().any(|name| story.initiator() != Some(name)))),
+    ("two_person", |story| executed(story, two_person)),
+    ("duties_separated", duties_separated),
+    ("ephemeral", |story| executed(story, ephemeral)),
+    ("pinned", |story| executed(story, pinned)),
+    ("telemetry", |story| {
+        executed(story, |story| story.executions().any(|execution| execution.telemetry_ref.is_some()))
+    }),
+    ("rollback_planned", |story| executed(story, rollback_planned)),
+    ("plan_explicit", |story| with_plan(story, plan_explicit)),
+    ("annotated", |story| with_plan(story, annotated)),
+    ("window_planned", |story| with_plan(story, |story| story.plans().any(|plan| given(plan.window.as_ref())))),
+    ("impact", |story| with_plan(story, |story| story.plans().any(|plan| plan.impact.is_some()))),
+    ("cost", |story| with_plan(story, |story| story.preflights().any(|preflight| given(preflight.cost.as_ref())))),
+    ("from_words", |story| with_plan(story, from_words)),
+    ("simulated", |story| with_plan(story, |story| story.plans().any(|plan| given(plan.simulation.as_ref())))),
+    ("graphed", |story| with_plan(story, |story| story.plans().any(|plan| given(plan.dependency_graph.as_ref())))),
+    ("variant", |story| with_plan(story, |story| story.plans().any(|plan| plan.variant.is_some()))),
+    ("in_window", in_window),
+    ("auto_approved", auto_approved),
+    ("risk_scored", |story| executed(story, risk_scored)),
+    ("progressive", |story| executed(story, |story| waves(story).count() >= 2)),
+    ("rate_limited", |story| executed(story, |story| story.guarded(&["rate_limit"]))),
+    ("backoff", |story| executed(story, |story| story.guarded(&["backoff"]))),
+    ("blast_radius", |story| executed(story, |story| story.guarded(&["blast_radius", "max_resources"]))),
+    ("promotion_gated", |story| in_waves(story, "gate")),
+    ("health_gated", |story| in_waves(story, "health")),
+    ("self_pause", |story| executed(story, |story| story.guarded(&["pause_on_anomaly"]))),
+    ("guarded_auto", |story| executed(story, guarded_auto)),
+    ("health_checked", |story| {
+        executed(story, |story| story.rounds().any(|round| round.checks.iter().any(|check| names(check, &HEALTH))))
+    }),
+    ("baseline", |story| executed(story, baseline)),
+    ("slo_checked", |story| executed(story, |story| story.rounds().any(|round| !round.slo.is_empty()))),
+    ("endpoint_scoped", |story| executed(story, |story| endpoints(story) == 1)),
+    ("exports", |story| executed(story, exports)),
+];
+
+/// The environment's measure: [`rolled_back`] of changes that executed.
+pub const ROLLBACK_EXECUTED: &str = "rollback_executed";
+
+fn executed(story: &Story<'_>, counts: impl Fn(&Story<'_>) -> bool) -> Option<bool> {
+    story.executed.map(|_| counts(story))
+}
+
+fn with_plan(story: &Story<'_>, counts: impl Fn(&Story<'_>) -> bool) -> Option<bool> {
+    story.plans().next().map(|_| counts(story))
+}
+
+fn all_and_any(list: impl Iterator<Item = bool>) -> bool {
+    let list: Vec<bool> = list.collect();
+    !list.is_empty() && list.iter().all(|yes| *yes)
+}
+
+fn logged(story: &Story<'_>) -> bool {
+    all_and_any(story.steps().map(|step| {
+        let output = [&step.stdout, &step.stderr, &step.stdout_ref, &step.stderr_ref].iter().any(|text| text.is_some());
+        step.rc.is_some() && output
+    }))
+}
+
+fn credentials<'a>(story: &'a Story<'_>) -> impl Iterator<Item = &'a schemas::event::Credentials<'a>> {
+    story.executions().filter_map(|execution: &Execution<'a>| execution.credentials.as_ref())
+}
+
+fn ephemeral(story: &Story<'_>) -> bool {
+    let short = |ttl: f64| ttl > 0.0 && ttl <= EPHEMERAL_S_MAX;
+    let fixed =
+        credentials(story).any(|found| found.kind.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case("static")));
+    !fixed && all_and_any(credentials(story).filter_map(|found| found.ttl_s).map(short))
+}
+
+fn pinned(story: &Story<'_>) -> bool {
+    let full = |text: Option<&str>| text.is_some_and(|text| !text.trim().is_empty());
+    let tools = story.executions().flat_map(|execution| &execution.tools);
+    all_and_any(tools.map(|tool| full(tool.version.as_deref()) || full(tool.sha256.as_deref())))
+}
+
+fn planned(story: &Story<'_>) -> bool {
+    story.plans_before().any(|event| {
+        let resources = event.target.as_ref().is_some_and(|target| !target.resources.is_empty());
+        resources || event.plan.as_ref().is_some_and(|plan| !plan.commands.is_empty())
+    })
+}
+
+fn plan_explicit(story: &Story<'_>) -> bool {
+    let commands = story.plans().any(|plan| !plan.commands.is_empty());
+    commands && story.events().any(|event| event.target.as_ref().is_some_and(|target| !target.resources.is_empty()))
+}
+
+fn annotated(story: &Story<'_>) -> bool {
+    let why = story.events().any(|event| event.intent.reason.is_some() || event.intent.ticket.is_some());
+    why && story.plans().any(|plan| given(plan.window.as_ref()))
+}
+
+fn from_words(story: &Story<'_>) -> bool {
+    story.events().any(|event| {
+        let words = event.intent.request.as_deref().is_some_and(|words| !words.trim().is_empty());
+        words && event.plan.as_ref().is_some_and(|plan| plan.inputs_digest.is_some())
+    })
+}
+
+fn checked(story: &Story<'_>) -> bool {
+    story.preflights().any(|preflight| !preflight.checks.is_empty())
+}
+
+fn evaluated(story: &Story<'_>) -> bool {
+    story.preflights().any(|preflight| !preflight.policies.is_empty())
+}
+
+fn dry_run(story: &Story<'_>) -> bool {
+    let simulated = story.before().filter_map(|part| part.event.as_ref()?.plan.as_ref());
+    simulated.into_iter().any(|plan| given(plan.simulation.as_ref()))
+        || story.preflights().any(|preflight| preflight.checks.iter().any(|check| names(check, &DRY_RUN)))
+}
+
+fn names(check: &Check<'_>, words: &[&str]) -> bool {
+    let text = [check.kind.as_deref(), check.name.as_deref()].map(|text| text.unwrap_or_default().to_lowercase());
+    words.iter().any(|word| text.iter().any(|text| text.contains(word)))
+}
+
+fn two_person(story: &Story<'_>) -> bool {
+    let others: std::collections::BTreeSet<_> = story.approvers().filter(|name| !story.is_party(name)).collect();
+    others.len() >= 2
+}
+
+fn duties_separated(story: &Story<'_>) -> Option<bool> {
+    story.executed?;
+    story.approvers().next()?;
+    Some(!story.approvers().any(|name| story.is_party(name)))
+}
+
+fn rollback_planned(story: &Story<'_>) -> bool {
+    story.events().any(|event| event.rollback.as_ref().is_some_and(|rollback| !rollback.plan.is_empty()))
+}
+
+fn risk_scored(story: &Story<'_>) -> bool {
+    story.preflights().any(|preflight| given(preflight.risk.as_ref()) || given(preflight.cost.as_ref()))
+}
+
+fn auto_approved(story: &Story<'_>) -> Option<bool> {
+    let is_low = |risk: &Value| {
+        let word =
+            risk.as_str().or_else(|| ["level", "lane", "class"].iter().find_map(|name| risk.get(name)?.as_str()));
+        word.is_some_and(|word| word.eq_ignore_ascii_case("low"))
+    };
+    story.executed?;
+    story.preflights().find(|preflight| preflight.risk.as_ref().is_some_and(is_low))?;
+    let approvals = story.before().flat_map(|part| &part.facts.approvals);
+    let by_policy = |role: &str| role.eq_ignore_ascii_case("policy") || role.eq_ignore_ascii_case("auto");
+    let mut given = approvals.filter(|approval| approval.decided() == crate::facts::Decision::Approved);
+    Some(given.any(|approval| approval.role.as_ref().is_some_and(|role| by_policy(role))))
+}
+
+fn in_window(story: &Story<'_>) -> Option<bool> {
+    story.executed?;
+    let (from, to) = story.plans_before().filter_map(|event| window(event.plan.as_ref()?.window.as_ref()?)).last()?;
+    Some(story.acts().all(|part| (from..=to).contains(&part.header.ts)))
+}
+
+/// Both ends in seconds, where they are RFC 3339.
+fn window(value: &Value) -> Option<(i64, i64)> {
+    let end = |names: [&str; 3]| names.iter().find_map(|name| schemas::time::seconds(value.get(name)?.as_str()?));
+    Some((end(["from", "start", "not_before"])?, end(["to", "end", "not_after"])?))
+}
+
+fn waves<'a>(story: &'a Story<'_>) -> impl Iterator<Item = &'a Value> {
+    story.executions().flat_map(|execution| &execution.waves)
+}
+
+fn in_waves(story: &Story<'_>, member: &str) -> Option<bool> {
+    waves(story).next()?;
+    Some(waves(story).all(|wave| given(wave.get(member))))
+}
+
+fn guarded_auto(story: &Story<'_>) -> bool {
+    let by = story.executions().any(|execution| execution.agent.is_some() || execution.executor.is_some());
+    by && story.executions().filter_map(|execution| execution.guards.as_ref()).any(says)
+}
+
+/// A list of differences, or both hashes.
+fn drift_checked(story: &Story<'_>) -> bool {
+    let hashes = |round: &schemas::event::Verification<'_>| {
+        round.drift.as_ref().is_some_and(|drift| drift.baseline_hash.is_some() && drift.current_hash.is_some())
+    };
+    story.after().any(|part| part.facts.drift.is_some()) || story.rounds().any(hashes)
+}
+
+fn baseline(story: &Story<'_>) -> bool {
+    story.rounds().any(|round| round.drift.as_ref().is_some_and(|drift| drift.baseline_hash.is_some()))
+}
+
+/// Distinct endpoints that its entries name.
+fn endpoints(story: &Story<'_>) -> usize {
+    let named = story.events().filter_map(|event| event.target.as_ref()?.cluster_endpoint_id.as_deref());
+    named.filter(|name| !name.trim().is_empty()).collect::<std::collections::BTreeSet<_>>().len()
+}
+
+/// Plan, approval trail and logs of it can be had from its entries.
+fn exports(story: &Story<'_>) -> bool {
+    let readable = story.parts.iter().all(|part| part.event.is_some());
+    let trail = story
+        .parts
+        .iter()
+        .flat_map(|part| &part.facts.approvals)
+        .any(|approval| !approval.approver().trim().is_empty());
+    readable && planned(story) && trail && logged(story)
+}
+
+/// A rollback that was executed, succeeded, left its steps, and was followed by a verification that held.
+pub(super) fn rolled_back(story: &Story<'_>) -> bool {
+    let done = story.parts.iter().find(|part| {
+        let steps = part
+            .event
+            .as_ref()
+            .and_then(|event| event.rollback.as_ref()?.executed.as_ref())
+            .is_some_and(|done| !done.steps.is_empty());
+        steps && part.facts.marks.any(Marks::ROLLED_BACK) && !part.facts.marks.any(Marks::ROLLBACK_FAILED)
+    });
+    let held = |index: u64, attempt: u64| {
+        let later = story.parts.iter().filter(move |part| part.index >= index && part.facts.attempt == attempt);
+        later
+            .into_iter()
+            .any(|part| part.facts.marks.any(Marks::VERIFIED) && !part.facts.marks.any(Marks::VERIFY_FAILED))
+    };
+    done.is_some_and(|part| held(part.index, part.facts.attempt))
+}
+
+/// Executed steps that succeeded and that the model's guards would have refused: with metas, and past the pipes.
+pub(super) fn unguarded(story: &Story<'_>) -> (u32, u32) {
+    let (mut metas, mut pipes) = (0, 0);
+    for step in story.steps().filter(|step| step.rc == Some(0)) {
+        let blocked = match &step.cmd {
+            _ if !step.argv.is_empty() => guard::of_arguments(step.argv.iter().map(|word| &**word)),
+            Some(line) => guard::of_line(line),
+            None => Vec::new(),
+        };
+        metas += u32::from(blocked.iter().any(|found| matches!(found, guard::Blocked::Meta(_))));
+        pipes += u32::from(blocked.iter().any(|found| matches!(found, guard::Blocked::Pipe(_))));
+    }
+    (metas, pipes)
+}
