@@ -20,7 +20,7 @@ endif
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo serve test interop soak bench bench-grow bench-kpis bench-latency bench-tessera check docs policy clean
+.PHONY: help setup build install demo serve test interop soak bench bench-grow bench-kpis bench-latency bench-views bench-tessera check docs policy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,10 +56,12 @@ soak: build ## the long tests: many more crashes and seeds, and what an event co
 	@scripts/setup test
 	UPM_SOAK=1 cargo test --release --workspace --locked -- --show-output
 	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),2000000)
+	$(TARGET)/release/upm-bench views --events $(or $(EVENTS),2000000)
 
-bench: build ## the load harness: our drain against a bare consumer, with 1 and with 1,000 tenants (EVENTS=300000)
+bench: build ## the load harness: our drain against a bare consumer, with 1 and with 1,000 tenants; answers over HTTP (EVENTS=300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000) --tenants 1000 --rounds 1
+	$(TARGET)/release/upm-bench views --events $(or $(EVENTS),300000)
 
 bench-grow: build ## what an event costs as the log grows, without nats-server; proofs, fsck, rebuild (EVENTS=1000000)
 	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),1000000)
@@ -69,6 +71,9 @@ bench-kpis: build ## a made-up year into the views, then KPIs of 90 days and a y
 
 bench-latency: build ## publish to receipt at a given load, beside the disk's own fsync (RATE=10000)
 	$(TARGET)/release/upm-bench latency --rate $(or $(RATE),10000)
+
+bench-views: build ## answers over HTTP (change, pages, figures), lag of the detail tables, rebuild of all tables (EVENTS=300000)
+	$(TARGET)/release/upm-bench views --events $(or $(EVENTS),300000)
 
 bench-tessera: build ## Tessera's POSIX log under its own load generator, and ours, on this machine (needs Go)
 	@scripts/setup bench

@@ -14,6 +14,7 @@ mod latency;
 mod report;
 mod tell;
 mod usage;
+mod views;
 mod world;
 
 use std::path::PathBuf;
@@ -46,6 +47,9 @@ enum Command {
     /// Fill views with a made-up history and ask them for KPIs, without a log.
     #[command(after_help = "Example:\n  upm-bench kpis --events 10000000 --json kpis.json")]
     Kpis(KpiArguments),
+    /// Fill a real `upm serve`, ask it over HTTP, then make its views again.
+    #[command(after_help = "Example:\n  upm-bench views --events 10000000 --json views.json")]
+    Views(ViewsArguments),
     /// Becomes the nats-server; for the other commands alone.
     #[command(hide = true)]
     NatsChild {
@@ -162,6 +166,19 @@ struct KpiArguments {
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// Where the views go (a temporary folder there, removed at the end).
+/// What to ask of.
+#[derive(clap::Args, Clone)]
+struct ViewsArguments {
+    /// Events to fill it with, about 1.3 KB each, five to a change.
+    #[arg(long, default_value_t = 300_000)]
+    events: u64,
+    /// Seed of the events and of the questions.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// The nats-server to run.
+    #[arg(long, env = "NATS_SERVER", default_value = "nats-server")]
+    nats_server: PathBuf,
+    /// Where the data directory goes (in a temporary folder there, removed at the end).
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Write the figures here too, as JSON.
@@ -176,6 +193,7 @@ fn main() -> ExitCode {
         Command::Latency(arguments) => latency::run(&arguments),
         Command::History(arguments) => tell::run(&arguments),
         Command::Kpis(arguments) => kpis::run(&arguments),
+        Command::Views(arguments) => views::run(&arguments),
         Command::NatsChild { arguments } => Err(pipeline::server::run_child(&arguments).into()),
     };
     match result {

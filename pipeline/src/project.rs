@@ -9,6 +9,7 @@
 //! again; it never stops the ledger. Left out: rebuilding (`upm rebuild` deletes the file and starts us).
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -42,6 +43,8 @@ const DETAIL_CHUNK: ChunkLimits =
 pub(crate) const DETAIL_LAG_MAX: u64 = 1_000_000;
 /// Turns of core for one of detail, while core has something to do and detail is less far behind than that.
 const CORE_TURNS: usize = 8;
+/// Tenants that get a chunk of detail between two looks at core.
+const CHUNKS: usize = 8;
 /// How long nothing must come before a chunk of detail: shorter, and a trickle of events would be told one by one.
 const QUIET: Duration = Duration::from_millis(20);
 /// Events read for a chunk that cost one turn of rest once detail has caught up: a change with thousands of events is not told anew for each of them.
@@ -63,7 +66,7 @@ enum ProjectError {
 
 /// Projects until it is told to stop and has caught up, or nobody sends any more.
 pub(crate) fn run<K: Kv + Sync>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Projectable>, troubles: &Troubles) {
-    let mut projector = Projector { kv, views_dir, roads: BTreeMap::new(), troubles };
+    let mut projector = Projector { kv, views_dir, roads: BTreeMap::new(), told: LogId::LEDGER, troubles };
     let mut stopping = false;
     // Taken from the channel behind a round.
     let mut next = None;
@@ -114,6 +117,8 @@ struct Projector<'a, K> {
     kv: &'a Arc<K>,
     views_dir: PathBuf,
     roads: BTreeMap<LogId, Viewed>,
+    /// The tenant that got the last chunk of detail.
+    told: LogId,
     troubles: &'a Troubles,
 }
 
@@ -148,11 +153,21 @@ impl<K: Kv + Sync> Projector<'_, K> {
         self.roads.values().any(|viewed| !viewed.failed && viewed.is_trailing())
     }
 
-    /// Counts turns, and makes a chunk of detail for every tenant whose turn it is.
+    /// Counts turns, and makes a chunk of detail for tenants whose turn it is: not for all of a thousand at once, and for others next time.
     fn follow_with_detail(&mut self, turns: usize) {
-        for viewed in self.roads.values_mut().filter(|viewed| !viewed.failed && viewed.is_trailing()) {
+        let (before, after) = ((Unbounded, Included(self.told)), (Excluded(self.told), Unbounded));
+        let logs: Vec<LogId> = self.roads.range(after).chain(self.roads.range(before)).map(|(log, _)| *log).collect();
+        let mut chunks = 0;
+        for log in logs {
+            let Some(viewed) = self.roads.get_mut(&log).filter(|viewed| !viewed.failed && viewed.is_trailing()) else {
+                continue;
+            };
             viewed.rest = viewed.rest.saturating_sub(turns);
-            let mut outcome = if viewed.rest == 0 { viewed.tell_chunk(self.kv) } else { Ok(()) };
+            let mut outcome = Ok(());
+            if viewed.rest == 0 && chunks < CHUNKS {
+                (outcome, self.told) = (viewed.tell_chunk(self.kv), log);
+                chunks += 1;
+            }
             while outcome.is_ok() && viewed.next.saturating_sub(viewed.detail) > DETAIL_LAG_MAX {
                 outcome = viewed.tell_chunk(self.kv);
             }

@@ -16,6 +16,7 @@ mod monitoring;
 mod readme;
 mod serving;
 mod sessions;
+mod sql;
 mod tiles;
 mod walls;
 mod witnesses;

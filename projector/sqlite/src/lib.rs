@@ -133,7 +133,7 @@ impl Views {
 /// What every connection needs: patience, and no trust in what a file's schema could make it do.
 fn set_up(connection: &Connection) -> Result<(), ViewError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(32);
+    connection.set_prepared_statement_cache_capacity(96);
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(())
 }

@@ -96,7 +96,11 @@ async fn answer(open: &OpenTenant, asked: &Asked) -> Result<Answer, Problem> {
     for (name, value) in &asked.params {
         command.arg("--param").arg(format!("{name}={}", param(name, value)?));
     }
-    command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    // What tells `serve` its tenants is not what this question is about.
+    for name in ["UPM_TENANT", "UPM_SERVER", "UPM_DATA"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let told = tokio::time::timeout(Duration::from_secs(timeout_s) + GRACE, told_by(command, &asked.sql)).await;
     let text = told.map_err(|_| limit("it took too long, and was stopped"))??;
     match serde_json::from_slice(&text) {

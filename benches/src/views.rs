@@ -1,0 +1,285 @@
+//! How fast answers come: the real `upm serve` is filled over its road, then asked over HTTP, then stopped and its views made again.
+//!
+//! Besides, how far the detail tables fall behind while events come in, and how long they take to catch up.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeValLike as _;
+use nix::unistd::Pid;
+use pipeline::NatsTarget;
+use pipeline::produce::{Outgoing, Patience, Producer};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::ViewsArguments;
+use crate::events::{Random, event};
+use crate::world::{self, Failure, micros, per_second};
+
+const TENANT: &str = "bench";
+/// Questions of each kind.
+const QUESTIONS: u64 = 1_000;
+/// How long the server may take to start, or to catch up.
+const PATIENCE: Duration = Duration::from_mins(60);
+
+/// What a run measured.
+#[derive(Serialize)]
+struct Figures {
+    events: u64,
+    /// Events published until the core views hold them, a second.
+    filled_per_s: f64,
+    /// Entries that detail was behind core, at most, when looked at.
+    detail_lag_max: u64,
+    /// Seconds after core until detail had caught up.
+    detail_caught_up_s: f64,
+    views_bytes_per_event: u64,
+    /// By question.
+    questions: BTreeMap<&'static str, Quantiles>,
+    rebuild_per_s: f64,
+    /// CPU of `upm rebuild`, all tables.
+    rebuild_cpu_us_per_event: f64,
+}
+
+/// Milliseconds over HTTP.
+#[derive(Serialize)]
+struct Quantiles {
+    p50: f64,
+    p99: f64,
+    max: f64,
+}
+
+/// Runs the measurement, prints it, and writes it as JSON where asked.
+pub(crate) fn run(arguments: &ViewsArguments) -> Result<(), Failure> {
+    let folder = world::folder(arguments.dir.as_deref())?;
+    let data = folder.path().join("data");
+    let server = Server::start(arguments, &data)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let start = Instant::now();
+    let before = server.standing()?.entries;
+    let publishing = runtime.spawn(publish(server.nats.clone(), arguments.events, arguments.seed));
+    let mut detail_lag_max = 0;
+    while server.standing()?.core < before + arguments.events {
+        let now = server.standing()?;
+        detail_lag_max = detail_lag_max.max(now.core.saturating_sub(now.detail));
+        server.patient(start)?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    runtime.block_on(publishing)??;
+    let (filled, caught_up) = (start.elapsed(), Instant::now());
+    while server.standing()?.detail < server.standing()?.entries {
+        server.patient(start)?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let detail_caught_up_s = caught_up.elapsed().as_secs_f64();
+    let questions = ask_all(&server, arguments)?;
+    server.stop()?;
+    let views = std::fs::metadata(data.join(format!("views/{TENANT}.db")))?.len();
+    let (rebuild_per_s, rebuild_cpu_us_per_event) = rebuild(arguments, &data)?;
+    let figures = Figures {
+        events: arguments.events,
+        filled_per_s: per_second(arguments.events, filled.as_secs_f64()),
+        detail_lag_max,
+        detail_caught_up_s,
+        views_bytes_per_event: views / arguments.events.max(1),
+        questions,
+        rebuild_per_s,
+        rebuild_cpu_us_per_event,
+    };
+    print!("{figures}");
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;
+    }
+    Ok(())
+}
+
+async fn publish(nats: String, events: u64, seed: u64) -> Result<(), Failure> {
+    let client = NatsTarget::plain(nats).connect("bench").await?;
+    let producer = Producer::new(client, Patience { window: 2_000, ..Patience::default() }).await?;
+    let mut random = Random::new(seed);
+    let mut failed = None;
+    let outgoing = (0..events).map(|number| {
+        let (phase, text) = event(&mut random, TENANT, number);
+        Outgoing { subject: format!("upm.events.{TENANT}.{phase}.bench"), payload: Bytes::from(text) }
+    });
+    producer.publish_all(outgoing, |_, result| failed = failed.take().or(result.err())).await;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Every kind of question, asked of things that are there, each time another one where there are many.
+fn ask_all(server: &Server, arguments: &ViewsArguments) -> Result<BTreeMap<&'static str, Quantiles>, Failure> {
+    let mut random = Random::new(arguments.seed);
+    let changes = arguments.events.div_ceil(5);
+    let base = format!("/v1/tenants/{TENANT}");
+    let teams = ["payments", "identity", "search", "ledger", "platform", "media", "logistics", "growth"];
+    let team = |number: u64| teams[usize::try_from(number % 8).unwrap_or_default()];
+    let mut found = BTreeMap::new();
+    let mut ask = |name: &'static str, path: &mut dyn FnMut(u64) -> String| -> Result<(), Failure> {
+        // What does not exist yet is left out.
+        if server.get(&path(random.next()))?.0 == 404 {
+            return Ok(());
+        }
+        let mut took = Histogram::<u64>::new(3)?;
+        for _ in 0..QUESTIONS {
+            let path = path(random.next());
+            let start = Instant::now();
+            let (status, body) = server.get(&path)?;
+            took.record(u64::try_from(start.elapsed().as_micros())?)?;
+            if status != 200 {
+                return Err(format!("GET {path}: {status} {body}").into());
+            }
+        }
+        found.insert(name, quantiles(&took));
+        Ok(())
+    };
+    ask("change by id", &mut |number| format!("{base}/changes/CHG-{:08}", number % changes))?;
+    ask("events of a change", &mut |number| format!("{base}/changes/CHG-{:08}/events", number % changes))?;
+    ask("page: newest", &mut |_| format!("{base}/changes?limit=50"))?;
+    ask("page: owner, environment", &mut |number| {
+        format!("{base}/changes?limit=50&owner={}&env=production", team(number))
+    })?;
+    ask("page: state, class", &mut |_| format!("{base}/changes?limit=50&state=verified&class=emergency"))?;
+    ask("page: initiator, text", &mut |number| {
+        format!("{base}/changes?limit=50&initiator={}-pipeline&q=rotate%20az_key", team(number))
+    })?;
+    ask("page: text nowhere", &mut |number| format!("{base}/changes?limit=50&q=nowhere{number}"))?;
+    ask("page: anomaly", &mut |_| format!("{base}/changes?limit=50&anomaly=producer_time_off"))?;
+    ask("page: resource", &mut |number| format!("{base}/changes?limit=50&resource=payments-{number:012x}"))?;
+    ask("kpis, 90 days", &mut |_| format!("{base}/kpis"))?;
+    ask("maturity", &mut |_| format!("{base}/maturity"))?;
+    Ok(found)
+}
+
+/// `upm rebuild` of everything: events a second, and CPU microseconds an event.
+fn rebuild(arguments: &ViewsArguments, data: &Path) -> Result<(f64, f64), Failure> {
+    let spent = || -> Result<f64, Failure> {
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+        let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+        Ok(Duration::from_micros(u64::try_from(micros)?).as_secs_f64())
+    };
+    let (before, start) = (spent()?, Instant::now());
+    let status = upm(arguments)?.args(["rebuild", "--tenant", TENANT, "--data"]).arg(data).status()?;
+    if !status.success() {
+        return Err(format!("upm rebuild ended with {status}").into());
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    Ok((per_second(arguments.events, seconds), micros(spent()? - before, arguments.events)))
+}
+
+fn quantiles(took: &Histogram<u64>) -> Quantiles {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a request are far below 2^53")]
+    let ms = |quantile| took.value_at_quantile(quantile) as f64 / 1e3;
+    Quantiles { p50: ms(0.5), p99: ms(0.99), max: ms(1.0) }
+}
+
+/// The program beside ours.
+fn upm(arguments: &ViewsArguments) -> Result<Command, Failure> {
+    let program: PathBuf = std::env::current_exe()?.with_file_name("upm");
+    let mut command = Command::new(program);
+    command.env("NATS_SERVER", &arguments.nats_server).stdout(Stdio::null());
+    Ok(command)
+}
+
+/// A running `upm serve`, ended with the value.
+struct Server {
+    child: Child,
+    http: String,
+    nats: String,
+    agent: ureq::Agent,
+}
+
+/// How far a tenant has come.
+struct Standing {
+    entries: u64,
+    core: u64,
+    detail: u64,
+}
+
+impl Server {
+    fn start(arguments: &ViewsArguments, data: &Path) -> Result<Self, Failure> {
+        let mut command = upm(arguments)?;
+        command.args(["serve", "--listen", "127.0.0.1:0", "--tenant", TENANT, "--data"]).arg(data);
+        let child = command.stderr(Stdio::null()).spawn()?;
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut server = Self { child, http: String::new(), nats: String::new(), agent };
+        let start = Instant::now();
+        loop {
+            let places: Value = std::fs::read(data.join("serve.json"))
+                .ok()
+                .and_then(|text| serde_json::from_slice(&text).ok())
+                .unwrap_or_default();
+            if let (Some(http), Some(nats)) = (places["http"].as_str(), places["nats"].as_str()) {
+                (server.http, server.nats) = (http.to_owned(), nats.to_owned());
+                return Ok(server);
+            }
+            if let Some(status) = server.child.try_wait()? {
+                return Err(format!("upm serve ended with {status}").into());
+            }
+            server.patient(start)?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn patient(&self, since: Instant) -> Result<(), Failure> {
+        if since.elapsed() < PATIENCE { Ok(()) } else { Err(format!("{} is too slow", self.http).into()) }
+    }
+
+    fn get(&self, path: &str) -> Result<(u16, String), Failure> {
+        let mut response = self.agent.get(format!("{}{path}", self.http)).call()?;
+        Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+    }
+
+    fn standing(&self) -> Result<Standing, Failure> {
+        let text = self.get("/metrics")?.1;
+        let gauge = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}{{tenant=\"{TENANT}\"}} ")));
+            line.and_then(|number| number.parse::<u64>().ok()).ok_or(format!("/metrics has no {name}"))
+        };
+        let entries = gauge("upm_entries")?;
+        let behind = |name: &str| gauge(name).map(|lag| entries.saturating_sub(lag));
+        Ok(Standing { entries, core: behind("upm_views_lag_entries")?, detail: behind("upm_detail_lag_entries")? })
+    }
+
+    fn stop(mut self) -> Result<(), Failure> {
+        kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGTERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already ended is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} events over the road into core views: {:.0}/s; views {} bytes an event",
+            self.events, self.filled_per_s, self.views_bytes_per_event
+        )?;
+        writeln!(
+            f,
+            "detail: at most {} entries behind core, caught up {:.2} s after it",
+            self.detail_lag_max, self.detail_caught_up_s
+        )?;
+        for (name, found) in &self.questions {
+            writeln!(f, "{name:<26} p50 {:>7.2} ms  p99 {:>7.2} ms  max {:>7.2} ms", found.p50, found.p99, found.max)?;
+        }
+        writeln!(
+            f,
+            "rebuild, all tables        {:.0} events/s, {:.1} µs CPU an event",
+            self.rebuild_per_s, self.rebuild_cpu_us_per_event
+        )
+    }
+}
