@@ -18,8 +18,8 @@ use crate::Reader;
 use crate::error::ViewError;
 use crate::rows::{BUCKET_BITS, CHANGE_COLUMNS, ChangeRow, EVENT_COLUMNS, EventRow, fold_of, id_key};
 
-/// Rows that one page looks at: about 10 ms of work.
-pub(crate) const SCANNED_MAX: usize = 10_000;
+/// Rows that one page looks at: about 5 ms of work.
+pub(crate) const SCANNED_MAX: usize = 4_096;
 
 /// Which changes to list. All that is given must hold.
 #[derive(Clone, Debug, Default)]
