@@ -73,7 +73,7 @@ fn questions_over_http_and_on_the_command_line() {
         (200, &json!(["change", "state"]), &json!([["c-1", "executed"]]))
     );
     let (status, answer) = sql(&server, &json!({"sql": "@rejected-events"}));
-    assert_eq!((status, answer["rows"][0][2].as_str()), (200, Some("missing_field")), "{answer}");
+    assert_eq!((status, answer["rows"][0][2].as_str()), (200, Some("wrong_type")), "{answer}");
     let (status, csv) = server.post(
         "/v1/tenants/acme/sql?format=csv",
         "application/json",
