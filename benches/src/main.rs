@@ -166,6 +166,13 @@ struct KpiArguments {
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// Where the views go (a temporary folder there, removed at the end).
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Write the figures here too, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 /// What to ask of.
 #[derive(clap::Args, Clone)]
 struct ViewsArguments {
