@@ -24,15 +24,39 @@ pub(crate) fn array_from_base64<const N: usize>(text: &str) -> Option<[u8; N]> {
     from_base64(text)?.try_into().ok()
 }
 
-/// The bytes of a lowercase hex text that must hold exactly `N` of them.
+/// The bytes of a lowercase hex text that must hold exactly `N` of them. By a table, because every entry that is read has three
+/// hashes.
 pub(crate) fn array_from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
         return None;
     }
-    let mut out = [0; N];
-    hex::decode_to_slice(text, &mut out).ok()?;
-    Some(out)
+    let (mut out, mut seen) = ([0; N], 0);
+    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
+        let (high, low) = (HEX[usize::from(*high)], HEX[usize::from(*low)]);
+        seen |= high | low;
+        *byte = (high << 4) | low;
+    }
+    (seen != NO_DIGIT).then_some(out)
 }
+
+/// In [`HEX`], where there is no digit: no number of digits gives it.
+const NO_DIGIT: u8 = 0xff;
+
+/// What each byte is as a lowercase hex digit.
+const HEX: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < 10 {
+        digits[(b'0' + digit) as usize] = digit;
+        digit += 1;
+    }
+    while digit < 16 {
+        digits[(b'a' + digit - 10) as usize] = digit;
+        digit += 1;
+    }
+    digits
+};
 
 /// The 64 lowercase hex digits of a hash.
 pub(crate) fn hex_digits(bytes: &[u8; 32]) -> [u8; 64] {

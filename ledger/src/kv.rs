@@ -85,6 +85,21 @@ pub trait Kv: Send + Sync {
     /// At most `limit` rows with `from <= key < to`, ascending.
     fn range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, KvError>;
 
+    /// Calls `row` with the key and value of every row with `from <= key < to`, ascending: for long stretches that are read
+    /// once. What is written meanwhile may be seen or not.
+    fn scan(&self, space: Space, from: &[u8], to: &[u8], row: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), KvError> {
+        let mut from = from.to_vec();
+        loop {
+            let rows = self.range(space, &from, to, SCANNED)?;
+            rows.iter().for_each(|(key, value)| row(key, value));
+            match rows.last() {
+                // The smallest key behind it.
+                Some((last, _)) if rows.len() == SCANNED => from = [last, &[0][..]].concat(),
+                _ => return Ok(()),
+            }
+        }
+    }
+
     /// Writes all or nothing; durable when it returns.
     fn write(&self, batch: Batch) -> Result<(), KvError>;
 
@@ -98,6 +113,9 @@ pub trait Kv: Send + Sync {
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
+/// Rows that a scan asks for at once, where a store has no better way.
+const SCANNED: usize = 4_096;
+
 impl<K: Kv + ?Sized> Kv for Arc<K> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
         (**self).get(space, key)
@@ -109,6 +127,10 @@ impl<K: Kv + ?Sized> Kv for Arc<K> {
 
     fn range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, KvError> {
         (**self).range(space, from, to, limit)
+    }
+
+    fn scan(&self, space: Space, from: &[u8], to: &[u8], row: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), KvError> {
+        (**self).scan(space, from, to, row)
     }
 
     fn write(&self, batch: Batch) -> Result<(), KvError> {
@@ -131,6 +153,10 @@ impl<K: Kv + ?Sized> Kv for &K {
 
     fn range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, KvError> {
         (**self).range(space, from, to, limit)
+    }
+
+    fn scan(&self, space: Space, from: &[u8], to: &[u8], row: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), KvError> {
+        (**self).scan(space, from, to, row)
     }
 
     fn write(&self, batch: Batch) -> Result<(), KvError> {

@@ -166,6 +166,23 @@ impl Kv for Rocks {
         rows.collect::<Result<_, _>>().map_err(|error| read_error("range", space, error))
     }
 
+    fn scan(&self, space: Space, from: &[u8], to: &[u8], row: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), KvError> {
+        let family = self.reading(space, "scan")?;
+        if from >= to {
+            return Ok(());
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(to);
+        tuning::scan(&mut options);
+        let mut rows = self.db.raw_iterator_cf_opt(family, options);
+        rows.seek(from);
+        while let Some((key, value)) = rows.item() {
+            row(key, value);
+            rows.next();
+        }
+        rows.status().map_err(|error| read_error("scan", space, error))
+    }
+
     fn write(&self, batch: Batch) -> Result<(), KvError> {
         if self.failed.load(Ordering::Acquire) {
             return Err(KvError::WriteAfterFailure);

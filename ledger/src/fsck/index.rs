@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use schemas::ids::ChangeId;
 
 use super::Place;
-use super::scan::{END, each};
+use super::scan::END;
 use super::tally::{self, Tally};
 use super::unit::{LogFacts, UNIT};
 use crate::dedupe::Fingerprint;
 use crate::entry::Header;
 use crate::hash::{Hash, leaf};
-use crate::kv::{Kv, Row, Space};
+use crate::kv::{Kv, Space};
 use crate::layout::{ChainHead, Key, Stored, read_u64};
 use crate::read::Log;
 
@@ -30,16 +30,16 @@ pub(super) fn chains<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>, part: u8) 
         "chain",
         |key| Key::Chain(place.log, key),
         part,
-        |(key, row)| {
-            let Ok(Key::Chain(_, change)) = Key::decode(Space::Index, &key) else {
-                return place.stranger("chain", &key);
+        |key, row| {
+            let Ok(Key::Chain(_, change)) = Key::decode(Space::Index, key) else {
+                return place.stranger("chain", key);
             };
-            let at = hex::encode(change);
-            match ChainHead::decode(&row) {
-                Err(error) => place.finding("chain", at, "the head of a chain", error.to_string()),
+            let at = || hex::encode(change);
+            match ChainHead::decode(row) {
+                Err(error) => place.finding("chain", at(), "the head of a chain", error.to_string()),
                 Ok(head) if !log.mark(head.index) => {
                     let expected = format!("an entry below {} that no other chain ends in", log.head.size);
-                    place.finding("chain", at, expected, format!("entry {}", head.index));
+                    place.finding("chain", at(), expected, format!("entry {}", head.index));
                 }
                 Ok(head) => {
                     let key = log.dedupe.is_some().then_some(&change);
@@ -59,14 +59,14 @@ pub(super) fn dedupes<K: Kv>(place: &Place<'_, K>, part: u8) -> Tally {
         "dedupe",
         |key| Key::Dedupe(place.log, Fingerprint(key)),
         part,
-        |(key, row)| match (Key::decode(Space::Index, &key), read_u64("dedupe", &row)) {
+        |key, row| match (Key::decode(Space::Index, key), read_u64("dedupe", row)) {
             (Ok(Key::Dedupe(_, fingerprint)), Ok(index)) => {
                 tally.dedupe = tally.dedupe.wrapping_sub(tally::dedupe(&fingerprint, index));
             }
             (Ok(_), Err(error)) => {
-                place.finding("dedupe", hex::encode(&key), "the index of an event", error.to_string());
+                place.finding("dedupe", hex::encode(key), "the index of an event", error.to_string());
             }
-            _ => place.stranger("dedupe", &key),
+            _ => place.stranger("dedupe", key),
         },
     );
     tally
@@ -78,7 +78,7 @@ fn rows<K: Kv>(
     what: &'static str,
     kind: impl Fn([u8; 16]) -> Key,
     part: u8,
-    row: impl FnMut(Row),
+    mut row: impl FnMut(&[u8], &[u8]),
 ) {
     let first = |part: u8| {
         let mut key = [0; 16];
@@ -89,7 +89,7 @@ fn rows<K: Kv>(
     let prefix = kind([0; 16]).bytes()[..5].to_vec();
     let from = if part == 0 { prefix.clone() } else { first(part) };
     let to = if part + 1 < PARTS { first(part + 1) } else { behind(&prefix) };
-    if let Err(error) = each(place.kv, Space::Index, &from, &to, row) {
+    if let Err(error) = place.kv.scan(Space::Index, &from, &to, &mut row) {
         place.unreadable(what, &format!("of keys {}..", hex::encode(from)), &error);
     }
 }
@@ -175,8 +175,8 @@ fn events_without_dedupe<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>) {
 }
 
 fn dedupe_without_events<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>) {
-    let check = |key: Vec<u8>, row: Vec<u8>| {
-        let (Ok(Key::Dedupe(_, fingerprint)), Ok(index)) = (Key::decode(Space::Index, &key), read_u64("dedupe", &row))
+    let check = |key: &[u8], row: &[u8]| {
+        let (Ok(Key::Dedupe(_, fingerprint)), Ok(index)) = (Key::decode(Space::Index, key), read_u64("dedupe", row))
         else {
             return;
         };
@@ -192,7 +192,7 @@ fn dedupe_without_events<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>) {
         place.finding("dedupe", hex::encode(fingerprint.0), expected, found);
     };
     for part in 0..PARTS {
-        rows(place, "dedupe", |key| Key::Dedupe(place.log, Fingerprint(key)), part, |(key, row)| check(key, row));
+        rows(place, "dedupe", |key| Key::Dedupe(place.log, Fingerprint(key)), part, check);
     }
 }
 
@@ -232,10 +232,10 @@ fn walk_chains<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>) {
             "chain",
             |key| Key::Chain(place.log, key),
             part,
-            |(key, row)| {
-                let Ok(found) = ChainHead::decode(&row) else { return };
+            |key, row| {
+                let Ok(found) = ChainHead::decode(row) else { return };
                 let wanted = match &log.dedupe {
-                    Some(_) => expected.remove(&key).map(|(_, head)| head),
+                    Some(_) => expected.remove(key).map(|(_, head)| head),
                     None => by_index.remove(&found.index),
                 };
                 let at = hex::encode(key.get(5..).unwrap_or_default());

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::scan::each;
 use super::tally::Tally;
 use super::tree::{Stack, root_of};
 use super::unit::{Checked, ControlFact, Fact, LogFacts, Signed, Step, UNIT, UNIT_HEIGHT, opening};
@@ -289,11 +288,11 @@ impl LogState {
 /// and beside a checkpoint.
 fn cosignatures<K: Kv>(place: &Place<'_, K>, head: &Head) {
     let key = |size| Key::Cosignatures(place.log, size).bytes();
-    let read = each(place.kv, Space::Tree, &key(1), &key(head.size + 1), |(found, row)| {
-        let Ok(key @ Key::Cosignatures(_, size)) = Key::decode(Space::Tree, &found) else {
-            return place.stranger("cosignatures", &found);
+    let read = place.kv.scan(Space::Tree, &key(1), &key(head.size + 1), &mut |found, row| {
+        let Ok(key @ Key::Cosignatures(_, size)) = Key::decode(Space::Tree, found) else {
+            return place.stranger("cosignatures", found);
         };
-        if let Err(error) = key.without_check(&row) {
+        if let Err(error) = key.without_check(row) {
             place.finding("cosignatures", size, "lines with their check value", error.to_string());
         }
         let checkpoint = place.kv.get(Space::Tree, &Key::Checkpoint(place.log, size).bytes());

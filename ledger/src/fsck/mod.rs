@@ -12,7 +12,7 @@
 //! a tenant's dedupe key, to which change a chain's key belongs. That payloads would be admitted again as they are is asked with
 //! [`Options::deep`] only: nothing that a flipped bit could do escapes the commitment.
 //!
-//! Memory stays flat: a log is checked in stretches of 4,096 entries, on several threads, and sets of rows are compared by sums.
+//! Memory stays flat: a log is checked in stretches of 1,024 entries, on several threads, and sets of rows are compared by sums.
 
 mod index;
 mod log;

@@ -6,68 +6,54 @@ use schemas::ids::Tenant;
 
 use super::Place;
 use super::report::{Finding, RESTORE, STRANGER};
-use crate::kv::{Kv, KvError, Row, Space};
+use crate::kv::{Kv, KvError, Space};
 use crate::layout::{BLOCK_SPAN, Block, Key, LogId, Parts};
-
-/// Rows asked for at once.
-const CHUNK: usize = 4_096;
-
-/// Calls `row` for every row of a range.
-pub(super) fn each<K: Kv>(
-    kv: &K,
-    space: Space,
-    from: &[u8],
-    to: &[u8],
-    mut row: impl FnMut(Row),
-) -> Result<(), KvError> {
-    let mut from = from.to_vec();
-    loop {
-        let rows = kv.range(space, &from, to, CHUNK)?;
-        let full = rows.len() == CHUNK;
-        if let Some((last, _)) = rows.last() {
-            from.clear();
-            from.extend_from_slice(last);
-            // The smallest key behind it.
-            from.push(0);
-        }
-        rows.into_iter().for_each(&mut row);
-        if !full {
-            return Ok(());
-        }
-    }
-}
 
 /// Above every key that there may be.
 pub(super) const END: [u8; 80] = [0xff; 80];
 
 impl<K: Kv> Place<'_, K> {
-    /// The rows numbered `range` of a kind, by place in the range. What else stands between them is reported, and so is what
+    /// Calls `row` for the rows numbered `range` of a kind, ascending. What else stands between them is reported, and so is what
     /// can't be read.
+    pub(super) fn each_numbered(
+        &self,
+        what: &'static str,
+        kind: impl Fn(LogId, u64) -> Key,
+        range: Range<u64>,
+        mut row: impl FnMut(u64, &[u8]),
+    ) {
+        let key = |number| kind(self.log, number);
+        let space = key(range.start).space();
+        let mut next = range.start;
+        let read = self.kv.scan(space, &key(range.start).bytes(), &key(range.end).bytes(), &mut |found, value| {
+            if *found != *key(next).bytes() {
+                match number_of(space, found) {
+                    Some(number) if *key(number).bytes() == *found => next = number,
+                    _ => return self.stranger(what, found),
+                }
+            }
+            row(next, value);
+            next += 1;
+        });
+        if let Err(error) = read {
+            self.unreadable(what, &format!("{}..{}", range.start, range.end), &error);
+        }
+    }
+
+    /// The same rows, by place in the range.
     pub(super) fn numbered(
         &self,
         what: &'static str,
         kind: impl Fn(LogId, u64) -> Key,
         range: Range<u64>,
     ) -> Vec<Option<Vec<u8>>> {
-        let key = |number| kind(self.log, number);
         let mut rows = vec![None; usize::try_from(range.end - range.start).unwrap_or(0)];
-        let space = key(range.start).space();
-        let mut next = range.start;
-        let read = each(self.kv, space, &key(range.start).bytes(), &key(range.end).bytes(), |(found, value)| {
-            if *found != *key(next).bytes() {
-                match number_of(space, &found) {
-                    Some(number) if *key(number).bytes() == *found => next = number,
-                    _ => return self.stranger(what, &found),
-                }
+        let from = range.start;
+        self.each_numbered(what, kind, range, |number, value| {
+            if let Some(place) = usize::try_from(number - from).ok().and_then(|place| rows.get_mut(place)) {
+                *place = Some(value.to_vec());
             }
-            if let Some(place) = usize::try_from(next - range.start).ok().and_then(|place| rows.get_mut(place)) {
-                *place = Some(value);
-            }
-            next += 1;
         });
-        if let Err(error) = read {
-            self.unreadable(what, &format!("{}..{}", range.start, range.end), &error);
-        }
         rows
     }
 
@@ -78,17 +64,15 @@ impl<K: Kv> Place<'_, K> {
         let mut next = range.start;
         let key = |index| Key::Payload(self.log, index).bytes();
         let end = range.end.saturating_add(BLOCK_SPAN - 1);
-        let read = each(self.kv, Space::Payloads, &key(range.start), &key(end), |(found, row)| {
-            let Ok(key @ Key::Payload(_, last)) = Key::decode(Space::Payloads, &found) else {
-                return self.stranger("payload", &found);
+        let mut block = Block::default();
+        let read = self.kv.scan(Space::Payloads, &key(range.start), &key(end), &mut |found, row| {
+            let Ok(key @ Key::Payload(_, last)) = Key::decode(Space::Payloads, found) else {
+                return self.stranger("payload", found);
             };
-            let block = match Block::decode(&key, &row) {
-                Ok(block) => block,
-                Err(error) => {
-                    self.finding("payload", last, "a block of payloads with its check value", error.to_string());
-                    return lost.push((last + 1).saturating_sub(BLOCK_SPAN)..last + 1);
-                }
-            };
+            if let Err(error) = block.read(&key, row) {
+                self.finding("payload", last, "a block of payloads with its check value", error.to_string());
+                return lost.push((last + 1).saturating_sub(BLOCK_SPAN)..last + 1);
+            }
             for (index, parts) in block.parts().filter(|(index, _)| range.contains(index)) {
                 if index < next {
                     self.finding("payload", last, format!("payloads from {next} on"), format!("that of entry {index}"));

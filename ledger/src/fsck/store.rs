@@ -7,7 +7,7 @@ use schemas::ids::Tenant;
 
 use super::index::behind;
 use super::report::NEWER;
-use super::scan::{END, each};
+use super::scan::END;
 use super::{Finding, Place};
 use crate::append::Head;
 use crate::birth::LEDGER_LOG;
@@ -34,7 +34,7 @@ impl Store {
     /// Reads the space of heads and names; what can't be read is reported.
     pub(super) fn read<K: Kv>(place: &Place<'_, K>) -> Self {
         let mut store = Self::default();
-        let read = each(place.kv, Space::Meta, &[], &END, |(key, row)| store.row(place, &key, &row));
+        let read = place.kv.scan(Space::Meta, &[], &END, &mut |key, row| store.row(place, key, row));
         if let Err(error) = read {
             place.unreadable("row", "of space meta", &error);
         }
@@ -158,7 +158,7 @@ impl Store {
                     Space::Tree => "row of space tree",
                     Space::Index | Space::Meta => "row of space index",
                 };
-                if let Err(error) = each(place.kv, space, &from, &start, |(key, _)| place.stranger(what, &key)) {
+                if let Err(error) = place.kv.scan(space, &from, &start, &mut |key, _| place.stranger(what, key)) {
                     place.unreadable(what, &format!("from key {}", hex::encode(&from)), &error);
                 }
                 from = end;

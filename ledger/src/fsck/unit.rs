@@ -23,10 +23,11 @@ use crate::layout::{Details, Key, Parts, SignedAt, TILE_WIDTH, decode_tile};
 use crate::note::SignedNote;
 use crate::tree::TileId;
 
-/// Entries of a stretch: a whole number of tiles, and a power of two, so that a full one is one subtree.
+/// Entries of a stretch: a whole number of tiles, and a power of two, so that a full one is one subtree. What is known of a stretch
+/// should fit into a core's own cache, and opening six rows costs little beside a thousand entries.
 pub(super) const UNIT: u64 = 1 << UNIT_HEIGHT;
 /// Height of a full stretch's subtree.
-pub(super) const UNIT_HEIGHT: u8 = 12;
+pub(super) const UNIT_HEIGHT: u8 = 10;
 /// Bytes of payloads read at once, as their entries state them.
 const PAYLOAD_BYTES: u64 = 8 << 20;
 
@@ -153,26 +154,32 @@ struct Unit<'a, K> {
 
 impl<K: Kv> Unit<'_, K> {
     fn entries(&self) -> Vec<Row> {
+        let (place, from) = (self.place, self.from);
+        let mut rows: Vec<Row> = (from..self.to).map(|_| Row { header: None, leaf: None }).collect();
+        place.each_numbered("entry", Key::Entry, from..self.to, |index, entry| {
+            let at = usize::try_from(index - from).ok();
+            if let Some(row) = at.and_then(|at| rows.get_mut(at)) {
+                *row = self.row(index, entry);
+            }
+        });
+        for (index, _) in (from..).zip(&rows).filter(|(_, row)| row.leaf.is_none()) {
+            place.finding("entry", index, "an entry", "nothing");
+        }
+        rows
+    }
+
+    fn row(&self, index: u64, entry: &[u8]) -> Row {
         let place = self.place;
-        let rows = place.numbered("entry", Key::Entry, self.from..self.to);
-        let row = |(index, entry): (u64, Option<Vec<u8>>)| {
-            let Some(entry) = entry else {
-                place.finding("entry", index, "an entry", "nothing");
-                return Row { header: None, leaf: None };
-            };
-            let header = Header::decode(&entry);
-            if let Err(error) = &header {
-                place.finding("entry", index, "a header in its only form", error.to_string());
-            }
-            if let Ok(Header::Unknown { v, kind }) = &header {
-                place.findings.unchecked(format!(
-                    "{}: entry {index} is of kind {kind:?}, version {v}: a newer upm wrote it",
-                    place.called()
-                ));
-            }
-            Row { header: header.ok(), leaf: Some(leaf(&entry)) }
-        };
-        (self.from..self.to).zip(rows).map(row).collect()
+        let header = Header::decode(entry);
+        if let Err(error) = &header {
+            place.finding("entry", index, "a header in its only form", error.to_string());
+        }
+        if let Ok(Header::Unknown { v, kind }) = &header {
+            let called = place.called();
+            let newer = format!("{called}: entry {index} is of kind {kind:?}, version {v}: a newer upm wrote it");
+            place.findings.unchecked(newer);
+        }
+        Row { header: header.ok(), leaf: Some(leaf(entry)) }
     }
 
     /// Payloads, in portions that fit into memory whatever their sizes.

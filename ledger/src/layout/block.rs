@@ -115,7 +115,7 @@ struct Found {
 }
 
 /// A block's row, read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block {
     /// Ascending by index; never empty.
     members: Vec<Found>,
@@ -125,11 +125,20 @@ pub struct Block {
 impl Block {
     /// Reads the row of `key`, a [`Key::Payload`].
     pub fn decode(key: &Key, row: &[u8]) -> Result<Self, LayoutError> {
+        let mut block = Self::default();
+        block.read(key, row)?;
+        Ok(block)
+    }
+
+    /// The same, into the memory of a block that was read before; after an error it holds nothing of use.
+    pub(crate) fn read(&mut self, key: &Key, row: &[u8]) -> Result<(), LayoutError> {
         let value = key.without_check(row)?;
         let mut fields = Fields::new("block of payloads", value);
         let Key::Payload(_, last) = key else { return Err(fields.refused("the key of a block")) };
         let [form, count] = fields.array()?;
-        let mut members: Vec<Found> = Vec::with_capacity(count.into());
+        let members = &mut self.members;
+        members.clear();
+        members.reserve(count.into());
         let mut end = 0;
         for _ in 0..count {
             let [distance] = fields.array()?;
@@ -147,17 +156,17 @@ impl Block {
         if members.is_empty() || end > BLOCK_BYTES_MAX {
             return Err(fields.refused("one payload or more, not too large"));
         }
-        let payloads = match form {
-            PLAIN if fields.rest.len() == end => fields.rest.to_vec(),
+        // What stands here from before is written over.
+        self.payloads.resize(end, 0);
+        match form {
+            PLAIN if fields.rest.len() == end => self.payloads.copy_from_slice(fields.rest),
             LZ4 => {
-                let mut payloads = vec![0; end];
-                let length = decompress_into(fields.rest, &mut payloads).ok();
+                let length = decompress_into(fields.rest, &mut self.payloads).ok();
                 length.filter(|length| *length == end).ok_or(fields.refused("LZ4 of payloads of these lengths"))?;
-                payloads
             }
             _ => return Err(fields.refused("payloads of these lengths")),
-        };
-        Ok(Self { members, payloads })
+        }
+        Ok(())
     }
 
     /// What the block holds of entry `index`.
