@@ -3,12 +3,23 @@
 
 use ledger::kv::Space;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel, LruCacheOptions,
-    Options, ReadOptions, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle, DBCompressionType, DBRecoveryMode, LogLevel,
+    LruCacheOptions, Options, ReadOptions, WriteOptions,
 };
 
-/// Bytes in memory of all spaces not yet in tables. Reached, the largest is written out.
+/// Bytes in memory of all spaces not yet in tables. At seven eighths of it the buffer that was begun first is written out, however
+/// little it holds. That should not be the index's, which fills slowest and alone pays for small tables: so the buffers of what
+/// ascends, half full on average, leave it room.
 const WRITE_BUFFERS: usize = 80 << 20;
+
+/// Bytes of entries, and of payloads, in memory.
+const ASCENDING_BUFFER: usize = 20 << 20;
+
+/// Bytes of the index in memory: some 300,000 events.
+const INDEX_BUFFER: usize = 32 << 20;
+
+/// Tables of the index at which some are merged. More of them: fewer merges, and one filter more to ask in a look-up.
+const INDEX_TABLES: i32 = 10;
 
 /// Bytes of blocks, indices and filters kept in memory. Filters take 1.25 bytes a row of the index: 12 MB for 10 million.
 const BLOCK_CACHE: usize = 48 << 20;
@@ -58,9 +69,10 @@ pub(crate) fn beside_a_writer() -> Options {
 /// Rows asked for at once from which on a read of a store opened for reading is taken for a scan.
 pub(crate) const LONG_SCAN: usize = 256;
 
-/// What is scanned is not read again: large reads, and no room in the cache.
+/// What is scanned is not read again: large reads, and no room in the cache. A scan of fsck covers about a megabyte, and what is read
+/// past its end is copied for nothing.
 pub(crate) fn scan(options: &mut ReadOptions) {
-    options.set_readahead_size(4 << 20);
+    options.set_readahead_size(512 << 10);
     options.fill_cache(false);
 }
 
@@ -105,10 +117,10 @@ fn family(space: Space, cache: &Cache) -> Options {
     options.set_max_write_buffer_number(3);
     match space {
         // Ascending within a log: tables of one log never overlap and are moved down, not rewritten.
-        Space::Entries => ascending(&mut options, &mut table, 32 << 20),
+        Space::Entries => ascending(&mut options, &mut table),
         // Blocks come packed: nothing is left to compress.
         Space::Payloads => {
-            ascending(&mut options, &mut table, 32 << 20);
+            ascending(&mut options, &mut table);
             options.set_compression_type(DBCompressionType::None);
         }
         Space::Index => random(&mut options, &mut table),
@@ -119,8 +131,8 @@ fn family(space: Space, cache: &Cache) -> Options {
     options
 }
 
-fn ascending(options: &mut Options, table: &mut BlockBasedOptions, buffer: usize) {
-    options.set_write_buffer_size(buffer);
+fn ascending(options: &mut Options, table: &mut BlockBasedOptions) {
+    options.set_write_buffer_size(ASCENDING_BUFFER);
     options.set_target_file_size_base(128 << 20);
     options.set_max_bytes_for_level_base(512 << 20);
     options.set_compression_type(DBCompressionType::Lz4);
@@ -129,9 +141,12 @@ fn ascending(options: &mut Options, table: &mut BlockBasedOptions, buffer: usize
 }
 
 fn random(options: &mut Options, table: &mut BlockBasedOptions) {
-    options.set_write_buffer_size(16 << 20);
+    options.set_write_buffer_size(INDEX_BUFFER);
     options.set_target_file_size_base(64 << 20);
-    options.set_max_bytes_for_level_base(128 << 20);
+    // Hashed keys: every table overlaps every other, so whatever is moved down a level rewrites what lies there. Merging tables of
+    // like size writes each row two to three times until ten million events, where levels wrote it some ten times.
+    options.set_compaction_style(DBCompactionStyle::Universal);
+    options.set_level_zero_file_num_compaction_trigger(INDEX_TABLES);
     options.set_compression_type(DBCompressionType::None);
     // Nearly every look-up is for something that is not there: the filters answer it, in tables and in memory.
     table.set_bloom_filter(10.0, false);
