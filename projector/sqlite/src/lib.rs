@@ -14,6 +14,7 @@ mod error;
 pub mod kpi;
 mod maturity;
 mod query;
+mod rebuild;
 mod rows;
 pub mod saved;
 mod write;
@@ -26,6 +27,7 @@ use rusqlite::{Connection, OpenFlags};
 pub use detail::{ChunkLimits, Pending, Touched};
 pub use error::ViewError;
 pub use query::{Filter, Page, PageKey};
+pub use rebuild::{RebuildError, project_log};
 pub use rows::{ChangeRow, EventRow};
 pub use write::Row;
 
