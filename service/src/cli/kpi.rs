@@ -179,7 +179,8 @@ fn beside(figure: &Value, all: bool) -> String {
     let mut out = String::new();
     let apart = figure["apart"].as_object().into_iter().flatten();
     let apart: Vec<String> = apart
-        .filter(|(_, number)| number.as_f64() != Some(0.0))
+        .filter_map(|(name, number)| Some((name, number.as_f64()?)))
+        .filter(|(_, number)| *number > 0.0)
         .map(|(name, number)| format!("{} {number}", name.replace('_', " ")))
         .collect();
     let missed = figure["missed"].as_array().map(Vec::as_slice).unwrap_or_default();

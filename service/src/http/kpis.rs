@@ -185,7 +185,9 @@ impl Question {
 /// A figure with the changes named that count against it.
 fn told(open: &OpenTenant, figure: &Figure, missed: &[Missed]) -> Value {
     let mut told = serde_json::to_value(figure).unwrap_or_default();
-    let named = missed.iter().map(|missed| {
+    // Resources are listed as of now: a window in which none was managed has none to name.
+    let missed = missed.iter().filter(|_| figure.denominator > 0 || figure.kpi != metric::DRIFT_COVERAGE);
+    let named = missed.map(|missed| {
         let mut named = json!({
             "change": missed.change,
             "href": format!("/v1/tenants/{}/changes/{}", open.tenant, segment(missed.change.as_str())),
