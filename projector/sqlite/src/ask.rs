@@ -248,9 +248,8 @@ fn restrict(connection: &mut Connection, refused: &Arc<Mutex<Option<String>>>) -
 /// What is wrong with an action; none where it only reads.
 fn refusal(action: &AuthAction<'_>, tables: &BTreeSet<String>) -> Option<String> {
     match action {
-        AuthAction::Select | AuthAction::Recursive => None,
         // Without a column nothing but the number of rows is read; so are tables of the question's own (WITH).
-        AuthAction::Read { column_name: "", .. } => None,
+        AuthAction::Select | AuthAction::Recursive | AuthAction::Read { column_name: "", .. } => None,
         AuthAction::Read { table_name, .. } if tables.contains(*table_name) => None,
         AuthAction::Read { table_name, .. } => Some(format!("it reads {table_name}")),
         AuthAction::Function { function_name } if REFUSED_FUNCTIONS.contains(function_name) => {
