@@ -4,7 +4,7 @@ use ledger::checkpoint::Origin;
 use ledger::control::ControlOp;
 use ledger::entry::{
     ControlHeader, Cosigned, EntryError, Epoch, EventHeader, First, Gap, Header, Heartbeat, MAX_ENTRY_BYTES,
-    MAX_NUMBER, RejectionHeader, Road, Salt, commitment,
+    MAX_NUMBER, RejectionHeader, Road, Salt, View, commitment,
 };
 use ledger::hash::{Hash, leaf};
 use ledger::note::KeyName;
@@ -356,6 +356,16 @@ proptest! {
         prop_assert_eq!(canonical(&entry), &entry[..]);
         prop_assert_eq!(Header::decode(&entry).unwrap(), header);
     }
+
+    #[test]
+    fn a_view_says_what_the_header_says(header in any_event()) {
+        let entry = Header::Event(header.clone()).encode().unwrap();
+        let Ok(View::Event(view)) = View::read(&entry) else { panic!("{}", String::from_utf8_lossy(&entry)) };
+        prop_assert_eq!((&*view.change, &*view.id, view.seq, view.prev), (header.change.as_str(), header.id.as_str(), header.seq, header.prev));
+        prop_assert_eq!((view.phase, view.class, view.outcome, view.has), (header.phase, header.class, header.outcome, header.has));
+        prop_assert_eq!((view.ts, view.at, view.probe), (header.ts, header.at, header.probe));
+        prop_assert_eq!(view.env.as_deref(), header.env.as_ref().map(Environment::as_str));
+    }
 }
 
 #[test]
@@ -365,6 +375,7 @@ fn a_flipped_bit_is_refused_or_says_something_else() {
             for bit in 0..8 {
                 let mut bad = text.clone().into_bytes();
                 bad[at] ^= 1 << bit;
+                assert_eq!(View::read(&bad).is_ok(), Header::decode(&bad).is_ok(), "{}", String::from_utf8_lossy(&bad));
                 match Header::decode(&bad) {
                     Err(_) | Ok(Header::Unknown { .. }) => {}
                     Ok(other) => {

@@ -8,7 +8,7 @@ use evidence::population::{Change, Details};
 use evidence::reconcile::{Reconciliation, Rule, Source, reconcile};
 use serde_json::json;
 
-const SLACK_MS: u64 = 60_000;
+const SLACK_MS: u64 = 120_000;
 
 fn real(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real-inputs").join(name)).unwrap()
