@@ -446,6 +446,55 @@ fn every_adapter_compiles_and_is_found_by_its_name() {
         assert_eq!(Adapter::find(adapter.name).unwrap().name, adapter.name);
         check_error(adapter.name, b"0", &given(), "this is not what");
     }
-    assert!(Adapter::find("cloudtrail").is_none());
+    assert!(Adapter::find("nagios").is_none());
     assert!(ADAPTERS.is_sorted_by_key(|adapter| adapter.name));
+}
+
+fn cloudevent(members: &Value) -> Vec<u8> {
+    let mut document = json!({"specversion": "1.0", "id": "ce-1", "source": "/x", "type": "com.example.deploy.execute", "time": "2026-01-02T03:04:05Z"});
+    for (name, value) in members.as_object().unwrap() {
+        document[name] = value.clone();
+    }
+    serde_json::to_vec(&document).unwrap()
+}
+
+#[test]
+fn a_cloudevent_is_what_it_carries() {
+    let adapted = |document: &[u8]| with("cloudevents", document, &tenant_only()).unwrap();
+    let own: Value = serde_json::from_slice(&cloudevent(&json!({"data": {"provisioning_event": {
+        "id": "mine", "timestamp": "2026-01-02T03:04:05Z", "phase": "verify", "change_id": "c-9",
+        "intent": {"source": "api", "initiator": "ann", "tenant": "acme"}}}})))
+    .unwrap();
+    let event = &adapted(&serde_json::to_vec(&own).unwrap())[0]["provisioning_event"];
+    assert_eq!(
+        (&event["id"], &event["phase"], &event["cloudevent"]["id"]),
+        (&json!("mine"), &json!("verify"), &json!("ce-1"))
+    );
+
+    let cdevent: Value = serde_json::from_slice(CDEVENT).unwrap();
+    let carried = cloudevent(&json!({"type": "dev.cdevents.approval.closed.0.1.0", "data": cdevent}));
+    let event = &adapted(&carried)[0]["provisioning_event"];
+    assert_eq!(event["preflight"]["approvals"][0]["approver"], "urn:user:bob");
+    assert_eq!(event["change_id"], "4c8cb7dd-3448-41de-8768-eec704e2829b");
+
+    let steps = cloudevent(
+        &json!({"data": {"change_id": "c-1", "actor": "ann", "execution": {"steps": [{"cmd": "a", "rc": 0}]}}}),
+    );
+    let event = &adapted(&steps)[0]["provisioning_event"];
+    assert_eq!((&event["phase"], &event["intent"]["initiator"]), (&json!("execute"), &json!("ann")));
+    assert_eq!(event["execution"]["steps"][0]["rc"], 0);
+    let other = cloudevent(&json!({"type": "com.example.coffee", "data": "brewed"}));
+    assert_eq!(adapted(&other)[0]["provisioning_event"]["phase"], "audit");
+    let batch = [b"[".as_slice(), &steps, b",", &other, b"]"].concat();
+    assert_eq!(adapted(&batch).len(), 2);
+    check_error("cloudevents", b"[{}]", &given(), "/0");
+}
+
+#[test]
+fn cloudtrail_calls_that_only_read_execute_nothing() {
+    let events = with("cloudtrail", CLOUDTRAIL, &tenant_only()).unwrap();
+    let phases = |phase: &str| events.iter().filter(|event| event["provisioning_event"]["phase"] == phase).count();
+    assert_eq!((events.len(), phases("execute"), phases("verify")), (156, 70, 86));
+    let failed = events.iter().find(|event| event["provisioning_event"]["execution"]["steps"][0]["rc"] == 1);
+    assert!(failed.is_none() || failed.unwrap()["provisioning_event"]["execution"]["steps"][0]["stderr"].is_string());
 }

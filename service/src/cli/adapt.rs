@@ -6,10 +6,14 @@ use std::process::ExitCode;
 
 use adapters::{ADAPTERS, AdaptError, Adapted, Adapter, Given, Program};
 
+use schemas::ids::Producer;
+
 use super::client::flags::Intent;
 use super::client::send::{Event, Item, NatsFlags, Route};
 use super::client::{input, print};
 use super::{CliError, Globals, emit};
+
+mod subscribe;
 
 /// Options of `upm adapt`.
 #[derive(Debug, clap::Args)]
@@ -19,7 +23,7 @@ use super::{CliError, Globals, emit};
 )]
 pub struct Args {
     /// The adapter (see below; not with --program), then the document or `-` for standard input
-    #[arg(value_name = "KIND FILE", required_unless_present = "show", num_args = 1..=2)]
+    #[arg(value_name = "KIND FILE", required_unless_present_any = ["show", "subscribe"], num_args = 1..=2)]
     what: Vec<String>,
     /// A jq program of your own instead of an adapter
     #[arg(long, value_name = "FILE")]
@@ -39,6 +43,18 @@ pub struct Args {
     /// A command that carries the plan out; repeat in order
     #[arg(long = "command", value_name = "CMD", help_heading = "Event")]
     commands: Vec<String>,
+    /// Instead of a file: take each message on this NATS subject (wildcards allowed), and publish what it becomes
+    #[arg(long, value_name = "SUBJECT", requires = "emit")]
+    subscribe: Option<String>,
+    /// Share the messages of the subject with others of this name
+    #[arg(long, value_name = "NAME", requires = "subscribe")]
+    queue: Option<String>,
+    /// End after so many messages
+    #[arg(long, value_name = "N", requires = "subscribe")]
+    count: Option<u64>,
+    /// Publish as this producer: the last token of the subject, which the broker's permissions bind (over NATS)
+    #[arg(long, value_name = "NAME", requires = "emit")]
+    producer: Option<Producer>,
     #[command(flatten)]
     intent: Intent,
     #[command(flatten)]
@@ -51,6 +67,7 @@ fn help() -> String {
         ADAPTERS.iter().map(|adapter| format!("  {:width$}  {}", adapter.name, adapter.takes)).collect();
     format!(
         "Adapters:\n{}\n\nExamples:\n  terraform show -json tfplan | upm adapt terraform-plan - --change c-42 --initiator ines --emit\n  \
+         upm adapt cloudevents --subscribe 'ci.events.>' --emit --tenant acme --producer ci\n  \
          upm adapt --program my.jq record.json --tenant acme\n  upm adapt --show k8s-audit > my.jq\n\n\
          Options win over what the document says; what an adapter does not map is kept in a section named after the source.\n\
          Ids derive from the masked document: adapting the same file again gives the same events.",
@@ -64,6 +81,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         print::line(known(kind)?.program().source().trim_end())?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(subject) = &args.subscribe {
+        return subscribe::run(globals, &args, subject);
+    }
     let (program, file) = chosen(&args)?;
     let document = input::whole(Path::new(&file))?;
     let given = given(globals, &args)?;
@@ -74,7 +94,10 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
             fs::create_dir_all(folder)
                 .map_err(|error| CliError::because(format!("can't make {}", folder.display()), &error))?;
         }
-        return emit::emit(&Route::find(globals, &args.nats), adapted.into_iter().map(item), &report);
+        let (route, producer) = (Route::find(globals, &args.nats), args.producer.clone());
+        emit::named_by_the_road(&route, producer.as_ref())?;
+        let items = adapted.into_iter().map(item).map(move |item| emit::sent_by(item, producer.as_ref()));
+        return emit::emit(&route, items, &report);
     }
     for one in &adapted {
         let text =

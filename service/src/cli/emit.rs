@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::answer::{Problem, Status};
 use pipeline::produce::Patience;
 use schemas::admit::{self, Scratch};
-use schemas::ids::{Phase, Subject, Tenant};
+use schemas::ids::{Phase, Producer, Subject, Tenant};
 use serde_json::{Map, Value};
 use workers::build::{self, Approval, Check};
 use workers::ci;
@@ -47,6 +47,9 @@ pub struct Args {
     /// Send as it is what admission would refuse; what names no tenant goes to --tenant
     #[arg(long)]
     no_check: bool,
+    /// Publish as this producer: the last token of the subject, which the broker's permissions bind (over NATS)
+    #[arg(long, value_name = "NAME")]
+    producer: Option<Producer>,
     #[command(flatten)]
     nats: NatsFlags,
     #[command(flatten)]
@@ -103,7 +106,35 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     };
     let items =
         Items { documents, check: !args.no_check, tenant: globals.tenant_or_default()?, scratch: Scratch::default() };
-    emit(&Route::find(globals, &args.nats), items, &Report { wait, json: globals.json, receipts: args.receipts })
+    let route = Route::find(globals, &args.nats);
+    named_by_the_road(&route, args.producer.as_ref())?;
+    let producer = args.producer;
+    let items = items.map(move |item| sent_by(item, producer.as_ref()));
+    emit(&route, items, &Report { wait, json: globals.json, receipts: args.receipts })
+}
+
+/// Over HTTP it is the credential that says who sends.
+pub(super) fn named_by_the_road(route: &Route, producer: Option<&Producer>) -> Result<(), CliError> {
+    match (route, producer) {
+        (Route::Http(_), Some(name)) => Err(CliError::could_not(format!(
+            "--producer {name}: over HTTP the credential names the producer"
+        ))
+        .with_detail(
+            "name the ledger's NATS with --nats URL (UPM_NATS), or its data directory with --data DIR (UPM_DATA)",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The item with this producer in its subject.
+pub(super) fn sent_by(item: Item, producer: Option<&Producer>) -> Item {
+    match item {
+        Item::Event(mut event) => {
+            event.subject.producer = producer.cloned().or(event.subject.producer);
+            Item::Event(event)
+        }
+        other => other,
+    }
 }
 
 /// How to tell what became of the events.

@@ -1,0 +1,143 @@
+//! The gate and the approvals behind it, through the real binary: the shell block of `docs/gate.md`, an approval signed by `ssh-keygen`, the tenant's rule,
+//! and CloudEvents that come over NATS in both of its bindings.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use upm_tests::{Server, ok, program, project, python, run};
+
+fn serve() -> (tempfile::TempDir, Server) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &["--name", "gate", "--tenant", "acme"]);
+    (folder, server)
+}
+
+/// Publishes one event as `producer`; gives the exit code.
+fn emit(server: &Server, folder: &Path, producer: &str, phase: &str, change: &str, sections: &Value) -> i32 {
+    let mut body = json!({"id": format!("{change}-{phase}-{producer}"), "change_id": change, "phase": phase,
+        "timestamp": "2026-01-02T03:04:05Z", "intent": {"source": "api", "initiator": "ines", "tenant": "acme"}});
+    for (name, section) in sections.as_object().expect("sections") {
+        body[name] = section.clone();
+    }
+    let file = folder.join("event.json");
+    std::fs::write(&file, json!({ "provisioning_event": body }).to_string()).expect("written");
+    run(server.upm(&["emit", "--wait", "--producer", producer]).arg(&file)).0
+}
+
+#[test]
+fn the_shell_of_the_how_to_runs_as_written() {
+    let (folder, server) = serve();
+    let page = std::fs::read_to_string(project().join("docs/gate.md")).expect("the page");
+    let script = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("one shell block");
+    let bin = program("upm");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", bin.parent().expect("a folder").display());
+    let mut shell = Command::new("bash");
+    shell.args(["-eu", "-c", script]).current_dir(folder.path()).env("PATH", path).env("UPM_DATA", server.data());
+    let (code, out, err) = run(&mut shell);
+    assert_eq!(code, 0, "{out}{err}");
+    let order =
+        ["stopped: nobody approved it", "go: gate-1", "deploying", "stop: gate-1", "stopped: that is another file"];
+    let places: Vec<_> =
+        order.iter().map(|text| out.find(text).unwrap_or_else(|| panic!("{text}: {out}{err}"))).collect();
+    assert!(places.is_sorted(), "{out}");
+}
+
+#[test]
+fn a_signed_approval_and_a_rule_that_asks_for_it() {
+    let (folder, server) = serve();
+    let at = |name: &str| folder.path().join(name);
+    ok(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(at("bob")));
+    let allow = format!("bob={}", at("bob.pub").display());
+    ok(&mut server.upm(&["tenant", "rule", "acme", "--grade", "signed", "--allow", &allow]));
+    let rule = ok(&mut server.upm(&["tenant", "rule", "acme"]));
+    assert!(rule.contains("signed or better") && rule.contains("signer bob"), "{rule}");
+
+    assert_eq!(emit(&server, folder.path(), "ci", "plan", "c-1", &json!({"plan": {"commands": ["a"]}})), 0);
+    let change = server.json("/v1/tenants/acme/changes/c-1?at_least=0");
+    let digest = change["attempts"][0]["plan_digest"].as_str().expect("a digest").to_owned();
+    let mut approval = json!({"approver": "bob", "role": "owners", "decision": "approved", "at": "2026-01-02T03:04:05Z", "plan_digest": digest});
+    let assert = || run(&mut server.upm(&["assert", "c-1", "--requires", "approved", "--tenant", "acme", "--json"]));
+    let bound = json!({"preflight": {"approvals": [approval]}});
+    assert_eq!(emit(&server, folder.path(), "chat", "preflight", "c-1", &bound), 0);
+    let (code, out, err) = assert();
+    assert_eq!(code, 1, "bound is less than signed: {out}{err}");
+
+    let origin = server.vkey("acme").split('+').next().expect("an origin").to_owned();
+    // RFC 8785 of plain text members is what serde_json prints of a sorted map.
+    let statement = json!({"v": 1, "origin": origin, "change": "c-1", "plan_digest": digest, "approver": "bob", "role": "owners",
+        "decision": "approved", "at": "2026-01-02T03:04:05Z"});
+    std::fs::write(at("statement"), statement.to_string()).expect("written");
+    ok(Command::new("ssh-keygen")
+        .args(["-Y", "sign", "-q", "-n", "upm-approval", "-f"])
+        .arg(at("bob"))
+        .arg(at("statement")));
+    approval["signature"] = std::fs::read_to_string(at("statement.sig")).expect("signed").into();
+    let signed = json!({"preflight": {"approvals": [approval]}});
+    assert_eq!(emit(&server, folder.path(), "bot", "preflight", "c-1", &signed), 0);
+    let (code, out, err) = assert();
+    assert_eq!(code, 0, "{out}{err}");
+    let told = ok(&mut server.upm(&["change", "show", "c-1", "--tenant", "acme"]));
+    assert!(told.contains("✓ signed   approved by bob as owners"), "{told}");
+}
+
+#[test]
+fn bad_questions_say_what_there_is() {
+    let (_folder, server) = serve();
+    let ask = |words: &[&str]| run(&mut server.upm(&[&["assert", "c-1", "--tenant", "acme"], words].concat()));
+    let (code, _, err) = ask(&["--requires", "aproved"]);
+    assert!(code == 2 && err.contains("aproved") && err.contains("planned, approved"), "{code} {err}");
+    let (code, _, err) = ask(&["--plan-digest", "sha256:12"]);
+    assert!(code == 2 && err.contains("64 hexadecimal digits"), "{code} {err}");
+    let (code, out, _) = ask(&["--requires", "planned"]);
+    assert!(code == 1 && out.contains("Nothing is on record"), "{code} {out}");
+    let (code, _, err) = run(&mut server.upm(&["tenant", "rule", "acme", "--grade", "claimed"]));
+    assert!(code == 2 && err.contains("recorded, bound or signed"), "{code} {err}");
+    let (code, _, err) = run(&mut server.upm(&["tenant", "set", "acme", "approval.count=two"]));
+    assert!(code == 2 && err.contains("a number from 1 to 64"), "{code} {err}");
+}
+
+#[test]
+fn cloudevents_in_both_nats_bindings_become_events() {
+    let (_folder, server) = serve();
+    let mut listening = server
+        .upm(&[
+            "adapt",
+            "cloudevents",
+            "--subscribe",
+            "ci.events.>",
+            "--emit",
+            "--producer",
+            "ci",
+            "--count",
+            "3",
+            "--tenant",
+            "acme",
+            "--json",
+        ])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut said = String::new();
+    let mut err = std::io::BufReader::new(listening.stderr.take().expect("a pipe"));
+    std::io::BufRead::read_line(&mut err, &mut said).expect("a line");
+    assert!(said.contains("listening to ci.events.>"), "{said}");
+
+    let structured = json!({"specversion": "1.0", "id": "s-1", "source": "/ci", "type": "com.example.execute", "time": "2026-01-02T03:04:06Z",
+        "data": {"change_id": "ce-1", "execution": {"steps": [{"cmd": "deploy", "rc": 0}]}}});
+    let data = json!({"change_id": "ce-1", "plan": {"commands": ["deploy"]}});
+    let mut publish = python("cloudevents.py");
+    ok(publish.args([server.nats(), &structured.to_string(), &data.to_string()]));
+    let out = listening.wait_with_output().expect("ended");
+    let out_text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert_eq!(out.status.code(), Some(1), "the third is none: {out_text}");
+    let lines: Vec<Value> = out_text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let status: Vec<_> = lines.iter().map(|line| line["status"].as_str().unwrap_or_default()).collect();
+    assert_eq!(status, ["accepted", "accepted", "unfit"], "{out_text}");
+    let change = server.json(&format!("/v1/tenants/acme/changes/ce-1?at_least={}", lines[1]["index"]));
+    assert_eq!(change["state"], "executed", "{change}");
+    assert_eq!(change["timeline"][0]["producer"], "ci");
+    assert!(change["attempts"][0]["plan_digest"].is_string());
+}
