@@ -303,15 +303,20 @@ impl Gate<'_> {
                 let text = match shipped {
                     _ if ok => format!("The newest plan ships {wanted}."),
                     [] => format!("The newest plan names no artifact by digest, so {wanted} is not part of it."),
-                    [only] => format!("The newest plan ships {}, not {wanted}.", quote(only)),
+                    [only] => format!("The newest plan ships {}, not {wanted}.", named(only)),
                     [first, ..] => {
-                        format!("The newest plan ships {} and {} more, not {wanted}.", quote(first), shipped.len() - 1)
+                        format!("The newest plan ships {} and {} more, not {wanted}.", named(first), shipped.len() - 1)
                     }
                 };
                 Reason { requires: "artifact", ok, text }
             }
         }
     }
+}
+
+/// A digest as it is, anything else as a quotation.
+fn named(text: &str) -> String {
+    digest(text).unwrap_or_else(|| quote(text))
 }
 
 /// The newest entry of an attempt that carries a plan.

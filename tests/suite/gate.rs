@@ -101,12 +101,25 @@ fn bad_questions_say_what_there_is() {
 #[test]
 fn cloudevents_in_both_nats_bindings_become_events() {
     let (_folder, server) = serve();
+    // The bus of a pipeline: the ledger's own NATS takes nothing but events.
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    let url = format!("nats://127.0.0.1:{port}");
+    let mut bus = Command::new(upm_tests::nats_server());
+    let mut bus = bus
+        .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("started");
+    upm_tests::wait_for("the bus", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
     let mut listening = server
         .upm(&[
             "adapt",
             "cloudevents",
             "--subscribe",
             "ci.events.>",
+            "--from",
+            &url,
             "--emit",
             "--producer",
             "ci",
@@ -129,8 +142,9 @@ fn cloudevents_in_both_nats_bindings_become_events() {
         "data": {"change_id": "ce-1", "execution": {"steps": [{"cmd": "deploy", "rc": 0}]}}});
     let data = json!({"change_id": "ce-1", "plan": {"commands": ["deploy"]}});
     let mut publish = python("cloudevents.py");
-    ok(publish.args([server.nats(), &structured.to_string(), &data.to_string()]));
+    ok(publish.args([&url, &structured.to_string(), &data.to_string()]));
     let out = listening.wait_with_output().expect("ended");
+    bus.kill().and_then(|()| bus.wait()).expect("ended");
     let out_text = String::from_utf8_lossy(&out.stdout).into_owned();
     assert_eq!(out.status.code(), Some(1), "the third is none: {out_text}");
     let lines: Vec<Value> = out_text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();

@@ -46,6 +46,9 @@ pub struct Args {
     /// Instead of a file: take each message on this NATS subject (wildcards allowed), and publish what it becomes
     #[arg(long, value_name = "SUBJECT", requires = "emit")]
     subscribe: Option<String>,
+    /// The NATS to listen to [default: the ledger's own; the one that `upm serve` starts takes nothing but events]
+    #[arg(long, value_name = "URL", requires = "subscribe", hide_env_values = true)]
+    from: Option<String>,
     /// Share the messages of the subject with others of this name
     #[arg(long, value_name = "NAME", requires = "subscribe")]
     queue: Option<String>,
@@ -67,7 +70,7 @@ fn help() -> String {
         ADAPTERS.iter().map(|adapter| format!("  {:width$}  {}", adapter.name, adapter.takes)).collect();
     format!(
         "Adapters:\n{}\n\nExamples:\n  terraform show -json tfplan | upm adapt terraform-plan - --change c-42 --initiator ines --emit\n  \
-         upm adapt cloudevents --subscribe 'ci.events.>' --emit --tenant acme --producer ci\n  \
+         upm adapt cloudevents --from nats://bus:4222 --subscribe 'ci.events.>' --emit --tenant acme --producer ci\n  \
          upm adapt --program my.jq record.json --tenant acme\n  upm adapt --show k8s-audit > my.jq\n\n\
          Options win over what the document says; what an adapter does not map is kept in a section named after the source.\n\
          Ids derive from the masked document: adapting the same file again gives the same events.",

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use adapters::{Given, Program, cloudevent};
 use futures::StreamExt as _;
+use pipeline::NatsTarget;
 use pipeline::answer::Status;
 use pipeline::produce::{Outgoing, Patience, Producer};
 use serde_json::json;
@@ -57,14 +58,21 @@ pub(super) fn run(globals: &Globals, args: &Args, subject: &str) -> Result<ExitC
             target.connect(CLIENT_NAME).await.map_err(|error| CliError::because("can't reach NATS", &error))?;
         let producer = Producer::new(client.clone(), Patience::default()).await;
         let producer = producer.map_err(|error| CliError::because("can't publish", &error))?;
+        let bus = match &args.from {
+            Some(url) => {
+                let bus = NatsTarget::plain(url).connect(CLIENT_NAME).await;
+                bus.map_err(|error| CliError::because("can't reach the NATS to listen to", &error))?
+            }
+            None => client,
+        };
         let listening = match &args.queue {
-            Some(queue) => client.queue_subscribe(subject.to_owned(), queue.clone()).await,
-            None => client.subscribe(subject.to_owned()).await,
+            Some(queue) => bus.queue_subscribe(subject.to_owned(), queue.clone()).await,
+            None => bus.subscribe(subject.to_owned()).await,
         };
         let mut messages =
             listening.map_err(|error| CliError::because(format!("can't listen to {subject}"), &error))?;
         // So that whoever reads the next line may publish.
-        client.flush().await.map_err(|error| CliError::because("can't reach NATS", &error))?;
+        bus.flush().await.map_err(|error| CliError::because("can't reach NATS", &error))?;
         say(&format!("upm: listening to {subject}"));
         let mut all_well = true;
         let mut taken = 0;
@@ -75,11 +83,11 @@ pub(super) fn run(globals: &Globals, args: &Args, subject: &str) -> Result<ExitC
             all_well &= matches!(became, Became::Events);
             if let Some(reply) = message.reply.filter(|reply| reply.starts_with("$JS.ACK.")) {
                 let word = if matches!(became, Became::Events) { "+ACK" } else { "+TERM" };
-                let told = client.publish(reply, word.into()).await;
+                let told = bus.publish(reply, word.into()).await;
                 told.map_err(|error| CliError::because("can't acknowledge", &error))?;
             }
         }
-        client.flush().await.map_err(|error| CliError::because("can't reach NATS", &error))?;
+        bus.flush().await.map_err(|error| CliError::because("can't reach NATS", &error))?;
         Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::from(1) })
     });
     runtime.shutdown_background();
