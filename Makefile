@@ -58,9 +58,11 @@ soak: build ## the long tests: many more crashes and seeds, and what an event co
 	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),2000000)
 	$(TARGET)/release/upm-bench views --events $(or $(EVENTS),2000000)
 
-bench: build ## the load harness: our drain against a bare consumer, with 1 and with 1,000 tenants; answers over HTTP (EVENTS=300000)
+bench: build ## the budget by thread, with and without nats-server, for 1 tenant and for 1,000; drain against a bare read; answers over HTTP (EVENTS=300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000) --tenants 1000 --rounds 1
+	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),300000)
+	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),300000) --tenants 1000
 	$(TARGET)/release/upm-bench views --events $(or $(EVENTS),300000)
 
 bench-grow: build ## what an event costs as the log grows, without nats-server; proofs, fsck, rebuild (EVENTS=1000000)

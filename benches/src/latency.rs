@@ -1,11 +1,15 @@
 //! How long a producer waits for its receipt, beside how long the disk takes to sync at all.
 //!
 //! Events leave at a fixed rate whether or not earlier ones were answered, and are timed from when they were due: a ledger that
-//! stalls is not excused by a producer that waits with it. The disk is asked in the same minute, before and after.
+//! stalls is not excused by a producer that waits with it. The disk is asked meanwhile, on a file of its own, and so is the scheduler:
+//! how much later than it asked for a thread wakes up is what every hop between threads waits for, whoever else is busy.
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,8 +24,8 @@ use crate::LatencyArguments;
 use crate::events::{Random, event};
 use crate::world::{self, Failure};
 
-/// Syncs before and after, each.
-const SYNCS: usize = 500;
+/// Between two syncs, and two naps.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What a run measured.
 #[derive(Serialize)]
@@ -30,6 +34,8 @@ struct Latencies {
     events: u64,
     receipt: Quantiles,
     fsync: Quantiles,
+    /// Lateness of a thread that sleeps.
+    wake_up: Quantiles,
     /// p99 of receipts ÷ p99 of fsync.
     ratio: f64,
 }
@@ -52,6 +58,7 @@ pub(crate) fn run(arguments: &LatencyArguments) -> Result<(), Failure> {
     println!("{} events at {}/s, each with a receipt", found.events, found.events_per_s);
     line("publish → receipt", &found.receipt);
     line("fsync of the disk", &found.fsync);
+    line("lateness of a nap", &found.wake_up);
     println!("p99 ÷ p99: {:.2}", found.ratio);
     if let Some(path) = &arguments.json {
         std::fs::write(path, serde_json::to_vec_pretty(&found)?)?;
@@ -71,16 +78,19 @@ async fn measure(arguments: &LatencyArguments) -> Result<Latencies, Failure> {
     while !running.health().ready {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let mut syncs = histogram()?;
-    sync(&dir, &mut syncs)?;
     let producer = Producer::new(client, Patience { window: usize::from(u16::MAX), ..Patience::default() }).await?;
-    let receipts = send(&producer, arguments, tenants[0].as_str()).await?;
-    sync(&dir, &mut syncs)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let syncing = beside("fsync", &stop, sync(dir.join("sync"))?)?;
+    let napping = beside("nap", &stop, nap)?;
+    let receipts = send(&producer, arguments, tenants[0].as_str()).await;
+    stop.store(true, Ordering::Relaxed);
+    let (syncs, naps) = (joined(syncing)?, joined(napping)?);
     running.shutdown().await;
     child.stop().await;
-    let (receipt, fsync) = (quantiles(&receipts), quantiles(&syncs));
+    let (receipts, fsync, wake_up) = (receipts?, quantiles(&syncs), quantiles(&naps));
+    let receipt = quantiles(&receipts);
     let ratio = receipt.p99 / fsync.p99;
-    Ok(Latencies { events_per_s: arguments.rate, events: receipts.len(), receipt, fsync, ratio })
+    Ok(Latencies { events_per_s: arguments.rate, events: receipts.len(), receipt, fsync, wake_up, ratio })
 }
 
 /// Microseconds from when each event was due until its receipt had come.
@@ -116,17 +126,44 @@ async fn send(producer: &Producer, arguments: &LatencyArguments, tenant: &str) -
     Ok(receipts)
 }
 
-/// Appends 4 KiB and syncs, again and again.
-fn sync(dir: &Path, syncs: &mut Histogram<u64>) -> Result<(), Failure> {
-    let path = dir.join("sync");
-    let mut file = File::create(&path)?;
-    for _ in 0..SYNCS {
+/// A thread that takes a time again and again, until it is told to stop.
+fn beside(
+    name: &str,
+    stop: &Arc<AtomicBool>,
+    mut once: impl FnMut() -> std::io::Result<Duration> + Send + 'static,
+) -> Result<JoinHandle<Result<Histogram<u64>, Failure>>, Failure> {
+    let stop = Arc::clone(stop);
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    Ok(thread.spawn(move || {
+        let mut took = histogram()?;
+        while !stop.load(Ordering::Relaxed) {
+            took.saturating_record(u64::try_from(once()?.as_micros()).unwrap_or(u64::MAX));
+            std::thread::sleep(PAUSE);
+        }
+        Ok(took)
+    })?)
+}
+
+fn joined(thread: JoinHandle<Result<Histogram<u64>, Failure>>) -> Result<Histogram<u64>, Failure> {
+    thread.join().map_err(|_| "a thread that measures panicked")?
+}
+
+/// Appends 4 KiB and syncs.
+fn sync(path: PathBuf) -> std::io::Result<impl FnMut() -> std::io::Result<Duration>> {
+    let mut file = File::create(path)?;
+    Ok(move || {
         file.write_all(&[7; 4096])?;
         let start = Instant::now();
         file.sync_data()?;
-        syncs.saturating_record(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
-    }
-    Ok(std::fs::remove_file(path)?)
+        Ok(start.elapsed())
+    })
+}
+
+/// Sleeps, and says how much too long.
+fn nap() -> std::io::Result<Duration> {
+    let start = Instant::now();
+    std::thread::sleep(PAUSE);
+    Ok(start.elapsed().saturating_sub(PAUSE))
 }
 
 fn histogram() -> Result<Histogram<u64>, Failure> {

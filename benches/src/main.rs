@@ -4,6 +4,7 @@
 //! figure fails anything. Leaves out what a round costs inside (profile the running process: its threads carry names).
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and draws salts like the service does")]
 
+mod asked;
 mod drain;
 mod events;
 mod grow;
@@ -90,6 +91,9 @@ struct GrowArguments {
     /// Events to append, about 1.3 KB each.
     #[arg(long, default_value_t = 1_000_000)]
     events: u64,
+    /// Logs to spread them over, evenly.
+    #[arg(long, default_value_t = 1)]
+    tenants: u64,
     /// Seed of the events.
     #[arg(long, default_value_t = 42)]
     seed: u64,

@@ -19,9 +19,15 @@ pub(crate) fn by_thread() -> BTreeMap<String, f64> {
 
 /// CPU seconds of the calling thread, to the nanosecond.
 pub(crate) fn of_thread() -> f64 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let ns: f64 = stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or_default();
+    #[expect(clippy::cast_precision_loss, reason = "nanoseconds of a run are below 2^53")]
+    let ns = of_thread_ns() as f64;
     ns / 1e9
+}
+
+/// CPU nanoseconds of the calling thread.
+pub(crate) fn of_thread_ns() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or_default()
 }
 
 /// CPU seconds of a whole process.
