@@ -303,9 +303,8 @@ fn contains(text: &str, wanted: &str) -> bool {
     }
     let Some((first, rest)) = wanted.as_bytes().split_first() else { return true };
     let text = text.as_bytes();
-    let places = 0..(text.len() + 1).saturating_sub(wanted.len());
+    let mut places = 0..(text.len() + 1).saturating_sub(wanted.len());
     places
-        .into_iter()
         .any(|at| text[at].to_ascii_lowercase() == *first && text[at + 1..at + wanted.len()].eq_ignore_ascii_case(rest))
 }
 

@@ -49,8 +49,8 @@ struct Resource<'a> {
     name: Option<Text<'a>>,
     #[serde(borrow)]
     action: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    resource_group: Loose<'a>,
+    #[serde(borrow, default, rename = "resource_group")]
+    group: Loose<'a>,
     #[serde(borrow, default)]
     namespace: Loose<'a>,
     #[serde(borrow, default)]
@@ -176,7 +176,7 @@ fn add_resources(detail: &mut Detail, from: From, target: Target<'_>) {
             endpoint: endpoint.clone(),
             kind: cell(resource.kind.as_ref()),
             name: cell(resource.name.as_ref()),
-            scope: loose(resource.resource_group).or_else(|| loose(resource.namespace)),
+            scope: loose(resource.group).or_else(|| loose(resource.namespace)),
             location: loose(resource.location),
             action: cell(resource.action.as_ref()),
         };

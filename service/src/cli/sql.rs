@@ -41,6 +41,7 @@ const CONFINED_FILE_BYTES: u64 = 256 << 20;
                   upm sql --file acme.db --format csv \"SELECT * FROM approvals\" > approvals.csv\n\n\
                   --list names the saved questions, --schema describes the tables. Only SELECT is possible."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// One SELECT statement, @NAME for a saved question, or - to read it from standard input
     #[arg(value_name = "SQL|@NAME|-", required_unless_present_any = ["list", "schema"])]
