@@ -12,6 +12,7 @@ mod grow;
 mod history;
 mod kpis;
 mod latency;
+mod population;
 mod report;
 mod tell;
 mod usage;
@@ -51,6 +52,9 @@ enum Command {
     /// Fill a real `upm serve`, ask it over HTTP, then make its views again.
     #[command(after_help = "Example:\n  upm-bench views --events 10000000 --json views.json")]
     Views(ViewsArguments),
+    /// Make and verify a population of made-up headers, without a store.
+    #[command(after_help = "Example:\n  upm-bench population --headers 10000000 --json population.json")]
+    Population(PopulationArguments),
     /// Becomes the nats-server; for the other commands alone.
     #[command(hide = true)]
     NatsChild {
@@ -197,6 +201,20 @@ struct ViewsArguments {
     json: Option<PathBuf>,
 }
 
+/// What to make a population of.
+#[derive(clap::Args, Clone)]
+struct PopulationArguments {
+    /// Headers in it.
+    #[arg(long, default_value_t = 1_000_000)]
+    headers: u64,
+    /// Where the file goes (a temporary folder there, removed at the end).
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Write the figures here too, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Drain(arguments) => drain::run(&arguments),
@@ -205,6 +223,7 @@ fn main() -> ExitCode {
         Command::History(arguments) => tell::run(&arguments),
         Command::Kpis(arguments) => kpis::run(&arguments),
         Command::Views(arguments) => views::run(&arguments),
+        Command::Population(arguments) => population::run(&arguments),
         Command::NatsChild { arguments } => Err(pipeline::server::run_child(&arguments).into()),
     };
     match result {
