@@ -68,11 +68,11 @@ fn measure(headers: u64, dir: &Path) -> Result<Measured, Failure> {
     let (start, before) = (Instant::now(), usage::of_process(pid));
     let (mut making_up_cpu, mut making_up_s) = (0.0, 0.0);
     let mut previous = None;
-    let mut entries = |range: Range<u64>| -> Result<Vec<Vec<u8>>, Failure> {
+    let mut entries = |range: Range<u64>| -> Result<Vec<Vec<u8>>, String> {
         let (cpu, wall) = (usage::of_thread(), Instant::now());
         let mut out = Vec::new();
         for index in range {
-            let entry = made_up.entry(index, previous)?;
+            let entry = made_up.entry(index, previous).map_err(|error| error.to_string())?;
             previous = Some(hash::leaf(&entry));
             out.push(entry);
         }
@@ -81,7 +81,8 @@ fn measure(headers: u64, dir: &Path) -> Result<Measured, Failure> {
         Ok(out)
     };
     let out = BufWriter::new(File::create(&path)?);
-    let written = write(&input, &made_up.signer, &mut entries, None, &mut |_| {}, out)?;
+    let written =
+        write(&input, &made_up.signer, &mut entries, None, &mut |_| {}, out).map_err(|error| error.to_string())?;
     let made_s = start.elapsed().as_secs_f64() - making_up_s;
     let made_cpu = usage::of_process(pid) - before - making_up_cpu;
     let trust = Trust { key: Some(KeyFile::Vkey(made_up.signer.verifier())), ..Trust::default() };
