@@ -1,7 +1,7 @@
 //! The log's core against foreign vectors, foreign implementations, real `openssl`, and hostile input.
 //!
 //! `vectors/` holds RFC 6962 proofs from transparency-dev/merkle and a tiled log from transparency-dev/tessera, each with its
-//! licence (Apache-2.0) beside it. The store half has tests of its own.
+//! licence (Apache-2.0) beside it, and C2SP's edge cases of Ed25519 (BSD-3-Clause). The store half has tests of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
@@ -15,6 +15,7 @@ mod notes;
 mod oracles;
 mod policies;
 mod receipts;
+mod signatures;
 mod support;
 mod tiles;
 mod vectors;
