@@ -33,6 +33,7 @@ use crate::dsse::Envelope;
 use crate::entry::{First, Salt};
 use crate::hash::Hash;
 use crate::key::PublicKey;
+use crate::note;
 
 /// What holds in a log after its entry 0 and some number of control entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,13 @@ pub struct Listing {
     pub salt: Salt,
     /// What its commitment opens to.
     pub opening: Vec<u8>,
+}
+
+impl Listing {
+    /// Its number among the control entries of `_ledger`, as it says itself.
+    pub(crate) fn counter(&self) -> Result<u64, ControlError> {
+        Ok(control::peek(&Envelope::parse(&self.envelope)?)?.1.counter)
+    }
 }
 
 /// Where a log's chain of control entries stands: all that the next message has to know of it.
@@ -208,9 +216,30 @@ impl Governance {
     }
 
     fn next(&self, envelope: &Envelope) -> Result<ControlMessage, ControlError> {
-        let signed = control::open_envelope(envelope, &self.origin, &self.keys())?;
+        let signed = control::open_envelope(envelope, &self.origin, &self.keys());
+        let signed = signed.map_err(|error| self.overtaken(envelope, error))?;
         control::next(&signed, self.counter, &self.prev)?;
         Ok(signed)
+    }
+
+    /// Why an act is refused that a replaced log key signed along: not for its signature, but because another change of the key
+    /// came first.
+    fn overtaken(&self, envelope: &Envelope, error: ControlError) -> ControlError {
+        let ControlError::UnknownKey(keyid) = &error else { return error };
+        let id = |key: &PublicKey| hex::encode(note::key_id(self.origin.as_str(), key));
+        let replaced = self.log_keys.history().iter().find(|key| key.end.is_some() && id(&key.key) == *keyid);
+        let Some((key, end)) = replaced.and_then(|key| Some((key.key, key.end?))) else { return error };
+        match control::peek(envelope) {
+            Ok((origin, said)) if origin == self.origin.as_str() => {
+                control::next(&said, self.counter, &self.prev).err().unwrap_or_else(|| {
+                    ControlError::Conflict(format!(
+                        "{key} is not the log key any more: entry {} replaced it",
+                        end.index
+                    ))
+                })
+            }
+            _ => error,
+        }
     }
 
     fn next_listed(&self, bytes: &[u8]) -> Result<(ControlMessage, Option<Listing>), ControlError> {

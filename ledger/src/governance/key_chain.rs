@@ -180,6 +180,20 @@ impl KeyChain {
         &self.checkpoint
     }
 
+    /// Whether the chain itself shows that the log is a continuation of this head: it is that of the chain's own checkpoint, or of the
+    /// last one that an earlier key signed, from which a proof leads on. `keys` are those that [`KeyChain::establish`] gave.
+    pub fn continues(&self, keys: &LogKeys, head: &Checkpoint) -> bool {
+        let Ok(newest) = keys.open(&self.checkpoint) else { return false };
+        let is = |other: &Checkpoint| (other.size, other.root) == (head.size, head.root);
+        let led = |old: &OldKey| {
+            let signed = keys.open(&old.checkpoint).ok()?;
+            let path = hashes(&old.consistency).ok()?;
+            let proved = verify_consistency(signed.size, newest.size, &signed.root, &newest.root, &path);
+            Some(is(&signed) && proved.is_ok())
+        };
+        is(&newest) || self.old.iter().any(|old| led(old) == Some(true))
+    }
+
     /// The log's keys, if `given` is one of them and leads to the keys that sign the checkpoint at hand.
     pub fn establish(&self, given: &VerifierKey) -> Result<LogKeys, KeyChainError> {
         let head = checkpoint::peek(&self.checkpoint)?;

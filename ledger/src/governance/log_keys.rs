@@ -121,6 +121,15 @@ impl LogKeys {
         self.keys.iter().filter(move |key| key.signs(size))
     }
 
+    /// The key that signs the checkpoint of `size`, where whoever signed it may be somebody who stole or found that key: it was declared
+    /// lost or compromised later, and no other key signs this size. A signature by it counts, but does not say when it was made.
+    pub fn doubtful(&self, size: u64) -> Option<&LogKey> {
+        let gone = |key: &&LogKey| key.end.is_some_and(|end| end.status != KeyStatus::Retired);
+        let mut signing = self.signing(size).peekable();
+        let first = signing.peek().copied();
+        if signing.all(|key| gone(&key)) { first } else { None }
+    }
+
     /// The change of entry `index`. Whether it may be is decided by [`super::Governance`].
     pub(super) fn change(&mut self, index: u64, change: &KeyChange) {
         // A recovery ends every overlap: the key that would have to sign along may be what was lost.

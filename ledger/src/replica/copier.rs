@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use schemas::admit::Scratch;
 use schemas::ids::Tenant;
 
-use super::redo::{Listed, Redo, birth, differs, verifier};
+use super::redo::{Listed, Redo, Redone, birth, differs, verifier};
 use super::source::{Source, SourceError};
 use super::{Checked, Chunk, Difference, Limits, ListedLog, Listing, Position, ReplicaError, log_row, write};
 use crate::append::{Head, load_head};
@@ -13,22 +13,39 @@ use crate::birth::{self, BirthError, LEDGER_LOG, Opening};
 use crate::checkpoint::Origin;
 use crate::dedupe::DedupeKey;
 use crate::entry::First;
+use crate::governance::{self, KeyChain};
+use crate::hash::{Hash, leaf};
 use crate::kv::{Batch, Kv, Space};
-use crate::layout::{FORMAT_VERSION, Key, LogId, LogRow, read_u32};
+use crate::layout::{FORMAT_VERSION, Key, LogId, LogRow, read_u32, read_u64};
 use crate::note::VerifierKey;
 use crate::read::Log;
 
 /// Whose signatures count. A log's key stands in its first entry; who says that the first entry is the right one stands here.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    keys: BTreeMap<String, VerifierKey>,
+    keys: BTreeMap<String, Vec<VerifierKey>>,
     first_use: bool,
 }
 
+/// What was said of a log's first key.
+enum Given<'t> {
+    /// Nothing.
+    Not,
+    /// It is the one.
+    First,
+    /// Other keys of this log were given: earlier or later ones of it, or somebody else's.
+    Others(&'t [VerifierKey]),
+}
+
 impl Trust {
-    /// These keys. The key of `_ledger` vouches for the logs of all tenants that it lists; others have to be given.
+    /// These keys, each of them one that its log has or had: where it is not the first, the log's changes of keys have to lead from
+    /// one to the other. A key of `_ledger` vouches for the logs of all tenants that it lists; others have to be given.
     pub fn of(keys: impl IntoIterator<Item = VerifierKey>) -> Self {
-        Self { keys: keys.into_iter().map(|key| (key.name().to_string(), key)).collect(), first_use: false }
+        let mut by_log: BTreeMap<String, Vec<VerifierKey>> = BTreeMap::new();
+        for key in keys {
+            by_log.entry(key.name().to_string()).or_default().push(key);
+        }
+        Self { keys: by_log, first_use: false }
     }
 
     /// Whatever the source has at a log's birth, and from then on nothing else.
@@ -36,22 +53,12 @@ impl Trust {
         Self { keys: BTreeMap::new(), first_use: true }
     }
 
-    /// Whether the key of this first entry is one that was given; an error where another was.
-    fn given(&self, first: &First) -> Result<bool, ReplicaError> {
-        let Some(expected) = self.keys.get(first.origin.as_str()) else { return Ok(false) };
-        let found = verifier(first);
-        if found == *expected {
-            return Ok(true);
+    fn given(&self, first: &First) -> Given<'_> {
+        match self.keys.get(first.origin.as_str()) {
+            None => Given::Not,
+            Some(keys) if keys.contains(&verifier(first)) => Given::First,
+            Some(keys) => Given::Others(keys),
         }
-        let (found, expected) = (found.to_vkey(), expected.to_vkey());
-        Err(differs(&first.origin)(Difference::First { what: "the log key", found, expected }))
-    }
-
-    fn unvouched(&self, first: &First) -> Result<(), ReplicaError> {
-        if self.given(first)? || self.first_use {
-            return Ok(());
-        }
-        Err(ReplicaError::Unvouched { origin: first.origin.clone(), found: verifier(first).to_vkey() })
     }
 }
 
@@ -156,8 +163,8 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         }
         let origin = Origin::of(&listing.name, LEDGER_LOG).map_err(BirthError::Origin)?;
         let chunk = self.source.chunk(LogId::LEDGER, 0, Limits { entries: 1, bytes: 0 })?;
-        let trust = &self.trust;
-        let (checked, first) = birth(LogId::LEDGER, &origin, &chunk, |first, _| trust.unvouched(first))?;
+        let (checked, first) =
+            birth(LogId::LEDGER, &origin, &chunk, |first, leaf| self.vouched(LogId::LEDGER, first, leaf))?;
         let mut rows = Batch::default();
         rows.put(Space::Meta, &Key::Format.bytes(), &[&FORMAT_VERSION.to_be_bytes()]);
         rows.put(Space::Meta, &Key::LedgerName.bytes(), &[listing.name.as_bytes()]);
@@ -206,17 +213,59 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
             scratch: &mut self.scratch,
         };
         let head = kept.head.clone();
-        let (checked, tenants) = redo.chunk(&head, &chunk)?;
+        let Redone { checked, tenants, acts } = redo.chunk(&head, &chunk)?;
         let ours = Position { cursor: head.cursor, answered: head.answered };
         if chunk.rows.is_empty() && chunk.position.is_none_or(|position| position == ours) {
             return Ok(());
         }
+        self.all_listed(&head.origin, &acts, limits, progress)?;
         let (mut births, rows) = self.births(tenants, progress)?;
         births.insert(0, (checked, None));
         self.write(births, rows)?;
         progress.copied += copied;
         progress.behind += available.saturating_sub(head.size + copied);
         Ok(())
+    }
+
+    /// Whether `_ledger` lists every act at the place that it names. Both are written at once, so that where our copy of `_ledger` is
+    /// behind, the source has the listing already: it is copied first.
+    fn all_listed(
+        &mut self,
+        origin: &Origin,
+        acts: &[(u64, governance::Listing)],
+        limits: Limits,
+        progress: &mut Progress,
+    ) -> Result<(), ReplicaError> {
+        for (index, listing) in acts {
+            let index = *index;
+            let counter = listing.counter();
+            let counter = counter.map_err(|source| differs(origin)(Difference::Control { index, source }))?;
+            let unlisted = |found| differs(origin)(Difference::Unlisted { index, counter, found });
+            let entry = loop {
+                let row = self.kv.get(Space::Tree, &Key::Control(LogId::LEDGER, counter).bytes())?;
+                match row {
+                    Some(row) => break read_u64("control", &row)?,
+                    None if self.more_of_ledger(limits, progress)? => {}
+                    None => return Err(unlisted("there is none")),
+                }
+            };
+            if Log::open(self.kv, LogId::LEDGER)?.control(entry)?.2.payload != listing.envelope {
+                return Err(unlisted("another one stands there"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the next chunk of `_ledger`; false where the source has no more of it.
+    fn more_of_ledger(&mut self, limits: Limits, progress: &mut Progress) -> Result<bool, ReplicaError> {
+        let listing = self.source.listing()?;
+        let Some(own) = listing.logs.iter().find(|listed| listed.log == LogId::LEDGER) else { return Ok(false) };
+        let before = progress.copied;
+        // What it is behind is counted when its turn comes.
+        let behind = progress.behind;
+        self.visit(own, &listing, limits, progress)?;
+        progress.behind = behind;
+        Ok(progress.copied > before)
     }
 
     /// Whether the log is in our store, as the source lists it.
@@ -231,7 +280,8 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
             let (found, expected) = (format!("{:?}", log_row(listed)), format!("{expected:?}"));
             return Err(differs(&first.origin)(Difference::Row { log: listed.log, found, expected }));
         }
-        self.trust.given(&first)?;
+        let entry = Log::open(self.kv, listed.log)?.entry(0)?.unwrap_or_default();
+        self.given(listed.log, &first, &leaf(&entry))?;
         let head = load_head(self.kv, listed.log)?;
         let tenant = listed.tenant.as_ref().map(|tenant| tenant.name.clone());
         self.kept.insert(listed.log, Kept { head, first, tenant });
@@ -275,8 +325,8 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         if !covered || listed.tenant.is_none() {
             return Ok(false);
         }
-        let trust = &self.trust;
-        let (checked, first) = self.first_entry(listed, listing, |first, _| trust.unvouched(first))?;
+        let check = |first: &First, leaf: &Hash| self.vouched(listed.log, first, leaf);
+        let (checked, first) = self.first_entry(listed, listing, check)?;
         let mut rows = Batch::default();
         self.birth_rows(listed, &mut rows)?;
         let tenant = listed.tenant.as_ref().map(|tenant| tenant.name.clone());
@@ -290,16 +340,53 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
         &self,
         listed: &ListedLog,
         listing: &Listing,
-        check: impl FnOnce(&First, &crate::hash::Hash) -> Result<(), ReplicaError>,
+        check: impl FnOnce(&First, &Hash) -> Result<(), ReplicaError>,
     ) -> Result<(Checked, First), ReplicaError> {
         let tenant = listed.tenant.as_ref().map_or(LEDGER_LOG, |tenant| tenant.name.as_str());
         let origin = Origin::of(&listing.name, tenant).map_err(BirthError::Origin)?;
         let chunk = self.source.chunk(listed.log, 0, Limits { entries: 1, bytes: 0 })?;
-        let trust = &self.trust;
         birth(listed.log, &origin, &chunk, |first, leaf| {
-            trust.given(first)?;
+            self.given(listed.log, first, leaf)?;
             check(first, leaf)
         })
+    }
+
+    /// Whether a key of this log was given and is its first one, or leads there; an error where it does not.
+    fn given(&self, log: LogId, first: &First, entry: &Hash) -> Result<bool, ReplicaError> {
+        let others = match self.trust.given(first) {
+            Given::Not => return Ok(false),
+            Given::First => return Ok(true),
+            Given::Others(others) => others,
+        };
+        if self.ours_has(log, others)? || self.leads(log, first, entry, others)? {
+            return Ok(true);
+        }
+        let shown: Vec<String> = others.iter().map(VerifierKey::to_vkey).collect();
+        let (found, expected) = (verifier(first).to_vkey(), shown.join(" or "));
+        Err(differs(&first.origin)(Difference::First { what: "the log key", found, expected }))
+    }
+
+    /// Whether our own copy of the log has had one of these keys.
+    fn ours_has(&self, log: LogId, keys: &[VerifierKey]) -> Result<bool, ReplicaError> {
+        if self.kv.get(Space::Meta, &Key::Head(log).bytes())?.is_none() {
+            return Ok(false);
+        }
+        let known = Log::open(self.kv, log)?.governance()?;
+        Ok(keys.iter().any(|key| known.log_keys().has(key.key())))
+    }
+
+    /// Whether the log's changes of keys, as the source shows them, lead from this first entry to one of these keys.
+    fn leads(&self, log: LogId, first: &First, entry: &Hash, keys: &[VerifierKey]) -> Result<bool, ReplicaError> {
+        let Some(bytes) = self.source.key_chain(log, &first.origin)? else { return Ok(false) };
+        let Ok(chain) = KeyChain::parse(&bytes) else { return Ok(false) };
+        Ok(leaf(chain.first_entry()) == *entry && keys.iter().any(|key| chain.establish(key).is_ok()))
+    }
+
+    fn vouched(&self, log: LogId, first: &First, entry: &Hash) -> Result<(), ReplicaError> {
+        if self.given(log, first, entry)? || self.trust.first_use {
+            return Ok(());
+        }
+        Err(ReplicaError::Unvouched { origin: first.origin.clone(), found: verifier(first).to_vkey() })
     }
 
     /// What the store knows of a log since its birth.
@@ -369,7 +456,7 @@ impl<'a, K: Kv, S: Source> Copier<'a, K, S> {
 type Birth = (Checked, Option<(First, Option<Tenant>)>);
 
 /// The log that `_ledger` listed has to be this one.
-fn opened(opening: &Opening, first: &First, leaf: &crate::hash::Hash) -> Result<(), ReplicaError> {
+fn opened(opening: &Opening, first: &First, leaf: &Hash) -> Result<(), ReplicaError> {
     let compared = [
         ("the origin", first.origin.to_string(), &opening.origin),
         ("the log key", first.log_key.typed_base64(), &opening.log_key),

@@ -6,7 +6,8 @@
 //! 2. every payload is admitted again: what is stored has to come out as it went in, with the facts that its header states;
 //! 3. the entries are made again from these facts and the copy's own head, chains and dedupe index
 //!    ([`append::extend`](crate::append::extend), the leader's own code) and have to be the leader's, byte for byte;
-//! 4. everything is written in one synced write, under the leader's checkpoint.
+//! 4. every act among them is listed in `_ledger`, at the place and with the very envelope that it names;
+//! 5. everything is written in one synced write, under the leader's checkpoint.
 //!
 //! What the tree does not commit to is taken as told: details of rejections, fingerprints where the tenant's dedupe key is not at
 //! hand (with it, those of unmasked events are made again), change keys of a change's first event without that key, and how far
@@ -316,6 +317,16 @@ pub enum Difference {
         index: u64,
         /// Why.
         source: ControlError,
+    },
+    /// An act that the ledger's own log does not list where the act says.
+    #[error("entry {index}: an act that the ledger's own log does not list as its control entry {counter}: {found}")]
+    Unlisted {
+        /// Which entry.
+        index: u64,
+        /// Number of the control entry of `_ledger` that its listing names.
+        counter: u64,
+        /// What is there.
+        found: &'static str,
     },
     /// The log's first entry is not what it must be.
     #[error("entry 0: {what} is {found}, expected {expected}")]

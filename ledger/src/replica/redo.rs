@@ -14,7 +14,7 @@ use crate::birth::Opening;
 use crate::checkpoint::{Checkpoint, Origin};
 use crate::dedupe::{DedupeKey, Fingerprint};
 use crate::entry::{ControlHeader, EventHeader, First, Header, Heartbeat, RejectionHeader, commitment};
-use crate::governance::{Act, LogKeys, Roots};
+use crate::governance::{Act, Listing, LogKeys, Roots};
 use crate::hash::{Hash, empty_root, leaf};
 use crate::kv::{Kv, Space};
 use crate::layout::{Key, LogId, SignedAt};
@@ -33,37 +33,50 @@ pub(super) struct Redo<'a, K> {
     pub(super) scratch: &'a mut Scratch,
 }
 
+/// A chunk that was checked by itself.
+pub(super) struct Redone {
+    /// Its rows.
+    pub(super) checked: Checked,
+    /// The tenants that it lists, in `_ledger`.
+    pub(super) tenants: Vec<Listed>,
+    /// The listings in `_ledger` that its acts name, by their indices.
+    pub(super) acts: Vec<(u64, Listing)>,
+}
+
 /// A listing of `_ledger` with what it opens to, where that is still kept.
 pub(super) struct Listed {
     pub(super) opening: Option<Opening>,
 }
 
 impl<K: Kv> Redo<'_, K> {
-    /// Checks a chunk that begins where `head` ends. Gives its rows, and the tenants that it lists.
-    pub(super) fn chunk(&mut self, head: &Head, chunk: &Chunk) -> Result<(Checked, Vec<Listed>), ReplicaError> {
+    /// Checks a chunk that begins where `head` ends.
+    pub(super) fn chunk(&mut self, head: &Head, chunk: &Chunk) -> Result<Redone, ReplicaError> {
         let origin = &head.origin;
-        let keys = self.log_keys(head, chunk)?;
+        let (keys, acts) = self.acts(head, chunk)?;
         let note = check_checkpoints(head, chunk, &keys).map_err(differs(origin))?;
         if head.log == LogId::LEDGER {
             let (mut growth, listed) = self.own_log(head, chunk)?;
             compare(origin, chunk, &growth.rows)?;
-            return Ok((finish(&mut growth, chunk, &note), listed));
+            return Ok(Redone { checked: finish(&mut growth, chunk, &note), tenants: listed, acts });
         }
         let mut growth = self.tenant_log(head, chunk)?;
         compare(origin, chunk, &growth.rows)?;
-        Ok((finish(&mut growth, chunk, &note), Vec::new()))
+        Ok(Redone { checked: finish(&mut growth, chunk, &note), tenants: Vec::new(), acts })
     }
 
-    /// The log's keys with those that the chunk brings: it ends under a checkpoint that they sign already.
-    fn log_keys(&self, head: &Head, chunk: &Chunk) -> Result<LogKeys, ReplicaError> {
+    /// The log's keys with those that the chunk brings (it ends under a checkpoint that they sign already), and the listings that
+    /// its acts name, by index.
+    fn acts(&self, head: &Head, chunk: &Chunk) -> Result<(LogKeys, Vec<(u64, Listing)>), ReplicaError> {
         let mut governance = Log::open(self.kv, head.log)?.governance()?;
+        let mut acts = Vec::new();
         for (index, row) in (chunk.from..).zip(&chunk.rows) {
             // What is wrong with an entry is said where it is made again; here it changes no key.
             let (Ok(Header::Control(_)), Some(beside)) = (Header::decode(&row.entry), &row.beside) else { continue };
             let Ok(decided) = governance.decide(&beside.payload, index, Roots::Compared) else { break };
             governance.apply(&decided.act, index, leaf(&row.entry));
+            acts.extend(decided.listing.map(|listing| (index, listing)));
         }
-        Ok(governance.log_keys().clone())
+        Ok((governance.log_keys().clone(), acts))
     }
 
     /// The tenant's entries made again by the leader's own code.

@@ -8,8 +8,10 @@ use thiserror::Error;
 use super::wire::WireError;
 use super::{Chunk, Copied, CopiedRow, Limits, ListedLog, ListedTenant, Listing, Position};
 use crate::birth::{self, BirthError};
+use crate::checkpoint::Origin;
 use crate::dedupe::DedupeKey;
 use crate::entry::{EntryError, Header, Salt};
+use crate::governance::KeyChain;
 use crate::kv::{Kv, KvError, Space};
 use crate::layout::{Details, Key, LayoutError, LogId, LogRow, SignedAt};
 use crate::read::{Ceiling, Log, ReadError};
@@ -24,6 +26,10 @@ pub trait Source {
 
     /// Entries of a log from `from` on, see [`Chunk`]. Of `from` = 0 the first entry alone; past the end an error.
     fn chunk(&self, log: LogId, from: u64, limits: Limits) -> Result<Chunk, SourceError>;
+
+    /// How the keys of a log lead to the one that signs its newest checkpoint, as [`KeyChain::print`] writes it; none for a log
+    /// that has had one key only.
+    fn key_chain(&self, log: LogId, origin: &Origin) -> Result<Option<Vec<u8>>, SourceError>;
 }
 
 /// Why a copy could not be read.
@@ -189,6 +195,11 @@ impl<'a, K: Kv> KvSource<'a, K> {
 }
 
 impl<K: Kv> Source for KvSource<'_, K> {
+    fn key_chain(&self, log: LogId, _: &Origin) -> Result<Option<Vec<u8>>, SourceError> {
+        let log = self.log(log)?;
+        Ok(KeyChain::build(&log, log.head()?.size)?.map(|chain| chain.print()))
+    }
+
     fn listing(&self) -> Result<Listing, SourceError> {
         let name = birth::ledger_name(&self.kv)?.ok_or(BirthError::NoLedger)?;
         let (from, to) = (Key::Log(LogId(0)).bytes(), Key::Log(LogId(u32::MAX)).bytes());

@@ -20,50 +20,50 @@ use ledger::signing::Signer;
 
 use crate::world::{RULES, Rng, World, origin};
 
-const ADMIN: u8 = 2;
-const RECOVERY: u8 = 3;
+pub(crate) const ADMIN: u8 = 2;
+pub(crate) const RECOVERY: u8 = 3;
 const FIRST_KEY: u8 = 10;
 
 /// One tenant's log that acts are performed on, and its road.
-struct Acting {
-    kv: MemKv,
-    log: LogId,
-    road: u64,
-    rng: Rng,
+pub(crate) struct Acting {
+    pub(crate) kv: MemKv,
+    pub(crate) log: LogId,
+    pub(crate) road: u64,
+    pub(crate) rng: Rng,
 }
 
-fn key(seed: u8) -> Signer {
+pub(crate) fn key(seed: u8) -> Signer {
     Signer::from_seed(&origin("tenant-0"), [seed; 32])
 }
 
 impl Acting {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let (kv, mut rng) = (MemKv::default(), Rng(seed));
         World::new(seed, 1, 1).found(&kv, &mut rng).unwrap();
         Self { kv, log: LogId(1), road: 0, rng }
     }
 
-    fn log(&self) -> Log<&MemKv> {
+    pub(crate) fn log(&self) -> Log<&MemKv> {
         Log::open(&self.kv, self.log).unwrap()
     }
 
-    fn governed(&self, log: LogId) -> Governance {
+    pub(crate) fn governed(&self, log: LogId) -> Governance {
         Log::open(&self.kv, log).unwrap().governance().unwrap()
     }
 
-    fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.log().head().unwrap().size
     }
 
     /// The next act, signed by these seeds.
-    fn message(&mut self, act: &Act, signers: &[u8]) -> Vec<u8> {
+    pub(crate) fn message(&mut self, act: &Act, signers: &[u8]) -> Vec<u8> {
         let signers: Vec<Signer> = signers.iter().map(|seed| key(*seed)).collect();
         let (on, ledger) = (self.governed(self.log).place(), self.governed(LogId::LEDGER).place());
         let lister = Signer::from_seed(&origin("_ledger"), [ADMIN; 32]);
         message(act, &on, &signers.iter().collect::<Vec<_>>(), &ledger, &lister, self.rng.salt()).unwrap().print()
     }
 
-    fn item(&mut self, message: Vec<u8>) -> Item {
+    pub(crate) fn item(&mut self, message: Vec<u8>) -> Item {
         self.road += 1;
         Item::Control(PendingControl {
             road_sequence: Some(self.road),
@@ -79,7 +79,7 @@ impl Acting {
     }
 
     /// One round, signed by whoever has to. Gives what became of each message.
-    fn round(&mut self, items: Vec<Item>) -> Vec<Disposition> {
+    pub(crate) fn round(&mut self, items: Vec<Item>) -> Vec<Disposition> {
         let head = load_head(&self.kv, self.log).unwrap();
         let cursor = Cursor { stream_created_ns: 1, sequence: self.road, at_ns: 0, digest: Fingerprint::default() };
         let turns = [Turn { log: self.log, items, cursor, answered: 0 }];
@@ -105,20 +105,20 @@ impl Acting {
         dispositions
     }
 
-    fn perform(&mut self, act: &Act, signers: &[u8]) -> Disposition {
+    pub(crate) fn perform(&mut self, act: &Act, signers: &[u8]) -> Disposition {
         let message = self.message(act, signers);
         let item = self.item(message);
         self.round(vec![item])[0]
     }
 
     /// Entries that say nothing.
-    fn beat(&mut self, times: u64) {
+    pub(crate) fn beat(&mut self, times: u64) {
         for _ in 0..times {
             self.round(vec![Item::Heartbeat { at_ms: 5_000_000, cosigned: None }]);
         }
     }
 
-    fn change(&self, new: u8, old: u8, status: KeyStatus, from: u64) -> Act {
+    pub(crate) fn change(&self, new: u8, old: u8, status: KeyStatus, from: u64) -> Act {
         let size = self.size();
         let root = self.log().root(size.min(from.max(1))).unwrap();
         let (new, old) = (key(new).public_key(), key(old).public_key());
@@ -127,18 +127,18 @@ impl Acting {
 }
 
 /// All secrets of this log, by trying.
-fn signers(keys: &LogKeys, head: &Head) -> Vec<Signer> {
+pub(crate) fn signers(keys: &LogKeys, head: &Head) -> Vec<Signer> {
     let seeds = (FIRST_KEY..FIRST_KEY + 40).map(key);
     let all: Vec<Signer> = seeds.collect();
     let wanted: Vec<_> = keys.signing(head.size).map(|signing| signing.key).collect();
     all.into_iter().filter(|signer| wanted.contains(&signer.public_key())).collect()
 }
 
-fn hold(id: u64) -> Act {
+pub(crate) fn hold(id: u64) -> Act {
     Act::Hold(Hold { id: format!("case-{id}"), scope: Scope::All, reason: "litigation".to_owned() })
 }
 
-fn accepted(what: Disposition) -> bool {
+pub(crate) fn accepted(what: Disposition) -> bool {
     matches!(what, Disposition::Accepted { .. })
 }
 
@@ -214,7 +214,7 @@ fn invariant_what_is_read_back_is_what_was_decided() {
 }
 
 /// A log that has had four keys: born, retired, compromised and lost.
-fn with_four_keys() -> Acting {
+pub(crate) fn with_four_keys() -> Acting {
     let mut log = Acting::new(7);
     log.beat(3);
     assert!(accepted(log.perform(&hold(1), &[ADMIN])));
@@ -365,4 +365,35 @@ fn a_message_for_another_ledger_is_refused() {
     let foreign = message(&hold(1), &on, &[&signer], &ledger, &lister, Salt([1; 16])).unwrap().print();
     let item = log.item(foreign);
     assert!(matches!(log.round(vec![item])[0], Disposition::Rejected { .. }));
+}
+
+/// Two people replace the same key at once: who comes second is told so, and not that a signature is bad.
+#[test]
+fn the_second_of_two_changes_of_a_key_is_told_that_it_came_second() {
+    let mut log = Acting::new(12);
+    log.beat(3);
+    let (one, two) = (log.change(11, 10, KeyStatus::Retired, 20), log.change(12, 10, KeyStatus::Retired, 20));
+    let (one, two) = (log.message(&one, &[RECOVERY, 10]), log.message(&two, &[RECOVERY, 10]));
+    let items = vec![log.item(one), log.item(two)];
+    let done = log.round(items);
+    assert!(accepted(done[0]));
+    let told = |log: &Acting, index: u64| {
+        let refused = log.log().rejections(index, 1).unwrap().remove(0);
+        (refused.reason.as_str(), refused.details.found)
+    };
+    let Disposition::Rejected { index } = done[1] else { panic!("{:?}", done[1]) };
+    assert_eq!(told(&log, index), ("control_stale_counter", "control counter 1, 2 expected".to_owned()));
+    // Made anew in its turn, but still signed by the key that was replaced.
+    let late = log.change(12, 10, KeyStatus::Retired, 20);
+    let message = log.message(&late, &[RECOVERY, 10]);
+    let item = log.item(message);
+    let Disposition::Rejected { index } = log.round(vec![item])[0] else { panic!("rejected") };
+    let (reason, found) = told(&log, index);
+    assert_eq!(reason, "control_conflict");
+    assert!(found.contains("is not the log key any more: entry"), "{found}");
+    // A stranger's signature is what it was.
+    let stranger = log.message(&hold(1), &[77]);
+    let item = log.item(stranger);
+    let Disposition::Rejected { index } = log.round(vec![item])[0] else { panic!("rejected") };
+    assert_eq!(told(&log, index).0, "control_bad_signature");
 }

@@ -6,6 +6,7 @@
 mod acts;
 mod births;
 mod contract;
+mod copied_acts;
 mod cosigned;
 mod documented;
 mod faults;

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use ledger::append::{Cursor, Head, Item, LogId, PendingEvent, PendingRejection, Turn, commit, extend, look_up};
 use ledger::birth;
+use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
 use ledger::entry::commitment;
 use ledger::hash::Hash;
@@ -188,7 +189,7 @@ fn item(tenant: &TenantWorld, rng: &mut Rng, road: &Road, subject: &Subject, byt
 }
 
 /// All rows, but each payload by itself: where blocks end depends on the rounds, and a copy makes other ones.
-fn rows(kv: &MemKv) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
+pub(crate) fn rows(kv: &MemKv) -> BTreeMap<(Space, Vec<u8>), Vec<u8>> {
     let all = |space| kv.range(space, &[0], &[255], usize::MAX).unwrap().into_iter().map(move |(k, v)| ((space, k), v));
     Space::ALL.into_iter().flat_map(all).flat_map(by_itself).collect()
 }
@@ -292,6 +293,10 @@ impl Source for Liar<'_> {
         let mut chunk = self.honest.chunk(log, from, limits)?;
         (self.change)(&mut chunk);
         Ok(chunk)
+    }
+
+    fn key_chain(&self, log: LogId, origin: &Origin) -> Result<Option<Vec<u8>>, SourceError> {
+        self.honest.key_chain(log, origin)
     }
 }
 

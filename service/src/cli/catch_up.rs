@@ -58,7 +58,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     }
     let there = Reading::open(other).map_err(|error| CliError::of(&error))?;
     let their_keys = Keys::at(other.join("keys"));
+    let ceilings = super::backup::ceilings(&there.kv, other)?;
     let source = KvSource::new(&there.kv, |tenant| their_keys.dedupe(tenant.as_str()).ok());
+    let source = source.below(move |log| ceilings.get(&log).cloned());
     copy(globals, &kv, &keys, given, source, |tenant| their_keys.dedupe(tenant.as_str()).ok())
 }
 
@@ -70,7 +72,7 @@ fn copy(
     source: impl Source,
     theirs: impl Fn(&Tenant) -> Option<ledger::dedupe::DedupeKey> + Send,
 ) -> Result<ExitCode, CliError> {
-    given.extend(own_key(kv, keys, &source)?);
+    given.extend(own_keys(kv, keys, &source)?);
     let own = keys.clone();
     let dedupe = move |tenant: &Tenant| own.dedupe(tenant.as_str()).ok().or_else(|| theirs(tenant));
     let mut copier = Copier::new(kv, source, Trust::of(given), dedupe);
@@ -99,19 +101,23 @@ fn copy(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The key of the ledger's own log: as it was born here; else as its key file says, for a store that was lost.
-fn own_key(kv: &Rocks, keys: &Keys, source: &impl Source) -> Result<Option<VerifierKey>, CliError> {
+/// The key of the ledger's own log: as it was born here; else as its key files say, for a store that was lost.
+fn own_keys(kv: &Rocks, keys: &Keys, source: &impl Source) -> Result<Vec<VerifierKey>, CliError> {
     if birth::ledger_name(kv).map_err(|error| CliError::of(&error))?.is_some() {
-        return own_key_of(kv).map(Some);
+        return Ok(vec![own_key_of(kv)?]);
     }
-    let path = keys.log_path(LEDGER_LOG);
-    if !path.exists() {
-        return Ok(None);
+    let later = keys.later_files().map_err(|error| CliError::of(&error))?;
+    let later = later.into_iter().filter(|file| file.log == LEDGER_LOG).map(|file| file.path);
+    let files: Vec<PathBuf> =
+        [keys.log_path(LEDGER_LOG)].into_iter().filter(|path| path.exists()).chain(later).collect();
+    if files.is_empty() {
+        return Ok(Vec::new());
     }
     let name = source.listing().map_err(|error| refused(&ReplicaError::Source(error)))?.name;
     let origin = Origin::of(&name, LEDGER_LOG).map_err(|error| CliError::of(&error))?;
-    let signer = keys_on_disk::signer(&path, &origin).map_err(|error| CliError::of(&error))?;
-    Ok(Some(signer.verifier()))
+    let read =
+        |path: &PathBuf| Ok(keys_on_disk::signer(path, &origin).map_err(|error| CliError::of(&error))?.verifier());
+    files.iter().map(read).collect()
 }
 
 fn own_key_of<K: Kv>(kv: &K) -> Result<VerifierKey, CliError> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ledger::append::LogId;
+use ledger::checkpoint::Origin;
 use ledger::replica::{Chunk, Limits, Listing, Source, SourceError};
 use serde_json::Value;
 use ureq::http::Response;
@@ -97,6 +98,14 @@ impl Source for HttpSource {
     fn chunk(&self, log: LogId, from: u64, limits: Limits) -> Result<Chunk, SourceError> {
         let path = format!("/v1/replica/{}?from={from}&limit={}", log.0, limits.entries);
         Ok(Chunk::decode(&self.get(&path).map_err(remote)?)?)
+    }
+
+    fn key_chain(&self, _: LogId, origin: &Origin) -> Result<Option<Vec<u8>>, SourceError> {
+        match self.get(&format!("/logs/{}/keys/chain", origin.log())) {
+            Ok(chain) => Ok(Some(chain)),
+            Err(HttpSourceError::Status { status: 404, .. }) => Ok(None),
+            Err(error) => Err(remote(error)),
+        }
     }
 }
 
