@@ -61,13 +61,13 @@ fn judge(policy: &Policy, found: &[Cosignature<'_>], log: &mut Log) -> Option<Wi
             None
         }
         Standing::Satisfied => {
-            let words: Vec<String> =
-                found.iter().map(|it| format!("{} at {}", name(policy, it.key), time(it.time))).collect();
-            log.ok(Id::Cosignatures, words.join(", "));
-            let names: Vec<String> = found.iter().map(|it| name(policy, it.key)).collect();
-            // By then all of them had seen this tree.
-            let last = found.iter().map(|it| it.time).max().unwrap_or_default();
-            Some(Witnessed(format!("witnessed by {} at {}", names.join(", "), time(last))))
+            let one = |it: &Cosignature<'_>| match it.time {
+                // A cosignature of a subtree (ML-DSA-44) may leave the time out.
+                0 => format!("{} (no time stated)", name(policy, it.key)),
+                stated => format!("{} at {}", name(policy, it.key), time(stated)),
+            };
+            log.ok(Id::Cosignatures, found.iter().map(one).collect::<Vec<_>>().join(", "));
+            Some(Witnessed(words(policy, found)))
         }
     }
 }
@@ -87,6 +87,20 @@ pub(crate) fn lines_match(named: &[Value], note: &SignedNote, own: usize) -> Res
     match lines.count() {
         0 => Ok(()),
         more => Err(format!("it has {more} signatures that pack.json does not name")),
+    }
+}
+
+/// Who, and when the last of those who state it had seen this tree.
+fn words(policy: &Policy, found: &[Cosignature<'_>]) -> String {
+    let named = |timed: bool| {
+        let names = found.iter().filter(|it| (it.time != 0) == timed).map(|it| name(policy, it.key));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let last = found.iter().map(|it| it.time).max().unwrap_or_default();
+    match (named(true), named(false)) {
+        (timed, untimed) if untimed.is_empty() => format!("witnessed by {timed} at {}", time(last)),
+        (timed, untimed) if timed.is_empty() => format!("witnessed by {untimed} (no time stated)"),
+        (timed, untimed) => format!("witnessed by {timed} at {} and by {untimed} (no time stated)", time(last)),
     }
 }
 

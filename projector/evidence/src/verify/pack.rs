@@ -10,7 +10,7 @@ use schemas::ids::ChangeId;
 use super::entries::{check_chain, check_headers, check_inclusion, open_events, read_entries};
 use super::reach::Reached;
 use super::signed::{check_attestation, check_checkpoint, check_sums, find_key, read_document};
-use super::{always_unproved, derived, keys, reach};
+use super::{derived, keys, reach};
 use crate::document::PackDocument;
 use crate::files;
 use crate::headers;
@@ -131,7 +131,7 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
 }
 
 fn report(about: Vec<(&'static str, String)>, later_entries: Option<String>, reach: Reached, log: Log) -> Report {
-    let not_proved = always_unproved(reach.reach);
+    let not_proved = reach.not_proved();
     let words = reach.words(&log);
     let (checks, verdict) = log.finish();
     Report { what: "evidence pack", about, checks, reach: words, later_entries, says: Vec::new(), not_proved, verdict }

@@ -5,6 +5,7 @@
 use ledger::checkpoint::{Checkpoint, Verified};
 use ledger::consistency::{self, Compared, ConsistencyProof};
 
+use super::always_unproved;
 use super::cosigned::{self, Witnessed};
 use super::keys::Keys;
 use crate::report::{Id, Log};
@@ -51,16 +52,19 @@ pub(crate) fn establish_beside(
         reach = Reach::Witnessed;
     }
     let of_witnesses = witnessed.as_ref().map(|Witnessed(words)| words.clone());
-    let words = match witnessed {
-        Some(Witnessed(words)) if kept => format!("{words}, and {}", Reach::KeptCheckpoint.words()),
-        Some(Witnessed(words)) => words,
-        None => reach.words().to_owned(),
+    // A head that a verifier kept, or that a witness saw in time, is none that a thief made later.
+    let doubt = if reach == Reach::OperatorOnly { head.and_then(|(head, keys)| keys.doubt(head)) } else { None };
+    let words = match (witnessed, &doubt) {
+        (Some(Witnessed(words)), _) if kept => format!("{words}, and {}", Reach::KeptCheckpoint.words()),
+        (Some(Witnessed(words)), _) => words,
+        (None, Some(doubt)) => doubt.words.clone(),
+        (None, None) => reach.words().to_owned(),
     };
     if let Some(required) = trust.require {
         let words = format!("required: {}; reached: {words}", required.words());
         if reach >= required { log.ok(Id::Require, words) } else { log.refute(Id::Require, words) }
     }
-    Reached { reach, words, of_witnesses }
+    Reached { reach, words, of_witnesses, unproved: doubt.map(|doubt| doubt.unproved) }
 }
 
 /// How far trust reaches.
@@ -68,9 +72,17 @@ pub(crate) struct Reached {
     pub(crate) reach: Reach,
     words: String,
     of_witnesses: Option<String>,
+    unproved: Option<String>,
 }
 
 impl Reached {
+    /// What is not proved, a sentence each.
+    pub(crate) fn not_proved(&self) -> Vec<String> {
+        let mut out = always_unproved(self.reach);
+        out.extend(self.unproved.clone());
+        out
+    }
+
     /// Who cosigned, and when, as the verifier's policy asks for it.
     pub(crate) fn of_witnesses(&self) -> Option<&str> {
         self.of_witnesses.as_deref()
@@ -100,7 +112,9 @@ fn compare(known: &str, consistency: Option<&str>, head: &Verified<Checkpoint>, 
             return false;
         }
     };
-    match consistency::compare(&known, head, proof.as_ref(), &keys.signing) {
+    // The proof ends in the larger one, which another key may have signed than this one.
+    let key = keys.signing_at(known.size.max(head.size));
+    match consistency::compare(&known, head, proof.as_ref(), &key) {
         Ok(Compared::Same) => log.ok(Id::KnownCheckpoint, format!("both have size {} and the same root", head.size)),
         Ok(Compared::Consistent { old, new }) => {
             log.ok(Id::KnownCheckpoint, format!("the tree of size {old} is the beginning of the tree of size {new}"));

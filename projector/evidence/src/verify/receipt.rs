@@ -5,7 +5,7 @@ use ledger::note::VerifierKey;
 use ledger::receipt::{EventMatch, FactsCheck, Receipt, VerifiedEntry};
 
 use super::keys::{self, Keys};
-use super::{always_unproved, reach};
+use super::reach;
 use crate::report::{Id, Log, Report};
 use crate::trust::Trust;
 
@@ -47,7 +47,7 @@ fn report(
     mut log: Log,
 ) -> Report {
     let reach = reach::establish(trust, entry.map(|(entry, keys)| (&entry.checkpoint, keys)), note, &mut log);
-    let not_proved = always_unproved(reach.reach);
+    let not_proved = reach.not_proved();
     let words = reach.words(&log);
     let (checks, verdict) = log.finish();
     Report { what: "receipt", about, checks, reach: words, later_entries: None, says: Vec::new(), not_proved, verdict }

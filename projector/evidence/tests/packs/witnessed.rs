@@ -112,6 +112,26 @@ fn who_is_not_enough() {
     check(with_log(sumdb), Verdict::Refuted, "nothing (refuted)", "accepts other logs");
 }
 
+/// A cosigner of subtrees may leave the time out: it is not 1970 then.
+#[test]
+fn a_cosignature_without_a_time_states_none() {
+    let world = World::full();
+    let (one, two) = (cosigner(1), Cosigner::ml_dsa_44(KeyName::parse("witness.example/q").unwrap(), [4; 32]));
+    let receipt = world.receipt(1);
+    let note = SignedNote::parse(&receipt.checkpoint).unwrap();
+    let statement = Statement::parse(note.text()).unwrap();
+    let (timed, untimed) = (one.cosign(&statement, TIME).unwrap(), two.cosign(&statement, 0).unwrap());
+    let check = |lines: &[&NoteSignature], rule: &str, reach: &str| {
+        let mut receipt = receipt.clone();
+        receipt.checkpoint.extend(lines.iter().map(|line| line.to_line()));
+        let trust = Trust { policy: Some(policy(&[&one, &two], rule)), ..world.trust() };
+        assert_eq!(verify_receipt(&receipt.to_text(), None, &trust).reach, reach);
+    };
+    check(&[&untimed], "quorum w1", "witnessed by w1 (no time stated)");
+    let both = "witnessed by w0 at 2023-11-14T22:13:20Z and by w1 (no time stated)";
+    check(&[&timed, &untimed], "group g all w0 w1\nquorum g", both);
+}
+
 #[test]
 fn whatever_is_done_to_cosignatures_is_refuted() {
     let world = World::full();
