@@ -216,3 +216,54 @@ fn it_watches_on_and_comes_through_an_outage() {
     child.kill().expect("killed");
     child.wait().expect("waited for");
 }
+
+/// Keys count for their sizes, as the log's own entries say, and from any one of them.
+#[test]
+fn a_change_of_keys_is_followed_and_an_old_key_counts_no_more() {
+    let watch = Watch::new();
+    let server = watch.start("data");
+    let old = watch.key(&server, "acme");
+    emit(&server, 0..3);
+    assert_eq!(server.stop(), 0);
+    ok(Command::new("cp").arg("-a").arg(watch.at("data")).arg(watch.at("stolen")));
+    let server = watch.start("data");
+    assert_eq!(watch.look(&acme(&server), &old).0, 0);
+    ok(&mut server.upm(&["keys", "rotate", "--overlap", "2", "--tenant", "acme"]));
+    emit(&server, 3..9);
+    // Whoever has only the old key is led to the new one.
+    let (code, out, err) = watch.look(&acme(&server), &old);
+    assert_eq!(code, 0, "{err}");
+    let (size, before) = told(&out);
+    assert!(size > 10 && before == json!(4), "{out}");
+    assert!(watch.at("seen.keys").exists(), "what was learned is kept beside the state");
+    let new = watch.key(&server, "acme");
+    fs::write(&new, ok(&mut server.upm(&["keys", "show", "--vkey", "--tenant", "acme"]))).expect("written");
+    assert_eq!(watch.look(&acme(&server), &new).0, 0, "or has only the new one");
+    assert_eq!(server.stop(), 0);
+
+    // The thief of the old key goes on alone from before the change, and says nothing of keys.
+    let thief = watch.start("stolen");
+    emit(&thief, 20..40);
+    let stolen = watch.at("stolen.vkey");
+    fs::write(&stolen, thief.vkey("acme")).expect("written");
+    for given in [vec![&stolen], vec![&stolen, &new], vec![&new, &stolen]] {
+        let mut command = upm(["monitor", &acme(&thief), "--once", "--state"]);
+        command.arg(watch.state());
+        given.iter().for_each(|key| drop(command.arg("--key").arg(key)));
+        let (code, _, err) = run(&mut command);
+        assert!(code == 1 && err.contains("SIGNATURE") && err.contains("has no signature of"), "{err}");
+    }
+    // Without what was learned, only the order of the keys tells, for whoever gives both.
+    fs::remove_file(watch.at("seen.keys")).expect("removed");
+    let mut both = upm(["monitor", &acme(&thief), "--once", "--state"]);
+    let (code, _, err) = run(both.arg(watch.state()).arg("--key").arg(&stolen).arg("--key").arg(&new));
+    assert!(code == 1 && err.contains("SIGNATURE") && err.contains("alone, after"), "{err}");
+    // Another history of keys than the one that was learned is cried by itself.
+    ok(&mut thief.upm(&["keys", "rotate", "--overlap", "0", "--tenant", "acme"]));
+    emit(&thief, 40..42);
+    let server = watch.start("data");
+    assert_eq!(watch.look(&acme(&server), &stolen).0, 0, "learned again");
+    let (code, _, err) = watch.look(&acme(&thief), &stolen);
+    assert!(code == 1 && err.contains("KEYS") && err.contains("another history of its keys"), "{err}");
+    assert!(watch.at("seen.keys.seen").exists());
+}

@@ -1,8 +1,10 @@
 //! `upm monitor`: an auditor's watcher of one published log (C2SP tlog-tiles, ours or anybody's). It keeps the newest checkpoint that it
 //! has seen, proves at each look from tiles that it fetches itself that the log only grew, and cries when it did not.
 //!
-//! What it believes is the key it was given and its own state. A server that does not answer, or gives tiles that its checkpoint
+//! What it believes is the key it was given (and what that key vouches for, see [`keys`]) and its own state. A server that does not answer, or gives tiles that its checkpoint
 //! does not commit to, is trouble: nothing is proved either way, and the state stays.
+
+mod keys;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -10,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ledger::checkpoint::{self, Checkpoint, CheckpointError};
-use ledger::note::{SignedNote, VerifierKey};
+use ledger::checkpoint::{self, Checkpoint};
+use ledger::note::SignedNote;
 use ledger::tiles::{TiledError, TiledLog};
 use serde_json::{Value, json};
 
@@ -20,6 +22,7 @@ use super::client::tiles::{HttpLog, HttpLogError};
 use super::{CliError, Globals, say};
 use crate::export::{self, ExportError};
 use crate::follow::read_vkeys;
+use keys::Keys;
 
 /// Options of `upm monitor`.
 #[derive(Debug, clap::Args)]
@@ -36,7 +39,8 @@ pub struct Args {
     /// Where the log is published: the address that `/checkpoint` and `/tile/…` are below
     #[arg(value_name = "URL")]
     url: String,
-    /// The log's key, from a source other than the server: a file with its vkey; after a change of keys, several
+    /// The log's key, from a source other than the server: a file with its vkey. The changes of key that the log proves are followed from
+    /// it; of a log that says nothing of its keys, give all of them, oldest first
     #[arg(long = "key", value_name = "VKEYFILE", required = true)]
     keys: Vec<PathBuf>,
     /// The newest checkpoint that was seen is kept in this file; made at the first look
@@ -66,6 +70,8 @@ enum Trouble {
         seen: String,
         /// The size it states, if it does.
         size: u64,
+        /// What was believed until now.
+        kept: Option<Box<Kept>>,
     },
     /// Nothing could be told.
     CouldNot(CliError),
@@ -78,6 +84,7 @@ impl From<CliError> for Trouble {
 }
 
 /// The newest checkpoint that was seen.
+#[derive(Clone, Debug)]
 struct Kept {
     note: String,
     head: Checkpoint,
@@ -90,15 +97,17 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         let line = format!("the keys are of different logs: {} and {}", keys[0].name().as_str(), other.name().as_str());
         return Err(CliError::could_not(line));
     }
+    let mut keys = Keys::read(keys, &args.state)?;
     let log = HttpLog::new(&args.url);
     loop {
         // Read again at each look: what counts is what is on disk.
-        let kept = read_state(&args.state, &keys)?;
-        match look(&log, &keys, kept.as_ref(), &args) {
+        let kept = read_state(&args.state)?;
+        match look(&log, &mut keys, kept, &args) {
             Ok(told) => tell(globals, &told)?,
-            Err(Trouble::Cry { what, why, seen, size }) => {
-                return Err(cry(&args.state, kept.as_ref(), what, &why, &seen, size));
+            Err(Trouble::Cry { what, why, seen, size, kept }) => {
+                return Err(cry(&args.state, kept.as_deref(), what, &why, &seen, size));
             }
+            Err(Trouble::CouldNot(error @ CliError::No { .. })) => return Err(error),
             Err(Trouble::CouldNot(error)) if args.once => return Err(error),
             Err(Trouble::CouldNot(error)) => say(&format!("upm: could not tell, trying again: {error}")),
         }
@@ -110,11 +119,16 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
 }
 
 /// One look. When it returns, what it saw is the state.
-fn look(log: &HttpLog, keys: &[VerifierKey], kept: Option<&Kept>, args: &Args) -> Result<Value, Trouble> {
+fn look(log: &HttpLog, keys: &mut Keys, state: Option<String>, args: &Args) -> Result<Value, Trouble> {
+    // Before the head: who signs it is known then.
+    keys.learn(log.key_chain().map_err(CliError::from)?.as_deref())?;
+    let kept = state.map(|note| believed(note, keys, &args.state)).transpose()?;
+    let kept = kept.as_ref();
     let note = log.checkpoint().map_err(CliError::from)?;
     let note = note.ok_or_else(|| CliError::could_not(format!("there is no log at {} (no checkpoint)", args.url)))?;
-    let head = signed(&note, keys)?;
-    let seen = |what, why: String| Trouble::Cry { what, why, seen: note.clone(), size: head.size };
+    let head = signed(&note, keys, kept, log)?;
+    let whole = kept.map(|kept| Box::new(kept.clone()));
+    let seen = |what, why: String| Trouble::Cry { what, why, seen: note.clone(), size: head.size, kept: whole.clone() };
     if let Some(kept) = kept {
         if head.size < kept.head.size {
             let why = format!("it had {} entries, and now shows a signed head of {}", kept.head.size, head.size);
@@ -128,8 +142,15 @@ fn look(log: &HttpLog, keys: &[VerifierKey], kept: Option<&Kept>, args: &Args) -
     if kept.is_none_or(|kept| kept.head.size < head.size) {
         // Asked also at the first look: a signed head without a log behind it is nothing to keep.
         let tiled = TiledLog::open(log, &head).map_err(|error| unproved(&error))?;
-        if let Some(kept) = kept {
-            match tiled.extends(&kept.head) {
+        for older in kept.map(|kept| &kept.head).into_iter().chain(keys.learned_under()) {
+            if older.size > head.size {
+                let why = format!(
+                    "its changes of keys are proved under a signed head of {}, and now it shows one of {}",
+                    older.size, head.size
+                );
+                return Err(seen("rollback", why));
+            }
+            match tiled.extends(older) {
                 Ok(_) => {}
                 Err(TiledError::Forked { old, new, why }) => {
                     return Err(seen(
@@ -161,54 +182,49 @@ fn look(log: &HttpLog, keys: &[VerifierKey], kept: Option<&Kept>, args: &Args) -
     }))
 }
 
-/// The head in a note, if one of the keys signed it.
-fn signed(note: &str, keys: &[VerifierKey]) -> Result<Checkpoint, Trouble> {
+/// The head in a note, if those signed it who sign its size. Keys that have changed since we asked are asked for once more.
+fn signed(note: &str, keys: &mut Keys, kept: Option<&Kept>, log: &HttpLog) -> Result<Checkpoint, Trouble> {
     if SignedNote::parse(note).is_err() {
         return Err(CliError::could_not("what the server gives as its checkpoint is no signed note").into());
     }
-    let mut refused = None;
-    for key in keys {
-        match checkpoint::open(note, key) {
-            Ok(head) => return Ok(head.into_inner()),
-            // Of several keys of one log, the one that signs now counts.
-            Err(error) => refused = refused.or(Some(error)),
-        }
+    let before = kept.map(|kept| kept.note.as_str());
+    if let Ok(head) = keys.open(note, before) {
+        return Ok(head);
     }
-    let size = checkpoint::peek(note).map_or(0, |head| head.size);
-    let (what, why) = match refused {
-        Some(error @ CheckpointError::OtherLog { .. }) => ("origin", error.to_string()),
-        Some(error) => ("signature", error.to_string()),
-        None => ("signature", "no key was given".to_owned()),
-    };
-    Err(Trouble::Cry { what, why, seen: note.to_owned(), size })
+    keys.learn(log.key_chain().map_err(CliError::from)?.as_deref())?;
+    keys.open(note, before).map_err(|refused| Trouble::Cry {
+        what: refused.what,
+        why: refused.why,
+        seen: note.to_owned(),
+        size: checkpoint::peek(note).map_or(0, |head| head.size),
+        kept: kept.map(|kept| Box::new(kept.clone())),
+    })
 }
 
 fn unproved(error: &TiledError<HttpLogError>) -> CliError {
     CliError::because("that the log only grew could not be proved", error)
 }
 
-fn read_state(path: &Path, keys: &[VerifierKey]) -> Result<Option<Kept>, CliError> {
-    let note = match fs::read_to_string(path) {
-        Ok(note) => note,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(state_error(path, &error)),
-    };
-    let mut refused = None;
-    for key in keys {
-        match checkpoint::open(&note, key) {
-            Ok(head) => return Ok(Some(Kept { note, head: head.into_inner() })),
-            Err(error) => refused = refused.or(Some(error)),
+fn read_state(path: &Path) -> Result<Option<String>, CliError> {
+    match fs::read_to_string(path) {
+        Ok(note) => Ok(Some(note)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(state_error(path, &error)),
+    }
+}
+
+/// The state, if it is one: what was cut off or is of another log is not taken for a first look.
+fn believed(note: String, keys: &Keys, path: &Path) -> Result<Kept, CliError> {
+    match keys.open_kept(&note) {
+        Ok(head) => Ok(Kept { note, head }),
+        Err(why) => {
+            let line =
+                format!("the state {} is no checkpoint of {} signed by the key: {why}", path.display(), keys.name());
+            Err(CliError::could_not(line).with_detail(
+                "restore it from your own copy; only if there is none, move it away: then what is met next is believed as the first",
+            ))
         }
     }
-    let why = refused.map(|error| error.to_string()).unwrap_or_default();
-    let line = format!(
-        "the state {} is no checkpoint of {} signed by the key: {why}",
-        path.display(),
-        keys[0].name().as_str()
-    );
-    Err(CliError::could_not(line).with_detail(
-        "restore it from your own copy; only if there is none, move it away: then what is met next is believed as the first",
-    ))
 }
 
 /// The whole new state or the whole old one, whatever happens.

@@ -16,6 +16,9 @@ const MAX_CHECKPOINT_BYTES: u64 = 1 << 20;
 /// The largest resource: 256 entries with their lengths, of 65,535 bytes at most.
 const MAX_RESOURCE_BYTES: u64 = 256 * (2 + 65_535);
 
+/// The longest way from key to key: some thousand control entries with their proofs.
+const MAX_CHAIN_BYTES: u64 = 16 << 20;
+
 /// A log at a URL.
 #[derive(Debug, Clone)]
 pub struct HttpLog {
@@ -75,6 +78,16 @@ impl HttpLog {
     /// The checkpoint of exactly this size; none where none was signed. C2SP has no such path: our servers do.
     pub fn checkpoint_at(&self, size: u64) -> Result<Option<String>, HttpLogError> {
         self.text(&format!("checkpoint/{size}"))
+    }
+
+    /// How the log's keys took each other's place, as [`ledger::governance::KeyChain`] reads it; none where the server has nothing of the
+    /// kind. C2SP has no such path: our servers do.
+    pub fn key_chain(&self) -> Result<Option<Vec<u8>>, HttpLogError> {
+        match self.get("keys/chain", MAX_CHAIN_BYTES) {
+            // Of a server that knows no such path only this is certain: it says nothing.
+            Err(HttpLogError::Status { status, .. }) if status < 500 => Ok(None),
+            other => other,
+        }
     }
 
     fn text(&self, path: &str) -> Result<Option<String>, HttpLogError> {
