@@ -54,9 +54,7 @@ interop: build ## judges that are not ours (cosign, Tessera's fsck, torchwood): 
 
 soak: build ## the long tests: many more crashes and seeds, and what an event costs as the log grows
 	@scripts/setup test
-	UPM_SOAK=1 cargo test --release --workspace --locked -- --show-output
-	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),2000000)
-	$(TARGET)/release/upm-bench views --events $(or $(EVENTS),2000000)
+	CARGO_TARGET_DIR=$(TARGET) scripts/soak
 
 bench: build ## the budget by thread, with and without nats-server, for 1 tenant and for 1,000; drain against a bare read; answers over HTTP (EVENTS=300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000)

@@ -216,6 +216,7 @@ impl<K: Kv> Appender<'_, K> {
         let begun = (self.common.stopwatch)();
         let (committed, heads) = append::commit(self.kv, sealed)?;
         self.common.rounds.committed((self.common.stopwatch)().saturating_sub(begun));
+        (self.signing.committed)(&committed);
         if let Some(Keeping { kept, stop }) = self.keeping {
             kept::keep(&**kept, &committed, self.common, stop)?;
         }

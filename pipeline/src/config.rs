@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::append::LogId;
+use ledger::append::{Committed, LogId};
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
 use ledger::entry::Cosigned;
@@ -63,12 +63,20 @@ pub struct Signing {
     pub cosigned: NewestCosigned,
     /// Told that the keys of some log are others now. Must not block.
     pub rekeyed: Arc<dyn Fn() + Send + Sync>,
+    /// Told of each round that is durable, before anybody else hears of it. Must be quick.
+    pub committed: Arc<dyn Fn(&Committed) + Send + Sync>,
 }
 
 impl Signing {
     /// Without signs of life.
     pub fn quiet(find: FindSigner) -> Self {
-        Self { find, heartbeat: None, cosigned: Arc::new(|_| None), rekeyed: Arc::new(|| ()) }
+        Self {
+            find,
+            heartbeat: None,
+            cosigned: Arc::new(|_| None),
+            rekeyed: Arc::new(|| ()),
+            committed: Arc::new(|_| ()),
+        }
     }
 }
 

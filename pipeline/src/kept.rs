@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use ledger::append::Committed;
+use ledger::append::{Committed, LogId};
 use ledger::checkpoint::Origin;
 use tokio::sync::watch;
 
@@ -63,7 +63,9 @@ pub(crate) fn keep(
     common: &Common,
     stop: &watch::Receiver<bool>,
 ) -> Result<(), NotKept> {
-    for log in committed.logs().iter().filter(|log| log.head.size != log.base_size) {
+    // `_ledger` first: no act is shown before its listing is.
+    let (own, others): (Vec<_>, Vec<_>) = committed.logs().iter().partition(|log| log.head.log == LogId::LEDGER);
+    for log in own.into_iter().chain(others).filter(|log| log.head.size != log.base_size) {
         loop {
             match kept.keep(&log.head.origin, log.head.size, &log.checkpoint) {
                 Ok(()) => break,

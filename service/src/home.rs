@@ -3,6 +3,7 @@
 //!
 //! Left out: NATS and views. What is decided about births is `ledger::birth`; here it gets its files, clock and randomness.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ use schemas::ids::Tenant;
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError, Lock};
 use crate::env;
-use crate::kept_heads::{KeptDir, KeptError};
+use crate::head_file::{self, HeadFile, LostError};
+use crate::kept_heads::{Bounds, KeptDir, KeptError};
 use crate::keys_on_disk::{self, KeyFileError, Keys};
 
 /// An opened ledger. Other processes stay out until it is dropped.
@@ -37,6 +39,8 @@ pub struct Home {
     pub name: String,
     /// Where its signed heads are kept, if they are.
     pub kept: Option<Arc<KeptDir>>,
+    /// Where it is noted how far each log was committed; for whoever signs.
+    pub heads: Option<Arc<HeadFile>>,
     _lock: Lock,
 }
 
@@ -86,6 +90,9 @@ pub enum HomeError {
         /// The directory of the keys.
         keys: PathBuf,
     },
+    /// Rounds that were committed are lost.
+    #[error(transparent)]
+    Lost(#[from] LostError),
     /// The heads that were kept, or have to be.
     #[error(transparent)]
     Kept(#[from] KeptError),
@@ -109,7 +116,7 @@ impl Home {
         let kv = Arc::new(Rocks::open(&dir.ledger())?);
         let name = birth::ledger_name(&*kv)?.ok_or(BirthError::NoLedger)?;
         let keys = Keys::at(dir.keys());
-        Ok(Self { dir, keys, kv, name, kept: None, _lock: lock })
+        Ok(Self { dir, keys, kv, name, kept: None, heads: None, _lock: lock })
     }
 
     /// Opens the ledger in `dir`; where there is none, one is born, with its keys, named `name` or after this host.
@@ -121,9 +128,28 @@ impl Home {
             Some(found) => same_name(found, name)?,
             None => found(&dir, &keys, &kv, name)?,
         };
-        let home = Self { dir, keys, kv, name, kept: None, _lock: lock };
+        let mut home = Self { dir, keys, kv, name, kept: None, heads: None, _lock: lock };
+        home.refuse_lost_rounds()?;
         birth::check_ledger(&*home.kv, &home.name, &home.log_signer(LogId::LEDGER)?)?;
         Ok(home)
+    }
+
+    /// Refuses a store that has less than was committed, or something else; from now on it is noted what is. For whoever signs.
+    pub fn refuse_lost_rounds(&mut self) -> Result<(), HomeError> {
+        let root = self.dir.root();
+        let lost = head_file::compare(&*self.kv, &head_file::read(root)?, &head_file::path(root))?;
+        if let Some(lost) = lost.into_iter().next() {
+            return Err(lost.into());
+        }
+        let file = HeadFile::open(root)?;
+        file.renew(&*self.kv)?;
+        self.heads = Some(Arc::new(file));
+        Ok(())
+    }
+
+    /// Notes that something was committed to a log outside the pipeline.
+    pub fn note(&self, log: LogId) -> Result<(), ReadError> {
+        self.heads.as_ref().map_or(Ok(()), |heads| heads.note(&*self.kv, log))
     }
 
     /// Opens the copy in `dir`; where there is none yet, it begins with what `source` lists. No key is needed, and none is read but
@@ -135,7 +161,7 @@ impl Home {
         }
         let name = birth::ledger_name(&*kv)?.ok_or(BirthError::NoLedger)?;
         let keys = Keys::at(dir.keys());
-        Ok(Self { dir, keys, kv, name, kept: None, _lock: lock })
+        Ok(Self { dir, keys, kv, name, kept: None, heads: None, _lock: lock })
     }
 
     /// Compares the store with the heads that were kept in `dir`, and keeps them there from now on.
@@ -162,6 +188,18 @@ impl Home {
         let open = Log::open(Arc::clone(&self.kv), log)?;
         let Some(kept) = &self.kept else { return Ok(open) };
         Ok(open.below(kept.ceiling(origin)))
+    }
+
+    /// The same for whoever only reads: bounded by what was kept last, which stays as it is.
+    pub fn read_shown(&self, log: LogId) -> Result<Log<Arc<Rocks>>, HomeError> {
+        let open = Log::open(Arc::clone(&self.kv), log)?;
+        Ok(match Bounds::of(self.dir.root(), &self.name)? {
+            Some(bounds) => {
+                let ceiling = bounds.ceiling(&open)?;
+                open.below(ceiling)
+            }
+            None => open,
+        })
     }
 
     /// The ledger's own log, likewise. Births append to it outside any round, so its head is kept here too.
@@ -199,6 +237,31 @@ impl Home {
             let found = found.inspect_err(|error| tracing::warn!(%origin, %error, "the secret of a log key"));
             found.ok().filter(|signer| signer.public_key() == *key)
         })
+    }
+
+    /// Files of log keys that no log names: left by a rotation that failed or was refused.
+    pub fn unused_keys(&self) -> Result<Vec<PathBuf>, HomeError> {
+        let later = self.keys.later_files()?;
+        if later.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut logs: BTreeMap<String, LogId> =
+            self.tenants()?.into_iter().map(|(tenant, log, _)| (tenant.to_string(), log)).collect();
+        logs.insert(LEDGER_LOG.to_owned(), LogId::LEDGER);
+        let mut unused = Vec::new();
+        for file in later {
+            let named = match logs.get(&file.log) {
+                Some(log) => {
+                    let governance = Log::open(&*self.kv, *log)?.governance()?;
+                    governance.log_keys().verifiers().iter().any(|key| hex::encode(key.id()) == file.id)
+                }
+                None => false,
+            };
+            if !named {
+                unused.push(file.path);
+            }
+        }
+        Ok(unused)
     }
 
     /// The tenants that have a log, in the order of their births.
@@ -250,7 +313,7 @@ impl Home {
             let mut salt = Salt([0; 16]);
             clock::fill(&mut salt.0).map(|()| salt).map_err(HomeError::NoEntropy)
         };
-        birth::found_log(
+        let born = birth::found_log(
             &*self.kv,
             &LogBirth {
                 tenant,
@@ -265,6 +328,12 @@ impl Home {
                 at_ms: clock::unix_ms(),
             },
         )?;
+        self.note(born.log)?;
+        self.note(LogId::LEDGER)?;
+        // Its listing before the log itself: whoever is shown the log looks for it there.
+        if let Some(kept) = &self.kept {
+            kept.release(&*self.kv, LogId::LEDGER, &ledger)?;
+        }
         Ok(())
     }
 }

@@ -112,6 +112,14 @@ pub enum KeptError {
         /// Where it is kept.
         path: PathBuf,
     },
+    /// No head of it was kept yet.
+    #[error("no head of {origin} is kept in {dir} yet, so nothing of it may be shown: the next `upm serve` keeps it")]
+    Unshown {
+        /// Which log.
+        origin: String,
+        /// Where heads are kept.
+        dir: PathBuf,
+    },
     /// The log could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -232,16 +240,7 @@ impl KeptDir {
 
     /// The logs of this ledger that a head is kept of.
     fn origins(&self) -> Result<BTreeMap<String, PathBuf>, KeptError> {
-        let mut found = BTreeMap::new();
-        for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
-            let path = entry.map_err(at(&self.dir))?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".head"));
-            let origin = name.and_then(decoded).and_then(|origin| Origin::parse(&origin).ok());
-            if let Some(origin) = origin.filter(|origin| origin.ledger() == self.ledger) {
-                found.insert(origin.to_string(), path);
-            }
-        }
-        Ok(found)
+        origins(&self.dir, &self.ledger)
     }
 
     fn refuse_gone(&self, data: &Path) -> Result<(), KeptError> {
@@ -329,6 +328,64 @@ fn read(path: &Path, origin: &str) -> Result<Option<(u64, String, String)>, Kept
     let head = peek(&note).ok().filter(|head| head.origin.as_str() == origin);
     let head = head.ok_or_else(|| KeptError::Damaged { path: path.to_owned(), origin: origin.to_owned() })?;
     Ok(Some((head.size, head.root.to_string(), note)))
+}
+
+/// What may be shown of a data directory by whoever only reads it: no more than the heads that were kept last, where heads are
+/// kept at all. What is durable beyond them was shown to nobody yet, and may never be.
+pub struct Bounds {
+    dir: PathBuf,
+    heads: BTreeMap<String, (u64, String)>,
+}
+
+impl Bounds {
+    /// The bounds of a data directory; none where no heads are kept.
+    pub fn of(data: &Path, ledger: &str) -> Result<Option<Self>, KeptError> {
+        let Some(dir) = marked(data)? else { return Ok(None) };
+        if !dir.is_dir() {
+            return Err(KeptError::Absent(dir));
+        }
+        let mut heads = BTreeMap::new();
+        for (origin, path) in origins(&dir, ledger)? {
+            if let Some((size, root, _)) = read(&path, &origin)? {
+                heads.insert(origin, (size, root));
+            }
+        }
+        if heads.is_empty() {
+            return Err(KeptError::Gone { ledger: ledger.to_owned(), dir, marker: marker(data) });
+        }
+        Ok(Some(Self { dir, heads }))
+    }
+
+    /// Up to where a log may be shown. A store that has less than was kept is shown whole; one with another history is not.
+    pub fn ceiling<K: Kv>(&self, log: &Log<K>) -> Result<Ceiling, KeptError> {
+        let head = log.head()?;
+        let origin = head.origin.to_string();
+        let Some((size, root)) = self.heads.get(&origin) else {
+            return Err(KeptError::Unshown { origin, dir: self.dir.clone() });
+        };
+        if *size <= head.size {
+            let found = log.root(*size)?.to_string();
+            if found != *root {
+                let (kept, path) = (root.clone(), self.dir.join(format!("{}.head", encoded(&origin))));
+                return Err(KeptError::Differs { origin, size: *size, found, kept, path });
+            }
+        }
+        Ok(Arc::new(AtomicU64::new(*size)))
+    }
+}
+
+/// The logs of a ledger that a head is kept of.
+fn origins(dir: &Path, ledger: &str) -> Result<BTreeMap<String, PathBuf>, KeptError> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).map_err(at(dir))? {
+        let path = entry.map_err(at(dir))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".head"));
+        let origin = name.and_then(decoded).and_then(|origin| Origin::parse(&origin).ok());
+        if let Some(origin) = origin.filter(|origin| origin.ledger() == ledger) {
+            found.insert(origin.to_string(), path);
+        }
+    }
+    Ok(found)
 }
 
 /// The directory that the heads of this data directory were kept in last, where they were.

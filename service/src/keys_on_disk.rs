@@ -39,6 +39,17 @@ pub struct Keys {
     dir: PathBuf,
 }
 
+/// The file of a log key that took another's place, or was to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaterKey {
+    /// Of which log, a tenant's name or `_ledger`.
+    pub log: String,
+    /// Its note key id in hex, as the file is named.
+    pub id: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
 /// Why a key can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
@@ -108,6 +119,18 @@ impl Keys {
     pub fn later_path(&self, name: &Origin, key: &PublicKey) -> PathBuf {
         let id = hex::encode(key_id(name.as_str(), key));
         self.dir.join(format!("{}.log.{id}.pem", name.log()))
+    }
+
+    /// The files of log keys that took another's place, or were to.
+    pub fn later_files(&self) -> Result<Vec<LaterKey>, KeyFileError> {
+        let later = |path: PathBuf| {
+            let (log, id) = path.file_name()?.to_str()?.strip_suffix(".pem")?.split_once(".log.")?;
+            let (log, id) = (log.to_owned(), id.to_owned());
+            Some(LaterKey { log, id, path })
+        };
+        let mut files: Vec<LaterKey> = self.files()?.into_iter().filter_map(later).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(files)
     }
 
     /// The key that signs control messages.

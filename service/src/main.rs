@@ -16,6 +16,7 @@ mod env;
 mod export;
 mod follow;
 mod governed;
+mod head_file;
 mod home;
 mod http;
 mod kept_heads;

@@ -61,6 +61,7 @@ pub fn on_ledger(home: &Home, act: &Act, signers: &[&Signer]) -> Result<u64, Off
     let (extension, guard) = desk.finish();
     append::commit(&*home.kv, vec![seal(home, extension)?])?;
     drop(guard);
+    home.note(LogId::LEDGER)?;
     Ok(index)
 }
 
@@ -91,6 +92,8 @@ pub fn on_log(home: &Home, id: LogId, act: &Act, signers: &[&Signer], lister: &S
     let (listing, guard) = desk.finish();
     append::commit(kv, vec![seal(home, extension)?, seal(home, listing)?])?;
     drop(guard);
+    home.note(id)?;
+    home.note(LogId::LEDGER)?;
     Ok(head.size)
 }
 

@@ -121,6 +121,36 @@ pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// How far a long test is: a line on standard error every ten seconds, and an end that it must reach in time. `make soak` shows the lines.
+pub struct Progress {
+    what: &'static str,
+    total: usize,
+    limit: Duration,
+    begun: Instant,
+    told: Instant,
+}
+
+impl Progress {
+    /// `total` of something, which may take no longer than `limit`: a soak that nobody waits for is none.
+    pub fn new(what: &'static str, total: usize, limit: Duration) -> Self {
+        let now = Instant::now();
+        Self { what, total, limit, begun: now, told: now }
+    }
+
+    /// So many are done; `at` says where it is, for whoever wants to replay it.
+    ///
+    /// # Panics
+    /// When it takes too long.
+    pub fn done(&mut self, count: usize, at: impl std::fmt::Display) {
+        let (what, total, spent) = (self.what, self.total, self.begun.elapsed());
+        assert!(spent < self.limit, "{what}: {count} of {total} in {} s, at {at}: too slow", spent.as_secs());
+        if count >= total || self.told.elapsed() > Duration::from_secs(10) {
+            self.told = Instant::now();
+            eprintln!("{what}: {count} of {total} in {} s, at {at}", spent.as_secs());
+        }
+    }
+}
+
 /// A running `upm serve` with a nats-server of its own, killed with the value.
 pub struct Server {
     child: Child,

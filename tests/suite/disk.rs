@@ -42,6 +42,13 @@ impl Drop for Mount {
     }
 }
 
+/// Name of the loop device over a file, such as `loop0`.
+fn loop_device(image: &Path) -> Option<String> {
+    let listed = Command::new("losetup").arg("-j").arg(image).output().expect("losetup starts");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    Some(listed.split(':').next()?.strip_prefix("/dev/")?.to_owned())
+}
+
 fn command(program: &str, arguments: &[&str], last: &Path) {
     let done = Command::new(program).args(arguments).arg(last).output().expect("it starts");
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -260,6 +267,47 @@ fn a_directory_that_is_read_only_is_refused_with_its_name() {
     command("mount", &["-o", "remount,rw"], &disk.dir);
     let server = Server::start(&disk.dir, &["--tenant", "acme"]);
     still_there(&server, 0..5, &before);
+    assert_eq!(server.stop(), 0);
+}
+
+/// The story: the file system turns read-only under a server that works (an administrator, or a kernel that saw an error). Nothing is
+/// confirmed any more, it says so everywhere, reads go on; mounted for writing again it goes on, by itself or after a restart.
+#[test]
+fn a_directory_that_turns_read_only_while_serving_confirms_nothing() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let below = Mount::tmpfs(&folder.path().join("below"), 512);
+    let image = below.dir.join("image");
+    std::fs::File::create(&image).and_then(|file| file.set_len(320 << 20)).expect("a file");
+    command("mkfs.ext4", &["-q", "-F"], &image);
+    let data = folder.path().join("data");
+    let disk = Mount::new(&data, &["-o", "loop,errors=remount-ro", image.to_str().expect("text")]);
+    // The road lies on a sound disk: a nats-server may lose its store to such an error, and then there is a new road.
+    let road = folder.path().join("road");
+    std::fs::create_dir(&road).and_then(|()| std::os::unix::fs::symlink(&road, data.join("nats"))).expect("a link");
+    let server = Server::start(&disk.dir, &["--tenant", "acme", "--disk-reserve", "1M"]);
+    let before = accepted(&server, 0..40);
+    // As the kernel does it after an error: whatever is open for writing fails from then on, what is open for reading does not.
+    let device = loop_device(&image).expect("a loop device");
+    std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "a test").expect("an error that is none");
+    let (status, body) = server.post("/v1/tenants/acme/events", "application/x-ndjson", events(40..60).as_bytes());
+    assert!(status != 200 && !body.contains("\"accepted\""), "{status} {body}");
+    not_ready(&server, &[]);
+    assert_eq!(metric(&server, "upm_ready"), 0);
+    assert_eq!(size(&server), 41, "what is there is served");
+    let log = std::fs::read_to_string(data.with_extension("log")).expect("a log");
+    assert!(log.contains("not ready"), "standard error says so: {log}");
+    server.crash();
+    drop(disk);
+    wait_for("the file system to be let go", || loop_device(&image).is_none().then_some(()));
+    let mended = Command::new("e2fsck").args(["-f", "-y"]).arg(&image).output().expect("e2fsck starts");
+    assert!(mended.status.code().is_some_and(|code| code <= 2), "{mended:?}");
+    let disk = Mount::new(&data, &["-o", "loop", image.to_str().expect("text")]);
+    let server = Server::start(&disk.dir, &["--tenant", "acme", "--disk-reserve", "1M"]);
+    still_there(&server, 0..40, &before);
+    accepted(&server, 40..60);
     assert_eq!(server.stop(), 0);
 }
 

@@ -299,3 +299,50 @@ fn a_store_that_was_lost_comes_back_from_a_copy_and_its_keys() {
     assert_eq!(shown(&server, "acme"), before);
     assert_eq!(server.stop(), 0);
 }
+
+/// A crash between commit and keeping: what nobody was shown is not shown by reading the data directory either.
+#[test]
+fn what_is_not_kept_is_neither_read_nor_exported_nor_backed_up() {
+    let place = Place::new();
+    let server = place.start();
+    emit(&server, 0..3);
+    assert_eq!(server.stop(), 0);
+    ok(Command::new("cp").arg("-a").arg(place.kept()).arg(place.root.join("kept-then")));
+    let then = place.head("acme");
+    let server = place.start();
+    emit(&server, 3..6);
+    assert_eq!(server.stop(), 0);
+    let now = place.head("acme");
+    fs::remove_dir_all(place.kept()).expect("removed");
+    ok(Command::new("cp").arg("-a").arg(place.root.join("kept-then")).arg(place.kept()));
+
+    let log = |arguments: &[&str]| upm([&["log"], arguments, &["--tenant", "acme", "--data"]].concat());
+    let data = place.data();
+    assert_eq!(ok(log(&["checkpoint"]).arg(&data)), then);
+    let (code, _, err) = run(log(&["proof", "5"]).arg(&data));
+    assert_eq!(code, 1, "{err}");
+    let exported = place.root.join("exported");
+    ok(log(&["export", exported.to_str().expect("text")]).arg(&data));
+    assert_eq!(fs::read_to_string(exported.join("checkpoint")).expect("there"), then);
+    let backup = place.root.join("backup");
+    let made: Value =
+        serde_json::from_str(&ok(upm(["backup", "--json"]).arg(&backup).arg("--data").arg(&data))).expect("JSON");
+    let acme = made["manifest"]["logs"].as_array().expect("logs").iter().find(|log| log["size"] == size(&then));
+    assert!(acme.is_some(), "no more than what was kept: {made}");
+    // Where heads are kept and can't be looked at, nothing is shown at all.
+    let away = place.root.join("away");
+    fs::rename(place.kept(), &away).expect("moved");
+    for (code, _, err) in
+        [run(log(&["checkpoint"]).arg(&data)), run(upm(["backup"]).arg(&backup).arg("--data").arg(&data))]
+    {
+        assert!(code == 2 && err.contains("there is no directory"), "{code} {err}");
+    }
+    fs::rename(&away, place.kept()).expect("moved back");
+
+    // The server keeps it, and then shows it.
+    let server = place.start();
+    assert_eq!(shown(&server, "acme"), now);
+    ok(server.upm(&["backup"]).arg(&backup));
+    assert_eq!(server.stop(), 0);
+    assert_eq!(ok(log(&["checkpoint"]).arg(&data)), now);
+}

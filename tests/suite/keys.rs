@@ -90,10 +90,58 @@ fn a_key_takes_anothers_place_under_load() {
         serde_json::from_slice(&std::fs::read(server.data().join("serve.json")).expect("serve.json")).expect("JSON");
     assert_eq!(places["keys"]["acme"].as_array().map(Vec::len), Some(2), "{places}");
     assert_eq!(server.stop(), 0);
-    // A crash in mid-rotation leaves a key that nobody heard of: the ledger starts as before.
-    std::fs::copy(dir.join("data/keys/admin.pem"), dir.join("data/keys/acme.log.00000000.pem")).expect("a copy");
+    // A crash in mid-rotation leaves a key that nobody heard of: the ledger starts as before, and says so.
+    let orphan = dir.join("data/keys/acme.log.00000000.pem");
+    std::fs::copy(dir.join("data/keys/admin.pem"), &orphan).expect("a copy");
     let server = Server::start(&dir.join("data"), &[]);
     accepted(&server, "again");
+    let log = std::fs::read_to_string(dir.join("data.log")).expect("a log");
+    assert!(log.contains("acme.log.00000000.pem") && log.contains("a log key that no log names"), "{log}");
+    let unused = |more: &[&str]| run(upm([&["keys", "unused"], more, &["--data"]].concat()).arg(dir.join("data")));
+    let (code, _, err) = unused(&[]);
+    assert!(code == 2 && err.contains("stop the server first"), "{err}");
+    assert_eq!(server.stop(), 0);
+    let (code, out, err) = unused(&[]);
+    assert!(code == 0 && out == format!("named by no log: {}\n", orphan.display()), "{out}{err}");
+    let (code, out, _) = unused(&["--remove", "--json"]);
+    assert_eq!(code, 0, "{out}");
+    assert!(!orphan.exists());
+    assert_eq!(unused(&[]).1, "every log key in keys/ is named by its log\n");
+    let server = Server::start(&dir.join("data"), &[]);
+    accepted(&server, "and again");
+    assert_eq!(server.stop(), 0);
+}
+
+/// Two people replace the same key at once: one of them does, the other one is told why not, and no key file of theirs stays.
+#[test]
+fn the_second_of_two_rotations_hears_the_true_reason() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let data = temp.path().join("data");
+    let server = Server::start(&data, &["--tenant", "acme", "--name", "keys"]);
+    accepted(&server, "before");
+    let rotate = || run(&mut server.upm(&["keys", "rotate", "--tenant", "acme"]));
+    let mut lost = None;
+    for _ in 0..8 {
+        let outcomes = std::thread::scope(|scope| {
+            let both = [scope.spawn(rotate), scope.spawn(rotate)];
+            both.map(|one| one.join().expect("it ends"))
+        });
+        assert!(outcomes.iter().any(|(code, ..)| *code == 0), "{outcomes:?}");
+        lost = outcomes.into_iter().find(|(code, ..)| *code != 0);
+        if lost.is_some() {
+            break;
+        }
+    }
+    // They may as well come one after the other, each time; then both did what they were asked to.
+    if let Some((code, out, err)) = lost {
+        assert_eq!(code, 1, "{out}{err}");
+        assert!(!err.contains("bad_signature"), "{err}");
+        assert!(err.contains("another change of this key came first") || err.contains("is not the log key"), "{err}");
+    }
+    accepted(&server, "after");
+    assert_eq!(server.stop(), 0);
+    let (code, out, _) = run(upm(["keys", "unused", "--data"]).arg(&data));
+    assert_eq!((code, out.as_str()), (0, "every log key in keys/ is named by its log\n"));
 }
 
 #[test]
@@ -102,6 +150,7 @@ fn a_stolen_key_is_replaced_by_the_recovery_key_alone() {
     let (dir, data) = (temp.path(), temp.path().join("data"));
     let server = Server::start(&data, &["--tenant", "acme", "--name", "keys"]);
     let old = file(dir, "old.vkey", server.vkey("acme").as_bytes());
+    let earlier = file(dir, "earlier.txt", accepted(&server, "zero").as_bytes());
     accepted(&server, "one");
     let good = entries(&server);
     let stolen = file(dir, "stolen.txt", accepted(&server, "two").as_bytes());
@@ -138,6 +187,26 @@ fn a_stolen_key_is_replaced_by_the_recovery_key_alone() {
     assert!(out.contains("ok        its entry is proved"), "who has only the old key cannot know:\n{out}");
     let (code, out) = verify(&[&stolen, "--key", &old, "--keys", &chain]);
     assert!(code == 1 && out.contains("compromised past size"), "{out}");
+    // What it signed before counts, but its thief can sign such sizes today as well: trust reaches no further than to them.
+    let zero = file(dir, "zero.json", &event("zero"));
+    let (code, out) = verify(&[&earlier, "--event", &zero, "--key", &old, "--keys", &chain]);
+    let line = out.lines().find(|line| line.starts_with("trust reaches:")).expect("a line").to_owned();
+    let expected = format!("which was declared compromised past size {good}");
+    assert!(code == 0 && line.contains("operator only, or whoever has key") && line.contains(&expected), "{out}");
+    assert!(out.contains("that this was signed before key"), "{out}");
+    let (_, out) = verify(&[&earlier, "--event", &zero, "--key", &old]);
+    assert!(out.contains("trust reaches: operator only\n"), "who has only the old key cannot know:\n{out}");
+    // A checkpoint that the new key signed, which continues it, closes that: the thief cannot have made it.
+    let newest = file(dir, "newest.txt", server.get("/logs/acme/checkpoint").1.as_bytes());
+    let text = std::fs::read_to_string(&earlier).expect("readable");
+    let size = text.lines().skip_while(|line| !line.is_empty()).nth(2).expect("a size").to_owned();
+    let proof =
+        file(dir, "proof.txt", ok(&mut server.upm(&["log", "consistency", &size, "--tenant", "acme"])).as_bytes());
+    let known = ["--known-checkpoint", &newest, "--consistency", &proof];
+    let (code, out) =
+        verify(&[&[earlier.as_str(), "--event", &zero, "--key", &old, "--keys", &chain], &known[..]].concat());
+    assert!(code == 0 && out.contains("trust reaches: kept checkpoint\n"), "{out}");
+    assert!(!out.contains("that this was signed before key"), "{out}");
 }
 
 /// Whoever has the key can go on from it in a history of their own, and a pack carries that history. The chain that the auditor

@@ -11,6 +11,7 @@ mod interop;
 mod kept;
 mod keys;
 mod kpis;
+mod lost;
 mod malformed;
 mod model_example;
 mod monitoring;

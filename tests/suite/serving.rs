@@ -167,6 +167,57 @@ fn a_nats_server_that_hangs_for_good_is_killed_and_started_again() {
     assert_eq!(server.stop(), 0);
 }
 
+/// Slow is not dead: a server that only gets a tenth of its time, in pieces, is waited for. Nothing is lost or doubled, nobody
+/// starts it anew, and nothing is said of a road that was cut.
+#[test]
+fn a_nats_server_that_is_slow_is_waited_for() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &["--tenant", "acme"]);
+    let pid = nats_pids(&data)[0];
+    let slow = std::sync::atomic::AtomicBool::new(true);
+    let event = |number: u32| {
+        format!(
+            r#"{{"provisioning_event":{{"id":"slow-{number}","timestamp":"2026-05-04T11:00:00Z","phase":"plan","intent":{{"source":"api","initiator":"ada","tenant":"acme"}}}}}}"#
+        )
+    };
+    let indices = std::thread::scope(|scope| {
+        let slowed = scope.spawn(|| {
+            let child = Pid::from_raw(pid);
+            while slow.load(std::sync::atomic::Ordering::Relaxed) {
+                kill(child, nix::sys::signal::Signal::SIGSTOP).expect("a child of our own server");
+                std::thread::sleep(std::time::Duration::from_millis(180));
+                kill(child, nix::sys::signal::Signal::SIGCONT).expect("a child of our own server");
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        });
+        let mut indices = Vec::new();
+        for first in (0..400).step_by(40) {
+            let lines: Vec<String> = (first..first + 40).map(event).collect();
+            let (status, body) =
+                server.post("/v1/tenants/acme/events", "application/x-ndjson", lines.join("\n").as_bytes());
+            assert_eq!(status, 200, "{body}");
+            let line = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+            indices.extend(body.lines().map(line).map(|line| line["index"].as_u64().expect("an index")));
+        }
+        slow.store(false, std::sync::atomic::Ordering::Relaxed);
+        slowed.join().expect("it ends");
+        indices
+    });
+    assert_eq!(indices.iter().collect::<std::collections::BTreeSet<_>>().len(), 400, "each is an entry of its own");
+    assert_eq!(nats_pids(&data), [pid], "it was not started anew");
+    wait_for("readiness", || (server.get("/readyz").0 == 200).then_some(()));
+    let (_, metrics) = server.get("/metrics");
+    let figure = |name: &str| {
+        metrics.lines().find(|line| line.starts_with(name)).map(|line| line.rsplit(' ').next().map(str::to_owned))
+    };
+    for name in ["upm_epochs_total", "upm_gaps_total"] {
+        let found = figure(name).flatten();
+        assert!(found.as_deref().is_none_or(|found| found == "0"), "{name} {found:?}");
+    }
+    assert_eq!(server.stop(), 0);
+}
+
 #[test]
 fn a_tenant_is_added_while_serving_and_survives_a_restart() {
     let folder = folder();

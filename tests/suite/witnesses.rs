@@ -331,6 +331,42 @@ fn two_ledgers_are_cosigned_by_a_witness_of_ours() {
     assert_eq!(a.get("/logs/default/checkpoint"), (200, note));
 }
 
+/// Two operators who trust each other's clocks and memories, not each other's keys: each runs a witness for the other one's ledger.
+#[test]
+fn two_ledgers_of_ours_witness_each_other() {
+    let folder = folder();
+    let place = |name: &str| folder.path().join(name);
+    let keys = |name: &str| {
+        let server = Server::start(&place(name), &["--name", name]);
+        let keys = [server.vkey("default").to_owned(), server.vkey("_ledger").to_owned()];
+        assert_eq!(server.stop(), 0);
+        keys
+    };
+    let (of_a, of_b) = (keys("a"), keys("b"));
+    let witness = |name: &str, logs: &[String; 2]| Witness::start(&place(name), &logs.each_ref().map(String::as_str));
+    let (by_a, by_b) = (witness("a-witness", &of_b), witness("b-witness", &of_a));
+    let asking = |name: &str, other: &Witness| {
+        let line = format!("witness other {} {}", other.keys[0], other.http);
+        policy(place(name), &[line], "quorum other").to_str().expect("text").to_owned()
+    };
+    let (with_b, with_a) = (asking("policy-a", &by_b), asking("policy-b", &by_a));
+    let a = Server::start(&place("a"), &["--witness-policy", &with_b]);
+    let b = Server::start(&place("b"), &["--witness-policy", &with_a]);
+    for (server, other) in [(&a, &by_b), (&b, &by_a)] {
+        let size = emit(server, "c-1") + 1;
+        let note = wait_for("the other one's cosignature", || {
+            let (status, text) = server.get("/logs/default/checkpoint?cosigned");
+            (status == 200 && text.lines().nth(1) == Some(&size.to_string())).then_some(text)
+        });
+        let note = SignedNote::parse(&note).expect("a note");
+        assert_eq!(cosignatures(&note, &other.keys[..1]).expect("good").len(), 1);
+    }
+    // Neither knows its own logs, nor takes a stranger's for them.
+    let (_, own) = a.get("/logs/default/checkpoint");
+    assert_eq!(by_a.post(&format!("old 0\n\n{own}")).0, 404, "nobody witnesses for themselves");
+    assert_eq!((a.stop(), b.stop()), (0, 0));
+}
+
 /// One witness takes connections and never says a word; another one works.
 #[test]
 fn a_witness_that_hangs_holds_up_nobody() {

@@ -23,7 +23,7 @@ mod tally;
 mod tree;
 mod unit;
 
-pub use report::{Finding, LogSummary, Report};
+pub use report::{FINDINGS, Finding, LogSummary, Report};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -102,7 +102,12 @@ pub fn total<K: Kv>(kv: &K) -> u64 {
 
 /// Checks the store. That it could not be read somewhere is a finding too.
 pub fn check<K: Kv>(kv: &K, options: &Options<'_>) -> Report {
-    let findings = Findings::default();
+    check_keeping(kv, options, FINDINGS)
+}
+
+/// [`check`] that lists up to `most` findings, whatever memory they take.
+pub fn check_keeping<K: Kv>(kv: &K, options: &Options<'_>, most: usize) -> Report {
+    let findings = Findings::at_most(most);
     let whole = Place { kv, log: LogId::LEDGER, name: None, findings: &findings };
     let store = Store::read(&whole);
     let jobs: Vec<Job<'_, K>> = store

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-/// Findings that are kept; more are counted. Damage that shows in a thousand places has one cause.
-const KEPT: usize = 1_000;
+/// Findings that are kept where nobody asks for more; further ones are counted. Damage that shows in a thousand places has one cause.
+pub const FINDINGS: usize = 1_000;
 
 /// Something in the store that is not as it has to be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -60,6 +60,11 @@ impl Report {
         self.findings.is_empty()
     }
 
+    /// The findings that are about rows of one kind in one log: one damage shows in many places.
+    pub fn groups(&self) -> impl Iterator<Item = &[Finding]> {
+        self.findings.chunk_by(|a, b| (&a.log, a.row) == (&b.log, b.row))
+    }
+
     /// Entries of all logs that were checked.
     pub fn entries(&self) -> u64 {
         self.logs.iter().map(|log| log.size).sum()
@@ -84,16 +89,22 @@ impl fmt::Display for Finding {
 }
 
 /// Where threads put what they find.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Findings {
+    most: usize,
     kept: Mutex<(Vec<Finding>, u64)>,
     unchecked: Mutex<Vec<String>>,
 }
 
 impl Findings {
+    /// Keeps so many, and counts the rest.
+    pub(super) fn at_most(most: usize) -> Self {
+        Self { most, kept: Mutex::default(), unchecked: Mutex::default() }
+    }
+
     pub(super) fn add(&self, finding: Finding) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.0.len() < KEPT {
+        if kept.0.len() < self.most {
             kept.0.push(finding);
         } else {
             kept.1 += 1;

@@ -1,6 +1,7 @@
 //! `upm backup`: copies a ledger into a directory of its own, beside a running server or without. Again into the same directory, it
 //! copies what is new. Every entry is checked and made again on the way, under the log's own signed checkpoints.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use ledger::fsck;
 use ledger::kv::{Batch, Kv, Space};
 use ledger::layout::Key;
 use ledger::note::VerifierKey;
-use ledger::read::Log;
+use ledger::read::{Ceiling, Log};
 use ledger::replica::{Copier, KvSource, Limits, Progress, ReplicaError, Trust};
 use ledger_rocks::Rocks;
 use schemas::ids::Tenant;
@@ -24,6 +25,7 @@ use super::{CliError, Globals};
 use crate::backup_dir::{self, Manifest, SavedLog};
 use crate::clock;
 use crate::data_dir;
+use crate::kept_heads::Bounds;
 use crate::keys_on_disk::Keys;
 use crate::reading::Reading;
 
@@ -55,7 +57,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let keys = copy_keys(&globals.data, &args.dir, args.with_keys)?;
     let kv = Rocks::open(&args.dir.join("ledger")).map_err(|error| CliError::of(&error))?;
     let before = fsck::total(&kv);
-    let copied = copy(&source.kv, &kv, &Keys::at(globals.data.join("keys")))?;
+    let copied = copy(&source.kv, &globals.data, &kv)?;
     copy_cosignatures(&source.kv, &kv)?;
     let manifest = manifest(&kv, args.with_keys)?;
     kv.close().map_err(|error| CliError::of(&error))?;
@@ -88,11 +90,14 @@ fn copy_keys(data: &Path, dir: &Path, signing: bool) -> Result<usize, CliError> 
 }
 
 /// Copies what is new, checked on the way; the number of entries.
-fn copy(source: &Rocks, kv: &Rocks, keys: &Keys) -> Result<u64, CliError> {
+fn copy(source: &Rocks, data: &Path, kv: &Rocks) -> Result<u64, CliError> {
+    let keys = Keys::at(data.join("keys"));
+    let ceilings = ceilings(source, data)?;
     let first = Log::open(source, LogId::LEDGER).and_then(|log| log.first()).map_err(|error| CliError::of(&error))?;
     let own = VerifierKey::new(first.origin.key_name().clone(), first.log_key);
     let dedupe = |tenant: &Tenant| keys.dedupe(tenant.as_str()).ok();
-    let mut replica = Copier::new(kv, KvSource::new(source, dedupe), Trust::of([own]), dedupe);
+    let bounded = KvSource::new(source, dedupe).below(|log| ceilings.get(&log).cloned());
+    let mut replica = Copier::new(kv, bounded, Trust::of([own]), dedupe);
     let bar = bar(fsck::total(source).saturating_sub(fsck::total(kv)));
     let mut ahead = Vec::new();
     let copied = replica.catch_up(Limits::default(), |progress: &Progress| {
@@ -109,6 +114,20 @@ fn copy(source: &Rocks, kv: &Rocks, keys: &Keys) -> Result<u64, CliError> {
         ))
         .with_detail("restore the newer one of the two, or begin a backup in another directory")),
     }
+}
+
+/// Up to where each log may be copied: what is durable, but not yet kept elsewhere where heads are, was shown to nobody.
+pub(super) fn ceilings(source: &Rocks, data: &Path) -> Result<BTreeMap<LogId, Ceiling>, CliError> {
+    let of = |error: &dyn std::error::Error| CliError::of(error);
+    let name = birth::ledger_name(source).map_err(|error| of(&error))?.unwrap_or_default();
+    let Some(bounds) = Bounds::of(data, &name).map_err(|error| of(&error))? else { return Ok(BTreeMap::new()) };
+    let tenants = birth::list_tenants(source).map_err(|error| of(&error))?;
+    let mut ceilings = BTreeMap::new();
+    for log in [LogId::LEDGER].into_iter().chain(tenants.into_iter().map(|(_, log, _)| log)) {
+        let open = Log::open(source, log).map_err(|error| of(&error))?;
+        ceilings.insert(log, bounds.ceiling(&open).map_err(|error| of(&error))?);
+    }
+    Ok(ceilings)
 }
 
 fn refused(error: &ReplicaError) -> CliError {

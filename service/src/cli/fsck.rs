@@ -14,6 +14,7 @@ use serde_json::json;
 use super::client::print;
 use super::{CliError, Globals};
 use crate::clock;
+use crate::head_file::{self, LostError, Notes};
 use crate::keys_on_disk::Keys;
 use crate::reading::{Reading, ReadingError};
 
@@ -32,13 +33,20 @@ pub struct Args {
     /// Check the store in this directory instead of the data directory's: a backup, another data directory, or a bare store
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
+    /// Show every place of a damage, not the first few of each kind (--json always has all)
+    #[arg(long)]
+    all: bool,
 }
+
+/// Places that are shown of one kind of damage.
+const SHOWN: usize = 3;
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let root = args.store.as_deref().unwrap_or(&globals.data);
     let watch = clock::stopwatch();
-    let (report, beside_writer) = checked(root, &globals.tenants, args.deep)?;
+    let most = if args.all || globals.json { usize::MAX } else { fsck::FINDINGS };
+    let (report, beside_writer) = checked(root, &globals.tenants, args.deep, most)?;
     let seconds = watch().as_secs_f64();
     if globals.json {
         print::json_line(&json!({
@@ -53,7 +61,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
             "unchecked": report.unchecked,
         }))?;
     } else {
-        show(&report, seconds)?;
+        show(&report, seconds, args.all)?;
     }
     Ok(ExitCode::from(match (report.is_sound(), report.unchecked.is_empty()) {
         (false, _) => 1,
@@ -63,7 +71,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
 }
 
 /// Checks the store of a directory; whether a server was writing to it.
-fn checked(root: &Path, tenants: &[Tenant], deep: bool) -> Result<(Report, bool), CliError> {
+fn checked(root: &Path, tenants: &[Tenant], deep: bool, most: usize) -> Result<(Report, bool), CliError> {
+    // Before the store: beside a server the store is then the newer of the two.
+    let noted = head_file::read(root).map_err(|error| CliError::of(&error))?;
     let reading = open(root)?;
     // Whether a tenant is there is asked of a store that can be read; a damaged one is checked all the same.
     if let (false, Ok(known)) = (tenants.is_empty(), birth::list_tenants(&reading.kv))
@@ -71,7 +81,8 @@ fn checked(root: &Path, tenants: &[Tenant], deep: bool) -> Result<(Report, bool)
     {
         return Err(CliError::no(format!("there is no tenant {stranger} in this ledger")));
     }
-    let report = check(&reading, root, tenants, deep);
+    let mut report = check(&reading, root, tenants, deep, most);
+    compare_noted(&reading, root, &noted, &mut report)?;
     if report.is_sound() || !reading.beside_writer {
         return Ok((report, reading.beside_writer));
     }
@@ -79,8 +90,40 @@ fn checked(root: &Path, tenants: &[Tenant], deep: bool) -> Result<(Report, bool)
     // another moment, does not.
     drop(reading);
     let reading = open(root)?;
-    Ok((check(&reading, root, tenants, deep), reading.beside_writer))
+    let mut report = check(&reading, root, tenants, deep, most);
+    compare_noted(&reading, root, &noted, &mut report)?;
+    Ok((report, reading.beside_writer))
 }
+
+/// What was committed here and is not in the store: a tail that was cut off looks whole by itself.
+fn compare_noted(reading: &Reading, root: &Path, noted: &Notes, report: &mut Report) -> Result<(), CliError> {
+    let path = head_file::path(root);
+    // A store that can't tell which logs it has is found damaged by that already.
+    let lost = match head_file::compare(&reading.kv, noted, &path) {
+        Ok(lost) => lost,
+        Err(_) if !report.is_sound() => return Ok(()),
+        Err(error) => return Err(CliError::of(&error)),
+    };
+    for lost in lost {
+        let (origin, expected, found) = match &lost {
+            LostError::Behind { origin, found, noted, .. } => {
+                (origin, format!("{noted} entries, as ledger.heads says"), format!("{found}: the newest are lost"))
+            }
+            LostError::Differs { origin, size, found, noted, .. } => {
+                (origin, format!("root {noted} of {size} entries, as ledger.heads says"), found.clone())
+            }
+            _ => continue,
+        };
+        let at = "of the log".to_owned();
+        report.findings.push(Finding { log: Some(origin.clone()), row: "head", at, expected, found, remedy: LOST });
+    }
+    report.findings.sort();
+    Ok(())
+}
+
+/// What to do about rounds that are lost.
+const LOST: &str =
+    "stop the server, copy what is missing from a follower or a backup (upm catch-up); `upm serve` refuses this store";
 
 /// Opens a store for reading. That its files are damaged is an answer.
 pub(super) fn open(root: &Path) -> Result<Reading, CliError> {
@@ -93,18 +136,19 @@ pub(super) fn open(root: &Path) -> Result<Reading, CliError> {
 }
 
 /// Checks an opened store, with a progress bar.
-pub(super) fn check(reading: &Reading, root: &Path, tenants: &[Tenant], deep: bool) -> Report {
+pub(super) fn check(reading: &Reading, root: &Path, tenants: &[Tenant], deep: bool, most: usize) -> Report {
     let keys = Keys::at(root.join("keys"));
     let dedupe = |tenant: &Tenant| keys.dedupe(tenant.as_str()).ok();
     let bar = bar(fsck::total(&reading.kv));
     let progress = |entries: u64| bar.inc(entries);
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let report = fsck::check(&reading.kv, &Options { threads, deep, tenants, dedupe: &dedupe, progress: &progress });
+    let options = Options { threads, deep, tenants, dedupe: &dedupe, progress: &progress };
+    let report = fsck::check_keeping(&reading.kv, &options, most);
     bar.finish_and_clear();
     report
 }
 
-fn show(report: &Report, seconds: f64) -> Result<(), CliError> {
+fn show(report: &Report, seconds: f64, all: bool) -> Result<(), CliError> {
     for log in &report.logs {
         let (origin, size, root) = (&log.origin, log.size, &log.root);
         print::line(&print::clean(&format!("{origin}: {size} entries, root {root}, {} checkpoints", log.checkpoints)))?;
@@ -112,11 +156,8 @@ fn show(report: &Report, seconds: f64) -> Result<(), CliError> {
     for what in &report.unchecked {
         print::line(&print::clean(&format!("not checked: {what}")))?;
     }
-    for finding in &report.findings {
-        print::line(&shown(finding))?;
-    }
-    if report.more_findings > 0 {
-        print::line(&format!("and {} more", report.more_findings))?;
+    for line in shown(report, all) {
+        print::line(&line)?;
     }
     let entries = report.entries();
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
@@ -129,9 +170,26 @@ fn show(report: &Report, seconds: f64) -> Result<(), CliError> {
     print::line(&format!("{verdict}: {entries} entries of {} logs in {seconds:.1} s ({rate:.0}/s)", report.logs.len()))
 }
 
-/// A finding on two lines: what, and what to do.
-pub(super) fn shown(finding: &Finding) -> String {
-    format!("{}\n  {}", print::clean(&finding.to_string()), finding.remedy)
+/// The findings, each kind of row with what to do about it; the first few of each kind, or all.
+pub(super) fn shown(report: &Report, all: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in report.groups() {
+        let few = if all { group.len() } else { SHOWN.min(group.len()) };
+        lines.extend(group[..few].iter().map(|finding| print::clean(&finding.to_string())));
+        if let (Some(first), true) = (group.first(), few < group.len()) {
+            let log = first.log.as_ref().map(|log| format!("{log}: ")).unwrap_or_default();
+            let more = group.len() - few;
+            lines
+                .push(print::clean(&format!("{log}{more} more places of this kind ({}); --all shows them", first.row)));
+        }
+        let mut remedies: Vec<&str> = group.iter().map(|finding| finding.remedy).collect();
+        remedies.dedup();
+        lines.extend(remedies.into_iter().take(SHOWN).map(|remedy| format!("  {remedy}")));
+    }
+    if report.more_findings > 0 {
+        lines.push(format!("and {} places more, which --all and --json show", report.more_findings));
+    }
+    lines
 }
 
 /// Shown on a terminal only.

@@ -24,14 +24,14 @@ use super::client::print;
 use super::{CliError, Globals};
 use crate::data_dir::DataDir;
 use crate::governed;
-use crate::home::Home;
+use crate::home::{Home, HomeError};
 use crate::keys_on_disk::Keys;
 use crate::offline::{self, OfflineError};
 
 /// Options of `upm keys`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  upm keys show\n  upm keys show --tenant acme --pem > acme.pub\n  upm keys show --tenant acme --history\n  upm keys rotate --tenant acme\n  upm keys chain --tenant acme > acme-keys.json\n  upm keys recover lost --tenant acme\n  upm keys admin set alice.pub bob.pub --tenant acme\n\nrotate, admin and recovery are signed by the recovery key (keys/recovery.pem, or --key FILE twice, with an admin key).\nrecover, and everything with --ledger, works on the data directory itself: stop the server first."
+    after_help = "Examples:\n  upm keys show\n  upm keys show --tenant acme --pem > acme.pub\n  upm keys show --tenant acme --history\n  upm keys rotate --tenant acme\n  upm keys chain --tenant acme > acme-keys.json\n  upm keys recover lost --tenant acme\n  upm keys admin set alice.pub bob.pub --tenant acme\n  upm keys unused --remove\n\nrotate, admin and recovery are signed by the recovery key (keys/recovery.pem, or --key FILE twice, with an admin key).\nrecover, unused, and everything with --ledger, works on the data directory itself: stop the server first."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -81,6 +81,12 @@ enum Action {
         ledger: bool,
         #[command(flatten)]
         how: ActArgs,
+    },
+    /// List key files that no log names, left by rotations that failed
+    Unused {
+        /// Remove them; the server must be stopped
+        #[arg(long)]
+        remove: bool,
     },
     /// List the admin keys of a log, or replace all of them
     Admin {
@@ -143,6 +149,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
             };
             replace(globals, status, from, ledger, &how)?;
         }
+        Action::Unused { remove } => unused(globals, remove)?,
         Action::Admin { action } => role(globals, action, "admin_keys", Act::Admin)?,
         Action::Recovery { action } => {
             role(globals, action, "recovery_key", |keys| Act::Recovery(keys[0]))?;
@@ -160,6 +167,12 @@ fn rotate(globals: &Globals, overlap: u64, how: &ActArgs) -> Result<(), CliError
     let old = keys.log_signer(&origin, &current).map_err(|error| CliError::of(&error))?;
     let (new, path) = keys.new_log_signer(&origin).map_err(|error| CliError::of(&error))?;
     let change = |holds: &Value, made: u32| -> Result<Act, CliError> {
+        let (_, now) = current_key(holds)?;
+        if now != current {
+            let now = VerifierKey::new(origin.key_name().clone(), now).to_vkey();
+            return Err(CliError::no(format!("another change of this key came first: it is {now} now"))
+                .with_detail("nothing was done; run it again if you mean to replace that one"));
+        }
         let size = holds["size"].as_u64().unwrap_or_default();
         let root = Hash::parse(holds["root"].as_str().unwrap_or_default());
         Ok(Act::Key(KeyChange {
@@ -187,6 +200,26 @@ fn rotate(globals: &Globals, overlap: u64, how: &ActArgs) -> Result<(), CliError
             path.display()
         ))),
     }
+}
+
+/// Key files that no log names. With the server stopped: one that runs may be about to use one of them.
+fn unused(globals: &Globals, remove: bool) -> Result<(), CliError> {
+    let home = stopped(globals)?;
+    let files = home.unused_keys().map_err(|error| CliError::of(&error))?;
+    if remove {
+        for path in &files {
+            let failed = |error: std::io::Error| CliError::because(format!("can't remove {}", path.display()), &error);
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+    }
+    if globals.json {
+        return print::json_line(&json!({ "unused": files, "removed": remove }));
+    }
+    let what = if remove { "removed" } else { "named by no log" };
+    if files.is_empty() {
+        return print::line("every log key in keys/ is named by its log");
+    }
+    files.iter().try_for_each(|path| print::line(&format!("{what}: {}", path.display())))
 }
 
 /// Replaces a log key in the store itself, while no server runs.
@@ -300,8 +333,17 @@ fn stopped(globals: &Globals) -> Result<Home, CliError> {
         .lock()
         .map_err(|error| CliError::of(&error).with_detail("this works on the store itself: stop the server first"))?;
     let mut home = Home::open(dir, lock).map_err(|error| CliError::of(&error))?;
+    home.refuse_lost_rounds().map_err(|error| lost(&error))?;
     home.keep_heads_as_before().map_err(|error| CliError::of(&error))?;
     Ok(home)
+}
+
+/// With the ways out, where rounds are lost.
+pub(super) fn lost(error: &HomeError) -> CliError {
+    match error {
+        HomeError::Lost(lost) => CliError::of(error).with_detail(lost.ways_out()),
+        _ => CliError::of(error),
+    }
 }
 
 fn which(globals: &Globals, home: &Home, ledger: bool) -> Result<(LogId, String), CliError> {

@@ -15,6 +15,7 @@ use super::client::print;
 use super::{CliError, Globals, fsck};
 use crate::backup_dir::{self, Manifest};
 use crate::data_dir::{self, DataDir};
+use crate::head_file;
 use crate::keys_on_disk::Keys;
 use crate::reading::Reading;
 
@@ -65,8 +66,17 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let keys = restore_keys(&args.backup.join("keys"), &dir)?;
     put_in_place(&copy, &dir)?;
     let missing = missing_keys(&dir)?;
+    let behind = behind(&dir)?;
     drop(lock);
-    tell(globals, &dir, &sizes, keys, &missing)
+    tell(globals, &dir, &sizes, keys, (&missing, &behind))
+}
+
+/// What was committed in this data directory before, and is not in the backup: `upm serve` will refuse it.
+fn behind(dir: &DataDir) -> Result<Vec<String>, CliError> {
+    let noted = head_file::read(dir.root()).map_err(|error| CliError::of(&error))?;
+    let reading = fsck::open(&dir.ledger())?;
+    let lost = head_file::compare(&reading.kv, &noted, &head_file::path(dir.root()));
+    Ok(lost.map_err(|error| CliError::of(&error))?.iter().map(ToString::to_string).collect())
 }
 
 /// Views of the ledger that was here before would show its entries as the restored one's.
@@ -95,15 +105,15 @@ fn copy_and_check(args: &Args, manifest: &Manifest, copy: &Path) -> Result<Vec<(
     let from = args.backup.join("ledger");
     backup_dir::copy_store(&from, copy, |_| ()).map_err(|error| CliError::of(&error))?;
     let reading = fsck::open(copy)?;
-    let report = fsck::check(&reading, &args.backup, &[], args.deep);
+    let report = fsck::check(&reading, &args.backup, &[], args.deep, ledger::fsck::FINDINGS);
     if !report.is_sound() {
         let line = format!(
             "the backup {} is damaged in {} places: nothing was restored",
             args.backup.display(),
             report.findings.len() as u64 + report.more_findings
         );
-        let places: Vec<String> =
-            report.findings.iter().take(20).map(|finding| print::clean(&finding.to_string())).collect();
+        let mut places = fsck::shown(&report, false);
+        places.push(format!("`upm fsck --store {}` shows them all", args.backup.display()));
         return Err(CliError::no(line).with_detail(places.join("\n")));
     }
     if let Some(what) = report.unchecked.first() {
@@ -226,11 +236,13 @@ fn tell(
     dir: &DataDir,
     sizes: &[(String, u64)],
     keys: usize,
-    missing: &[PathBuf],
+    (missing, behind): (&[PathBuf], &[String]),
 ) -> Result<ExitCode, CliError> {
     if globals.json {
         let logs: Vec<_> = sizes.iter().map(|(origin, size)| json!({ "origin": origin, "size": size })).collect();
-        print::json_line(&json!({ "restored": dir.root(), "logs": logs, "keys": keys, "missing_keys": missing }))?;
+        let told =
+            json!({ "restored": dir.root(), "logs": logs, "keys": keys, "missing_keys": missing, "behind": behind });
+        print::json_line(&told)?;
         return Ok(ExitCode::SUCCESS);
     }
     for (origin, size) in sizes {
@@ -239,6 +251,9 @@ fn tell(
     print::line(&format!("restored to {}, every row checked; {keys} key files copied", dir.root().display()))?;
     for path in missing {
         print::line(&format!("missing: {}; put your copy there (mode 0600) before `upm serve`", path.display()))?;
+    }
+    for line in behind {
+        print::line(&format!("`upm serve` will refuse it: {}", print::clean(line)))?;
     }
     print::line(
         "if the ledger was served after this backup was made, copy what is missing first: upm catch-up --from a follower",

@@ -9,11 +9,12 @@ use std::time::Duration;
 use ledger::birth::LEDGER_LOG;
 use ledger::note::VerifierKey;
 use ledger::policy::Policy;
+use ledger::read::Log;
 use pipeline::produce::{Patience, Producer};
 use pipeline::server::{self, ChildConfig, NatsChild, Program};
 use pipeline::streams::{self, StreamLimits};
 use pipeline::{Config, KeptHeads, NatsAuth, NatsTarget, Signing, Sweep, TenantSetup};
-use projector_sqlite::{ViewError, Views};
+use projector_sqlite::{Reader, ViewError, Views};
 use schemas::ids::Tenant;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
@@ -25,6 +26,7 @@ use super::limits::LimitArgs;
 use super::{CliError, Globals};
 use crate::data_dir::{DataDir, ServeFile};
 use crate::follow::Followers;
+use crate::head_file::LostError;
 use crate::home::{Home, HomeError};
 use crate::http::{self, App, Guard, OpenTenant};
 use crate::stop::Stop;
@@ -111,11 +113,11 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         return runtime()?.block_on(following).map(|()| ExitCode::SUCCESS);
     }
     let road = road(&args)?;
-    let mut home = Home::open_or_found(dir, lock, args.name.as_deref()).map_err(|error| could_not(&error))?;
+    let mut home = Home::open_or_found(dir, lock, args.name.as_deref()).map_err(|error| super::keys::lost(&error))?;
     keep_heads(&mut home, args.kept_heads.as_deref())?;
     let tenants = tenants(&home, &globals.tenants)?;
     check_views(&home, &tenants)?;
-    warn_of_recovery_key(&home);
+    warn_of_keys(&home);
     let runtime = runtime()?;
     runtime.block_on(serve(home, listener, road, (args.limits, args.followers), tenants, policy, globals.json))?;
     Ok(ExitCode::SUCCESS)
@@ -217,11 +219,16 @@ async fn start(
 /// What is signed beside events: with keys out of `keys/`, which are looked for when a log names them.
 fn signing(home: &Home, heartbeat: Option<Duration>, rekeyed: &Arc<Notify>) -> Signing {
     let rekeyed = Arc::clone(rekeyed);
+    let quiet = Signing::quiet(home.find_signer());
     Signing {
         heartbeat,
         rekeyed: Arc::new(move || rekeyed.notify_one()),
+        committed: home
+            .heads
+            .clone()
+            .map_or_else(|| quiet.committed.clone(), |heads| Arc::new(move |round| heads.committed(round))),
         cosigned: cosigning::newest_cosigned(&home.kv),
-        ..Signing::quiet(home.find_signer())
+        ..quiet
     }
 }
 
@@ -430,8 +437,9 @@ fn check_views(home: &Home, tenants: &[Tenant]) -> Result<(), CliError> {
             continue;
         }
         match Views::open_read_only(&path) {
+            Ok(views) => refuse_views_ahead(home, tenant, &views, &path)?,
             // Nothing is in it yet: we were killed while making it.
-            Ok(_) | Err(ViewError::NotViews { found: 0 }) => {}
+            Err(ViewError::NotViews { found: 0 }) => {}
             Err(error) => {
                 let data = home.dir.root().display();
                 let command = format!("upm rebuild --data {data} --tenant {tenant}");
@@ -443,7 +451,28 @@ fn check_views(home: &Home, tenants: &[Tenant]) -> Result<(), CliError> {
     Ok(())
 }
 
-fn warn_of_recovery_key(home: &Home) {
+/// Views are written after the log: where they know more, the log has lost what it had.
+fn refuse_views_ahead(home: &Home, tenant: &Tenant, views: &Reader, path: &Path) -> Result<(), CliError> {
+    let Some(log) = ledger::birth::log_of(&*home.kv, tenant).map_err(|error| could_not(&error))? else { return Ok(()) };
+    let found = Log::open(&*home.kv, log).and_then(|log| log.head()).map_err(|error| could_not(&error))?.size;
+    let noted = views.core_cursor().map_err(|error| could_not(&error))?;
+    if noted <= found {
+        return Ok(());
+    }
+    let (origin, evidence) = (home.origin(tenant.as_str()).map_err(|error| could_not(&error))?, path.to_owned());
+    let lost = LostError::Behind { origin: origin.to_string(), found, noted, evidence };
+    Err(CliError::of(&lost).with_detail(lost.ways_out()))
+}
+
+fn warn_of_keys(home: &Home) {
+    match home.unused_keys() {
+        Ok(unused) => {
+            for path in unused {
+                tracing::warn!(path = %path.display(), "a log key that no log names, left by a rotation that failed; `upm keys unused --remove` removes it");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "which key files are used can't be told"),
+    }
     let path = home.keys.recovery_path();
     if path.exists() {
         tracing::warn!(path = %path.display(), "the recovery key is still here; whoever has it can replace every other key: move it offline");

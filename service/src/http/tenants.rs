@@ -10,13 +10,20 @@ use serde_json::{Value, json};
 
 use super::app::{App, OpenTenant, blocking, log_failed};
 use super::extract::UrlPath;
+use super::logs::LogName;
 use super::problem::Problem;
 
-/// `GET /v1/tenants`: `{"tenants": [{tenant, origin, vkey, size}]}`.
+/// `GET /v1/tenants`: `{"tenants": [{tenant, origin, vkey, size}], "ledger": {origin, vkey, size}}`. `_ledger` is nobody's tenant: it stands
+/// beside them.
 pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
     blocking(move || {
         let tenants: Result<Vec<_>, _> = app.tenants().iter().map(|open| describe(open)).collect();
-        Ok(Json(json!({ "tenants": tenants? })))
+        let own = app.log(&LogName::Ledger)?;
+        let size = own.head().map_err(|error| log_failed(&error))?.size;
+        let keys = own.governance().map_err(|error| log_failed(&error))?;
+        let own =
+            json!({ "origin": keys.origin().as_str(), "vkey": keys.log_keys().verifier().to_vkey(), "size": size });
+        Ok(Json(json!({ "tenants": tenants?, "ledger": own })))
     })
     .await
 }

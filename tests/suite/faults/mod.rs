@@ -33,9 +33,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::kv::{Kv, MemKv};
 use ledger_rocks::Rocks;
+
+use upm_tests::Progress;
 
 use faulty::{Fault, Faulty, Op};
 use world::{Outside, Rng, World};
@@ -46,6 +49,8 @@ const SOAK: usize = 12_000;
 /// Points over `RocksDB`, whose every round is a real synced write.
 const SLICE_ON_DISK: usize = 12;
 const SOAK_ON_DISK: usize = 400;
+/// No part takes longer, on a machine of two cores that does something else besides.
+const LIMIT: Duration = Duration::from_mins(20);
 /// Histories of several failures, for each seed.
 const CHAINS: u64 = 10;
 /// One seed in so many has more logs than a round takes.
@@ -167,6 +172,7 @@ fn invariant_any_single_fault_or_chain_of_them_leaves_a_sound_ledger() {
         return;
     }
     let (enough, mut tried) = (if soak() { SOAK } else { SLICE }, 0);
+    let mut progress = Progress::new("points in memory", enough, LIMIT);
     let (mut writes, mut seed) = (BTreeSet::new(), 0);
     while tried < enough {
         // Wide ones have a test of their own.
@@ -182,6 +188,7 @@ fn invariant_any_single_fault_or_chain_of_them_leaves_a_sound_ledger() {
                 writes.extend(fault.is_write().then_some((seed, fault)));
             }
             tried += 1;
+            progress.done(tried, &point);
         }
         seed += 1;
     }
@@ -198,9 +205,11 @@ fn invariant_more_logs_than_a_round_takes_survive_a_fault_in_any_round() {
     let all = singles(seed);
     let (step, skip) = if soak() { (29, 0) } else { (389, 41) };
     let mut widest = 0;
+    let mut progress = Progress::new("points with 70 logs", all.len() / step, LIMIT);
     for point in all.iter().skip(skip).step_by(step) {
         try_in_memory(point);
         widest += 1;
+        progress.done(widest, point);
     }
     println!("{widest} points with 70 logs");
     assert!(widest > 5, "{} points in all", all.len());
@@ -212,12 +221,14 @@ fn invariant_faults_over_the_real_store_leave_a_sound_ledger() {
         return try_on_disk(&point);
     }
     let enough = if soak() { SOAK_ON_DISK } else { SLICE_ON_DISK };
+    let mut progress = Progress::new("points over RocksDB", enough, LIMIT);
     let mut tried = 0;
     for seed in 1_000.. {
         let writes = singles(seed).into_iter().filter(|point| point.faults[0].is_write());
         for point in writes.skip(seed as usize % 5).step_by(5).chain(chains(seed).take(1)) {
             try_on_disk(&point);
             tried += 1;
+            progress.done(tried, &point);
         }
         if tried >= enough {
             break;

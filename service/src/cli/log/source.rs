@@ -101,7 +101,7 @@ impl Source {
                 (id, Views::open_read_only(&home.dir.view(tenant)).ok())
             }
         };
-        let log = Log::open(Arc::clone(&home.kv), id).map_err(|error| cannot(&error))?;
+        let log = home.read_shown(id).map_err(|error| cannot(&error))?;
         Ok(Source::Store { log, views, _home: Box::new(home) })
     }
 
