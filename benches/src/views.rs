@@ -27,7 +27,7 @@ const TENANT: &str = "bench";
 /// Questions of each kind.
 const QUESTIONS: u64 = 1_000;
 /// How long the server may take to start, or to catch up.
-const PATIENCE: Duration = Duration::from_mins(60);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// What a run measured.
 #[derive(Serialize)]

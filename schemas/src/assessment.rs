@@ -173,11 +173,10 @@ fn check(value: &Value) -> Result<(), AssessmentError> {
     if level.as_u64().is_none_or(|level| level > u64::from(TOP)) {
         return wrong("/presumed_to".to_owned(), level, format!("a level from 0 to {TOP}"));
     }
-    if let Some(token) = value.get("atlas") {
-        if token.as_str().is_none_or(|token| model::get().level_of_token(token).is_none()) {
+    if let Some(token) = value.get("atlas")
+        && token.as_str().is_none_or(|token| model::get().level_of_token(token).is_none()) {
             return wrong("/atlas".to_owned(), token, tokens());
         }
-    }
     let clauses = list(value, "clauses")?;
     for (at, said) in clauses.iter().enumerate() {
         statement(said, &format!("/clauses/{at}"), "clause", |id| model::get().clause(id).is_some(), &clause_ids())?;

@@ -16,14 +16,14 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use random::Random;
 use story::Story;
-pub use truth::{Expected, PLANTED, Truth};
+pub(crate) use truth::Truth;
 
 /// Milliseconds of a day.
-pub const DAY_MS: u64 = 86_400_000;
+pub(crate) const DAY_MS: u64 = 86_400_000;
 
 /// What to make up.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The same seed gives the same history everywhere.
     pub seed: u64,
     /// Whose.
@@ -42,7 +42,7 @@ pub struct Options {
 
 /// An event on the road.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub(crate) struct Told {
     /// When it reaches the log, milliseconds.
     pub at_ms: u64,
     /// The producer's time, seconds.
@@ -67,13 +67,13 @@ pub struct Told {
 
 impl Told {
     /// Where it is published.
-    pub fn subject(&self, tenant: &str) -> String {
+    pub(crate) fn subject(&self, tenant: &str) -> String {
         format!("upm.events.{tenant}.{}.{}", self.phase, self.producer)
     }
 }
 
 /// A history as it unfolds.
-pub struct History {
+pub(crate) struct History {
     options: Options,
     random: Random,
     begun: u64,
@@ -87,7 +87,7 @@ pub struct History {
 
 impl History {
     /// The history of some options.
-    pub fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
         let random = Random::new(options.seed);
         let truth = Truth::new(options.anomalies);
         Self {
@@ -103,12 +103,12 @@ impl History {
     }
 
     /// What is true of all that was told.
-    pub fn truth(&self) -> &Truth {
+    pub(crate) fn truth(&self) -> &Truth {
         &self.truth
     }
 
     /// The truth, once all is told.
-    pub fn into_truth(self) -> Truth {
+    pub(crate) fn into_truth(self) -> Truth {
         self.truth
     }
 

@@ -509,7 +509,7 @@ fn word(random: &mut Random) -> Word {
 fn resources(random: &mut Random, team: &str, environment: &str, template: Option<u64>) -> Vec<String> {
     let mut names: Vec<String> = match template {
         Some(template) => vec![format!("{team}-{}", template % 60)],
-        None => (0..1 + random.below(3)).map(|_| format!("{team}-{}", random.below(60))).collect(),
+        None => (0..=random.below(3)).map(|_| format!("{team}-{}", random.below(60))).collect(),
     };
     names.sort_unstable();
     names.dedup();
@@ -539,7 +539,7 @@ fn monitor(
         numbered: 0,
     };
     let watches = random.pick(&[Some(true), Some(false), None, None]);
-    let mut names: Vec<String> = (0..1 + random.below(8)).map(|_| format!("{team}-{}", random.below(60))).collect();
+    let mut names: Vec<String> = (0..=random.below(8)).map(|_| format!("{team}-{}", random.below(60))).collect();
     names.sort_unstable();
     names.dedup();
     let named: Vec<Value> = names.iter().map(|name| json!({"type": "service", "name": name})).collect();

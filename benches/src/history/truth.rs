@@ -27,7 +27,7 @@ struct Service {
 
 /// The truth of everything told so far.
 #[derive(Default)]
-pub struct Truth {
+pub(crate) struct Truth {
     /// By what and day: reached, of how many.
     counts: BTreeMap<(&'static str, u64), (u64, u64)>,
     /// By what: day and microseconds.
@@ -47,7 +47,7 @@ pub struct Truth {
 
 /// What is to be found in a window of days.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// The KPI's id, or what stands beside one (`mttr.open`).
     pub what: &'static str,
     /// Reached; of durations, how many.
@@ -61,7 +61,7 @@ pub struct Expected {
 }
 
 /// The codes that are planted; whatever else is found is nobody's plan.
-pub const PLANTED: [&str; 9] = [
+pub(crate) const PLANTED: [&str; 9] = [
     "approver_is_initiator",
     "approval_after_execution",
     "no_approval_recorded",
@@ -74,7 +74,7 @@ pub const PLANTED: [&str; 9] = [
 ];
 
 /// Everything that is counted.
-pub const COUNTED: [&str; 14] = [
+pub(super) const COUNTED: [&str; 14] = [
     "plan_determinism",
     "plan_determinism.weak",
     "approval_coverage",
@@ -92,7 +92,7 @@ pub const COUNTED: [&str; 14] = [
 ];
 
 /// Everything that is timed.
-pub const TIMED: [&str; 3] = ["mttr", "plan_p95", "verify_p95"];
+pub(super) const TIMED: [&str; 3] = ["mttr", "plan_p95", "verify_p95"];
 
 impl Truth {
     pub(super) fn new(keep_anomalies: bool) -> Self {
@@ -100,7 +100,7 @@ impl Truth {
     }
 
     /// What a window holds, from its first day (since 1970) to before `to`.
-    pub fn expected(&self, from: u64, to: u64) -> Vec<Expected> {
+    pub(crate) fn expected(&self, from: u64, to: u64) -> Vec<Expected> {
         let mut all: Vec<Expected> = COUNTED
             .iter()
             .map(|what| {
@@ -123,7 +123,7 @@ impl Truth {
     }
 
     /// Covered and managed services at the end of all that was told, for a window that began with day `from`.
-    pub fn drift(&self, from: u64) -> (u64, u64) {
+    pub(crate) fn drift(&self, from: u64) -> (u64, u64) {
         let managed = self.services.values().filter(|service| service.managed);
         let covered = managed.clone().filter(|one| one.watched || one.compared_on.is_some_and(|day| day >= from));
         (covered.count() as u64, managed.count() as u64)
@@ -272,10 +272,7 @@ impl Truth {
         let retried = story.course == Course::Retried;
         let late = executed.zip(approval).is_some_and(|(executed, given)| timeline.comes_after(given, executed));
         let counts = approval.filter(|given| matches!(given.what, What::Approval { counts: true }));
-        let covered = executed.zip(counts).is_some_and(|(executed, given)| match story.emergency {
-            true => given.at <= executed.at + 72 * HOUR_MS,
-            false => !late,
-        });
+        let covered = executed.zip(counts).is_some_and(|(executed, given)| if story.emergency { given.at <= executed.at + 72 * HOUR_MS } else { !late });
         let off = story.events.iter().any(|event| off(event.at, event.told.ts) && event.what != What::Duplicate);
         let planted = [
             ("approver_is_initiator", story.word == Word::Own && runs),

@@ -1,14 +1,14 @@
-//! The two ways in which a CloudEvent travels on NATS, made one: the structured form, which the adapter `cloudevents` takes.
+//! The two ways in which a `CloudEvent` travels on NATS, made one: the structured form, which the adapter `cloudevents` takes.
 //!
 //! - *structured*: `Content-Type: application/cloudevents+json` (or `…-batch+json`); the payload is the document;
 //! - *binary*: attributes are headers `ce-NAME`, percent-encoded as in the HTTP binding; the payload is `data`, of the type that
 //!   `Content-Type` names.
 //!
-//! `cloudevents/bindings/nats-protocol-binding.md` of the CloudEvents specification, 1.0.
+//! `cloudevents/bindings/nats-protocol-binding.md` of the `CloudEvents` specification, 1.0.
 
 use serde_json::{Map, Value};
 
-/// Why a message is no CloudEvent.
+/// Why a message is no `CloudEvent`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotOne {
     /// Neither binding fits.

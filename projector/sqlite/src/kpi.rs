@@ -277,14 +277,11 @@ impl Names {
         let key = codec::group_key(group.owner.as_deref(), environment, class);
         let mut select = connection.prepare_cached("SELECT grp FROM kpi_groups WHERE key = ?1")?;
         let found = select.query_row([&key], |row| row.get(0)).optional()?;
-        let number = match found {
-            Some(number) => number,
-            None => {
-                connection
-                    .prepare_cached("INSERT INTO kpi_groups (key, owner, environment, class) VALUES (?1, ?2, ?3, ?4)")?
-                    .execute(params![key, group.owner, environment, class])?;
-                connection.last_insert_rowid()
-            }
+        let number = if let Some(number) = found { number } else {
+            connection
+                .prepare_cached("INSERT INTO kpi_groups (key, owner, environment, class) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![key, group.owner, environment, class])?;
+            connection.last_insert_rowid()
         };
         self.groups.insert(group.clone(), number);
         Ok(number)

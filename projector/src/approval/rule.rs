@@ -131,7 +131,7 @@ impl Rule {
         match name.strip_prefix(FACTS) {
             None => return Ok(()),
             Some("environments") => {
-                self.environments = Some(list(value).ok_or_else(|| error("names with commas between"))?)
+                self.environments = Some(list(value).ok_or_else(|| error("names with commas between"))?);
             }
             Some("exempt-classes") => {
                 let classes = list(value).filter(|list| list.iter().all(|word| ChangeClass::parse(word).is_ok()));

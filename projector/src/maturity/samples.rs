@@ -93,7 +93,7 @@ fn though_halted(story: &Story<'_>) -> bool {
     story.acts().any(|act| {
         let same = story.parts.iter().filter(|part| part.facts.attempt == act.facts.attempt && part.index <= act.index);
         let preflights = same.filter(|part| part.facts.preflight_checks.count > 0);
-        preflights.into_iter().last().is_some_and(|part| part.facts.preflight_checks.failed > 0)
+        preflights.into_iter().next_back().is_some_and(|part| part.facts.preflight_checks.failed > 0)
     })
 }
 

@@ -54,9 +54,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         let waits = args.wait.is_some_and(|wait| started.elapsed() < wait) && verdict["open"].as_bool() == Some(true);
         if ok || !waits {
             if globals.json {
-                print::json(&verdict)?
+                print::json(&verdict)?;
             } else {
-                print::line(&told(&verdict))?
+                print::line(&told(&verdict))?;
             }
             return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(1) });
         }

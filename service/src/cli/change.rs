@@ -52,7 +52,7 @@ struct List {
     /// Only those with a resource of this name
     #[arg(long, value_name = "NAME")]
     resource: Option<String>,
-    /// Only those with this anomaly, for instance no_approval_recorded
+    /// Only those with this anomaly, for instance `no_approval_recorded`
     #[arg(long, value_name = "CODE")]
     anomaly: Option<String>,
     /// Only those with events since then: RFC 3339, or milliseconds since 1970
@@ -90,9 +90,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         Action::Show(one) => {
             let document = client.get(&path_of(globals, &client, &one, "", &[])?)?;
             if globals.json {
-                print::json(&document)?
+                print::json(&document)?;
             } else {
-                print::line(&story::tell(&document, Look::of_stdout()))?
+                print::line(&story::tell(&document, Look::of_stdout()))?;
             }
         }
         Action::Events(one) => {

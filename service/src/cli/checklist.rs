@@ -24,9 +24,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let path = format!("/v1/tenants/{}/maturity/checklist{at_least}", segment(tenant.as_str()));
     let answer = Client::new(globals).get(&path)?;
     if globals.json {
-        print::json(&answer)?
+        print::json(&answer)?;
     } else {
-        print::line(&told(&answer))?
+        print::line(&told(&answer))?;
     }
     let items = || answer["items"].as_array().into_iter().flatten();
     let all = items().count() > 0 && items().all(|item| item["verdict"] == "pass");

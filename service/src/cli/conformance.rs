@@ -28,7 +28,7 @@ use crate::clock;
 use crate::proofs::Consistency;
 
 /// How long a planner or executor may take for one document.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// What is read of its output.
 const OUTPUT_MAX: u64 = 4 * 1024 * 1024;
 

@@ -62,12 +62,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         ("class", args.class),
         ("at_least", args.at_least.map(|index| index.to_string())),
     ];
-    let answer = match &args.kpi {
-        Some(kpi) => whole(&client, &format!("{path}/{}", segment(kpi)), &query)?,
-        None => {
-            query.push(("trend", Some("true".to_owned())));
-            client.get(&with_query(&path, &query))?
-        }
+    let answer = if let Some(kpi) = &args.kpi { whole(&client, &format!("{path}/{}", segment(kpi)), &query)? } else {
+        query.push(("trend", Some("true".to_owned())));
+        client.get(&with_query(&path, &query))?
     };
     match (globals.json, args.csv) {
         (true, _) => print::json(&answer)?,

@@ -51,9 +51,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     if args.history {
         let answer = client.get(&format!("{path}/history?days={}", args.days))?;
         if globals.json {
-            print::json(&answer)?
+            print::json(&answer)?;
         } else {
-            print::line(&days(&answer))?
+            print::line(&days(&answer))?;
         }
         return Ok(ExitCode::SUCCESS);
     }

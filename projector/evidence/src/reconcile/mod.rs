@@ -349,7 +349,7 @@ pub(crate) fn records(text: &[u8], list: &str, expected: &'static str) -> Result
     let mut out = Vec::new();
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<Value>();
     let mut document = 0;
-    while let Some(value) = values.next() {
+    for value in values {
         document += 1;
         let value = value.map_err(|error| Unread {
             place: format!("document {document}"),

@@ -23,7 +23,7 @@ pub(crate) const BORN_MS: u64 = 1_760_011_200_000;
 /// Files of a population, in order.
 pub(crate) type Ordered = Vec<(String, Vec<u8>)>;
 
-/// A log with heartbeats at 2, 6 and 9; entry n is at BORN_MS + n seconds.
+/// A log with heartbeats at 2, 6 and 9; entry n is at `BORN_MS` + n seconds.
 pub(crate) fn log() -> World {
     let mut world = World::new();
     world.add(&event("plan", "a", r#""plan":{"commands":["true"]}"#));

@@ -1,7 +1,7 @@
 //! `upm adapt KIND --subscribe SUBJECT --emit`: foreign messages on NATS become events on the road, one after the other. Admission knows nothing of it: an
 //! adapter runs before the road.
 //!
-//! CloudEvents come in either NATS binding (`adapters::cloudevent`). A message that `JetStream` delivered (its reply is `$JS.ACK.…`) is
+//! `CloudEvents` come in either NATS binding (`adapters::cloudevent`). A message that `JetStream` delivered (its reply is `$JS.ACK.…`) is
 //! acknowledged once the ledger has answered, and terminated where it can never become an event; so a push consumer on the subject loses nothing.
 //! Without one, what is published while nobody listens is not seen, as always with plain NATS. Delivered twice, it becomes the same events, which the
 //! ledger recognises.
