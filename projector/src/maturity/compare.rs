@@ -1,5 +1,7 @@
 //! The model's comparison template, filled: its 18 columns, a row from a ledger and rows from assessments.
 
+use std::fmt::Write as _;
+
 use schemas::assessment::Assessment;
 use schemas::model::{self, ColumnKind, Kpi, Unit};
 use serde_json::{Map, Value, json};
@@ -99,7 +101,7 @@ pub fn markdown(rows: &[Row]) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let headers: Vec<_> = headers().into_iter().map(str::to_owned).collect();
     let mut table = line(&headers);
-    table.push_str(&format!("|{}\n", "---|".repeat(headers.len())));
+    let _ = writeln!(table, "|{}", "---|".repeat(headers.len()));
     for row in rows {
         table.push_str(&line(
             &row.cells().iter().map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect::<Vec<_>>(),

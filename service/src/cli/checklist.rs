@@ -1,5 +1,6 @@
 //! `upm checklist`: the seven items of the conformance checklist, each pass, fail or unknown, with the evidence.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -37,7 +38,7 @@ fn told(answer: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut out = String::new();
     for item in answer["items"].as_array().into_iter().flatten() {
-        out.push_str(&format!("{:<8} {}\n", text(&item["verdict"]), text(&item["words"])));
+        let _ = writeln!(out, "{:<8} {}", text(&item["verdict"]), text(&item["words"]));
         for clause in item["clauses"].as_array().into_iter().flatten() {
             let needs = clause["needs"].as_array().into_iter().flatten();
             let found: Vec<_> = needs.map(|need| format!("{}: {}", text(&need["id"]), text(&need["found"]))).collect();
@@ -45,7 +46,7 @@ fn told(answer: &Value) -> String {
             let evidence =
                 said.or_else(|| clause["attest_only"].as_str().map(|_| "only an attestation shows it".to_owned()));
             let evidence = evidence.unwrap_or_else(|| found.join("; "));
-            out.push_str(&format!("           {} {}: {evidence}\n", text(&clause["standing"]), text(&clause["id"])));
+            let _ = writeln!(out, "           {} {}: {evidence}", text(&clause["standing"]), text(&clause["id"]));
         }
     }
     out.trim_end().to_owned()

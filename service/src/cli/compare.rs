@@ -1,5 +1,6 @@
 //! `upm compare`: the model's comparison template, all 18 columns. Our stack's row comes from the ledger, a platform's from its assessment.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use super::{CliError, Globals};
                   upm compare --platform \"IBM AskIAM (Saviynt)\" --json\n  upm compare --assessment ours.json\n  \
                   upm compare --tenant acme --change-set changes.txt"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// The row of a platform that the model rates, by name or id; may be given several times
     #[arg(long, value_name = "NAME")]
@@ -169,7 +171,7 @@ fn cards(rows: &[Row], files: &[Assessment]) -> String {
         let lines: Vec<_> = cells.map(|(header, cell)| vec![header, cell]).collect();
         let mut text = print::columns(&lines);
         if !row.reason.is_empty() {
-            text.push_str(&format!("\nnot higher because: {}", row.reason));
+            let _ = write!(text, "\nnot higher because: {}", row.reason);
         }
         if let [file] = files {
             text.push_str(&told(file));
@@ -191,7 +193,7 @@ fn told(file: &Assessment) -> String {
     let rating = rating::rate(file);
     let mut list = |name: &str, ids: &[&str]| {
         if !ids.is_empty() {
-            text.push_str(&format!("\n{name}: {}", ids.join(", ")));
+            let _ = write!(text, "\n{name}: {}", ids.join(", "));
         }
     };
     list("supported", &said(file, Says::Supported));
@@ -199,10 +201,8 @@ fn told(file: &Assessment) -> String {
     list("presumed, the note is silent", &rating.presumed);
     for exception in &file.exceptions {
         let what = exception.clause.as_deref().or(exception.gate.as_deref()).unwrap_or_default();
-        text.push_str(&format!(
-            "\nexception {what}: “{}” against “{}”. {}",
-            exception.note, exception.model, exception.why
-        ));
+        let _ =
+            write!(text, "\nexception {what}: “{}” against “{}”. {}", exception.note, exception.model, exception.why);
     }
     text
 }

@@ -62,7 +62,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         ("class", args.class),
         ("at_least", args.at_least.map(|index| index.to_string())),
     ];
-    let answer = if let Some(kpi) = &args.kpi { whole(&client, &format!("{path}/{}", segment(kpi)), &query)? } else {
+    let answer = if let Some(kpi) = &args.kpi {
+        whole(&client, &format!("{path}/{}", segment(kpi)), &query)?
+    } else {
         query.push(("trend", Some("true".to_owned())));
         client.get(&with_query(&path, &query))?
     };
@@ -121,12 +123,15 @@ fn report(answer: &Value) -> String {
         let _ = write!(out, "{}", beside(figure, answer["kpi"].is_object()));
     }
     if answer["measured"] == false {
-        out.push_str(&match (text(&answer["days_with_data"], "from"), text(&answer["days_with_data"], "to")) {
-            ("", _) => "\n\nNothing is measured yet: no change of this tenant has come so far.".to_owned(),
+        match (text(&answer["days_with_data"], "from"), text(&answer["days_with_data"], "to")) {
+            ("", _) => out.push_str("\n\nNothing is measured yet: no change of this tenant has come so far."),
             (from, to) => {
-                format!("\n\nNothing was measured in this window. There is something from {from} to before {to}.")
+                let _ = write!(
+                    out,
+                    "\n\nNothing was measured in this window. There is something from {from} to before {to}."
+                );
             }
-        });
+        }
     }
     let behind = answer["as_of"]["behind"].as_u64().unwrap_or(0);
     if behind > 0 {

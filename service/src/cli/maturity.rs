@@ -1,5 +1,6 @@
 //! `upm maturity`: which level, which cap, why not the next and what would satisfy it; by day; and Atlas tokens.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use schemas::assessment;
@@ -118,21 +119,21 @@ fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
 fn told(answer: &Value) -> String {
     let overall = &answer["overall"];
     let mut out = format!("measured level       {}\n", level(&overall["measured"]));
-    out.push_str(&format!("with attestations    {}\n", level(&overall["with_attestations"])));
+    let _ = writeln!(out, "with attestations    {}", level(&overall["with_attestations"]));
     let reason = text(&answer["reason"]);
     if !reason.is_empty() {
-        out.push_str(&format!("not higher because   {reason}\n"));
+        let _ = writeln!(out, "not higher because   {reason}");
     }
     if answer["behind"].as_u64().is_some_and(|behind| behind > 0) {
-        out.push_str(&format!("{} entries are not counted yet\n", answer["behind"]));
+        let _ = writeln!(out, "{} entries are not counted yet", answer["behind"]);
     }
     let mut rows = vec![["", "measured", "with attestations"].map(str::to_owned).to_vec()];
     for phase in list(answer, "phases") {
         rows.push(vec![text(&phase["row"]).to_owned(), level(&phase["measured"]), level(&phase["with_attestations"])]);
     }
-    out.push_str(&format!("\n{}\n", print::columns(&rows)));
+    let _ = writeln!(out, "\n{}", print::columns(&rows));
     for gate in list(answer, "gates").filter(|gate| gate["open"] == false) {
-        out.push_str(&format!("\ngate {} is shut: at most level {}\n", text(&gate["id"]), gate["cap"]));
+        let _ = writeln!(out, "\ngate {} is shut: at most level {}", text(&gate["id"]), gate["cap"]);
         out.push_str(&needs(gate));
     }
     let next = overall["measured"]["level"].as_u64().map_or(1, |level| level + 1);
@@ -145,7 +146,7 @@ fn told(answer: &Value) -> String {
         out.push_str(&one(clause));
     }
     for advice in model::get().guidance.iter().filter(|row| row.level.map(u64::from) == Some(next)) {
-        out.push_str(&format!("\nthe model says: {}\n", advice.words));
+        let _ = writeln!(out, "\nthe model says: {}", advice.words);
     }
     out.trim_end().to_owned()
 }
@@ -160,11 +161,11 @@ fn one(clause: &Value) -> String {
         format!("\n{} “{}”, level {}: {standing}\n", text(&clause["id"]), text(&clause["words"]), clause["level"]);
     out.push_str(&needs(clause));
     if let Some(why) = clause["attest_only"].as_str() {
-        out.push_str(&format!("  only an attestation shows it: {why}\n"));
+        let _ = writeln!(out, "  only an attestation shows it: {why}");
     }
     if let Some(said) = clause.get("attestation") {
         let (assessor, statement, until) = (text(&said["assessor"]), text(&said["statement"]), text(&said["expires"]));
-        out.push_str(&format!("  {assessor} attests until {until} (entry {}): {statement}\n", said["index"]));
+        let _ = writeln!(out, "  {assessor} attests until {until} (entry {}): {statement}", said["index"]);
     }
     out
 }

@@ -4,6 +4,7 @@
 //! chains, heartbeats and the root, and an error leaves an unfinished file, whose end record is missing.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -324,5 +325,9 @@ fn rest<W: Write, E>(
 
 /// `SHA256SUMS` of digests by name.
 pub(super) fn sums_of(digests: &BTreeMap<String, [u8; 32]>) -> String {
-    digests.iter().map(|(name, digest)| format!("{}  {name}\n", hex::encode(digest))).collect()
+    let mut sums = String::new();
+    for (name, digest) in digests {
+        let _ = writeln!(sums, "{}  {name}", hex::encode(digest));
+    }
+    sums
 }
