@@ -1,6 +1,6 @@
 //! Maturity by the Universal Provisioning Model: levels, what holds them and what is missing.
 //!
-//! One scorer ([`score`]) makes levels of what is shown. For a tenant that is measured from its changes ([`samples`], [`evidence`]) or attested by named
+//! One scorer ([`score`]) makes levels of what is shown. For a tenant that is measured from its changes ([`mod@samples`], [`evidence`]) or attested by named
 //! assessors ([`attestation`]); for a platform it is an assessment file ([`rating`]). [`compare`] fills the model's comparison template from either,
 //! [`report`] is the answer of `upm maturity`. Clauses, thresholds, gates and bands are data (`schemas::model`); `docs/maturity.md` lists them all, and
 //! [`document`] is what it is made from.

@@ -77,7 +77,7 @@ pub(super) const SHARES: &[(&str, Share)] = &[
     ("exports", |story| executed(story, exports)),
 ];
 
-/// The environment's measure: [`rolled_back`] of changes that executed.
+/// The environment's measure: `rolled_back` of changes that executed.
 pub const ROLLBACK_EXECUTED: &str = "rollback_executed";
 
 fn executed(story: &Story<'_>, counts: impl Fn(&Story<'_>) -> bool) -> Option<bool> {

@@ -25,7 +25,7 @@ pub struct PopulationDocument {
     pub ends: u64,
     /// The tree head that the headers follow on: a signed one, or the empty tree.
     pub first: TreeHead,
-    /// [`FORMAT`].
+    /// `FORMAT`.
     pub format: u32,
     /// Beginning of the period, RFC 3339, UTC.
     pub from: String,
