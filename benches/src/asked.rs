@@ -32,6 +32,7 @@ pub(crate) struct Answers {
 
 /// Microseconds of a question.
 #[derive(Clone, Copy, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs to the names that are printed")]
 pub(crate) struct Took {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,

@@ -81,7 +81,7 @@ async fn measure(arguments: &LatencyArguments) -> Result<Latencies, Failure> {
     let producer = Producer::new(client, Patience { window: usize::from(u16::MAX), ..Patience::default() }).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let syncing = beside("fsync", &stop, sync(dir.join("sync"))?)?;
-    let napping = beside("nap", &stop, nap)?;
+    let napping = beside("nap", &stop, || Ok(nap()))?;
     let receipts = send(&producer, arguments, tenants[0].as_str()).await;
     stop.store(true, Ordering::Relaxed);
     let (syncs, naps) = (joined(syncing)?, joined(napping)?);
@@ -160,10 +160,10 @@ fn sync(path: PathBuf) -> std::io::Result<impl FnMut() -> std::io::Result<Durati
 }
 
 /// Sleeps, and says how much too long.
-fn nap() -> std::io::Result<Duration> {
+fn nap() -> Duration {
     let start = Instant::now();
     std::thread::sleep(PAUSE);
-    Ok(start.elapsed().saturating_sub(PAUSE))
+    start.elapsed().saturating_sub(PAUSE)
 }
 
 fn histogram() -> Result<Histogram<u64>, Failure> {

@@ -2,13 +2,16 @@
 //!
 //! The generator is `benches/src/history`, the same that feeds benchmarks; it knows nothing of this crate.
 
+#![expect(clippy::unwrap_used, reason = "in a test every failure is a panic, in its helpers too")]
+
 #[path = "../../benches/src/history/mod.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "made for the harness, which uses all of it")]
 mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use history::{DAY_MS, Expected, History, Options, PLANTED, Told, Truth};
+use history::truth::{Expected, PLANTED};
+use history::{DAY_MS, History, Options, Told, Truth};
 use ledger::entry::{EventHeader, Road};
 use ledger::hash::Hash;
 use projector::account::Account;

@@ -1,6 +1,8 @@
 //! A made-up history through everything real: nats-py, nats-server, `upm serve`, and the figures that come out, which must be what the
 //! stories behind it know. And what users are told when they ask for what there is not.
 
+#![expect(clippy::unwrap_used, reason = "in a test every failure is a panic, in its helpers too")]
+
 #[path = "../../benches/src/history/mod.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "made for the harness, which uses all of it")]
 mod history;
@@ -9,7 +11,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use history::{DAY_MS, Expected, History, Options, PLANTED, Told, Truth};
+use history::truth::{Expected, PLANTED};
+use history::{DAY_MS, History, Options, Told, Truth};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use upm_tests::{Server, ok, python, run, wait_for};

@@ -59,7 +59,7 @@ impl Teller {
     }
 
     /// A decision of somebody at some time, perhaps about a named plan.
-    pub(super) fn approval(&self, decision: &str, who: &str, at: u64, plan: Option<&str>) -> Value {
+    pub(super) fn approval(decision: &str, who: &str, at: u64, plan: Option<&str>) -> Value {
         let time = rfc3339(i64::try_from(at / 1000).unwrap_or(0));
         let mut approval = json!({"approver": who, "role": "platform-owners", "decision": decision, "at": time});
         if let Some(plan) = plan {

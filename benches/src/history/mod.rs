@@ -9,7 +9,7 @@
 mod emit;
 mod random;
 mod story;
-mod truth;
+pub(crate) mod truth;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

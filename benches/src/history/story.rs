@@ -76,6 +76,7 @@ pub(super) enum What {
     Monitor,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a trait of its own, and they are independent")]
 pub(super) struct Story {
     pub(super) change: String,
     pub(super) course: Course,
@@ -122,6 +123,7 @@ impl Story {
 }
 
 /// What was drawn of a change.
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn on its own, and they are independent")]
 struct Drawn {
     teller: Teller,
     course: Course,
@@ -330,13 +332,12 @@ impl Drawn {
         self.approve_after = match (self.word, self.emergency) {
             (Word::Late, false) => Some(5 * MINUTE_MS),
             (Word::Late | Word::None, true) => Some(100 * HOUR_MS),
-            (Word::None, false) => None,
             (_, true) => random.permille(700).then(|| HOUR_MS + random.below(60 * HOUR_MS)),
             (_, false) => None,
         };
         if self.course == Course::Refused {
             let at = self.after(random, 4);
-            let body = self.teller.approval("refused", &format!("{}-lead", self.teller.team), at, None);
+            let body = Teller::approval("refused", &format!("{}-lead", self.teller.team), at, None);
             events.push(self.teller.event(
                 at,
                 "preflight",
@@ -365,7 +366,7 @@ impl Drawn {
         let lead = format!("{}-lead", self.teller.team);
         let who = if self.word == Word::Own { self.teller.initiator.clone() } else { lead };
         let producer = if self.word == Word::Claimed { "ci" } else { "approvals" };
-        let body = self.teller.approval("approved", &who, at, plan.as_deref());
+        let body = Teller::approval("approved", &who, at, plan.as_deref());
         let counts = !matches!(self.word, Word::Own | Word::Claimed);
         events.push(self.teller.event(at, "preflight", producer, body, What::Approval { counts }, Vec::new()));
     }
@@ -542,16 +543,16 @@ fn monitor(
     let mut names: Vec<String> = (0..=random.below(8)).map(|_| format!("{team}-{}", random.below(60))).collect();
     names.sort_unstable();
     names.dedup();
-    let named: Vec<Value> = names.iter().map(|name| json!({"type": "service", "name": name})).collect();
+    let listed: Vec<Value> = names.iter().map(|name| json!({"type": "service", "name": name})).collect();
     let mut drift = json!({"baseline_hash": "sha256:bb", "current_hash": "sha256:bb", "diff": []});
     if let Some(watches) = watches {
         drift["monitored"] = watches.into();
     }
-    let body = json!({"target": {"cloud": "aws", "cluster_endpoint_id": environment, "resources": named},
+    let body = json!({"target": {"cloud": "aws", "cluster_endpoint_id": environment, "resources": listed},
         "verification": {"drift": drift}});
     let happens = names.into_iter().flat_map(|name| {
-        let watched = watches.map(|watches| Happens::Watched(name.clone(), watches));
-        std::iter::once(Happens::Compared(name)).chain(watched)
+        let turn = watches.map(|watches| Happens::Watched(name.clone(), watches));
+        std::iter::once(Happens::Compared(name)).chain(turn)
     });
     let happens = happens.collect();
     let at = start + random.below(20 * MINUTE_MS);

@@ -272,7 +272,9 @@ impl Truth {
         let retried = story.course == Course::Retried;
         let late = executed.zip(approval).is_some_and(|(executed, given)| timeline.comes_after(given, executed));
         let counts = approval.filter(|given| matches!(given.what, What::Approval { counts: true }));
-        let covered = executed.zip(counts).is_some_and(|(executed, given)| if story.emergency { given.at <= executed.at + 72 * HOUR_MS } else { !late });
+        let covered = executed.zip(counts).is_some_and(|(executed, given)| {
+            if story.emergency { given.at <= executed.at + 72 * HOUR_MS } else { !late }
+        });
         let off = story.events.iter().any(|event| off(event.at, event.told.ts) && event.what != What::Duplicate);
         let planted = [
             ("approver_is_initiator", story.word == Word::Own && runs),
