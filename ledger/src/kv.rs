@@ -91,7 +91,9 @@ pub trait Kv: Send + Sync {
         let mut from = from.to_vec();
         loop {
             let rows = self.range(space, &from, to, SCANNED)?;
-            rows.iter().for_each(|(key, value)| row(key, value));
+            for (key, value) in &rows {
+                row(key, value);
+            }
             match rows.last() {
                 // The smallest key behind it.
                 Some((last, _)) if rows.len() == SCANNED => from = [last, &[0][..]].concat(),

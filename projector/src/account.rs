@@ -118,6 +118,7 @@ pub struct EntryFacts {
 
 /// A plan section.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a mark of its own, and they are independent")]
 pub struct Plan {
     /// Where and when.
     pub when: When,
@@ -241,6 +242,7 @@ pub struct Execution {
 
 /// A round of checks after the change.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a mark of its own, and they are independent")]
 pub struct Round {
     /// Where and when.
     pub when: When,

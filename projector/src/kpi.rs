@@ -234,8 +234,8 @@ fn rollbacks(samples: &mut Vec<Sample>, account: &Account, settings: &Settings) 
 /// The last round that checked something, of a change that executed before it.
 fn rounds(samples: &mut Vec<Sample>, account: &Account) {
     let Some(executed) = account.executed() else { return };
-    let rounds = account.rounds.iter().filter(|round| round.when.index >= executed.index);
-    let last = rounds.filter(|round| round.passed || round.failed).next_back();
+    let mut rounds = account.rounds.iter().filter(|round| round.when.index >= executed.index);
+    let last = rounds.rfind(|round| round.passed || round.failed);
     if let Some((round, ms)) = last.and_then(|round| Some((round, round.duration_ms?))) {
         samples.push(Sample::duration(metric::VERIFY_P95, Day::of(round.when.at), microseconds(ms)));
     }

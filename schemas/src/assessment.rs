@@ -174,9 +174,10 @@ fn check(value: &Value) -> Result<(), AssessmentError> {
         return wrong("/presumed_to".to_owned(), level, format!("a level from 0 to {TOP}"));
     }
     if let Some(token) = value.get("atlas")
-        && token.as_str().is_none_or(|token| model::get().level_of_token(token).is_none()) {
-            return wrong("/atlas".to_owned(), token, tokens());
-        }
+        && token.as_str().is_none_or(|token| model::get().level_of_token(token).is_none())
+    {
+        return wrong("/atlas".to_owned(), token, tokens());
+    }
     let clauses = list(value, "clauses")?;
     for (at, said) in clauses.iter().enumerate() {
         statement(said, &format!("/clauses/{at}"), "clause", |id| model::get().clause(id).is_some(), &clause_ids())?;

@@ -164,8 +164,13 @@ pub fn compare<K: Kv>(kv: &K, notes: &Notes, evidence: &Path) -> Result<Vec<Lost
         } else {
             let found = if noted.size == head.size { head.edge.root() } else { reader.root(noted.size)? };
             if found != noted.root {
-                let (size, found, noted) = (noted.size, found.to_string(), noted.root.to_string());
-                lost.push(LostError::Differs { origin, size, found, noted, evidence });
+                lost.push(LostError::Differs {
+                    origin,
+                    size: noted.size,
+                    found: found.to_string(),
+                    noted: noted.root.to_string(),
+                    evidence,
+                });
             }
         }
     }

@@ -1,5 +1,5 @@
 //! The gate and the approvals behind it, through the real binary: the shell block of `docs/gate.md`, an approval signed by `ssh-keygen`, the tenant's rule,
-//! and CloudEvents that come over NATS in both of its bindings.
+//! and `CloudEvents` that come over NATS in both of its bindings.
 
 use std::path::Path;
 use std::process::Command;

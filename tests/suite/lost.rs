@@ -176,7 +176,9 @@ fn a_damaged_note_stops_nobody() {
     let path = place.at("data/ledger.heads");
     let mut bytes = fs::read(&path).expect("readable");
     assert_eq!(bytes.len(), 128, "a slot for the ledger's own log and one for acme");
-    bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
+    for byte in &mut bytes {
+        *byte ^= 0x55;
+    }
     fs::write(&path, &bytes).expect("written");
     let server = place.start();
     emit(&server, 3..5);

@@ -249,7 +249,9 @@ fn a_change_of_keys_is_followed_and_an_old_key_counts_no_more() {
     for given in [vec![&stolen], vec![&stolen, &new], vec![&new, &stolen]] {
         let mut command = upm(["monitor", &acme(&thief), "--once", "--state"]);
         command.arg(watch.state());
-        given.iter().for_each(|key| drop(command.arg("--key").arg(key)));
+        for key in given {
+            command.arg("--key").arg(key);
+        }
         let (code, _, err) = run(&mut command);
         assert!(code == 1 && err.contains("SIGNATURE") && err.contains("has no signature of"), "{err}");
     }

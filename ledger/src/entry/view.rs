@@ -172,11 +172,11 @@ impl<'a> Reader<'a> {
     /// Names in ascending order, each once.
     fn names(&mut self, before: &str) -> Option<Has> {
         self.literal(before)?;
-        let (list, _) = self.0.split_once(']')?;
-        self.0 = &self.0[list.len()..];
+        let (inner, _) = self.0.split_once(']')?;
+        self.0 = &self.0[inner.len()..];
         let mut has = Has::default();
         let mut last = "";
-        for quoted in list.split(',').filter(|_| !list.is_empty()) {
+        for quoted in inner.split(',').filter(|_| !inner.is_empty()) {
             let name = quoted.strip_prefix('"')?.strip_suffix('"')?;
             if name <= last {
                 return None;

@@ -12,6 +12,9 @@ use crate::hash::leaf;
 use crate::kv::{Kv, Space};
 use crate::layout::{Key, Stored, read_u64};
 
+/// A tenant's facts by name.
+type Facts = BTreeMap<String, String>;
+
 impl<K: Kv> Log<K> {
     /// Indices of the control entries, by counter from 1, without a gap.
     pub fn control_indices(&self) -> Result<Vec<u64>, ReadError> {
@@ -36,7 +39,7 @@ impl<K: Kv> Log<K> {
     }
 
     /// The tenant's facts behind each control entry that set or took away some, below `size`, oldest first.
-    pub fn facts_over_time(&self, size: u64) -> Result<Vec<(u64, BTreeMap<String, String>)>, ReadError> {
+    pub fn facts_over_time(&self, size: u64) -> Result<Vec<(u64, Facts)>, ReadError> {
         let mut governance = Governance::new(&self.first()?, self.leaf_at(0)?);
         let mut facts = Vec::new();
         for index in self.control_indices()?.into_iter().take_while(|index| *index < size) {

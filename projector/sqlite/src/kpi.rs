@@ -78,7 +78,7 @@ pub(crate) fn replace(
         mend(transaction, &mut names, &mut deltas, change)?;
     }
     deltas.write(transaction)?;
-    stock::apply(transaction, &mut names, chunk, touched, due.turns)
+    stock::apply(transaction, &mut names, chunk, touched, &due.turns)
 }
 
 /// The first plans of inputs, as far as the log has come; none of an input that nothing was planned from yet.
@@ -277,7 +277,9 @@ impl Names {
         let key = codec::group_key(group.owner.as_deref(), environment, class);
         let mut select = connection.prepare_cached("SELECT grp FROM kpi_groups WHERE key = ?1")?;
         let found = select.query_row([&key], |row| row.get(0)).optional()?;
-        let number = if let Some(number) = found { number } else {
+        let number = if let Some(number) = found {
+            number
+        } else {
             connection
                 .prepare_cached("INSERT INTO kpi_groups (key, owner, environment, class) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![key, group.owner, environment, class])?;

@@ -64,6 +64,7 @@ pub(super) struct Target<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, reason = "`resource_group` is its name in events")]
 pub(super) struct Resource<'a> {
     #[serde(borrow, rename = "type")]
     pub(super) kind: Option<Text<'a>>,

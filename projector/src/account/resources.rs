@@ -162,7 +162,9 @@ impl Known {
             known.dedup();
             known.into_iter().for_each(&mut about);
         } else {
-            here.iter().for_each(|(resource, _)| about(resource));
+            for (resource, _) in &here {
+                about(resource);
+            }
         }
     }
 }

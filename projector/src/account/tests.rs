@@ -47,12 +47,12 @@ fn a_resource_is_named_by_five_members() {
 
 #[test]
 fn a_resource_is_managed_once_its_change_named_it_and_executed() {
+    use TurnKind::{Managed, Removed};
     let named = event("plan", &json!({"target": target(&json!([{"name": "a"}])), "plan": {}}));
     let ran = event("execute", &json!({"execution": {"steps": [{"rc": 0}]}}));
     let failed = event("execute", &json!({"execution": {"steps": [{"rc": 1}]}}));
     let deletes = event("plan", &json!({"target": target(&json!([{"name": "a", "action": "delete"}]))}));
     let reads = event("plan", &json!({"target": target(&json!([{"name": "a", "action": "read"}]))}));
-    use TurnKind::{Managed, Removed};
     assert_eq!(turns(std::slice::from_ref(&named)), []);
     assert_eq!(turns(&[named.clone(), ran.clone()]), [(11, Managed)]);
     assert_eq!(turns(&[ran.clone(), named.clone(), named.clone()]), [(11, Managed)]);
@@ -64,13 +64,13 @@ fn a_resource_is_managed_once_its_change_named_it_and_executed() {
 
 #[test]
 fn comparing_and_watching_concern_the_targets_of_the_entry_or_else_of_the_change() {
+    use TurnKind::{Checked, Unwatched, Watched};
     let named = event("plan", &json!({"target": target(&json!([{"name": "a"}, {"name": "b"}]))}));
     let check = event("verify", &json!({"verification": {"drift": {"diff": [], "monitored": {"by": "x"}}}}));
     let own = event(
         "verify",
         &json!({"target": target(&json!([{"name": "c"}])), "verification": {"drift": {"monitored": false}}}),
     );
-    use TurnKind::{Checked, Unwatched, Watched};
     let expect = [(11, Checked), (11, Watched), (11, Checked), (11, Watched), (12, Unwatched)];
     assert_eq!(turns(&[named, check, own]), expect);
 }

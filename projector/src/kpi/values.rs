@@ -58,7 +58,7 @@ impl Values {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut values = BTreeMap::new();
         for bucket in buckets(bytes) {
-            let Bucket { bucket, body, .. } = bucket?;
+            let Bucket { number: bucket, body, .. } = bucket?;
             each(bucket, body, |value, count| {
                 values.insert(value, count);
             })?;
@@ -90,7 +90,7 @@ impl<'a> Ranked<'a> {
         let mut ranked = Self::default();
         for bytes in days {
             for bucket in buckets(bytes) {
-                let Bucket { bucket, total, .. } = bucket?;
+                let Bucket { number: bucket, total, .. } = bucket?;
                 let count = ranked.buckets.entry(bucket).or_default();
                 *count = count.saturating_add(total);
                 ranked.count = ranked.count.saturating_add(total);
@@ -118,7 +118,7 @@ impl<'a> Ranked<'a> {
         })?;
         let mut alike: BTreeMap<u64, u64> = BTreeMap::new();
         for bytes in &self.days {
-            for found in buckets(bytes).flatten().filter(|found| found.bucket == *bucket) {
+            for found in buckets(bytes).flatten().filter(|found| found.number == *bucket) {
                 each(*bucket, found.body, |value, count| {
                     let known = alike.entry(value).or_default();
                     *known = known.saturating_add(count);
@@ -133,7 +133,7 @@ impl<'a> Ranked<'a> {
 }
 
 struct Bucket<'a> {
-    bucket: u64,
+    number: u64,
     total: u64,
     body: &'a [u8],
 }
@@ -148,7 +148,7 @@ fn buckets(mut bytes: &[u8]) -> impl Iterator<Item = Option<Bucket<'_>>> {
             let (step, total, length) = (take(&mut bytes)?, take(&mut bytes)?, take(&mut bytes)?);
             let (body, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
             (at, bytes) = (at.checked_add(step)?, rest);
-            Some(Bucket { bucket: at, total, body })
+            Some(Bucket { number: at, total, body })
         };
         let found = next();
         if found.is_none() {

@@ -222,10 +222,10 @@ fn verdict(clauses: &[ClauseReport]) -> Verdict {
     // What was counted and falls short; what was not counted, or too rarely, says nothing.
     let against = |judged: &Judged| {
         !judged.met
-            && judged
-                .count
-                .is_some_and(|count| count.den >= super::COUNT_MIN || count.num > 0 && judged.asks.starts_with("none"))
-            || !judged.met && judged.found.starts_with("failed")
+            && (judged.found.starts_with("failed")
+                || judged.count.is_some_and(|count| {
+                    count.den >= super::COUNT_MIN || count.num > 0 && judged.asks.starts_with("none")
+                }))
     };
     if clauses.iter().all(held) {
         Verdict::Pass

@@ -159,7 +159,8 @@ fn history(wish: &Wish) -> Vec<(ChangeId, Vec<(u64, Made)>)> {
             made.header.change = id.clone();
             made.header.seq = seq as u64;
             made.header.at = BORN_MS + number * 3_600_000 + seq as u64 * 1000;
-            made.header.env = Some(Environment::parse(if number % 2 == 0 { "staging" } else { "prod" }).unwrap());
+            made.header.env =
+                Some(Environment::parse(if number.is_multiple_of(2) { "staging" } else { "prod" }).unwrap());
             made.header.class = Some(ChangeClass::parse("normal").unwrap());
             made.header.producer = Some(Producer::parse(producer).unwrap());
             (index, made)

@@ -271,8 +271,8 @@ mod tests {
     const NOW_MS: u64 = 1_795_932_000_000;
 
     #[track_caller]
-    fn check(query: KpiQuery, expect: &str) {
-        let told = match window(&query, NOW_MS) {
+    fn check(query: &KpiQuery, expect: &str) {
+        let told = match window(query, NOW_MS) {
             Ok(window) => format!("{} {}", date(window.from), date(window.to)),
             Err(problem) => problem.to_json()["detail"].as_str().unwrap_or_default().to_owned(),
         };
@@ -282,30 +282,30 @@ mod tests {
     #[test]
     fn windows() {
         let text = |text: &str| Some(text.to_owned());
-        check(KpiQuery::default(), "2026-09-01 2026-11-30");
-        check(KpiQuery { last: text("1d"), ..KpiQuery::default() }, "2026-11-29 2026-11-30");
+        check(&KpiQuery::default(), "2026-09-01 2026-11-30");
+        check(&KpiQuery { last: text("1d"), ..KpiQuery::default() }, "2026-11-29 2026-11-30");
         check(
-            KpiQuery { from: text("2026-01-01"), to: text("2027-01-01T00:00:00Z"), ..KpiQuery::default() },
+            &KpiQuery { from: text("2026-01-01"), to: text("2027-01-01T00:00:00Z"), ..KpiQuery::default() },
             "2026-01-01 2027-01-01",
         );
-        check(KpiQuery { from: text("2026-11-01"), ..KpiQuery::default() }, "2026-11-01 2026-11-30");
-        check(KpiQuery { to: text("2026-04-01"), ..KpiQuery::default() }, "2026-01-01 2026-04-01");
+        check(&KpiQuery { from: text("2026-11-01"), ..KpiQuery::default() }, "2026-11-01 2026-11-30");
+        check(&KpiQuery { to: text("2026-04-01"), ..KpiQuery::default() }, "2026-01-01 2026-04-01");
         let whole = "expected a day such as 2026-01-31: windows are whole days in UTC";
         for bad in ["2026-02-30", "yesterday", "2026-01-31T12:00:00Z", "1969-12-31", ""] {
-            check(KpiQuery { from: text(bad), ..KpiQuery::default() }, &format!("from: found {bad:?}, {whole}"));
+            check(&KpiQuery { from: text(bad), ..KpiQuery::default() }, &format!("from: found {bad:?}, {whole}"));
         }
         for bad in ["0d", "90", "d", "-1d", "1y"] {
             check(
-                KpiQuery { last: text(bad), ..KpiQuery::default() },
+                &KpiQuery { last: text(bad), ..KpiQuery::default() },
                 &format!("last: found {bad:?}, expected days such as 90d"),
             );
         }
         check(
-            KpiQuery { from: text("2026-02-01"), to: text("2026-01-01"), ..KpiQuery::default() },
+            &KpiQuery { from: text("2026-02-01"), to: text("2026-01-01"), ..KpiQuery::default() },
             "window: found 2026-02-01 to 2026-01-01, expected 1 to 3660 days, from before to",
         );
         check(
-            KpiQuery { from: text("2026-02-01"), last: text("3d"), ..KpiQuery::default() },
+            &KpiQuery { from: text("2026-02-01"), last: text("3d"), ..KpiQuery::default() },
             "last: found beside from or to, expected one of them",
         );
     }

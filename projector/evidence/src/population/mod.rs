@@ -86,6 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "one range is meant")]
     fn files_of_headers_end_where_whole_tiles_do() {
         let files = |first, size| header_files(first, size).collect::<Vec<_>>();
         assert_eq!(files(0, 0), []);

@@ -54,24 +54,22 @@ pub(crate) fn pass<E>(
         let (to_tally, hashed) = mpsc::sync_channel(AHEAD);
         let hashing = scope.spawn(move || hash_all(first, sizes, &chunks, &to_tally));
         let tallying = scope.spawn(move || tally_all(tally, &hashed));
-        let fed = feed(&mut |chunk| to_hash.send(chunk).is_ok());
+        let outcome = feed(&mut |chunk| to_hash.send(chunk).is_ok());
         drop(to_hash);
         // A panic there is a defect here: it goes on.
         let (frontier, roots, digests, lines) = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let tally = tallying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        fed?;
+        outcome?;
         Ok(Passed { digests, frontier, roots, tally: lines.and(tally) })
     })
 }
 
 type Digests = Vec<(String, [u8; 32])>;
 
-fn hash_all(
-    mut frontier: Frontier,
-    sizes: &[u64],
-    chunks: &Receiver<Chunk>,
-    out: &SyncSender<Hashed>,
-) -> (Frontier, Vec<(u64, Hash)>, Digests, Result<(), Wrong>) {
+/// The last frontier, the roots at the sizes asked for, a digest per file, and whether all lines were as expected.
+type Hashing = (Frontier, Vec<(u64, Hash)>, Digests, Result<(), Wrong>);
+
+fn hash_all(mut frontier: Frontier, sizes: &[u64], chunks: &Receiver<Chunk>, out: &SyncSender<Hashed>) -> Hashing {
     let mut roots = Vec::new();
     let mut digests = Vec::new();
     let note = |frontier: &Frontier, roots: &mut Vec<(u64, Hash)>| {

@@ -72,6 +72,7 @@ pub enum Wrong {
 /// One change, as the headers of the period tell of it. Members in the order of RFC 8785.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, as the document states them")]
 pub struct Change {
     /// The change.
     pub change: String,
@@ -246,6 +247,7 @@ enum Set {
     #[default]
     None,
     One(u32),
+    #[expect(clippy::box_collection, reason = "rare; unboxed it would enlarge the set of every change")]
     Many(Box<BTreeSet<u32>>),
 }
 

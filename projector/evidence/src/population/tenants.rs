@@ -122,7 +122,9 @@ pub(crate) fn check<'a>(
     let entries = text(ENTRIES)?;
     let lines: Vec<&[u8]> = entries.split_terminator('\n').map(str::as_bytes).collect();
     let mut tree = Frontier::default();
-    lines.iter().for_each(|line| tree.push(hash::leaf(line)));
+    for line in &lines {
+        tree.push(hash::leaf(line));
+    }
     if (tree.size(), tree.root()) != (head.size, head.root) || !entries.ends_with('\n') {
         return Err(format!("the entries in {ENTRIES} give another tree than {NOTE} signs"));
     }

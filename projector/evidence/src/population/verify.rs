@@ -161,6 +161,8 @@ fn unread(trust: &Trust, mut log: Log) -> Population {
 
 /// Every file but headers and lists.
 fn small_files<R: Read + Seek>(reader: &mut Reader<R>) -> Result<BTreeMap<String, Vec<u8>>, ArchiveError> {
+    // A log's keys, its own log and the sums: none of them is large, however long the period was.
+    const MOST: u64 = 1 << 30;
     let large = |name: &str| [HEADERS, CHANGES, DETAILS].iter().any(|directory| name.starts_with(directory));
     let numbers: Vec<(usize, String)> = reader
         .records()
@@ -169,8 +171,6 @@ fn small_files<R: Read + Seek>(reader: &mut Reader<R>) -> Result<BTreeMap<String
         .enumerate()
         .filter(|(_, name)| !large(name))
         .collect();
-    // A log's keys, its own log and the sums: none of them is large, however long the period was.
-    const MOST: u64 = 1 << 30;
     let total: u64 = numbers.iter().map(|(number, _)| u64::from(reader.records()[*number].size)).sum();
     if total > MOST {
         return Err(ReadError::TooLarge.into());

@@ -347,7 +347,7 @@ fn same_kind(ours: &str, theirs: Option<&str>) -> bool {
 pub(crate) fn records(text: &[u8], list: &str, expected: &'static str) -> Result<Vec<serde_json::Value>, Unread> {
     use serde_json::Value;
     let mut out = Vec::new();
-    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<Value>();
+    let values = serde_json::Deserializer::from_slice(text).into_iter::<Value>();
     let mut document = 0;
     for value in values {
         document += 1;

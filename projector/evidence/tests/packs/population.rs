@@ -123,7 +123,9 @@ fn tenants(world: &World) -> TenantsInput {
     });
     let entries = vec![first, listing.encode().unwrap()];
     let mut tree = Frontier::default();
-    entries.iter().for_each(|entry| tree.push(hash::leaf(entry)));
+    for entry in &entries {
+        tree.push(hash::leaf(entry));
+    }
     let head = Checkpoint { origin, size: tree.size(), root: tree.root() };
     let own = OwnListing { index: 1, envelope, envelope_salt, opening, opening_salt };
     TenantsInput { checkpoint: signer.sign_checkpoint(&head), entries, verifier: signer.verifier(), own: Some(own) }

@@ -79,9 +79,9 @@ fn python_draws_the_same() {
         ("audit 2026", 9, Some(By::Class)),
     ] {
         let ours = sample(&zip, &world, seed, size, by).unwrap();
-        let word = by.map(|by| serde_json::to_value(by).unwrap().as_str().unwrap().to_owned());
+        let kind = by.map(|by| serde_json::to_value(by).unwrap().as_str().unwrap().to_owned());
         let mut command = Command::new("python3");
-        command.arg(&script).arg(&path).arg(seed).arg(size.to_string()).args(word);
+        command.arg(&script).arg(&path).arg(seed).arg(size.to_string()).args(kind);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let theirs: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();

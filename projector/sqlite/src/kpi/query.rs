@@ -1,5 +1,6 @@
 //! Questions to the KPI tables: the sums of a window, day by day, and the changes that count against a figure.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -139,7 +140,7 @@ impl Reader {
             // Whatever part ended first: the page goes no further.
             behind = behind.max(next);
         }
-        missed.sort_unstable_by(|a: &Missed, b| (b.day, b.first_index).cmp(&(a.day, a.first_index)));
+        missed.sort_unstable_by_key(|one: &Missed| Reverse((one.day, one.first_index)));
         missed.dedup_by_key(|one| (one.day, one.first_index));
         if let Some(behind) = behind {
             missed.retain(|one| one.key() >= behind);

@@ -17,13 +17,13 @@ pub(super) fn apply(
     names: &mut Names,
     chunk: &Range<u64>,
     touched: &[Touched<'_>],
-    due: Vec<Turn>,
+    due: &[Turn],
 ) -> Result<(), ViewError> {
     for one in touched {
         super::ahead::put_turns(transaction, one, chunk.end)?;
     }
     let turns = touched.iter().flat_map(|one| &one.account.turns);
-    let mut turns: Vec<&Turn> = turns.filter(|turn| chunk.contains(&turn.index)).chain(&due).collect();
+    let mut turns: Vec<&Turn> = turns.filter(|turn| chunk.contains(&turn.index)).chain(due).collect();
     // Stable: within one entry the order of its account.
     turns.sort_by_key(|turn| turn.index);
     let mut open = Open { transaction, names, stocks: BTreeMap::new(), resources: BTreeMap::new() };

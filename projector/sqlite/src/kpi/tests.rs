@@ -49,7 +49,10 @@ fn say(choice: usize, k: u8) -> (&'static str, Value) {
             "verify",
             json!({"target": target("update"), "verification": {"drift": {"diff": [], "monitored": k.is_multiple_of(4)}}}),
         ),
-        10 => ("execute", json!({"rollback": {"executed": {"outcome": if !k.is_multiple_of(3) { "passed" } else { "failed" }}}})),
+        10 => (
+            "execute",
+            json!({"rollback": {"executed": {"outcome": if k.is_multiple_of(3) { "failed" } else { "passed" }}}}),
+        ),
         11 => ("audit", json!({"governance": {"closed": true, "owner": format!("team-{}", k % 2)}})),
         12 => ("execute", json!({"fixes": format!("c{}", k % 5), "execution": {"steps": [{"rc": 0}]}})),
         _ => ("plan", json!({"attempt": 2, "plan": {"inputs_digest": "i0", "commands": [k % 3]}})),
@@ -93,7 +96,11 @@ fn entry(change: u8, at: u64, choice: usize, k: u8) -> (EventHeader, Vec<u8>) {
         id: EventId::parse("e").unwrap(),
         phase: Phase::parse(phase).unwrap(),
         env: k.is_multiple_of(3).then(|| Environment::parse(if k.is_multiple_of(2) { "prod" } else { "dev" }).unwrap()),
-        class: k.is_multiple_of(5).then_some(if k.is_multiple_of(2) { ChangeClass::Emergency } else { ChangeClass::Normal }),
+        class: k.is_multiple_of(5).then_some(if k.is_multiple_of(2) {
+            ChangeClass::Emergency
+        } else {
+            ChangeClass::Normal
+        }),
         probe: change == 4,
         producer: Some(Producer::parse(if choice == 3 && !k.is_multiple_of(4) { "approvals" } else { "ci" }).unwrap()),
         has: Has::default(),
