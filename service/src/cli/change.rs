@@ -53,8 +53,7 @@ struct List {
     /// Only those with a resource of this name
     #[arg(long, value_name = "NAME")]
     resource: Option<String>,
-    /// Only those with this anomaly, for instance `no_approval_recorded`
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", help = "Only those with this anomaly, for instance no_approval_recorded")]
     anomaly: Option<String>,
     /// Only those with events since then: RFC 3339, or milliseconds since 1970
     #[arg(long, value_name = "TIME")]
