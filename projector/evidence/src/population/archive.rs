@@ -369,8 +369,10 @@ mod tests {
         for byte in 0..content.len() {
             let mut bad = content.clone();
             bad[byte] ^= 1;
-            let read = Reader::open(Sparse { at: 0, written: vec![(at, bad)] }).and_then(|mut reader| reader.read(17));
-            assert!(read.is_err(), "byte {byte} of the end may be changed unseen");
+            let Ok(mut reader) = Reader::open(Sparse { at: 0, written: vec![(at, bad)] }) else { continue };
+            // What is said of a file that is not read is seen where it is read.
+            let seen = reader.records() != records || reader.read(17).is_err();
+            assert!(seen, "byte {byte} of the end may be changed unseen");
         }
     }
 }

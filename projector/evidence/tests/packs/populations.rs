@@ -360,3 +360,18 @@ fn kinds_of_later_versions_are_counted_never_refuted() {
     let zip = made(&world, &input(&world, period, 0, 4)).unwrap();
     assert_eq!(document(&files(&zip))["totals"]["unknown"], 0);
 }
+/// `docs/examples` holds this population and its key; a test makes it again, byte for byte. `UPM_EXAMPLES=write` renews it.
+#[test]
+fn the_example_in_docs_is_made_again_byte_for_byte() {
+    let (world, zip) = honest();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples");
+    let vkey = format!("{}\n", world.signer.verifier().to_vkey());
+    for (name, bytes) in [("population.zip", zip.as_slice()), ("population.vkey", vkey.as_bytes())] {
+        if std::env::var_os("UPM_EXAMPLES").is_some_and(|word| word == "write") {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+        let found = std::fs::read(folder.join(name)).unwrap();
+        assert!(found == bytes, "docs/examples/{name} is not what this version makes; UPM_EXAMPLES=write renews it");
+    }
+}
