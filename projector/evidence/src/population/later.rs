@@ -51,6 +51,8 @@ pub fn verify_pack_with<R: Read + Seek, P: Read + Seek>(
 
 fn claim(pack: &mut (impl Read + Seek)) -> Option<Claim> {
     let mut bytes = Vec::new();
+    // Whoever told a pack from a receipt has read its beginning.
+    pack.rewind().ok()?;
     pack.take(zip::MAX_ARCHIVE_BYTES).read_to_end(&mut bytes).ok()?;
     pack.rewind().ok()?;
     let list = zip::read(&bytes).ok()?;

@@ -651,7 +651,7 @@ fn check_tenants<R: Read + Seek>(
             );
             log.ok(
                 Id::PopulationTenants,
-                format!("{} listings in {}/_ledger; {own}", listing.listings, origin.ledger()),
+                format!("listings in {}/_ledger: {}; {own}", origin.ledger(), listing.listings),
             );
             Some(listing)
         }
@@ -740,7 +740,7 @@ fn unproved(document: &PopulationDocument, reach: Reach, listing: Option<&Listin
     }
     if let Some(listing) = listing {
         out.push(format!(
-            "how many tenants there are, but for an upper bound: {} commitments are listed, each the log of a tenant or an act on one",
+            "how many tenants there are, but for an upper bound: commitments listed: {}, each the log of a tenant or an act on one",
             listing.listings
         ));
     }

@@ -63,6 +63,51 @@ fn exit_codes_and_forms_of_the_key() {
 }
 
 #[test]
+fn populations_alone_and_beside_a_pack() {
+    let (world, population) = crate::population::honest();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    let pack = |size: u64| {
+        let sealed = evidence::plan(&world.input_at("a", size)).unwrap().seal(&world.signer).unwrap();
+        zipped(&sealed.files().iter().cloned().collect())
+    };
+    let mut bad = population.clone();
+    bad[60] ^= 1;
+    write("population.zip", &population);
+    write("bad.zip", &bad);
+    write("pack.zip", &pack(11));
+    write("old.zip", &pack(6));
+    write("kept", world.checkpoint(5).as_bytes());
+    write("receipt", world.receipt(1).to_text().as_bytes());
+    let key = world.signer.verifier().to_vkey();
+    let check = |args: &[&str], expect: i32, seen: &str| {
+        let output = run(dir.path(), &[args, &["--key", &key]].concat());
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(expect), "{args:?}: {said}");
+        assert!(said.contains(seen), "{args:?}: {said}");
+    };
+    check(&["population.zip"], 0, "time: operator only");
+    check(
+        &["population.zip", "--known-checkpoint", "kept", "--require", "kept-checkpoint"],
+        0,
+        "trust reaches: kept checkpoint",
+    );
+    check(&["bad.zip"], 1, "REFUTED");
+    check(
+        &["pack.zip", "--population", "population.zip"],
+        0,
+        "later entries of this change up to size 11: none (proved)",
+    );
+    check(&["old.zip", "--population", "population.zip"], 1, "shows entry 8 of this change, which the pack leaves out");
+    check(&["pack.zip", "--population", "bad.zip"], 1, "population.holds");
+    for other in ["pack.zip", "receipt"] {
+        check(&["pack.zip", "--population", other], 2, "--population goes with an evidence pack");
+        check(&["population.zip", "--population", other], 2, "--population goes with an evidence pack");
+    }
+    check(&["receipt", "--population", "population.zip"], 2, "--population goes with an evidence pack");
+}
+
+#[test]
 fn what_could_not_be_done_is_said_in_one_form() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("empty"), b"").unwrap();
