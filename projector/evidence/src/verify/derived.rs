@@ -83,6 +83,11 @@ fn fold_files(
         log.none_done(&[Id::DerivedChange, Id::DerivedPage], &why);
         return named(&[files::CHANGE, files::PAGE]);
     }
+    let last_at = entries.iter().map(|entry| entry.header.at).max().unwrap_or_default();
+    if document.as_of_ms < last_at {
+        let why = format!("pack.json judges as of {} ms, before its own last entry at {last_at} ms", document.as_of_ms);
+        log.refute(Id::DerivedChange, why);
+    }
     let rules = Rules::from_changes(&document.origin, document.approval_rules.clone());
     let folded = files::change_document(change, entries, &Context { rules, as_of_ms: document.as_of_ms });
     let change_file = vec![(files::CHANGE.to_owned(), folded.to_json())];

@@ -131,7 +131,12 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
 }
 
 fn report(about: Vec<(&'static str, String)>, later_entries: Option<String>, reach: Reached, log: Log) -> Report {
-    let not_proved = reach.not_proved();
+    let mut not_proved = reach.not_proved();
+    not_proved.push(
+        "the rule of approvals and the time by which change.json judges (approval_rules and as_of_ms in pack.json): the operator \
+         states them"
+            .to_owned(),
+    );
     let words = reach.words(&log);
     let (checks, verdict) = log.finish();
     Report { what: "evidence pack", about, checks, reach: words, later_entries, says: Vec::new(), not_proved, verdict }

@@ -42,8 +42,20 @@ const KINDS: [(&str, &str); 20] = [
 
 fn flip(files: &mut Files, name: &str) {
     let bytes = files.get_mut(name).unwrap_or_else(|| panic!("no {name}"));
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    // The middle of pack.json is a salt, which other checks refute; its last member is the tree's size.
+    let at = if name == "pack.json" { bytes.len() - 3 } else { bytes.len() / 2 };
+    bytes[at] ^= 1;
+}
+
+/// The members of `pack.json` that the operator states and nothing in a pack proves (the report says so): the rule and the time by
+/// which `change.json` judges. They change what is derived only where the rule or the time matters.
+fn differs_only_in_what_is_stated(before: &[u8], after: &[u8]) -> bool {
+    let without = |bytes: &[u8]| {
+        let mut document: Value = serde_json::from_slice(bytes).ok()?;
+        document.as_object_mut()?.retain(|name, _| name != "as_of_ms" && name != "approval_rules");
+        Some(document)
+    };
+    without(before).is_some_and(|document| without(after) == Some(document))
 }
 
 #[track_caller]
@@ -85,6 +97,21 @@ fn a_changed_file_is_refuted_whatever_its_kind() {
         );
         refuted_by(&world, &world.resigned(files), by_content);
     }
+}
+
+/// A pack is not as of a time before its own last entry.
+#[test]
+fn a_pack_that_judges_as_of_too_early_is_refuted() {
+    let world = World::full();
+    let mut files = world.files("a");
+    let mut document: Value = serde_json::from_slice(&files["pack.json"]).unwrap();
+    let last = document["entries"].as_array().unwrap().last().unwrap()["index"].as_u64().unwrap();
+    let Ok(Header::Event(header)) = Header::decode(&files[&format!("entries/{last:010}.json")]) else {
+        panic!("entry {last} is an event's");
+    };
+    document["as_of_ms"] = json!(header.at - 1);
+    files.insert("pack.json".to_owned(), serde_json_canonicalizer::to_vec(&document).unwrap());
+    refuted_by(&world, &world.resigned(files), "derived.change");
 }
 
 #[test]
@@ -399,6 +426,9 @@ fn no_byte_of_a_file_can_change_even_if_the_operator_signs_anew() {
         every_byte(bytes.len().div_ceil(stride), |n| {
             let mut changed = files.clone();
             changed.get_mut(name).unwrap()[n * stride] ^= 1;
+            if name == "pack.json" && differs_only_in_what_is_stated(bytes, &changed[name]) {
+                return Verdict::Refuted;
+            }
             let mended = if name == "SHA256SUMS" || name == "attestation.sigstore.json" {
                 changed
             } else {
@@ -436,6 +466,7 @@ proptest! {
         let at = at.index(bytes.len());
         let mangled = [&bytes[..at], &put, &bytes[(at + cut).min(bytes.len())..]].concat();
         prop_assume!(mangled != bytes);
+        prop_assume!(name != "pack.json" || !differs_only_in_what_is_stated(&bytes, &mangled));
         files.insert(name.clone(), mangled);
         let signed = name == "SHA256SUMS" || name == "attestation.sigstore.json";
         let mended = if signed { files } else { world.resigned(files) };
