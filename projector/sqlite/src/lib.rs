@@ -132,6 +132,15 @@ impl Views {
     }
 }
 
+impl Reader {
+    /// Asks several things of one state of the views, whatever is written meanwhile.
+    pub fn at_once<T>(&self, question: impl FnOnce(&Self) -> Result<T, ViewError>) -> Result<T, ViewError> {
+        // Deferred: the state is that of the first read. Dropped, it is rolled back, and nothing was written.
+        let _state = self.connection.unchecked_transaction()?;
+        question(self)
+    }
+}
+
 /// What every connection needs: patience, and no trust in what a file's schema could make it do.
 fn set_up(connection: &Connection) -> Result<(), ViewError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;

@@ -172,7 +172,7 @@ impl OpenTenant {
             Some(reader) => reader,
             None => Views::open_read_only(&self.views).map_err(|error| views_failed(&error))?,
         };
-        let answer = question(&reader).map_err(|error| views_failed(&error))?;
+        let answer = reader.at_once(question).map_err(|error| views_failed(&error))?;
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if readers.len() < READERS_KEPT {
             readers.push(reader);
