@@ -41,8 +41,9 @@ const PRIVATE_INBOX: &str = "_UPM_INBOX";
 const START_PATIENCE: Duration = Duration::from_mins(1);
 /// What does not tell its version by then is something else.
 const VERSION_PATIENCE: Duration = Duration::from_secs(10);
-/// After a SIGKILL of ours the old child dies at once, but its socket may outlive it for a moment.
-const PORT_PATIENCE: Duration = Duration::from_secs(5);
+/// After a SIGKILL of ours the old child dies at once, but its socket may outlive it for a moment; and somebody's connection may have the
+/// port as its local end for a while.
+const PORT_PATIENCE: Duration = Duration::from_secs(15);
 
 /// A nats-server program that is new enough.
 #[derive(Clone, Debug, PartialEq, Eq)]

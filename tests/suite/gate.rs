@@ -39,9 +39,10 @@ fn the_shell_of_the_how_to_runs_as_written() {
     assert_eq!(code, 0, "{out}{err}");
     let order =
         ["stopped: nobody approved it", "go: gate-1", "deploying", "stop: gate-1", "stopped: that is another file"];
-    let places: Vec<_> =
-        order.iter().map(|text| out.find(text).unwrap_or_else(|| panic!("{text}: {out}{err}"))).collect();
-    assert!(places.is_sorted(), "{out}");
+    let mut rest = out.as_str();
+    for text in order {
+        rest = rest.split_once(text).unwrap_or_else(|| panic!("{text}: {out}{err}")).1;
+    }
 }
 
 #[test]
@@ -153,5 +154,5 @@ fn cloudevents_in_both_nats_bindings_become_events() {
     let change = server.json(&format!("/v1/tenants/acme/changes/ce-1?at_least={}", lines[1]["index"]));
     assert_eq!(change["state"], "executed", "{change}");
     assert_eq!(change["timeline"][0]["producer"], "ci");
-    assert!(change["attempts"][0]["plan_digest"].is_string());
+    assert_eq!(change["timeline"][1]["phase"], "plan", "{change}");
 }

@@ -108,7 +108,7 @@ fn a_key_takes_anothers_place_under_load() {
     assert!(!orphan.exists());
     assert_eq!(unused(&[]).1, "every log key in keys/ is named by its log\n");
     let server = Server::start(&dir.join("data"), &[]);
-    accepted(&server, "and again");
+    accepted(&server, "and-again");
     assert_eq!(server.stop(), 0);
 }
 

@@ -33,7 +33,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("upm-tests", &[]),
     (
         "upm-bench",
-        &["upm-schemas", "upm-ledger", "upm-ledger-rocks", "upm-pipeline", "upm-projector", "upm-projector-sqlite"],
+        &[
+            "upm-schemas",
+            "upm-ledger",
+            "upm-ledger-rocks",
+            "upm-pipeline",
+            "upm-projector",
+            "upm-projector-sqlite",
+            "upm-evidence",
+        ],
     ),
 ];
 
@@ -46,10 +54,20 @@ const ONLY_BELOW: &[(&str, &[&str])] = &[
     ("axum", &["upm"]),
 ];
 
+/// The platform whose dependencies are looked at.
+const PLATFORM: &str = if cfg!(target_os = "macos") {
+    "aarch64-apple-darwin"
+} else if cfg!(target_arch = "aarch64") {
+    "aarch64-unknown-linux-gnu"
+} else {
+    "x86_64-unknown-linux-gnu"
+};
+
 fn metadata() -> Metadata {
     MetadataCommand::new()
         .manifest_path(upm_tests::project().join("Cargo.toml"))
-        .other_options(vec!["--locked".to_owned(), "--offline".to_owned()])
+        // Offline, with what the build has fetched: crates of other platforms are not among it.
+        .other_options(["--locked", "--offline", "--filter-platform", PLATFORM].map(str::to_owned).to_vec())
         .exec()
         .expect("cargo metadata of the project")
 }

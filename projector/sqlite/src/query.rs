@@ -451,7 +451,7 @@ mod tests {
             (change_sql(), format!("{by_key}\nSCALAR SUBQUERY 3\n{by_id}\n{by_key}")),
             (
                 change_of_event_sql(),
-                format!("{by_key}\nSCALAR SUBQUERY 1\nSEARCH events USING INTEGER PRIMARY KEY (rowid=?)"),
+                format!("{by_key}\nSCALAR SUBQUERY 1\nSEARCH event_rows USING INTEGER PRIMARY KEY (rowid=?)"),
             ),
             (events_named_as_their_change_sql(), of_change.clone()),
             (events_sql(), of_change),

@@ -196,7 +196,11 @@ fn what_is_taken_back_leaves_no_number_behind() {
     let reader = projected(&log, &[1], 0);
     let rows: i64 = reader
         .connection
-        .query_row("SELECT count(*) FROM kpi_daily WHERE kpi = 'plan_p95'", [], |row| row.get(0))
+        .query_row(
+            "SELECT count(*) FROM kpi_sums s JOIN metrics m USING (metric) WHERE m.name = 'plan_p95' AND s.grp > 0 AND s.den > 0",
+            [],
+            |row| row.get(0),
+        )
         .unwrap();
     assert_eq!(rows, 1);
 }
