@@ -360,8 +360,10 @@ fn kinds_of_later_versions_are_counted_never_refuted() {
     let zip = made(&world, &input(&world, period, 0, 4)).unwrap();
     assert_eq!(document(&files(&zip))["totals"]["unknown"], 0);
 }
+
 /// `docs/examples` holds this population and its key; a test makes it again, byte for byte. `UPM_EXAMPLES=write` renews it.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "whoever runs the test says whether to renew the example")]
 fn the_example_in_docs_is_made_again_byte_for_byte() {
     let (world, zip) = honest();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples");
