@@ -133,10 +133,11 @@ impl Views {
 }
 
 impl Reader {
-    /// Asks several things of one state of the views, whatever is written meanwhile.
+    /// Asks several things of one state of the views, whatever is written meanwhile. Within another such question, of its state.
     pub fn at_once<T>(&self, question: impl FnOnce(&Self) -> Result<T, ViewError>) -> Result<T, ViewError> {
         // Deferred: the state is that of the first read. Dropped, it is rolled back, and nothing was written.
-        let _state = self.connection.unchecked_transaction()?;
+        let outermost = self.connection.is_autocommit();
+        let _state = outermost.then(|| self.connection.unchecked_transaction()).transpose()?;
         question(self)
     }
 }

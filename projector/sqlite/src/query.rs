@@ -78,15 +78,15 @@ pub struct Page {
 impl Reader {
     /// The changes that pass `filter`: up to `limit` of them, from behind `after`.
     pub fn changes(&self, filter: &Filter, after: Option<PageKey>, limit: usize) -> Result<Page, ViewError> {
-        // One read transaction: the bounds and the rows are of the same moment.
-        let transaction = self.connection.unchecked_transaction()?;
-        let from = first_index_at(&transaction, filter.from_ms.unwrap_or(0))?;
-        let to = match filter.to_ms {
-            Some(to) => first_index_at(&transaction, to)?,
-            None => i64::MAX,
-        };
-        let behind = after.map_or(i64::MAX, |key| i64::try_from(key.0).unwrap_or(i64::MAX));
-        scan(&transaction, filter, from, to.min(behind), limit)
+        self.at_once(|views| {
+            let from = first_index_at(&views.connection, filter.from_ms.unwrap_or(0))?;
+            let to = match filter.to_ms {
+                Some(to) => first_index_at(&views.connection, to)?,
+                None => i64::MAX,
+            };
+            let behind = after.map_or(i64::MAX, |key| i64::try_from(key.0).unwrap_or(i64::MAX));
+            scan(&views.connection, filter, from, to.min(behind), limit)
+        })
     }
 
     /// The change of this id.
@@ -106,11 +106,11 @@ impl Reader {
     /// Events that carry this id, in the order of the log: ids are not unique. Up to `limit`, from entry `from_index` on.
     pub fn events_by_id(&self, id: &EventId, from_index: u64, limit: usize) -> Result<Vec<EventRow>, ViewError> {
         let parameters = rusqlite::params![id.as_str(), id_key(id.as_str()), clamp(from_index), clamp(limit as u64)];
-        // One read transaction: both halves are of the same moment.
-        let transaction = self.connection.unchecked_transaction()?;
-        let mut events = self.event_rows(&events_by_id_sql(), parameters)?;
-        events.extend(self.event_rows(&events_named_as_their_change_sql(), parameters)?);
-        transaction.finish()?;
+        let mut events = self.at_once(|views| {
+            let mut events = views.event_rows(&events_by_id_sql(), parameters)?;
+            events.extend(views.event_rows(&events_named_as_their_change_sql(), parameters)?);
+            Ok(events)
+        })?;
         events.sort_unstable_by_key(|event| event.index);
         events.truncate(limit);
         Ok(events)

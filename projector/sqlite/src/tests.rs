@@ -280,6 +280,29 @@ fn times_bound_by_the_first_entry() {
 }
 
 #[test]
+fn questions_within_a_question_are_of_its_state() {
+    let log = Log::new(30);
+    let (dir, mut writer) = projected(&Log::new(0), 1);
+    let reader = Views::open_read_only(&path(&dir)).unwrap();
+    writer.project(&log.rows(0, 20)).unwrap();
+    let (before, within, events) = reader
+        .at_once(|views| {
+            let before = views.changes(&Filter::default(), None, 100)?.rows;
+            writer.project(&log.rows(20, 30))?;
+            let event = views.event(0)?.expect("entry 0 is an event").id;
+            Ok((before, views.changes(&Filter::default(), None, 100)?.rows, views.events_by_id(&event, 0, 9)?.len()))
+        })
+        .unwrap();
+    assert_eq!(within, before);
+    assert!(events > 0);
+    assert_ne!(
+        reader.changes(&Filter::default(), None, 100).unwrap().rows,
+        before,
+        "the next question sees what was written"
+    );
+}
+
+#[test]
 fn pages_are_stable_while_the_log_grows() {
     let log = Log::new(30);
     let (dir, mut writer) = projected(&Log::new(0), 1);
