@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemas::event::{Event, Text};
 use schemas::ids::{ChangeClass, ChangeId, Environment, Phase, Producer};
 
 use crate::anomaly::Anomaly;
@@ -19,8 +20,8 @@ use crate::fold::{Marks, Place, State, shorten};
 use crate::judge;
 use crate::kpi::Settings;
 
+mod form;
 mod inputs;
-mod read;
 mod resources;
 mod sections;
 
@@ -55,8 +56,6 @@ pub struct Account {
     pub plans: Vec<Plan>,
     /// Entries with a preflight section.
     pub preflights: Vec<Preflight>,
-    /// Approvals given or refused.
-    pub approvals: Vec<Approval>,
     /// Entries that execute (and do more than roll back).
     pub executions: Vec<Execution>,
     /// Entries with a verification section.
@@ -69,7 +68,7 @@ pub struct Account {
     pub turns: Vec<Turn>,
     /// What time-driven measures of it go by: of the tenant's rule as it held when the change executed last.
     pub settings: Settings,
-    /// What each approval is worth, and whether each attempt had those that it needed.
+    /// The approvals given or refused, what each is worth, and whether each attempt had those that it needed.
     pub graded: Approvals,
     /// What an auditor should look at.
     pub anomalies: Vec<Anomaly>,
@@ -184,27 +183,6 @@ pub struct Policies {
     pub mandatory_passed: u64,
 }
 
-/// One of `preflight.approvals`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Approval {
-    /// Where and when it was recorded.
-    pub when: When,
-    /// Who.
-    pub approver: String,
-    /// As what.
-    pub role: Option<String>,
-    /// It approves.
-    pub approves: bool,
-    /// It refuses.
-    pub refuses: bool,
-    /// When, as sent.
-    pub at: Option<String>,
-    /// Which plan, as sent.
-    pub plan_digest: Option<String>,
-    /// Whether a signature came with it; nothing is said of its worth.
-    pub signature: bool,
-}
-
 /// What was executed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Execution {
@@ -290,12 +268,16 @@ impl Account {
     ///
     /// Anomalies of what is missing are all told, with the time from which each holds.
     pub fn of(change: &ChangeId, entries: &[Entry<'_>], rules: &Rules) -> Option<Self> {
-        let seen = document::read(change, entries);
+        Self::of_seen(change, &document::read(change, entries), rules)
+    }
+
+    /// The same of entries that were read already.
+    pub(crate) fn of_seen(change: &ChangeId, seen: &[Seen<'_>], rules: &Rules) -> Option<Self> {
         let (first, last) = (seen.first()?, seen.last()?);
         let place = |seen: &Seen<'_>| Place { index: seen.index, at: seen.header.at };
-        let attempts = document::group(&seen);
-        let graded = approval::of(change, &seen, &attempts, rules, last.header.at);
-        let case = judge::Case { seen: &seen, attempts: &attempts, approvals: &graded, as_of_ms: u64::MAX };
+        let attempts = document::group(seen);
+        let graded = approval::of(change, seen, &attempts, rules, last.header.at);
+        let case = judge::Case { seen, attempts: &attempts, approvals: &graded, as_of_ms: u64::MAX };
         let anomalies = judge::anomalies(&case);
         let mut account = Self {
             change: change.clone(),
@@ -310,7 +292,6 @@ impl Account {
             entries: Vec::with_capacity(seen.len()),
             plans: Vec::new(),
             preflights: Vec::new(),
-            approvals: Vec::new(),
             executions: Vec::new(),
             rounds: Vec::new(),
             rollbacks: Vec::new(),
@@ -320,15 +301,14 @@ impl Account {
             graded,
             settings: Settings::default(),
         };
-        let payloads: BTreeMap<u64, &[u8]> =
-            entries.iter().filter_map(|entry| Some((entry.index, entry.payload?))).collect();
         let mut resources = resources::Known::default();
-        for seen in &seen {
-            let body = payloads.get(&seen.index).and_then(|payload| read::read(payload)).unwrap_or_default();
-            account.add(seen, &body);
+        let nothing = Event::default();
+        for seen in seen {
+            let event = seen.event.as_ref().unwrap_or(&nothing);
+            account.add(seen, event);
             // A probe changes no resource.
             if !seen.header.probe {
-                resources.add(&mut account.turns, &account.group, seen, &body);
+                resources.add(&mut account.turns, &account.group, seen, event);
             }
         }
         account.rollbacks = rollbacks(&account.entries, &account.rounds);
@@ -352,7 +332,7 @@ impl Account {
         self.entries.iter().find(|entry| entry.failed()).map(|entry| &entry.when)
     }
 
-    fn add(&mut self, seen: &Seen<'_>, body: &read::Body<'_>) {
+    fn add(&mut self, seen: &Seen<'_>, event: &Event<'_>) {
         let facts = &seen.facts;
         if let Some(owner) = facts.owner.as_deref() {
             self.group.owner = Some(shorten(owner).to_owned());
@@ -362,10 +342,10 @@ impl Account {
         if self.initiator.is_none() {
             self.initiator = facts.initiator.as_deref().map(|name| shorten(name).to_owned());
         }
-        let intent = body.intent.as_ref();
-        let given = |text: Option<&crate::facts::Text<'_>>| text.is_some_and(|text| !text.trim().is_empty());
+        let intent = event.intent.as_ref();
+        let given = |text: Option<&Text<'_>>| text.is_some_and(|text| !text.trim().is_empty());
         self.reasoned |= intent.is_some_and(|intent| given(intent.reason.as_ref()) || given(intent.ticket.as_ref()));
-        let fixed = body.fixes.as_ref().and_then(|id| ChangeId::parse(id).ok());
+        let fixed = event.fixes.as_ref().and_then(|id| ChangeId::parse(id).ok());
         self.fixes.extend(fixed.filter(|id| *id != self.change && !self.fixes.contains(id)));
         let when = When::of(seen);
         self.entries.push(EntryFacts {
@@ -376,16 +356,15 @@ impl Account {
             masked: seen.header.masked,
         });
         if let (Some(plan), Some(digest)) = (&facts.plan, &seen.plan_digest) {
-            self.plans.push(sections::plan(when.clone(), seen, plan, digest, body, &self.plans));
+            self.plans.push(sections::plan(when.clone(), seen, plan, digest, event, &self.plans));
         }
-        self.preflights.extend(sections::preflight(&when, seen, body));
-        self.approvals.extend(facts.approvals.iter().map(|approval| sections::approval(&when, approval)));
+        self.preflights.extend(sections::preflight(&when, seen, event));
         if seen.is_execution() {
-            self.executions.push(sections::execution(when.clone(), facts, body));
+            self.executions.push(sections::execution(when.clone(), facts, event));
         }
-        self.rounds.extend(sections::round(when, facts, body));
-        let undo = body.rollback.as_ref().filter(|undo| undo.available != Some(false));
-        self.rollback_plan |= undo.is_some_and(|undo| undo.plan.as_ref().is_some_and(|commands| !commands.is_empty()));
+        self.rounds.extend(sections::round(when, facts, event));
+        let undo = event.rollback.as_ref().filter(|undo| undo.available != Some(false));
+        self.rollback_plan |= undo.is_some_and(|undo| !undo.plan.is_empty());
     }
 }
 
@@ -410,7 +389,7 @@ impl EntryFacts {
 
 impl Seen<'_> {
     /// Steps ran, or it is of phase execute and is not only a rollback.
-    fn is_execution(&self) -> bool {
+    pub(crate) fn is_execution(&self) -> bool {
         let executes = self.facts.marks.any(Marks::EXECUTING);
         executes && (self.facts.steps.count > 0 || !self.facts.marks.any(Marks::ROLLING_BACK))
     }

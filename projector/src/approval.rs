@@ -15,11 +15,12 @@
 
 use std::collections::BTreeSet;
 
+use schemas::event::{Approval, Text};
 use schemas::ids::{ChangeClass, ChangeId, Producer};
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Entry, Seen, Tried, group, read};
-use crate::facts::{Approval, Decision};
+use crate::facts::{self, Decision};
 use crate::fold::Marks;
 
 mod grade;
@@ -455,8 +456,8 @@ fn time_ms(text: Option<&str>) -> Option<u64> {
     u64::try_from(seconds).ok()?.checked_mul(1000)
 }
 
-fn owned(text: Option<&crate::facts::Text<'_>>) -> Option<String> {
-    text.map(|text| text.0.clone().into_owned())
+fn owned(text: Option<&Text<'_>>) -> Option<String> {
+    text.map(|text| text.as_str().to_owned())
 }
 
 fn bare(approval: &Approval<'_>, seen: &Seen<'_>) -> Graded {
@@ -466,7 +467,7 @@ fn bare(approval: &Approval<'_>, seen: &Seen<'_>) -> Graded {
         approver: approval.approver().to_owned(),
         role: owned(approval.role.as_ref()),
         decision: owned(approval.decision.as_ref()),
-        decided: approval.decided(),
+        decided: facts::decided(approval),
         at: owned(approval.at.as_ref()),
         expires: owned(approval.expires.as_ref()),
         plan_digest: owned(approval.plan_digest.as_ref()),

@@ -136,7 +136,7 @@ pub fn assert(change: &ChangeId, entries: &[Entry<'_>], context: &Context, quest
         plan: newest_plan(tried),
         coverage: approval::at_gate(change, &seen, tried, &context.rules, context.as_of_ms),
         exact: question.subject.is_some(),
-        account: Account::of(change, entries, &context.rules),
+        account: Account::of_seen(change, &seen, &context.rules),
     };
     let mut reasons: Vec<Reason> = requires.into_iter().map(|requirement| gate.reason(requirement)).collect();
     reasons.extend(question.subject.as_ref().map(|subject| gate.subject(subject)));

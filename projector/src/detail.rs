@@ -15,7 +15,7 @@ use schemas::ids::ChangeId;
 use crate::account::Account;
 use crate::anomaly::Anomaly;
 use crate::approval::Rules;
-use crate::document::Entry;
+use crate::document::{self, Entry};
 use crate::facts::Decision;
 use crate::kpi::{Sample, Settings};
 use crate::maturity;
@@ -228,36 +228,23 @@ pub struct Drift {
 
 /// The rows of a change. Entries may come in any order and repeat; those of another change are left out.
 pub fn detail(change: &ChangeId, entries: &[Entry<'_>], rules: &Rules) -> Detail {
-    let mut own: Vec<&Entry<'_>> = entries.iter().filter(|entry| entry.header.change == *change).collect();
-    own.sort_by_key(|entry| entry.index);
-    own.dedup_by_key(|entry| entry.index);
+    let seen = document::read(change, entries);
     let mut detail = Detail::default();
-    for entry in own {
-        if let Some(payload) = entry.payload {
-            read::add(&mut detail, entry.index, payload);
-        }
+    for seen in &seen {
+        read::add(&mut detail, seen);
     }
     detail.keep_resources_once();
     // As of the change's own last entry: rows are made anew when another entry touches the change, and then only.
-    if let Some(account) = Account::of(change, entries, rules) {
+    if let Some(account) = Account::of_seen(change, &seen, rules) {
         let known = account.anomalies.iter().filter(|anomaly| anomaly.at <= account.last.at);
         detail.anomalies = known.cloned().collect();
         detail.account = Some(Box::new(account));
     }
     let last = entries.iter().map(|entry| entry.index).max().unwrap_or_default();
-    detail.clauses = maturity::samples(change, entries, Settings::of(rules.at(last)).ended_after_ms);
-    detail.attestations = attestations(change, entries, &rules.origin);
+    detail.clauses = maturity::samples::samples_of(&seen, Settings::of(rules.at(last)).ended_after_ms);
+    detail.attestations = seen.iter().filter_map(|seen| recorded(&rules.origin, seen)).collect();
     detail.end_lists();
     detail
-}
-
-fn attestations(change: &ChangeId, entries: &[Entry<'_>], origin: &str) -> Vec<Recorded> {
-    let own = entries.iter().filter(|entry| entry.header.change == *change);
-    // Few events have one, and reading all of them whole takes time.
-    let said = own.filter_map(|entry| {
-        Some((entry, entry.payload.filter(|bytes| bytes.windows(13).any(|part| part == b"\"attestation\""))?))
-    });
-    said.filter_map(|(entry, payload)| recorded(origin, entry.index, entry.header.at, payload)).collect()
 }
 
 impl Detail {
@@ -292,7 +279,7 @@ fn end<T>(rows: &mut Vec<T>, cut: &mut bool) {
 }
 
 /// The word of a decision in a row.
-fn decided(decision: Decision) -> &'static str {
+fn word(decision: Decision) -> &'static str {
     match decision {
         Decision::Approved => "approved",
         Decision::Refused => "refused",

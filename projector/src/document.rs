@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use ledger::entry::EventHeader;
 use schemas::admit::{Has, Outcome};
+use schemas::event::Event;
 use schemas::ids::{ChangeClass, ChangeId, Environment, EventId, Phase, Producer};
 use serde::Serialize;
 
@@ -134,6 +135,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) index: u64,
     pub(crate) header: &'a EventHeader,
     pub(crate) payload: Option<&'a [u8]>,
+    /// Its sections; none where the payload is gone or cannot be read.
+    pub(crate) event: Option<Event<'a>>,
     pub(crate) facts: Facts<'a>,
     /// Digest of the plan as stored; absent without a plan.
     pub(crate) plan_digest: Option<String>,
@@ -194,6 +197,7 @@ impl Tried<'_> {
     }
 }
 
+/// Reads each entry of the change once, in the order of the log: what documents, accounts, rows and measures all stand on.
 pub(crate) fn read<'a>(change: &ChangeId, entries: &[Entry<'a>]) -> Vec<Seen<'a>> {
     let mut by_index = BTreeMap::new();
     for entry in entries.iter().filter(|entry| entry.header.change == *change) {
@@ -203,9 +207,10 @@ pub(crate) fn read<'a>(change: &ChangeId, entries: &[Entry<'a>]) -> Vec<Seen<'a>
 }
 
 fn see(entry: Entry<'_>) -> Seen<'_> {
-    let facts = Facts::of(entry.header, entry.payload);
+    let event = entry.payload.and_then(|payload| Event::parse(payload).ok());
+    let facts = Facts::of_event(entry.header, event.as_ref());
     let plan_digest = facts.plan.as_ref().and(entry.payload).and_then(schemas::plan::digest);
-    Seen { index: entry.index, header: entry.header, payload: entry.payload, facts, plan_digest }
+    Seen { index: entry.index, header: entry.header, payload: entry.payload, event, facts, plan_digest }
 }
 
 pub(crate) fn group<'a>(seen: &'a [Seen<'a>]) -> Vec<Tried<'a>> {

@@ -1,8 +1,7 @@
-//! What one event says about its change: the readers of payloads that the folds use.
+//! What one event says about its change, as far as the folds ask.
 //!
-//! One pass over the stored bytes, borrowing strings and counting list items without keeping them, because every event of a rebuild
-//! goes through here. A payload that cannot be read (its rules were newer than this binary) falls back to its header,
-//! so that one entry never stops a view; bad news in the header's `outcome` is kept in every case.
+//! A payload that cannot be read (its rules were newer than this binary) falls back to its header, so that one entry never stops a view; bad
+//! news in the header's `outcome` is kept in every case.
 //!
 //! Left out: judging several events together ([`crate::fold`], `judge`), and every section that no fold looks at.
 
@@ -10,6 +9,7 @@ use std::borrow::Cow;
 
 use ledger::entry::EventHeader;
 use schemas::admit::Outcome;
+use schemas::event::{Approval, Event};
 use schemas::ids::Phase;
 
 use crate::fold::Marks;
@@ -18,8 +18,8 @@ mod gist;
 mod read;
 
 pub use gist::{Gist, Said};
-pub use read::{Approval, Decision, Steps, Tests, Text};
-pub(crate) use read::{attempt, decision, is_failure, policy_verdict};
+pub use read::{Decision, Steps, Tests, decided};
+pub(crate) use read::{decision, is_failure, policy_verdict, tests, verdict};
 
 /// Who may see a change. The narrower, the smaller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -127,8 +127,12 @@ pub struct RollbackFacts<'a> {
 impl<'a> Facts<'a> {
     /// Reads an event. `payload` is the stored event, `None` when it was erased.
     pub fn of(header: &EventHeader, payload: Option<&'a [u8]>) -> Self {
-        let read = payload.and_then(|bytes| read::read(bytes).ok());
-        let mut facts = read.unwrap_or_else(|| Self { attempt: 1, ..Self::default() });
+        Self::of_event(header, payload.and_then(|bytes| Event::parse(bytes).ok()).as_ref())
+    }
+
+    /// What an event says that was read already; `None` when it was erased or cannot be read.
+    pub fn of_event(header: &EventHeader, event: Option<&Event<'a>>) -> Self {
+        let mut facts = event.map_or_else(|| Self { attempt: 1, ..Self::default() }, read::of);
         facts.marks = if facts.readable { Sections::of(&facts).marks(header.phase) } else { marks_of_header(header) };
         facts.marks = with_bad_news(facts.marks, header.outcome);
         facts
@@ -158,7 +162,7 @@ struct Sections {
 
 impl Sections {
     fn of(facts: &Facts<'_>) -> Self {
-        let decided = |decision| facts.approvals.iter().any(|approval| approval.decided() == decision);
+        let decided = |decision| facts.approvals.iter().any(|approval| read::decided(approval) == decision);
         Self {
             closed: facts.marks.any(Marks::CLOSED),
             plan: facts.plan.is_some(),

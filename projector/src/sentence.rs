@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use schemas::ids::Phase;
 
-use crate::facts::{Decision, Facts, Steps, Tests};
+use crate::facts::{self, Decision, Facts, Steps, Tests};
 use crate::fold::Marks;
 use crate::unseen::is_unseen;
 
@@ -25,7 +25,7 @@ pub(crate) fn of(phase: Phase, facts: &Facts<'_>) -> String {
     }
     parts.extend(tests("preflight check", facts.preflight_checks, "failed"));
     parts.extend(policies(facts.policies));
-    parts.extend(facts.approvals.iter().map(|approval| match approval.decided() {
+    parts.extend(facts.approvals.iter().map(|approval| match facts::decided(approval) {
         Decision::Approved => format!("approved by {}", quote(approval.approver())),
         Decision::Refused => format!("refused by {}", quote(approval.approver())),
         Decision::Unclear => format!("unclear decision by {}", quote(approval.approver())),

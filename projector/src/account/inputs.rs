@@ -1,10 +1,10 @@
 //! What a plan was made from, so that plans of the same can be compared across changes.
 
+use schemas::event::Event;
 use schemas::ids::Environment;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::read::Body;
 use super::resources::{self, Identity};
 
 /// What a plan was made from, under one name.
@@ -27,13 +27,13 @@ struct Weak<'a> {
 impl Inputs {
     /// `plan.inputs_digest`; without it `intent.request` and `target`, where the event has both. The environment stands beside
     /// these because the plan's digest covers it: the same wish for another environment is another input.
-    pub(super) fn of(body: &Body<'_>, environment: Option<&Environment>) -> Option<Self> {
-        if let Some(digest) = body.plan.as_ref().and_then(|plan| plan.inputs_digest.as_deref()) {
+    pub(super) fn of(event: &Event<'_>, environment: Option<&Environment>) -> Option<Self> {
+        if let Some(digest) = event.plan.as_ref().and_then(|plan| plan.inputs_digest.as_deref()) {
             return Some(Self { key: named(b"digest", digest.as_bytes()), weak: false });
         }
-        let request = body.intent.as_ref().and_then(|intent| intent.request.as_deref())?;
+        let request = event.intent.as_ref().and_then(|intent| intent.request.as_deref())?;
         let mut resources: Vec<Identity> =
-            resources::named(body.target.as_ref()?).map(|(identity, _)| identity).collect();
+            resources::named(event.target.as_ref()?).map(|(identity, _)| identity).collect();
         if resources.is_empty() {
             return None;
         }

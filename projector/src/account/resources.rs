@@ -7,14 +7,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use schemas::event::{Any, Event, Target, Text};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::Group;
-use super::read::{Body, Target, says};
+use super::form::says;
 use crate::document::Seen;
-use crate::facts::Text;
 use crate::fold::Marks;
 
 /// One resource, by the text that names it.
@@ -76,15 +75,14 @@ pub enum TurnKind {
 
 /// The resources that a target names, with their actions, as listed.
 pub(super) fn named<'b>(target: &'b Target<'_>) -> impl Iterator<Item = (Identity, Option<&'b str>)> {
-    let resources = target.resources.as_deref().unwrap_or_default();
-    resources.iter().map(move |resource| {
+    target.resources.iter().map(move |resource| {
         // Members in the order of RFC 8785.
         let mut text = String::from("{");
         member(&mut text, "cloud", target.cloud.as_ref());
         member(&mut text, "cluster_endpoint_id", target.cluster_endpoint_id.as_ref());
         member(&mut text, "name", resource.name.as_ref());
-        let group = resource.resource_group.filter(|value| says(Some(value)));
-        match (group, resource.namespace.filter(|value| says(Some(value)))) {
+        let group = resource.resource_group.filter(|value| says(Some(*value)));
+        match (group, resource.namespace.filter(|value| says(Some(*value)))) {
             (Some(group), _) => raw_member(&mut text, "resource_group", group),
             (None, Some(namespace)) => raw_member(&mut text, "namespace", namespace),
             (None, None) => {}
@@ -102,9 +100,8 @@ fn member(text: &mut String, name: &str, value: Option<&Text<'_>>) {
     }
 }
 
-fn raw_member(text: &mut String, name: &str, value: &RawValue) {
-    let value: serde_json::Value = serde_json::from_str(value.get()).unwrap_or_default();
-    push(text, name, &serde_json_canonicalizer::to_string(&value).unwrap_or_default());
+fn raw_member(text: &mut String, name: &str, value: Any<'_>) {
+    push(text, name, &serde_json_canonicalizer::to_string(&value.value()).unwrap_or_default());
 }
 
 fn push(text: &mut String, name: &str, value: &str) {
@@ -123,12 +120,12 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn add(&mut self, turns: &mut Vec<Turn>, group: &Group, seen: &Seen<'_>, body: &Body<'_>) {
+    pub(super) fn add(&mut self, turns: &mut Vec<Turn>, group: &Group, seen: &Seen<'_>, event: &Event<'_>) {
         let mut turn = |resource: &Identity, kind| {
             let (index, at) = (seen.index, seen.header.at);
             turns.push(Turn { index, at, resource: resource.clone(), kind, group: group.clone() });
         };
-        let here: Vec<(Identity, Option<&str>)> = body.target.as_ref().map(|t| named(t).collect()).unwrap_or_default();
+        let here: Vec<(Identity, Option<&str>)> = event.target.as_ref().map(|t| named(t).collect()).unwrap_or_default();
         for (resource, action) in &here {
             if *action != Some("read") {
                 self.named.entry((resource.clone(), *action == Some("delete"))).or_insert(false);
@@ -144,10 +141,10 @@ impl Known {
                 turn(resource, if *delete { TurnKind::Removed } else { TurnKind::Managed });
             }
         }
-        let Some(drift) = body.verification.as_ref().and_then(|verification| verification.drift.as_ref()) else {
+        let Some(drift) = event.verification.as_ref().and_then(|verification| verification.drift.as_ref()) else {
             return;
         };
-        let compared = drift.diff.is_some() || (drift.baseline_hash.is_some() && drift.current_hash.is_some());
+        let compared = drift.diff.given().is_some() || (drift.baseline_hash.is_some() && drift.current_hash.is_some());
         let watched = drift.monitored.map(|monitored| says(Some(monitored)));
         let mut about = |resource: &Identity| {
             if compared {

@@ -1,12 +1,13 @@
 //! The grade of one approval: what it has, what it lacks, and whether its signature is one that the tenant allows.
 
 use ledger::ssh;
+use schemas::event::Approval;
 use schemas::ids::ChangeId;
 use serde_json::{Map, Value};
 
 use super::{Grade, Graded, Lack, Parties, Rules, Scene, bare, time_ms};
 use crate::document::Seen;
-use crate::facts::{Approval, Decision};
+use crate::facts::{self, Decision};
 
 /// The namespace of an approval's SSH signature.
 pub const NAMESPACE: &str = "upm-approval";
@@ -30,7 +31,7 @@ pub fn statement(origin: &str, change: &ChangeId, approval: &Approval<'_>) -> Ve
         ("expires", &approval.expires),
     ];
     for (name, text) in said {
-        members.extend(text.as_ref().map(|text| (name.to_owned(), Value::from(&*text.0))));
+        members.extend(text.as_ref().map(|text| (name.to_owned(), Value::from(text.as_str()))));
     }
     // It fails only for numbers that JSON does not have.
     serde_json_canonicalizer::to_vec(&Value::Object(members)).unwrap_or_default()
@@ -76,7 +77,7 @@ fn record(lacks: &mut Vec<Lack>, seen: &Seen<'_>, approval: &Approval<'_>, parti
     };
     add(is_blank(approval.approver.as_deref()), Lack::NoApprover);
     add(is_blank(approval.role.as_deref()), Lack::NoRole);
-    add(approval.decided() == Decision::Unclear, Lack::NoDecision);
+    add(facts::decided(approval) == Decision::Unclear, Lack::NoDecision);
     match time_ms(approval.at.as_deref()) {
         None => add(true, Lack::NoTime),
         Some(at) => add(at > seen.header.at.saturating_add(AHEAD_MS_MAX), Lack::TimeAhead),

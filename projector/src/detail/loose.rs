@@ -1,4 +1,4 @@
-//! Values that an event may give in any form: what can be read is read, and nothing makes the whole event unreadable.
+//! Values that an event may give in any form: what can be read is read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -128,59 +128,5 @@ impl<'de> Visitor<'de> for OfWindow {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Window, A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Window::default())
-    }
-}
-
-/// Whether something is so: `true`, or said in any form but `false` and `null`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Truth(pub(super) bool);
-
-impl<'de> Deserialize<'de> for Truth {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OfTruth)
-    }
-}
-
-struct OfTruth;
-
-impl<'de> Visitor<'de> for OfTruth {
-    type Value = Truth;
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("any value")
-    }
-
-    fn visit_bool<E>(self, so: bool) -> Result<Truth, E> {
-        Ok(Truth(so))
-    }
-
-    fn visit_unit<E>(self) -> Result<Truth, E> {
-        Ok(Truth(false))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Truth, E> {
-        Ok(Truth(true))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Truth, E> {
-        Ok(Truth(true))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Truth, E> {
-        Ok(Truth(true))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Truth, E> {
-        Ok(Truth(true))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Truth, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Truth(true))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Truth, A::Error> {
-        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Truth(true))
     }
 }

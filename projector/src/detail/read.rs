@@ -1,182 +1,51 @@
-//! One stored event, read into rows.
+//! One event, in rows.
 
-use schemas::event::{Policy, Step, Text};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use schemas::event::{self, Any, Check, Drift, Event, Executed, Policy, Step, Target, Text};
 
-use super::loose::{Loose, Truth, Window};
-use super::{Detail, From, TEXT_CHARS_MAX, decided};
+use super::loose::{Loose, Window};
+use super::{Detail, From, TEXT_CHARS_MAX, word};
+use crate::document::Seen;
 use crate::facts;
 
-#[derive(Deserialize)]
-struct Document<'a> {
-    #[serde(borrow)]
-    provisioning_event: Body<'a>,
-}
-
-#[derive(Deserialize)]
-struct Body<'a> {
-    attempt: Option<f64>,
-    #[serde(borrow)]
-    target: Option<Target<'a>>,
-    #[serde(borrow)]
-    plan: Option<Plan<'a>>,
-    #[serde(borrow)]
-    preflight: Option<Preflight<'a>>,
-    #[serde(borrow)]
-    execution: Option<Execution<'a>>,
-    #[serde(borrow)]
-    verification: Option<Verification<'a>>,
-    #[serde(borrow)]
-    rollback: Option<Rollback<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Target<'a> {
-    #[serde(borrow)]
-    cloud: Option<Text<'a>>,
-    #[serde(borrow)]
-    cluster_endpoint_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    resources: Option<Vec<Resource<'a>>>,
-}
-
-#[derive(Deserialize)]
-struct Resource<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<Text<'a>>,
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    action: Option<Text<'a>>,
-    #[serde(borrow, default, rename = "resource_group")]
-    group: Loose<'a>,
-    #[serde(borrow, default)]
-    namespace: Loose<'a>,
-    #[serde(borrow, default)]
-    location: Loose<'a>,
-}
-
-#[derive(Deserialize)]
-struct Plan<'a> {
-    commands: Option<Vec<IgnoredAny>>,
-    #[serde(borrow)]
-    approvals: Option<Vec<Text<'a>>>,
-    #[serde(borrow)]
-    digest: Option<Text<'a>>,
-    #[serde(borrow)]
-    inputs_digest: Option<Text<'a>>,
-    #[serde(default)]
-    window: Window,
-    compile_ms: Option<f64>,
-}
-
-#[derive(Deserialize)]
-struct Preflight<'a> {
-    #[serde(borrow)]
-    checks: Option<Vec<Check<'a>>>,
-    #[serde(borrow)]
-    policies: Option<Vec<Policy<'a>>>,
-    #[serde(borrow)]
-    approvals: Option<Vec<facts::Approval<'a>>>,
-}
-
-#[derive(Deserialize)]
-struct Check<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<Text<'a>>,
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    target: Loose<'a>,
-    ok: Option<bool>,
-    #[serde(borrow)]
-    message: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Execution<'a> {
-    #[serde(borrow)]
-    steps: Option<Vec<Step<'a>>>,
-}
-
-#[derive(Deserialize)]
-struct Verification<'a> {
-    #[serde(borrow)]
-    checks: Option<Vec<Check<'a>>>,
-    #[serde(borrow)]
-    slo: Option<Vec<Check<'a>>>,
-    #[serde(borrow)]
-    drift: Option<Drift<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Drift<'a> {
-    #[serde(borrow)]
-    baseline_hash: Option<Text<'a>>,
-    #[serde(borrow)]
-    current_hash: Option<Text<'a>>,
-    diff: Option<Vec<IgnoredAny>>,
-    #[serde(default)]
-    monitored: Truth,
-}
-
-#[derive(Deserialize)]
-struct Rollback<'a> {
-    plan: Option<Vec<IgnoredAny>>,
-    #[serde(borrow)]
-    executed: Option<Executed<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Executed<'a> {
-    #[serde(borrow)]
-    steps: Option<Vec<Step<'a>>>,
-    #[serde(borrow)]
-    outcome: Option<Text<'a>>,
-}
-
 /// Adds the rows of one entry. Nothing of a payload that cannot be read.
-pub(super) fn add(detail: &mut Detail, entry: u64, payload: &[u8]) {
-    let Ok(Document { provisioning_event: body }) = serde_json::from_slice(payload) else { return };
-    let from = From { entry, attempt: facts::attempt(body.attempt) };
-    if let Some(target) = body.target {
+pub(super) fn add(detail: &mut Detail, seen: &Seen<'_>) {
+    let Some(event) = &seen.event else { return };
+    let from = From { entry: seen.index, attempt: seen.facts.attempt };
+    if let Some(target) = &event.target {
         add_resources(detail, from, target);
     }
-    if let Some(plan) = body.plan {
-        let has_rollback =
-            body.rollback.as_ref().is_some_and(|rollback| !rollback.plan.as_deref().unwrap_or_default().is_empty());
-        detail.plans.push(plan_row(from, plan, payload, has_rollback));
+    if let Some(plan) = &event.plan {
+        detail.plans.push(plan_row(from, plan, seen, event));
     }
-    if let Some(preflight) = body.preflight {
-        add_checks(detail, from, "preflight", preflight.checks);
-        detail.policies.extend(preflight.policies.into_iter().flatten().map(|policy| policy_row(from, &policy)));
-        detail.approvals.extend(preflight.approvals.into_iter().flatten().map(|given| approval_row(from, &given)));
+    if let Some(preflight) = &event.preflight {
+        add_checks(detail, from, "preflight", &preflight.checks);
+        detail.policies.extend(preflight.policies.iter().map(|policy| policy_row(from, policy)));
+        detail.approvals.extend(preflight.approvals.iter().map(|given| approval_row(from, given)));
     }
-    if let Some(execution) = body.execution {
-        add_steps(detail, from, "execute", execution.steps.unwrap_or_default());
+    if let Some(execution) = &event.execution {
+        add_steps(detail, from, "execute", &execution.steps);
     }
-    if let Some(verification) = body.verification {
-        add_checks(detail, from, "verify", verification.checks);
-        add_checks(detail, from, "slo", verification.slo);
-        detail.drift.extend(verification.drift.map(|drift| drift_row(from, &drift)));
+    if let Some(verification) = &event.verification {
+        add_checks(detail, from, "verify", &verification.checks);
+        add_checks(detail, from, "slo", &verification.slo);
+        detail.drift.extend(verification.drift.as_ref().map(|drift| drift_row(from, drift)));
     }
-    if let Some(executed) = body.rollback.and_then(|rollback| rollback.executed) {
-        detail.rollbacks.push(rollback_row(from, &executed));
-        add_steps(detail, from, "rollback", executed.steps.unwrap_or_default());
+    if let Some(executed) = event.rollback.as_ref().and_then(|rollback| rollback.executed.as_ref()) {
+        detail.rollbacks.push(rollback_row(from, executed));
+        add_steps(detail, from, "rollback", &executed.steps);
     }
 }
 
-fn add_resources(detail: &mut Detail, from: From, target: Target<'_>) {
+fn add_resources(detail: &mut Detail, from: From, target: &Target<'_>) {
     let (cloud, endpoint) = (cell(target.cloud.as_ref()), cell(target.cluster_endpoint_id.as_ref()));
-    for resource in target.resources.unwrap_or_default() {
+    for resource in &target.resources {
         let row = super::Resource {
             from,
             cloud: cloud.clone(),
             endpoint: endpoint.clone(),
             kind: cell(resource.kind.as_ref()),
             name: cell(resource.name.as_ref()),
-            scope: loose(resource.group).or_else(|| loose(resource.namespace)),
+            scope: loose(resource.resource_group).or_else(|| loose(resource.namespace)),
             location: loose(resource.location),
             action: cell(resource.action.as_ref()),
         };
@@ -184,32 +53,32 @@ fn add_resources(detail: &mut Detail, from: From, target: Target<'_>) {
     }
 }
 
-fn plan_row(from: From, plan: Plan<'_>, payload: &[u8], has_rollback: bool) -> super::Plan {
-    let required: Vec<&str> = plan.approvals.iter().flatten().map(Text::as_str).collect();
+fn plan_row(from: From, plan: &event::Plan<'_>, seen: &Seen<'_>, event: &Event<'_>) -> super::Plan {
+    let required: Vec<&str> = plan.approvals.iter().map(Text::as_str).collect();
+    let window: Window = plan.window.and_then(Any::read).unwrap_or_default();
     super::Plan {
         from,
-        digest: schemas::plan::digest(payload),
+        digest: seen.plan_digest.clone(),
         stated_digest: cell(plan.digest.as_ref()),
         inputs_digest: cell(plan.inputs_digest.as_ref()),
-        commands: plan.commands.map_or(0, |commands| commands.len() as u64),
+        commands: plan.commands.len() as u64,
         required_approvals: (!required.is_empty()).then(|| shortened(&required.join(","))),
-        window_from: plan.window.from.as_deref().map(shortened),
-        window_to: plan.window.to.as_deref().map(shortened),
+        window_from: window.from.as_deref().map(shortened),
+        window_to: window.to.as_deref().map(shortened),
         compile_ms: plan.compile_ms,
-        has_rollback,
+        has_rollback: event.rollback.as_ref().is_some_and(|rollback| !rollback.plan.is_empty()),
     }
 }
 
-fn approval_row(from: From, given: &facts::Approval<'_>) -> super::Approval {
-    let text = |text: &Option<facts::Text<'_>>| text.as_deref().map(shortened);
+fn approval_row(from: From, given: &event::Approval<'_>) -> super::Approval {
     super::Approval {
         from,
         approver: shortened(given.approver()),
-        role: text(&given.role),
-        decision: decided(given.decided()),
-        word: text(&given.decision),
-        decided_at: text(&given.at),
-        plan_digest: text(&given.plan_digest),
+        role: cell(given.role.as_ref()),
+        decision: word(facts::decided(given)),
+        word: cell(given.decision.as_ref()),
+        decided_at: cell(given.at.as_ref()),
+        plan_digest: cell(given.plan_digest.as_ref()),
         signature_attached: given.signature.is_some(),
     }
 }
@@ -226,8 +95,8 @@ fn policy_row(from: From, policy: &Policy<'_>) -> super::Policy {
     super::Policy { from, name: cell(policy.name.as_ref()), mandatory, result, message: cell(policy.message.as_ref()) }
 }
 
-fn add_checks(detail: &mut Detail, from: From, stage: &'static str, checks: Option<Vec<Check<'_>>>) {
-    detail.checks.extend(checks.into_iter().flatten().map(|check| super::Check {
+fn add_checks(detail: &mut Detail, from: From, stage: &'static str, checks: &[Check<'_>]) {
+    detail.checks.extend(checks.iter().map(|check| super::Check {
         from,
         stage,
         kind: cell(check.kind.as_ref()),
@@ -238,14 +107,14 @@ fn add_checks(detail: &mut Detail, from: From, stage: &'static str, checks: Opti
     }));
 }
 
-fn add_steps(detail: &mut Detail, from: From, kind: &'static str, steps: Vec<Step<'_>>) {
-    detail.steps.extend(steps.into_iter().zip(1..).map(|(step, number)| super::Step {
-        logged: is_logged(&step),
+fn add_steps(detail: &mut Detail, from: From, kind: &'static str, steps: &[Step<'_>]) {
+    detail.steps.extend(steps.iter().zip(1..).map(|(step, number)| super::Step {
+        logged: is_logged(step),
         from,
         kind,
         number,
         command: cell(step.cmd.as_ref()).or_else(|| joined(&step.argv)),
-        rc: step.rc,
+        rc: step.rc.and_then(whole),
         duration_ms: step.duration_ms,
         stdout_ref: cell(step.stdout_ref.as_ref()),
         stderr_ref: cell(step.stderr_ref.as_ref()),
@@ -263,19 +132,25 @@ fn joined(argv: &[Text<'_>]) -> Option<String> {
     (!words.is_empty()).then(|| shortened(&words.join(" ")))
 }
 
+/// Exit codes are integers, of which a number of JSON holds those up to 2^53.
+#[expect(clippy::cast_possible_truncation, reason = "checked to be an integer up to 2^53")]
+fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
+}
+
 fn drift_row(from: From, drift: &Drift<'_>) -> super::Drift {
     super::Drift {
         from,
-        differences: drift.diff.as_ref().map(|diff| diff.len() as u64),
+        differences: drift.diff.given().map(|diff| diff.len() as u64),
         baseline_hash: cell(drift.baseline_hash.as_ref()),
         current_hash: cell(drift.current_hash.as_ref()),
-        monitored: drift.monitored.0,
+        monitored: drift.monitored.is_some_and(|monitored| monitored.json() != "false"),
     }
 }
 
 fn rollback_row(from: From, executed: &Executed<'_>) -> super::Rollback {
-    let steps = executed.steps.as_deref().unwrap_or_default();
-    let failed_steps = steps.iter().filter(|step| step.rc.is_some_and(|rc| rc != 0)).count() as u64;
+    let steps = &executed.steps;
+    let failed_steps = steps.iter().filter(|step| step.rc.is_some_and(|rc| rc != 0.0)).count() as u64;
     let result = match executed.outcome.as_deref() {
         _ if failed_steps > 0 => "failed",
         None => "running",
@@ -289,8 +164,9 @@ fn cell(text: Option<&Text<'_>>) -> Option<String> {
     text.map(|text| shortened(text))
 }
 
-fn loose(text: Loose<'_>) -> Option<String> {
-    text.0.map(|text| shortened(&text))
+fn loose(value: Option<Any<'_>>) -> Option<String> {
+    let Loose(text) = value.and_then(Any::read)?;
+    text.map(|text| shortened(&text))
 }
 
 /// The first characters of a text; no text has more characters than bytes.

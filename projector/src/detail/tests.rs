@@ -186,8 +186,8 @@ proptest! {
         });
         let made = event("execute", &sections);
         let admitted = schemas::admit::derive(&made.payload, &mut schemas::admit::Scratch::default()).is_ok();
-        let mut rows = Detail::default();
-        read::add(&mut rows, 10, &made.payload);
+        let entry = Entry { index: 10, header: &made.header, payload: Some(&made.payload) };
+        let rows = detail(&change(), &[entry], &Rules::default());
         // Whatever is admitted can be read: its plan is a row.
         prop_assert!(!admitted || rows.plans.len() == 1, "{}", sections);
     }

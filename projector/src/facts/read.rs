@@ -1,14 +1,8 @@
-//! The stored JSON of an event, read in one borrowed pass.
-//!
-//! Lists whose items only matter by number (checks, policies, steps) are counted while they stream by. Numbers are read as
-//! `f64`, so that `1`, `1.0` and `1e0` are the same return code, as they are for JSON.
+//! From an event to what the folds ask of it: words, counts, verdicts. Version 1 of the fold, frozen with it.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use schemas::event::{Approval, Check, Event, Plan, Policy, Step, Text};
 
 use super::{Facts, PlanFacts, RollbackFacts};
 use crate::fold::Marks;
@@ -38,33 +32,6 @@ pub struct Steps {
     pub failed: u64,
 }
 
-/// One of `preflight.approvals`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Approval<'a> {
-    /// Who decided.
-    #[serde(borrow)]
-    pub approver: Option<Text<'a>>,
-    /// In which role.
-    #[serde(borrow)]
-    pub role: Option<Text<'a>>,
-    /// The word of the decision, as sent.
-    #[serde(borrow)]
-    pub decision: Option<Text<'a>>,
-    /// When, in the producer's own words.
-    #[serde(borrow)]
-    pub at: Option<Text<'a>>,
-    /// Which plan was decided about.
-    #[serde(borrow)]
-    pub plan_digest: Option<Text<'a>>,
-    /// Until when, in the producer's own words.
-    #[serde(borrow)]
-    pub expires: Option<Text<'a>>,
-    /// The approver's own signature (it is not checked here).
-    #[serde(borrow)]
-    pub signature: Option<Text<'a>>,
-}
-
 /// What an approval's word means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,16 +44,9 @@ pub enum Decision {
     Unclear,
 }
 
-impl Approval<'_> {
-    /// Who decided; empty when the event does not say.
-    pub fn approver(&self) -> &str {
-        self.approver.as_deref().unwrap_or_default()
-    }
-
-    /// What the word means. An unknown word approves nothing.
-    pub fn decided(&self) -> Decision {
-        decision(self.decision.as_deref())
-    }
+/// What an approval's word means. An unknown word approves nothing.
+pub fn decided(approval: &Approval<'_>) -> Decision {
+    decision(approval.decision.as_deref())
 }
 
 /// Words that approve. Version 1 of the fold, as all words here: frozen with it, and compared without regard to ASCII case.
@@ -143,166 +103,76 @@ pub(crate) fn is_failure(word: &str) -> bool {
     is_one_of(word, &FAILURE)
 }
 
-/// Reads a stored event.
-pub(super) fn read(payload: &[u8]) -> Result<Facts<'_>, serde_json::Error> {
-    let Document { provisioning_event: body } = serde_json::from_slice(payload)?;
-    let mut facts = Facts { attempt: attempt(body.attempt), readable: true, ..Facts::default() };
-    if let Some(intent) = body.intent {
-        facts.request = cow(intent.request);
-        facts.source = cow(intent.source);
-        facts.initiator = cow(intent.initiator);
+/// What an event says, but for its marks.
+pub(super) fn of<'a>(event: &Event<'a>) -> Facts<'a> {
+    let mut facts = Facts { attempt: attempt(event.attempt), readable: true, ..Facts::default() };
+    if let Some(intent) = &event.intent {
+        facts.request = cow(intent.request.as_ref());
+        facts.source = cow(intent.source.as_ref());
+        facts.initiator = cow(intent.initiator.as_ref());
     }
-    if let Some(governance) = body.governance {
-        facts.owner = cow(governance.owner);
-        facts.visibility = cow(governance.visibility);
+    if let Some(governance) = &event.governance {
+        facts.owner = cow(governance.owner.as_ref());
+        facts.visibility = cow(governance.visibility.as_ref());
         if governance.closed == Some(true) {
             facts.marks = Marks::CLOSED;
         }
     }
-    facts.plan = body.plan.map(plan_facts);
-    if let Some(preflight) = body.preflight {
-        facts.approvals = preflight.approvals.unwrap_or_default();
-        facts.preflight_checks = preflight.checks.unwrap_or_default().0;
-        facts.policies = preflight.policies.unwrap_or_default().0;
+    facts.plan = event.plan.as_ref().map(plan_facts);
+    if let Some(preflight) = &event.preflight {
+        facts.approvals = preflight.approvals.to_vec();
+        facts.preflight_checks = tests(&preflight.checks);
+        facts.policies = Tests::of(preflight.policies.iter().map(verdict));
     }
-    if let Some(execution) = body.execution {
-        facts.agent = cow(execution.agent);
-        facts.executor = cow(execution.executor);
-        facts.steps = execution.steps.unwrap_or_default().0;
-        facts.widened_pipes = execution.pipe_allow_list.unwrap_or_default().0;
+    if let Some(execution) = &event.execution {
+        facts.agent = cow(execution.agent.as_ref());
+        facts.executor = cow(execution.executor.as_ref());
+        facts.steps = Steps::of(&execution.steps);
+        let widened = execution.pipe_allow_list.iter().filter(|pipe| !DEFAULT_PIPES.contains(&pipe.as_str()));
+        facts.widened_pipes = widened.map(Text::to_cow).collect();
     }
-    if let Some(verification) = body.verification {
-        facts.checks = sum(verification.checks, verification.slo);
-        facts.drift = verification.drift.and_then(|drift| drift.diff).map(|diff| diff.0);
+    if let Some(verification) = &event.verification {
+        facts.checks = Tests::of(verification.checks.iter().chain(&verification.slo).map(|check| check.ok));
+        let diff = verification.drift.as_ref().and_then(|drift| drift.diff.given());
+        facts.drift = diff.map(|diff| diff.len() as u64);
     }
-    facts.rollback = body
-        .rollback
-        .and_then(|rollback| rollback.executed)
-        .map(|executed| RollbackFacts { steps: executed.steps.unwrap_or_default().0, outcome: cow(executed.outcome) });
-    Ok(facts)
+    let executed = event.rollback.as_ref().and_then(|rollback| rollback.executed.as_ref());
+    facts.rollback = executed
+        .map(|executed| RollbackFacts { steps: Steps::of(&executed.steps), outcome: cow(executed.outcome.as_ref()) });
+    facts
 }
 
-#[derive(Deserialize)]
-struct Document<'a> {
-    #[serde(borrow)]
-    provisioning_event: Body<'a>,
-}
-
-#[derive(Deserialize)]
-struct Body<'a> {
-    attempt: Option<f64>,
-    #[serde(borrow)]
-    intent: Option<Intent<'a>>,
-    #[serde(borrow)]
-    plan: Option<Plan<'a>>,
-    #[serde(borrow)]
-    preflight: Option<Preflight<'a>>,
-    #[serde(borrow)]
-    execution: Option<Execution<'a>>,
-    verification: Option<Verification>,
-    #[serde(borrow)]
-    governance: Option<Governance<'a>>,
-    #[serde(borrow)]
-    rollback: Option<Rollback<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Intent<'a> {
-    #[serde(borrow)]
-    request: Option<Text<'a>>,
-    #[serde(borrow)]
-    source: Option<Text<'a>>,
-    #[serde(borrow)]
-    initiator: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Plan<'a> {
-    commands: Option<Count>,
-    resources_needed: Option<Count>,
-    #[serde(borrow)]
-    approvals: Option<Vec<Text<'a>>>,
-    #[serde(borrow)]
-    digest: Option<Text<'a>>,
-    #[serde(borrow)]
-    artifacts: Option<Vec<Artifact<'a>>>,
-    window: Option<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct Artifact<'a> {
-    #[serde(borrow)]
-    digest: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Preflight<'a> {
-    checks: Option<Tally<Checked>>,
-    #[serde(borrow)]
-    policies: Option<Tally<Policy<'a>>>,
-    #[serde(borrow)]
-    approvals: Option<Vec<Approval<'a>>>,
-}
-
-#[derive(Deserialize)]
-struct Execution<'a> {
-    #[serde(borrow)]
-    agent: Option<Text<'a>>,
-    #[serde(borrow)]
-    executor: Option<Text<'a>>,
-    #[serde(borrow)]
-    pipe_allow_list: Option<WidenedPipes<'a>>,
-    steps: Option<StepTally>,
-}
-
-#[derive(Deserialize)]
-struct Verification {
-    checks: Option<Tally<Checked>>,
-    slo: Option<Tally<Checked>>,
-    drift: Option<Drift>,
-}
-
-#[derive(Deserialize)]
-struct Drift {
-    diff: Option<Count>,
-}
-
-#[derive(Deserialize)]
-struct Governance<'a> {
-    #[serde(borrow)]
-    owner: Option<Text<'a>>,
-    #[serde(borrow)]
-    visibility: Option<Text<'a>>,
-    closed: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct Rollback<'a> {
-    #[serde(borrow)]
-    executed: Option<Executed<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Executed<'a> {
-    steps: Option<StepTally>,
-    #[serde(borrow)]
-    outcome: Option<Text<'a>>,
-}
-
-/// A string borrowed where it holds no escapes. (`Option<Cow<str>>` would always be copied by serde.)
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
-
-impl std::ops::Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
+impl Tests {
+    fn of(verdicts: impl Iterator<Item = Option<bool>>) -> Self {
+        let mut tests = Self::default();
+        for verdict in verdicts {
+            tests.count += 1;
+            tests.passed += u64::from(verdict == Some(true));
+            tests.failed += u64::from(verdict == Some(false));
+        }
+        tests
     }
 }
 
-fn cow(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
-    text.map(|text| text.0)
+/// Results of checks.
+pub(crate) fn tests(checks: &[Check<'_>]) -> Tests {
+    Tests::of(checks.iter().map(|check| check.ok))
+}
+
+impl Steps {
+    fn of(steps: &[Step<'_>]) -> Self {
+        let mut found = Self::default();
+        for step in steps {
+            found.count += 1;
+            found.succeeded += u64::from(step.rc == Some(0.0));
+            found.failed += u64::from(step.rc.is_some_and(|rc| rc != 0.0));
+        }
+        found
+    }
+}
+
+fn cow<'a>(text: Option<&Text<'a>>) -> Option<Cow<'a, str>> {
+    text.map(Text::to_cow)
 }
 
 /// An attempt is a whole number from 1 to 2^53, as far as a number of JSON is exact; anything else is the first.
@@ -314,20 +184,20 @@ pub(crate) fn attempt(number: Option<f64>) -> u64 {
     }
 }
 
-fn plan_facts(plan: Plan<'_>) -> PlanFacts<'_> {
+fn plan_facts<'a>(plan: &Plan<'a>) -> PlanFacts<'a> {
     PlanFacts {
-        commands: plan.commands.map_or(0, |count| count.0),
-        digest: cow(plan.digest),
-        needs_nothing: plan.resources_needed.is_some_and(|needed| needed.0 == 0),
-        approvers: plan.approvals.unwrap_or_default().into_iter().map(|name| name.0).collect(),
-        artifacts: plan.artifacts.unwrap_or_default().into_iter().filter_map(|artifact| cow(artifact.digest)).collect(),
-        window: plan.window.as_ref().and_then(window),
+        commands: plan.commands.len() as u64,
+        digest: cow(plan.digest.as_ref()),
+        needs_nothing: plan.resources_needed.given().is_some_and(<[_]>::is_empty),
+        approvers: plan.approvals.iter().map(Text::to_cow).collect(),
+        artifacts: plan.artifacts.iter().filter_map(|artifact| cow(artifact.digest.as_ref())).collect(),
+        window: plan.window.and_then(|window| window_of(&window.value())),
     }
 }
 
 /// A window is two times: `{start, end}` (also `from`, `to`), or `start/end` as ISO 8601 writes it. Any other form is no window that
 /// can be judged.
-fn window(value: &serde_json::Value) -> Option<(i64, i64)> {
+fn window_of(value: &serde_json::Value) -> Option<(i64, i64)> {
     let member = |a: &str, b: &str| value.get(a).or_else(|| value.get(b))?.as_str();
     let (from, to) = match value.as_str() {
         Some(text) => text.split_once('/')?,
@@ -336,39 +206,9 @@ fn window(value: &serde_json::Value) -> Option<(i64, i64)> {
     Some((schemas::time::seconds(from)?, schemas::time::seconds(to)?))
 }
 
-fn sum(checks: Option<Tally<Checked>>, levels: Option<Tally<Checked>>) -> Tests {
-    let (a, b) = (checks.unwrap_or_default().0, levels.unwrap_or_default().0);
-    Tests { count: a.count + b.count, passed: a.passed + b.passed, failed: a.failed + b.failed }
-}
-
-/// An item that holds, fails, or says neither.
-trait Verdict {
-    fn verdict(&self) -> Option<bool>;
-}
-
-#[derive(Deserialize)]
-struct Checked {
-    ok: Option<bool>,
-}
-
-impl Verdict for Checked {
-    fn verdict(&self) -> Option<bool> {
-        self.ok
-    }
-}
-
-#[derive(Deserialize)]
-struct Policy<'a> {
-    mandatory: Option<bool>,
-    ok: Option<bool>,
-    #[serde(borrow)]
-    decision: Option<Text<'a>>,
-}
-
-impl Verdict for Policy<'_> {
-    fn verdict(&self) -> Option<bool> {
-        policy_verdict(self.mandatory, self.ok, decision(self.decision.as_deref()))
-    }
+/// What a policy said for its change.
+pub(crate) fn verdict(policy: &Policy<'_>) -> Option<bool> {
+    policy_verdict(policy.mandatory, policy.ok, decision(policy.decision.as_deref()))
 }
 
 /// Mandatory unless it says otherwise; a policy that is not may deny without consequence.
@@ -377,94 +217,6 @@ pub(crate) fn policy_verdict(mandatory: Option<bool>, ok: Option<bool>, word: De
         return (mandatory != Some(false)).then_some(false);
     }
     (ok == Some(true) || word == Decision::Approved).then_some(true)
-}
-
-#[derive(Deserialize)]
-struct Step {
-    rc: Option<f64>,
-}
-
-struct Tally<T>(Tests, PhantomData<T>);
-
-impl<T> Default for Tally<T> {
-    fn default() -> Self {
-        Self(Tests::default(), PhantomData)
-    }
-}
-
-#[derive(Default)]
-struct StepTally(Steps);
-
-#[derive(Default)]
-struct Count(u64);
-
-#[derive(Default)]
-struct WidenedPipes<'a>(Vec<Cow<'a, str>>);
-
-impl<'de, T: Verdict + Deserialize<'de>> Deserialize<'de> for Tally<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut tests = Tests::default();
-        each(deserializer, |item: T| {
-            tests.count += 1;
-            tests.passed += u64::from(item.verdict() == Some(true));
-            tests.failed += u64::from(item.verdict() == Some(false));
-        })?;
-        Ok(Self(tests, PhantomData))
-    }
-}
-
-impl<'de> Deserialize<'de> for StepTally {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut steps = Steps::default();
-        each(deserializer, |step: Step| {
-            steps.count += 1;
-            steps.succeeded += u64::from(step.rc == Some(0.0));
-            steps.failed += u64::from(step.rc.is_some_and(|rc| rc != 0.0));
-        })?;
-        Ok(Self(steps))
-    }
-}
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut count = 0;
-        each(deserializer, |_: IgnoredAny| count += 1)?;
-        Ok(Self(count))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for WidenedPipes<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut widened = Vec::new();
-        each(deserializer, |pipe: Text<'a>| {
-            if !DEFAULT_PIPES.contains(&&*pipe) {
-                widened.push(pipe.0);
-            }
-        })?;
-        Ok(Self(widened))
-    }
-}
-
-/// Hands over the items of a list one by one, keeping none.
-fn each<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D, take: impl FnMut(T)) -> Result<(), D::Error> {
-    struct Items<F, T>(F, PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Items<F, T> {
-        type Value = ();
-
-        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-            out.write_str("a list")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
-            while let Some(item) = items.next_element()? {
-                (self.0)(item);
-            }
-            Ok(())
-        }
-    }
-
-    deserializer.deserialize_seq(Items(take, PhantomData))
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@
 use std::collections::BTreeMap;
 
 use ledger::ssh;
-use schemas::event::{Attestation, Event};
 use schemas::model;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::document::Seen;
 
 /// The namespace of the signature.
 pub const NAMESPACE: &str = "upm-attestation";
@@ -67,15 +68,15 @@ pub fn statement(origin: &str, clause: &str, assessor: &str, statement: &str, ex
 }
 
 /// The attestation of an event, with its signature looked at. `None` where the event has none, or one without a clause.
-pub fn recorded(origin: &str, index: u64, at: u64, payload: &[u8]) -> Option<Recorded> {
-    let event = Event::parse(payload).ok()?;
-    let said: &Attestation<'_> = event.attestation.as_ref()?;
+pub(crate) fn recorded(origin: &str, seen: &Seen<'_>) -> Option<Recorded> {
+    let said = seen.event.as_ref()?.attestation.as_ref()?;
     let text = |text: &Option<schemas::event::Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
     let (clause, assessor, words, expires) =
         (text(&said.clause), text(&said.assessor), text(&said.statement), text(&said.expires));
     let message = statement(origin, &clause, &assessor, &words, &expires);
     let signed = said.signature.as_deref().and_then(|armoured| ssh::verify(armoured, NAMESPACE, &message).ok());
     let signed_by = signed.map(|key| key.fingerprint());
+    let (index, at) = (seen.index, seen.header.at);
     (!clause.is_empty()).then_some(Recorded { index, at, clause, assessor, statement: words, expires, signed_by })
 }
 

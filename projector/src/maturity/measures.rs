@@ -3,11 +3,10 @@
 //! A share is `None` where the change is not of its denominator, else whether it counts. Each has its line here under the id it has there, and a test
 //! holds both lists equal. Names of `execution.guards` are given in the table's words.
 
-use schemas::event::{Check, Execution};
+use schemas::event::{Any, Check, Execution};
 use schemas::guard;
-use serde_json::Value;
 
-use super::story::{Story, given, says};
+use super::story::{Story, member, says};
 use crate::fold::Marks;
 
 /// How long credentials may live to be called ephemeral, in seconds: a working day and a half, the longest session that cloud providers' token
@@ -50,12 +49,12 @@ pub(super) const SHARES: &[(&str, Share)] = &[
     ("rollback_planned", |story| executed(story, rollback_planned)),
     ("plan_explicit", |story| with_plan(story, plan_explicit)),
     ("annotated", |story| with_plan(story, annotated)),
-    ("window_planned", |story| with_plan(story, |story| story.plans().any(|plan| given(plan.window.as_ref())))),
+    ("window_planned", |story| with_plan(story, |story| story.plans().any(|plan| says(plan.window)))),
     ("impact", |story| with_plan(story, |story| story.plans().any(|plan| plan.impact.is_some()))),
-    ("cost", |story| with_plan(story, |story| story.preflights().any(|preflight| given(preflight.cost.as_ref())))),
+    ("cost", |story| with_plan(story, |story| story.preflights().any(|preflight| says(preflight.cost)))),
     ("from_words", |story| with_plan(story, from_words)),
-    ("simulated", |story| with_plan(story, |story| story.plans().any(|plan| given(plan.simulation.as_ref())))),
-    ("graphed", |story| with_plan(story, |story| story.plans().any(|plan| given(plan.dependency_graph.as_ref())))),
+    ("simulated", |story| with_plan(story, |story| story.plans().any(|plan| says(plan.simulation)))),
+    ("graphed", |story| with_plan(story, |story| story.plans().any(|plan| says(plan.dependency_graph)))),
     ("variant", |story| with_plan(story, |story| story.plans().any(|plan| plan.variant.is_some()))),
     ("in_window", in_window),
     ("auto_approved", auto_approved),
@@ -95,13 +94,13 @@ fn all_and_any(list: impl Iterator<Item = bool>) -> bool {
 
 fn logged(story: &Story<'_>) -> bool {
     all_and_any(story.steps().map(|step| {
-        let output = [&step.stdout, &step.stderr, &step.stdout_ref, &step.stderr_ref].iter().any(|text| text.is_some());
-        step.rc.is_some() && output
+        let here = step.stdout.is_some() || step.stderr.is_some();
+        step.rc.is_some() && (here || step.stdout_ref.is_some() || step.stderr_ref.is_some())
     }))
 }
 
-fn credentials<'a>(story: &'a Story<'_>) -> impl Iterator<Item = &'a schemas::event::Credentials<'a>> {
-    story.executions().filter_map(|execution: &Execution<'a>| execution.credentials.as_ref())
+fn credentials<'a>(story: &Story<'a>) -> impl Iterator<Item = &'a schemas::event::Credentials<'a>> {
+    story.executions().filter_map(|execution: &'a Execution<'a>| execution.credentials.as_ref())
 }
 
 fn ephemeral(story: &Story<'_>) -> bool {
@@ -130,13 +129,19 @@ fn plan_explicit(story: &Story<'_>) -> bool {
 }
 
 fn annotated(story: &Story<'_>) -> bool {
-    let why = story.events().any(|event| event.intent.reason.is_some() || event.intent.ticket.is_some());
-    why && story.plans().any(|plan| given(plan.window.as_ref()))
+    let why = story
+        .events()
+        .any(|event| event.intent.as_ref().is_some_and(|intent| intent.reason.is_some() || intent.ticket.is_some()));
+    why && story.plans().any(|plan| says(plan.window))
 }
 
 fn from_words(story: &Story<'_>) -> bool {
     story.events().any(|event| {
-        let words = event.intent.request.as_deref().is_some_and(|words| !words.trim().is_empty());
+        let words = event
+            .intent
+            .as_ref()
+            .and_then(|intent| intent.request.as_deref())
+            .is_some_and(|words| !words.trim().is_empty());
         words && event.plan.as_ref().is_some_and(|plan| plan.inputs_digest.is_some())
     })
 }
@@ -151,7 +156,7 @@ fn evaluated(story: &Story<'_>) -> bool {
 
 fn dry_run(story: &Story<'_>) -> bool {
     let simulated = story.before().filter_map(|part| part.event.as_ref()?.plan.as_ref());
-    simulated.into_iter().any(|plan| given(plan.simulation.as_ref()))
+    simulated.into_iter().any(|plan| says(plan.simulation))
         || story.preflights().any(|preflight| preflight.checks.iter().any(|check| names(check, &DRY_RUN)))
 }
 
@@ -176,47 +181,49 @@ fn rollback_planned(story: &Story<'_>) -> bool {
 }
 
 fn risk_scored(story: &Story<'_>) -> bool {
-    story.preflights().any(|preflight| given(preflight.risk.as_ref()) || given(preflight.cost.as_ref()))
+    story.preflights().any(|preflight| says(preflight.risk) || says(preflight.cost))
 }
 
 fn auto_approved(story: &Story<'_>) -> Option<bool> {
-    let is_low = |risk: &Value| {
-        let word =
-            risk.as_str().or_else(|| ["level", "lane", "class"].iter().find_map(|name| risk.get(name)?.as_str()));
+    let is_low = |risk: Any<'_>| {
+        let of = |name: &&str| member(risk, name)??.read::<String>();
+        let word = risk.read::<String>().or_else(|| ["level", "lane", "class"].iter().find_map(of));
         word.is_some_and(|word| word.eq_ignore_ascii_case("low"))
     };
     story.executed?;
-    story.preflights().find(|preflight| preflight.risk.as_ref().is_some_and(is_low))?;
+    story.preflights().find(|preflight| preflight.risk.is_some_and(is_low))?;
     let approvals = story.before().flat_map(|part| &part.facts.approvals);
     let by_policy = |role: &str| role.eq_ignore_ascii_case("policy") || role.eq_ignore_ascii_case("auto");
-    let mut given = approvals.filter(|approval| approval.decided() == crate::facts::Decision::Approved);
+    let mut given = approvals.filter(|approval| crate::facts::decided(approval) == crate::facts::Decision::Approved);
     Some(given.any(|approval| approval.role.as_ref().is_some_and(|role| by_policy(role))))
 }
 
 fn in_window(story: &Story<'_>) -> Option<bool> {
     story.executed?;
-    let (from, to) = story.plans_before().filter_map(|event| window(event.plan.as_ref()?.window.as_ref()?)).last()?;
+    let (from, to) = story.plans_before().filter_map(|event| window(event.plan.as_ref()?.window?)).last()?;
     Some(story.acts().all(|part| (from..=to).contains(&part.header.ts)))
 }
 
 /// Both ends in seconds, where they are RFC 3339.
-fn window(value: &Value) -> Option<(i64, i64)> {
-    let end = |names: [&str; 3]| names.iter().find_map(|name| schemas::time::seconds(value.get(name)?.as_str()?));
+fn window(window: Any<'_>) -> Option<(i64, i64)> {
+    let end = |names: [&str; 3]| {
+        names.iter().find_map(|name| schemas::time::seconds(&member(window, name)??.read::<String>()?))
+    };
     Some((end(["from", "start", "not_before"])?, end(["to", "end", "not_after"])?))
 }
 
-fn waves<'a>(story: &'a Story<'_>) -> impl Iterator<Item = &'a Value> {
-    story.executions().flat_map(|execution| &execution.waves)
+fn waves<'a>(story: &Story<'a>) -> impl Iterator<Item = Any<'a>> {
+    story.executions().flat_map(|execution| execution.waves.iter().copied())
 }
 
-fn in_waves(story: &Story<'_>, member: &str) -> Option<bool> {
+fn in_waves(story: &Story<'_>, name: &str) -> Option<bool> {
     waves(story).next()?;
-    Some(waves(story).all(|wave| given(wave.get(member))))
+    Some(waves(story).all(|wave| says(member(wave, name).flatten())))
 }
 
 fn guarded_auto(story: &Story<'_>) -> bool {
     let by = story.executions().any(|execution| execution.agent.is_some() || execution.executor.is_some());
-    by && story.executions().filter_map(|execution| execution.guards.as_ref()).any(says)
+    by && story.executions().any(|execution| says(execution.guards))
 }
 
 /// A list of differences, or both hashes.
@@ -270,7 +277,7 @@ pub(super) fn rolled_back(story: &Story<'_>) -> bool {
 /// Executed steps that succeeded and that the model's guards would have refused: with metas, and past the pipes.
 pub(super) fn unguarded(story: &Story<'_>) -> (u32, u32) {
     let (mut metas, mut pipes) = (0, 0);
-    for step in story.steps().filter(|step| step.rc == Some(0)) {
+    for step in story.steps().filter(|step| step.rc == Some(0.0)) {
         let blocked = match &step.cmd {
             _ if !step.argv.is_empty() => guard::of_arguments(step.argv.iter().map(|word| &**word)),
             Some(line) => guard::of_line(line),

@@ -9,7 +9,7 @@ use schemas::model;
 
 use super::measures::{ROLLBACK_EXECUTED, SHARES, rolled_back, unguarded};
 use super::story::Story;
-use crate::document::Entry;
+use crate::document::{self, Entry, Seen};
 use crate::fold::Marks;
 use crate::kpi::{DAY_MS, Day, Sample};
 
@@ -18,7 +18,12 @@ pub const CONFORMANCE: &str = "conformance";
 
 /// Samples of all measures of maturity. `ended_after_ms`: how long after its last execution a change has ended.
 pub fn samples(change: &ChangeId, entries: &[Entry<'_>], ended_after_ms: u64) -> Vec<Sample> {
-    let story = Story::of(change, entries);
+    samples_of(&document::read(change, entries), ended_after_ms)
+}
+
+/// The same of entries that were read already.
+pub(crate) fn samples_of(seen: &[Seen<'_>], ended_after_ms: u64) -> Vec<Sample> {
+    let story = Story::of(seen);
     if story.is_probe() {
         return cases(&story);
     }
@@ -100,7 +105,7 @@ fn though_halted(story: &Story<'_>) -> bool {
 /// How the cases of the conformance set went, as this probe says.
 fn cases(story: &Story<'_>) -> Vec<Sample> {
     let mut samples = Vec::new();
-    for part in &story.parts {
+    for part in story.parts {
         let checks = part.event.iter().flat_map(|event| event.verification.iter().flat_map(|round| &round.checks));
         let checks = checks.filter(|check| check.kind.as_deref() == Some(CONFORMANCE));
         for check in checks {
