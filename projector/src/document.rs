@@ -199,11 +199,10 @@ impl Tried<'_> {
 
 /// Reads each entry of the change once, in the order of the log: what documents, accounts, rows and measures all stand on.
 pub(crate) fn read<'a>(change: &ChangeId, entries: &[Entry<'a>]) -> Vec<Seen<'a>> {
-    let mut by_index = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| entry.header.change == *change) {
-        by_index.entry(entry.index).or_insert_with(|| see(*entry));
-    }
-    by_index.into_values().collect()
+    let mut own: Vec<&Entry<'a>> = entries.iter().filter(|entry| entry.header.change == *change).collect();
+    own.sort_by_key(|entry| entry.index);
+    own.dedup_by_key(|entry| entry.index);
+    own.into_iter().map(|entry| see(*entry)).collect()
 }
 
 fn see(entry: Entry<'_>) -> Seen<'_> {

@@ -7,7 +7,7 @@
 //!
 //! Left out: reading entries ([`Pending`] says which) and what they mean ([`projector::detail`]).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ledger::read::RejectedRow;
 use projector::detail::Detail;
@@ -71,11 +71,34 @@ impl Reader {
 
     /// What the next chunk of detail needs; `from == to` when detail has caught up with core.
     pub fn pending_detail(&self, limits: &ChunkLimits) -> Result<Pending, ViewError> {
+        self.pending_detail_after(&Unwritten::default(), limits)
+    }
+
+    /// The same as if chunks were written that are not yet: so one is read while the one before is written.
+    pub fn pending_detail_after(&self, unwritten: &Unwritten, limits: &ChunkLimits) -> Result<Pending, ViewError> {
         // One read transaction: cursors and rows are of the same moment.
         let transaction = self.connection.unchecked_transaction()?;
-        let pending = pending(&transaction, limits)?;
+        let pending = pending(&transaction, unwritten, limits)?;
         transaction.finish()?;
         Ok(pending)
+    }
+}
+
+/// Chunks that follow each other from the cursor on, whether they are written by now or not.
+#[derive(Clone, Debug, Default)]
+pub struct Unwritten {
+    /// Where they end.
+    to: u64,
+    /// Changes that are covered past that: up to which entry, exclusive.
+    ahead: HashMap<u64, u64>,
+}
+
+impl Unwritten {
+    /// Adds the chunk behind the last one.
+    pub fn add(&mut self, chunk: &Pending) {
+        self.to = chunk.to;
+        self.ahead.extend(chunk.changes.iter().map(|touched| (touched.first, touched.last() + 1)));
+        self.ahead.retain(|_, upto| *upto > chunk.to);
     }
 }
 
@@ -122,7 +145,7 @@ fn replace(transaction: &Transaction<'_>, pending: &Pending, details: &[Detail])
     writer.finish()?;
     let measured = pending.changes.iter().zip(details).filter_map(|(touched, detail)| {
         let account = detail.account.as_deref()?;
-        Some(kpi::Touched { first_index: touched.first, account, more: detail.clauses.clone() })
+        Some(kpi::Touched { first_index: touched.first, fresh: touched.fresh, account, more: detail.clauses.clone() })
     });
     kpi::replace(transaction, &(pending.from..pending.to), &measured.collect::<Vec<_>>())
 }
@@ -146,11 +169,13 @@ fn cursor(connection: &Connection) -> Result<u64, ViewError> {
 const TOUCHED: &str = "SELECT entry, event_rows.first_index, coalesce(upto, 0) FROM event_rows \
     LEFT JOIN ahead ON ahead.first_index = event_rows.first_index WHERE entry >= ?1 AND entry < ?2 ORDER BY entry";
 
-const EVENTS_OF: &str = "SELECT event_rows.entry, event_rows.size, change_rows.change FROM event_rows INDEXED BY events_by_change \
-    CROSS JOIN change_rows ON change_rows.first_index = event_rows.first_index WHERE event_rows.first_index = ?1 ORDER BY event_rows.entry";
+const EVENTS_OF: &str =
+    "SELECT entry, size FROM event_rows INDEXED BY events_by_change WHERE first_index = ?1 ORDER BY entry";
 
-fn pending(transaction: &Transaction<'_>, limits: &ChunkLimits) -> Result<Pending, ViewError> {
-    let from = cursor(transaction)?;
+const CHANGE_OF: &str = "SELECT change FROM change_rows WHERE first_index = ?1";
+
+fn pending(transaction: &Transaction<'_>, unwritten: &Unwritten, limits: &ChunkLimits) -> Result<Pending, ViewError> {
+    let from = cursor(transaction)?.max(unwritten.to);
     let core = crate::write::cursor(transaction)?;
     let mut pending =
         Pending { from, to: core.min(from.saturating_add(limits.entries)).max(from), changes: Vec::new() };
@@ -159,6 +184,7 @@ fn pending(transaction: &Transaction<'_>, limits: &ChunkLimits) -> Result<Pendin
     let (mut seen, mut events, mut bytes) = (HashSet::new(), 0, 0);
     while let Some(row) = rows.next()? {
         let (entry, first, upto): (u64, u64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let upto = unwritten.ahead.get(&first).map_or(upto, |unwritten| upto.max(*unwritten));
         if entry < upto || seen.contains(&first) {
             continue;
         }
@@ -177,15 +203,13 @@ fn pending(transaction: &Transaction<'_>, limits: &ChunkLimits) -> Result<Pendin
 }
 
 fn touched(transaction: &Transaction<'_>, first: u64) -> Result<Touched, ViewError> {
+    let key = number("entry", first)?;
+    let mut select = transaction.prepare_cached(CHANGE_OF)?;
+    let mut rows = select.query([key])?;
+    let change = rows.next()?.map(|row| parsed(row, 0, "change", |text| ChangeId::parse(text).ok())).transpose()?;
     let mut select = transaction.prepare_cached(EVENTS_OF)?;
-    let mut rows = select.query([number("entry", first)?])?;
-    let (mut change, mut events) = (None, Vec::new());
-    while let Some(row) = rows.next()? {
-        if change.is_none() {
-            change = Some(parsed(row, 2, "change", |text| ChangeId::parse(text).ok())?);
-        }
-        events.push((row.get(0)?, row.get(1)?));
-    }
+    let events = select.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+    let change = change.filter(|_| !events.is_empty());
     let change = change.ok_or_else(|| ViewError::Damaged { what: "change", found: format!("no events of {first}") })?;
     Ok(Touched { first, change, events, fresh: false })
 }

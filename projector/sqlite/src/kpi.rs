@@ -39,6 +39,8 @@ const INPUT_BUCKET_BITS: u32 = 20;
 pub(crate) struct Touched<'a> {
     /// Its key: the index of its first entry.
     pub(crate) first_index: u64,
+    /// Nothing is stored of it yet.
+    pub(crate) fresh: bool,
     /// Its account.
     pub(crate) account: &'a Account,
     /// Samples of other measures than KPIs.
@@ -59,14 +61,21 @@ pub(crate) fn replace(
     let mut deltas = Deltas::default();
     for one in touched {
         let account = one.account;
-        let mends = mends_of(transaction, &account.change)?;
+        let troubles = outage::troubles(account);
+        note_troubles(transaction, one, &troubles)?;
+        // Where nothing failed there is nothing to mend.
+        let mends = if troubles.is_empty() { Vec::new() } else { mends_of(transaction, &account.change)? };
         let found = compared_plans(account)
             .filter_map(|(inputs, _, _)| Some((inputs, first_plans.get(&inputs).copied().flatten()?)));
         let context = Context { first_plans: found.collect(), mends };
         let mut now = samples(account, &context);
         now.extend(&one.more);
-        note_troubles(transaction, one)?;
-        store(transaction, &mut names, &mut deltas, one.first_index, Some(&account.group), |_| now)?;
+        if one.fresh {
+            let group = names.group(transaction, &account.group)?;
+            write_samples(transaction, &mut names, &mut deltas, one.first_index, (-1, &[], &[]), (group, now))?;
+        } else {
+            store(transaction, &mut names, &mut deltas, one.first_index, Some(&account.group), |_| now)?;
+        }
     }
     for plan in &due.plans {
         let first = first_plans.get(&plan.inputs).copied().flatten();
@@ -136,6 +145,9 @@ fn note_mends(transaction: &Transaction<'_>, touched: &[Touched]) -> Result<BTre
     let mut moved = BTreeSet::new();
     for one in touched {
         let mends = outage::mends(one.account);
+        if one.fresh && mends.is_empty() {
+            continue;
+        }
         let fixes = one.account.fixes.iter().filter(|_| !mends.is_empty());
         let mut now: Vec<(String, u64)> =
             fixes.flat_map(|fixed| mends.iter().map(|mend| (fixed.as_str().to_owned(), mend.index))).collect();
@@ -163,15 +175,14 @@ fn mends_of(connection: &Connection, change: &ChangeId) -> Result<Vec<Trouble>, 
     Ok(select.query_map([change.as_str()], read)?.collect::<Result<_, _>>()?)
 }
 
-fn note_troubles(transaction: &Transaction<'_>, one: &Touched<'_>) -> Result<(), ViewError> {
-    let troubles = outage::troubles(one.account);
+fn note_troubles(transaction: &Transaction<'_>, one: &Touched<'_>, troubles: &[Trouble]) -> Result<(), ViewError> {
     if troubles.is_empty() {
         // Failures never go away, but for a change whose entries called themselves probes.
         return Ok(());
     }
     transaction
         .prepare_cached("INSERT INTO troubles VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET body = excluded.body")?
-        .execute(params![one.first_index, one.account.change.as_str(), codec::troubles(&troubles)])?;
+        .execute(params![one.first_index, one.account.change.as_str(), codec::troubles(troubles)])?;
     Ok(())
 }
 
@@ -208,11 +219,26 @@ fn store(
         select.query_row([first_index], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))).optional()?;
     let (before_group, body) = found.unwrap_or((-1, Vec::new()));
     let before = names.read_samples(&body).ok_or_else(|| damaged("samples", &first_index.to_string()))?;
-    let mut now = make(&before);
-    now.sort_unstable();
+    let now = make(&before.iter().map(|(_, sample)| *sample).collect::<Vec<_>>());
     let group = group.map_or(Ok(before_group), |group| names.group(transaction, group))?;
-    let encoded = names.samples(transaction, &now)?;
-    if (group, &encoded) == (before_group, &body) {
+    write_samples(transaction, names, deltas, first_index, (before_group, &body, &before), (group, now))
+}
+
+/// From samples of before, in their group and as they are stored, to those of now.
+fn write_samples(
+    transaction: &Transaction<'_>,
+    names: &mut Names,
+    deltas: &mut Deltas,
+    first_index: u64,
+    (before_group, body, before): (i64, &[u8], &[Numbered]),
+    (group, now): (i64, Vec<Sample>),
+) -> Result<(), ViewError> {
+    let now = names.number(transaction, &now)?;
+    let mut encoded = Vec::with_capacity(now.len() * 8);
+    for (metric, sample) in &now {
+        codec::push_sample(&mut encoded, *metric, sample);
+    }
+    if (group, &*encoded) == (before_group, body) {
         return Ok(());
     }
     transaction
@@ -220,13 +246,16 @@ fn store(
             "INSERT INTO samples VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET grp = excluded.grp, body = excluded.body",
         )?
         .execute(params![first_index, group, encoded])?;
-    deltas.change(names, first_index, (before_group, &before), (group, &now));
+    deltas.change(first_index, (before_group, before), (group, &now));
     Ok(())
 }
 
 pub(crate) fn damaged(what: &'static str, found: &str) -> ViewError {
     ViewError::Damaged { what, found: found.to_owned() }
 }
+
+/// A sample with its metric's number.
+pub(crate) type Numbered = (i64, Sample);
 
 /// Metrics and groups, by the numbers they are stored under.
 pub(crate) struct Names {
@@ -289,16 +318,16 @@ impl Names {
         Ok(number)
     }
 
-    fn samples(&mut self, connection: &Connection, samples: &[Sample]) -> Result<Vec<u8>, ViewError> {
-        let mut bytes = Vec::with_capacity(samples.len() * 8);
-        for sample in samples {
-            let metric = self.metric(connection, sample.metric)?;
-            codec::push_sample(&mut bytes, metric, sample);
-        }
-        Ok(bytes)
+    /// Samples under the numbers of their metrics, and in their order.
+    fn number(&mut self, connection: &Connection, samples: &[Sample]) -> Result<Vec<Numbered>, ViewError> {
+        let number = |sample: &Sample| Ok((self.metric(connection, sample.metric)?, *sample));
+        let mut numbered = samples.iter().map(number).collect::<Result<Vec<_>, ViewError>>()?;
+        numbered
+            .sort_unstable_by_key(|(metric, sample)| (*metric, sample.day, sample.num, sample.den, sample.value_us));
+        Ok(numbered)
     }
 
-    pub(crate) fn read_samples(&self, mut bytes: &[u8]) -> Option<Vec<Sample>> {
+    pub(crate) fn read_samples(&self, mut bytes: &[u8]) -> Option<Vec<Numbered>> {
         let mut samples = Vec::new();
         while !bytes.is_empty() {
             samples.push(codec::take_sample(&mut bytes, |number| self.known.get(&number).copied())?);

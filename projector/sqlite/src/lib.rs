@@ -22,9 +22,10 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-pub use detail::{ChunkLimits, Pending, Touched};
+pub use detail::{ChunkLimits, Pending, Touched, Unwritten};
 pub use error::ViewError;
 pub use query::{Filter, Page, PageKey};
 pub use rebuild::{RebuildError, project_log};
@@ -146,6 +147,8 @@ impl Reader {
 fn set_up(connection: &Connection) -> Result<(), ViewError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(96);
+    // Otherwise a statement in whose plan a bound value could matter is compiled again each time it is bound: 16 µs, and it never does matter here.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(())
 }

@@ -23,6 +23,17 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// Whether a turn says what is so already.
+    pub fn knows(&self, turn: &Turn) -> bool {
+        match turn.kind {
+            TurnKind::Managed => self.managed && self.group == turn.group,
+            TurnKind::Removed => *self == Self::default(),
+            TurnKind::Checked => self.checked == Some(Day::of(turn.at)),
+            TurnKind::Watched => self.watched,
+            TurnKind::Unwatched => !self.watched,
+        }
+    }
+
     /// Takes the next turn.
     pub fn apply(&mut self, turn: &Turn) {
         match turn.kind {

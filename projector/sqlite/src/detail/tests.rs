@@ -169,3 +169,27 @@ impl Log {
         projector::detail::detail(&touched.change, &entries, &projector::approval::Rules::default())
     }
 }
+
+#[test]
+fn chunks_looked_up_before_those_ahead_of_them_are_written_are_the_same() {
+    let log = Log::new(40);
+    for (entries, events) in [(1, 1), (3, 100), (7, 9), (50, 30), (1_000, 1_000)] {
+        let limits = ChunkLimits { entries, events, bytes: u64::MAX };
+        let (_dir, mut views) = projected(&log, 1_000);
+        let (mut unwritten, mut chunks) = (Unwritten::default(), Vec::new());
+        loop {
+            let pending = views.pending_detail_after(&unwritten, &limits).unwrap();
+            if pending.from == pending.to {
+                break;
+            }
+            unwritten.add(&pending);
+            chunks.push(pending);
+        }
+        for chunk in chunks {
+            assert_eq!(views.pending_detail(&limits).unwrap(), chunk, "{limits:?}");
+            let details: Vec<Detail> = chunk.changes.iter().map(|touched| log.tell(touched)).collect();
+            views.project_detail(&chunk, &details, &[]).unwrap();
+        }
+        assert_eq!(views.detail_cursor().unwrap(), log.len() as u64);
+    }
+}

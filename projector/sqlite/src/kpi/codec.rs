@@ -4,6 +4,8 @@ use projector::kpi::outage::Trouble;
 use projector::kpi::values::{push, take};
 use projector::kpi::{Day, Sample};
 
+use super::Numbered;
+
 /// Owner, environment and class as one text.
 pub(super) fn group_key(owner: Option<&str>, environment: Option<&str>, class: Option<&str>) -> String {
     let part = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), |text| format!("{}:{text}", text.len()));
@@ -18,11 +20,12 @@ pub(super) fn push_sample(bytes: &mut Vec<u8>, metric: i64, sample: &Sample) {
     push(bytes, sample.value_us.map_or(0, |value| value.saturating_add(1)));
 }
 
-pub(super) fn take_sample(bytes: &mut &[u8], name: impl Fn(i64) -> Option<&'static str>) -> Option<Sample> {
-    let metric = name(i64::try_from(take(bytes)?).ok()?)?;
+pub(super) fn take_sample(bytes: &mut &[u8], name: impl Fn(i64) -> Option<&'static str>) -> Option<Numbered> {
+    let number = i64::try_from(take(bytes)?).ok()?;
+    let metric = name(number)?;
     let mut small = || u32::try_from(take(bytes)?).ok();
     let (day, num, den) = (Day(small()?), small()?, small()?);
-    Some(Sample { metric, day, num, den, value_us: take(bytes)?.checked_sub(1) })
+    Some((number, Sample { metric, day, num, den, value_us: take(bytes)?.checked_sub(1) }))
 }
 
 pub(super) fn troubles(troubles: &[Trouble]) -> Vec<u8> {

@@ -56,15 +56,15 @@ impl Open<'_, '_> {
             self.resources.insert(key, (known, turn.resource.as_str().to_owned(), turn.index));
         }
         let Some((resource, _, entry)) = self.resources.get_mut(&key) else { return Ok(()) };
+        *entry = turn.index;
+        if resource.knows(turn) {
+            return Ok(());
+        }
         let before = resource.clone();
         resource.apply(turn);
-        *entry = turn.index;
         let now = resource.clone();
-        if before != now {
-            self.count(&before, false)?;
-            self.count(&now, true)?;
-        }
-        Ok(())
+        self.count(&before, false)?;
+        self.count(&now, true)
     }
 
     fn count(&mut self, resource: &Resource, comes: bool) -> Result<(), ViewError> {

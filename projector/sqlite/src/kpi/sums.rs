@@ -6,15 +6,16 @@ use projector::kpi::values::Values;
 use projector::kpi::{Day, Sample, metric};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Names, damaged, day_number};
+use super::{Numbered, damaged, day_number};
 use crate::error::ViewError;
 
-/// Group, day, metric.
-type Place = (i64, Day, i64);
+/// By a metric's number: numerator, denominator, sum of durations.
+type Sums = Vec<[i64; 3]>;
 
 #[derive(Default)]
 pub(super) struct Deltas {
-    sums: BTreeMap<Place, [i64; 3]>,
+    /// By group and day; all groups together are added up in the end.
+    sums: BTreeMap<(i64, Day), Sums>,
     /// Metric, group, day: how often each value comes or goes.
     values: BTreeMap<(i64, i64, Day), BTreeMap<u64, i64>>,
     /// Metric, day, change: whether it is among the misses now.
@@ -23,10 +24,9 @@ pub(super) struct Deltas {
 
 impl Deltas {
     /// A change goes from some samples in one group to others in another.
-    pub(super) fn change(&mut self, names: &Names, first_index: u64, before: (i64, &[Sample]), now: (i64, &[Sample])) {
+    pub(super) fn change(&mut self, first_index: u64, before: (i64, &[Numbered]), now: (i64, &[Numbered])) {
         for ((group, samples), sign) in [(before, -1), (now, 1)] {
-            for sample in samples {
-                let Some(number) = names.find(sample.metric) else { continue };
+            for &(number, ref sample) in samples {
                 self.add(number, group, sample, sign);
                 // Misses of before are taken first, so a miss that stays is put back.
                 let missed = sample.num < sample.den || sample.metric == metric::MTTR;
@@ -37,16 +37,12 @@ impl Deltas {
         }
     }
 
-    fn add(&mut self, metric: i64, group: i64, sample: &Sample, sign: i64) {
-        let value = sample.value_us.map_or(0, |value| i64::try_from(value).unwrap_or(i64::MAX));
-        for group in [0, group] {
-            let sums = self.sums.entry((group, sample.day, metric)).or_default();
-            for (sum, part) in sums.iter_mut().zip([sample.num.into(), sample.den.into(), value]) {
-                *sum = sum.saturating_add(sign.saturating_mul(part));
-            }
-        }
+    fn add(&mut self, number: i64, group: i64, sample: &Sample, sign: i64) {
+        let duration = sample.value_us.map_or(0, |value| i64::try_from(value).unwrap_or(i64::MAX));
+        let parts = [sample.num.into(), sample.den.into(), duration].map(|part: i64| sign.saturating_mul(part));
+        add_to(self.sums.entry((group, sample.day)).or_default(), usize::try_from(number).unwrap_or_default(), parts);
         if let Some(value) = sample.value_us.filter(|_| metric::DURATIONS.contains(&sample.metric)) {
-            *self.values.entry((metric, group, sample.day)).or_default().entry(value).or_default() += sign;
+            *self.values.entry((number, group, sample.day)).or_default().entry(value).or_default() += sign;
         }
     }
 
@@ -55,9 +51,16 @@ impl Deltas {
             "INSERT INTO kpi_sums VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET num = num + excluded.num, \
              den = den + excluded.den, sum_us = sum_us + excluded.sum_us",
         )?;
-        for ((group, day, metric), [num, den, sum]) in self.sums {
-            if (num, den, sum) != (0, 0, 0) {
-                upsert.execute(params![group, day_number(day), metric, num, den, sum])?;
+        let mut all: BTreeMap<(i64, Day), Sums> = BTreeMap::new();
+        for ((_, day), sums) in &self.sums {
+            let together = all.entry((0, *day)).or_default();
+            sums.iter().enumerate().for_each(|(metric, parts)| add_to(together, metric, *parts));
+        }
+        for ((group, day), sums) in all.into_iter().chain(self.sums) {
+            for ([num, den, sum], metric) in sums.into_iter().zip(0_i64..) {
+                if (num, den, sum) != (0, 0, 0) {
+                    upsert.execute(params![group, day_number(day), metric, num, den, sum])?;
+                }
             }
         }
         write_values(transaction, self.values)?;
@@ -69,6 +72,15 @@ impl Deltas {
             write.execute(params![metric, day_number(day), first_index])?;
         }
         Ok(())
+    }
+}
+
+fn add_to(sums: &mut Sums, metric: usize, parts: [i64; 3]) {
+    if sums.len() <= metric {
+        sums.resize(metric + 1, [0; 3]);
+    }
+    for (sum, part) in sums[metric].iter_mut().zip(parts) {
+        *sum = sum.saturating_add(part);
     }
 }
 

@@ -136,7 +136,12 @@ fn projected(log: &Log, chunks: &[usize], further: usize) -> Reader {
         let touched: Vec<Touched<'_>> = accounts
             .iter()
             .filter(|(_, account)| met.contains(account.change.as_str()))
-            .map(|(first_index, account)| Touched { first_index: *first_index, account, more: Vec::new() })
+            .map(|(first_index, account)| Touched {
+                first_index: *first_index,
+                fresh: known(account.change.as_str()) == 0,
+                account,
+                more: Vec::new(),
+            })
             .collect();
         let transaction = connection.transaction().unwrap();
         replace(&transaction, &(from as u64..to as u64), &touched).unwrap();

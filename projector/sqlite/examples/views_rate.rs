@@ -1,0 +1,233 @@
+//! What views cost on a made-up history: `cargo run --release -p upm-projector-sqlite --example views_rate [EVENTS] [CHUNK] [DAYS]`.
+//!
+//! CPU of one thread, by step, because others use the machine, too; no log, no server: entries are in memory. First as `upm rebuild` goes (core
+//! for all, then detail for all), then as a server does that is never behind (detail after each chunk of core, so that changes are told again and again).
+//! The figures of both are compared with the truth that the history knows of itself.
+
+#![expect(clippy::disallowed_methods, reason = "it measures")]
+
+#[path = "../../../benches/src/history/mod.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "made for the harness, which uses all of it")]
+mod history;
+
+use std::fmt;
+use std::time::Instant;
+
+use history::{DAY_MS, History, Options, Told, Truth};
+use ledger::entry::{EventHeader, Header, Road};
+use ledger::hash::Hash;
+use projector::approval::Rules;
+use projector::detail::{Detail, detail};
+use projector::document::Entry;
+use projector::facts::Gist;
+use projector::kpi::scratch::Filter;
+use projector::kpi::{Day, Window};
+use projector_sqlite::{ChunkLimits, Row, Touched, Views};
+use schemas::admit::{Scratch, derive};
+use schemas::ids::Producer;
+use schemas::scan::Tape;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// 2026-01-01.
+const FROM_DAY: u64 = 20_454;
+/// Entries of a chunk where nothing is behind: as many as `upm serve` takes.
+const FOLLOWED: usize = 2_048;
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>());
+    let mut argument = |default| arguments.next().unwrap_or(Ok(default));
+    // Twenty thousand events a day: ten million are a year and a half of them.
+    let (events, chunk, days) = (argument(240_000)?, argument(16_384)?, argument(12)? as u64);
+    let (entries, truth) = entries(events, days)?;
+    let bytes: usize = entries.iter().map(|(_, payload)| payload.len()).sum();
+    println!("{} events of {} bytes", entries.len(), bytes / entries.len().max(1));
+    let rebuilt = rebuild(&entries, chunk, &truth, days)?;
+    println!("rebuild, {chunk} entries a chunk: {}", rebuilt.of(entries.len()));
+    let followed = follow(&entries, &truth, days)?;
+    println!("following, {FOLLOWED} entries a chunk: {}", followed.of(entries.len()));
+    Ok(())
+}
+
+/// Core for all, then detail for all.
+fn rebuild(entries: &[(Header, String)], chunk: usize, truth: &Truth, days: u64) -> Result<Spent, Failure> {
+    let dir = tempfile::TempDir::new()?;
+    let mut views = Views::open(&dir.path().join("views.db"))?;
+    let mut spent = Spent::default();
+    for (part, from) in entries.chunks(chunk).zip((0..).step_by(chunk)) {
+        core(&mut views, part, from, &mut spent)?;
+    }
+    let limits = ChunkLimits { entries: chunk as u64, events: 2 * chunk, bytes: 64 << 20 };
+    while told(&mut views, entries, &limits, &mut spent)? {}
+    check(&views, truth, days)?;
+    Ok(spent)
+}
+
+/// Detail behind each chunk of core.
+fn follow(entries: &[(Header, String)], truth: &Truth, days: u64) -> Result<Spent, Failure> {
+    let dir = tempfile::TempDir::new()?;
+    let mut views = Views::open(&dir.path().join("views.db"))?;
+    let mut spent = Spent::default();
+    let limits = ChunkLimits { entries: FOLLOWED as u64, events: 8 * FOLLOWED, bytes: 64 << 20 };
+    for (part, from) in entries.chunks(FOLLOWED).zip((0..).step_by(FOLLOWED)) {
+        core(&mut views, part, from, &mut spent)?;
+        while told(&mut views, entries, &limits, &mut spent)? {}
+    }
+    check(&views, truth, days)?;
+    Ok(spent)
+}
+
+/// CPU nanoseconds by step.
+#[derive(Default)]
+struct Spent {
+    read: u64,
+    core: u64,
+    tell: u64,
+    detail: u64,
+    clock: f64,
+    told: usize,
+}
+
+fn core(views: &mut Views, part: &[(Header, String)], from: u64, spent: &mut Spent) -> Result<(), Failure> {
+    let (clock, start) = (Instant::now(), cpu_ns()?);
+    let mut tape = Tape::default();
+    let gist = |(header, payload): &(Header, String)| match header {
+        Header::Event(event) => Gist::scan(payload.as_bytes(), &mut tape, event.phase),
+        _ => None,
+    };
+    let gists: Vec<_> = part.iter().map(gist).collect();
+    let read = cpu_ns()?;
+    let rows: Vec<_> = (from..)
+        .zip(part.iter().zip(&gists))
+        .map(|(index, ((header, _), gist))| Row { index, header, payload: &[], gist: gist.as_ref(), previous: None })
+        .collect();
+    views.project(&rows)?;
+    spent.read += read - start;
+    spent.core += cpu_ns()? - read;
+    spent.clock += clock.elapsed().as_secs_f64();
+    Ok(())
+}
+
+/// A chunk of detail; false where there is none.
+fn told(
+    views: &mut Views,
+    entries: &[(Header, String)],
+    limits: &ChunkLimits,
+    spent: &mut Spent,
+) -> Result<bool, Failure> {
+    let (clock, start) = (Instant::now(), cpu_ns()?);
+    let pending = views.pending_detail(limits)?;
+    let looked = cpu_ns()?;
+    let rules = Rules::default();
+    let details: Vec<Detail> = pending.changes.iter().map(|touched| tell(touched, entries, &rules)).collect();
+    let read = cpu_ns()?;
+    spent.tell += read - looked;
+    if pending.from < pending.to {
+        views.project_detail(&pending, &details, &[])?;
+    }
+    spent.detail += cpu_ns()? - read + (looked - start);
+    spent.clock += clock.elapsed().as_secs_f64();
+    spent.told += pending.changes.iter().map(|touched| touched.events.len()).sum::<usize>();
+    Ok(pending.from < pending.to)
+}
+
+fn tell(touched: &Touched, entries: &[(Header, String)], rules: &Rules) -> Detail {
+    let own = touched.events.iter().filter_map(|(index, _)| match entries.get(usize::try_from(*index).ok()?)? {
+        (Header::Event(header), payload) => Some(Entry { index: *index, header, payload: Some(payload.as_bytes()) }),
+        _ => None,
+    });
+    detail(&touched.change, &own.collect::<Vec<_>>(), rules)
+}
+
+impl Spent {
+    fn of(&self, events: usize) -> Shares<'_> {
+        Shares { spent: self, events }
+    }
+}
+
+struct Shares<'a> {
+    spent: &'a Spent,
+    events: usize,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate to three digits")]
+impl fmt::Display for Shares<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { spent, events } = self;
+        let us = |ns: u64| ns as f64 / 1e3 / *events as f64;
+        writeln!(out, "{:.0} events/s by the clock, one thread", *events as f64 / spent.clock)?;
+        writeln!(out, "  core    read {:.2} µs CPU an event, write {:.2}", us(spent.read), us(spent.core))?;
+        write!(out, "  detail  tell {:.2} µs CPU an event, write {:.2}", us(spent.tell), us(spent.detail))?;
+        write!(out, "; each event told {:.2} times", spent.told as f64 / *events as f64)
+    }
+}
+
+/// CPU time of this thread: what counts on a machine that others use, too.
+fn cpu_ns() -> Result<u64, Failure> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(stat.split(' ').next().unwrap_or_default().parse()?)
+}
+
+/// The events of a history as a log would hold them, and its truth.
+fn entries(events: usize, days: u64) -> Result<(Vec<(Header, String)>, Truth), Failure> {
+    let options = Options {
+        seed: 1,
+        tenant: "acme".to_owned(),
+        changes: events as u64 / 6,
+        from_ms: FROM_DAY * DAY_MS,
+        days,
+        played_at_ms: None,
+        anomalies: false,
+    };
+    let mut history = History::new(options);
+    let mut scratch = Scratch::default();
+    let mut entries = Vec::with_capacity(events);
+    for told in history.by_ref().filter(|told| !told.duplicate) {
+        entries.push((Header::Event(header(&told, &mut scratch)?), told.payload));
+    }
+    Ok((entries, history.into_truth()))
+}
+
+fn header(told: &Told, scratch: &mut Scratch) -> Result<EventHeader, Failure> {
+    let (_, _, _, facts) =
+        derive(told.payload.as_bytes(), scratch).map_err(|_| "the generator made what is not admitted")?;
+    Ok(EventHeader {
+        change: facts.change,
+        // The views ask no more of it than whether a change is new.
+        seq: u64::from(!told.id.ends_with("-0")),
+        prev: None,
+        id: facts.id,
+        phase: facts.phase,
+        env: facts.environment,
+        class: facts.class,
+        probe: false,
+        producer: Producer::parse(told.producer).ok(),
+        has: facts.has,
+        outcome: facts.outcome,
+        ts: facts.ts,
+        at: told.at_ms,
+        road: Road { epoch: 0, sequence: 1 },
+        commit: Hash([0; 32]),
+        size: told.payload.len() as u64,
+        masked: 0,
+        rules: Hash([0; 32]),
+    })
+}
+
+/// A benchmark of wrong figures would time nothing.
+fn check(views: &Views, truth: &Truth, days: u64) -> Result<(), Failure> {
+    let day = |day: u64| Day(u32::try_from(day).unwrap_or(u32::MAX));
+    let (from, to) = (FROM_DAY, FROM_DAY + days + 10);
+    let sums = views.kpis(Window { from: day(from), to: day(to) }, &Filter::default())?;
+    for expected in truth.expected(from, to) {
+        let total = sums.totals.get(expected.what).copied().unwrap_or_default();
+        if (total.num, total.den, total.sum_us) != (expected.numerator, expected.denominator, expected.sum_us) {
+            return Err(format!("{}: found {total:?}, expected {expected:?}", expected.what).into());
+        }
+    }
+    let expected = truth.drift(from);
+    if (sums.drift.covered, sums.drift.managed) == expected {
+        return Ok(());
+    }
+    Err(format!("drift: found {:?}, expected {expected:?}", sums.drift).into())
+}
