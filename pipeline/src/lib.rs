@@ -8,7 +8,6 @@
 //! flags come from and what HTTP looks like (`service`). Formats: FORMATS "Subjects and streams" (stream, answers, cursors).
 
 pub mod answer;
-pub mod detail;
 pub mod produce;
 pub mod server;
 pub mod stats;

@@ -20,10 +20,9 @@ use ledger::entry::{EntryError, Header};
 use ledger::kv::Kv;
 use ledger::layout::LogId;
 use ledger::read::{Log, ReadError};
-use projector_sqlite::{ChunkLimits, Row, ViewError, Views};
+use projector_sqlite::{ChunkLimits, DetailError, Row, ViewError, Views};
 
 use crate::batch::{Durable, Gists, Projectable, View};
-use crate::detail::{self, DetailError};
 use crate::shared::Troubles;
 
 /// Entries read from the store for one transaction.
@@ -291,7 +290,7 @@ impl Viewed {
     fn tell_chunk<K: Kv + Sync>(&mut self, kv: &Arc<K>) -> Result<(), ProjectError> {
         let Some(views) = &mut self.views else { return Ok(()) };
         let log = Log::open(kv, self.state.log)?;
-        let advanced = detail::advance(&log, views, &DETAIL_CHUNK, 1)?;
+        let advanced = projector_sqlite::advance(&log, views, &DETAIL_CHUNK)?;
         self.detail = advanced.to;
         // What has caught up rests the longer, the more it has read.
         let caught_up = self.detail >= self.next;

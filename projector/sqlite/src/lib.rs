@@ -11,6 +11,7 @@
 pub mod ask;
 mod detail;
 mod error;
+mod follow;
 pub mod kpi;
 mod maturity;
 mod query;
@@ -27,6 +28,7 @@ use rusqlite::{Connection, OpenFlags};
 
 pub use detail::{ChunkLimits, Pending, Touched, Unwritten};
 pub use error::ViewError;
+pub use follow::{Advanced, CHANGE_BYTES_MAX, DetailError, advance, detail_log};
 pub use query::{Filter, Page, PageKey};
 pub use rebuild::{RebuildError, project_log};
 pub use rows::{ChangeRow, EventRow};

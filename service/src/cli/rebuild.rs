@@ -6,8 +6,7 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger::append::LogId;
 use ledger::read::Log;
-use pipeline::detail;
-use projector_sqlite::{ChunkLimits, Views, project_log};
+use projector_sqlite::{ChunkLimits, Views, detail_log, project_log};
 use schemas::ids::Tenant;
 use serde_json::json;
 
@@ -25,8 +24,6 @@ pub struct Args {}
 
 /// What one transaction of detail takes: payloads have up to 1 MB each.
 const CHUNK: ChunkLimits = ChunkLimits { entries: 16_384, events: 2 * 16_384, bytes: 64 << 20 };
-/// Threads that read changes for it.
-const READERS: usize = 2;
 
 /// Runs the command.
 pub fn run(globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
@@ -63,15 +60,15 @@ fn rebuild(home: &Home, tenant: &Tenant, log: LogId) -> Result<u64, CliError> {
     let failed = |error: &dyn std::error::Error| CliError::because(format!("tenant {tenant}"), error);
     let log = Log::open(Arc::clone(&home.kv), log).map_err(|error| failed(&error))?;
     let size = log.head().map_err(|error| failed(&error))?.size;
-    let mut views = Views::recreate(&home.dir.view(tenant)).map_err(|error| failed(&error))?;
+    let path = home.dir.view(tenant);
+    let mut views = Views::recreate(&path).map_err(|error| failed(&error))?;
     let bar = bar(tenant, size);
     let size = project_log(&log, &mut views, &|next| bar.set_position(next)).map_err(|error| failed(&error))?;
     bar.set_message("detail");
     bar.reset();
-    while views.detail_cursor().map_err(|error| failed(&error))? < size {
-        let advanced = detail::advance(&log, &mut views, &CHUNK, READERS).map_err(|error| failed(&error))?;
-        bar.set_position(advanced.to);
-    }
+    let reader = Views::open_read_only(&path).map_err(|error| failed(&error))?;
+    let advanced = |next| bar.set_position(next);
+    detail_log(&log, &mut views, reader, &CHUNK, &advanced).map_err(|error| failed(&error))?;
     bar.finish_and_clear();
     Ok(size)
 }

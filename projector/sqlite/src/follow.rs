@@ -1,9 +1,10 @@
-//! One chunk of the detail tables: the changes that entries touched, read whole out of the log, told anew.
+//! The detail tables out of the log: the changes that entries touched, read whole, told anew.
 //!
-//! Shared by the `project` thread and `upm rebuild`. Which changes are pending, and their rows, are [`projector_sqlite`]'s; what the entries
-//! mean is [`projector::detail`]'s.
+//! A server takes a chunk when there is time ([`advance`]); a rebuild takes all of them, and reads one while another is written
+//! ([`detail_log`]). Which changes are pending, and their rows, are `detail.rs`'s; what the entries mean is [`projector::detail`]'s.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{self, SyncSender};
 
 use ledger::entry::{EntryError, EventHeader, Header};
 use ledger::kv::Kv;
@@ -11,7 +12,8 @@ use ledger::read::{Log, ReadError, RejectedRow, Stored};
 use projector::approval::Rules;
 use projector::detail::{Detail, detail};
 use projector::document::Entry;
-use projector_sqlite::{ChunkLimits, Pending, Touched, ViewError, Views};
+
+use crate::{ChunkLimits, Pending, Reader, Touched, Unwritten, ViewError, Views};
 
 /// Payload bytes of one change that are read, at most. Whoever sends more into one change gets the rest told by its headers alone, as if the payloads
 /// were gone, and the change is marked as cut: views must not fill the memory, however large a change grows.
@@ -32,9 +34,6 @@ pub enum DetailError {
     /// An entry of the log.
     #[error("entry {0} is damaged: {1}")]
     Entry(u64, EntryError),
-    /// A thread that read did not end well.
-    #[error("a thread that reads changes failed")]
-    Thread,
 }
 
 /// What a chunk came to.
@@ -46,22 +45,80 @@ pub struct Advanced {
     pub events: usize,
 }
 
-/// Makes the next chunk of detail, with so many threads that read; `to` is where the cursor was when there is none.
-pub fn advance<K: Kv + Sync>(
-    log: &Log<K>,
-    views: &mut Views,
-    limits: &ChunkLimits,
-    threads: usize,
-) -> Result<Advanced, DetailError> {
+/// Makes the next chunk of detail; `to` is where the cursor was when there is none.
+pub fn advance<K: Kv>(log: &Log<K>, views: &mut Views, limits: &ChunkLimits) -> Result<Advanced, DetailError> {
     let pending = views.pending_detail(limits)?;
     if pending.from == pending.to {
         return Ok(Advanced { to: pending.to, events: 0 });
     }
+    let chunk = read_chunk(log, pending, &rules(log)?)?;
+    let to = views.project_detail(&chunk.pending, &chunk.details, &chunk.rejections)?;
+    Ok(Advanced { to, events: chunk.pending.changes.iter().map(|touched| touched.events.len()).sum() })
+}
+
+/// Makes all that detail lacks of what core has: one thread reads and tells, asking `reader` what is pending, while the caller's writes. `progress`
+/// hears how far detail is after each transaction.
+pub fn detail_log<K: Kv + Sync>(
+    log: &Log<K>,
+    views: &mut Views,
+    reader: Reader,
+    limits: &ChunkLimits,
+    progress: &dyn Fn(u64),
+) -> Result<(), DetailError> {
+    // One chunk waits while one is read and one is written.
+    let (sender, chunks) = mpsc::sync_channel(1);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let failed = read_all(log, &reader, limits, &sender).err();
+            // Nobody listens any more where writing failed.
+            failed.map(|error| sender.send(Err(error)))
+        });
+        // Dropped on the way out, whichever it is, and that ends the reader.
+        for chunk in chunks {
+            let chunk: Chunk = chunk?;
+            progress(views.project_detail(&chunk.pending, &chunk.details, &chunk.rejections)?);
+        }
+        Ok(())
+    })
+}
+
+/// What a chunk puts into the tables.
+struct Chunk {
+    pending: Pending,
+    details: Vec<Detail>,
+    rejections: Vec<RejectedRow>,
+}
+
+/// Sends chunks until there is none left, or nobody wants more.
+fn read_all<K: Kv>(
+    log: &Log<K>,
+    reader: &Reader,
+    limits: &ChunkLimits,
+    chunks: &SyncSender<Result<Chunk, DetailError>>,
+) -> Result<(), DetailError> {
+    let rules = rules(log)?;
+    let mut sent = Unwritten::default();
+    loop {
+        let pending = reader.pending_detail_after(&sent, limits)?;
+        if pending.from == pending.to {
+            return Ok(());
+        }
+        sent.add(&pending);
+        if chunks.send(Ok(read_chunk(log, pending, &rules)?)).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+fn rules<K: Kv>(log: &Log<K>) -> Result<Rules, ReadError> {
     let head = log.head()?;
-    let rules = Rules::of(head.origin.as_str(), &log.facts_over_time(head.size)?);
-    let details = tell_all(log, &pending.changes, &rules, threads)?;
-    let to = views.project_detail(&pending, &details, &rejections(log, &pending)?)?;
-    Ok(Advanced { to, events: pending.changes.iter().map(|touched| touched.events.len()).sum() })
+    Ok(Rules::of(head.origin.as_str(), &log.facts_over_time(head.size)?))
+}
+
+fn read_chunk<K: Kv>(log: &Log<K>, pending: Pending, rules: &Rules) -> Result<Chunk, DetailError> {
+    let details = tell(log, &pending.changes, rules)?;
+    let rejections = rejections(log, &pending)?;
+    Ok(Chunk { pending, details, rejections })
 }
 
 fn rejections<K: Kv>(log: &Log<K>, pending: &Pending) -> Result<Vec<RejectedRow>, ReadError> {
@@ -69,27 +126,6 @@ fn rejections<K: Kv>(log: &Log<K>, pending: &Pending) -> Result<Vec<RejectedRow>
     let mut rows = log.rejections(pending.from, limit)?;
     rows.retain(|row| row.index < pending.to);
     Ok(rows)
-}
-
-/// The rows of all these changes, in their order.
-fn tell_all<K: Kv + Sync>(
-    log: &Log<K>,
-    changes: &[Touched],
-    rules: &Rules,
-    threads: usize,
-) -> Result<Vec<Detail>, DetailError> {
-    if threads < 2 || changes.len() < 2 * threads {
-        return tell(log, changes, rules);
-    }
-    let share = changes.len().div_ceil(threads);
-    std::thread::scope(|scope| {
-        let running: Vec<_> = changes.chunks(share).map(|part| scope.spawn(move || tell(log, part, rules))).collect();
-        let mut details = Vec::with_capacity(changes.len());
-        for thread in running {
-            details.extend(thread.join().map_err(|_| DetailError::Thread)??);
-        }
-        Ok(details)
-    })
 }
 
 /// The rows of these changes, whose events are read together in the order of the log.
