@@ -7,9 +7,6 @@ use schemas::event::{Approval, Check, Event, Plan, Policy, Step, Text};
 use super::{Facts, PlanFacts, RollbackFacts};
 use crate::fold::Marks;
 
-/// The pipes that the model allows by default.
-const DEFAULT_PIPES: [&str; 8] = ["grep", "jq", "wc", "head", "tail", "cut", "sort", "uniq"];
-
 /// Results of checks, policies or service levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tests {
@@ -128,7 +125,9 @@ pub(super) fn of<'a>(event: &Event<'a>) -> Facts<'a> {
         facts.agent = cow(execution.agent.as_ref());
         facts.executor = cow(execution.executor.as_ref());
         facts.steps = Steps::of(&execution.steps);
-        let widened = execution.pipe_allow_list.iter().filter(|pipe| !DEFAULT_PIPES.contains(&pipe.as_str()));
+        let allowed = &schemas::canonicals::get().pipe_allow_list;
+        let widened =
+            execution.pipe_allow_list.iter().filter(|pipe| !allowed.iter().any(|known| known == pipe.as_str()));
         facts.widened_pipes = widened.map(Text::to_cow).collect();
     }
     if let Some(verification) = &event.verification {
