@@ -136,7 +136,6 @@ pub struct Target<'a> {
 
 /// `target.resources[]`.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "`resource_group` is its name in events")]
 pub struct Resource<'a> {
     /// What kind.
     #[serde(borrow, rename = "type")]
