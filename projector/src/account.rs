@@ -277,7 +277,8 @@ impl Account {
         let place = |seen: &Seen<'_>| Place { index: seen.index, at: seen.header.at };
         let attempts = document::group(seen);
         let graded = approval::of(change, seen, &attempts, rules, last.header.at);
-        let case = judge::Case { seen, attempts: &attempts, approvals: &graded, as_of_ms: u64::MAX };
+        let foreign = document::foreign(seen, rules);
+        let case = judge::Case { seen, attempts: &attempts, approvals: &graded, foreign: &foreign, as_of_ms: u64::MAX };
         let anomalies = judge::anomalies(&case);
         let mut account = Self {
             change: change.clone(),

@@ -69,11 +69,13 @@ pub enum Code {
     PipeAllowListWidened,
     /// The payload is gone or could not be read; only the header spoke.
     PayloadNotRead,
+    /// Foreign evidence in an event is signed with none of the keys that the tenant named for it.
+    ForeignSignatureBad,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::NoApprovalRecorded,
         Self::RequiredApprovalMissing,
         Self::ApprovalAfterExecution,
@@ -104,6 +106,7 @@ impl Code {
         Self::UnknownVisibility,
         Self::PipeAllowListWidened,
         Self::PayloadNotRead,
+        Self::ForeignSignatureBad,
     ];
 
     /// Its word, as in `change.json`.
@@ -139,6 +142,7 @@ impl Code {
             Self::UnknownVisibility => "unknown_visibility",
             Self::PipeAllowListWidened => "pipe_allow_list_widened",
             Self::PayloadNotRead => "payload_not_read",
+            Self::ForeignSignatureBad => "foreign_signature_bad",
         }
     }
 
@@ -186,6 +190,9 @@ impl Code {
             Self::UnknownVisibility => "governance.visibility is none of the model's words.",
             Self::PipeAllowListWidened => "execution.pipe_allow_list allows more than the model's default.",
             Self::PayloadNotRead => "The payload is gone or could not be read; only the header spoke.",
+            Self::ForeignSignatureBad => {
+                "Foreign evidence in an event is signed with none of the keys that the tenant named for it."
+            }
         }
     }
 }

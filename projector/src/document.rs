@@ -16,7 +16,8 @@ use crate::anomaly::Anomaly;
 use crate::approval::{self, Coverage, Graded, Rules};
 use crate::facts::{Facts, Visibility};
 use crate::fold::{FOLD_VERSION, Marks, State};
-use crate::{judge, sentence};
+use crate::foreign::Foreign;
+use crate::{foreign, judge, sentence};
 
 /// The version of the document's shape.
 pub const DOCUMENT_FORMAT: u32 = 1;
@@ -79,6 +80,10 @@ pub struct ChangeDocument {
     pub timeline: Vec<Moment>,
     /// By index, then as listed in the event, each with what it is worth.
     pub approvals: Vec<Graded>,
+    /// Evidence of others inside the events, by index, then as it stands there; each held against the keys that the tenant had named
+    /// by then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<Foreign>,
     /// By index, then by code.
     pub anomalies: Vec<Anomaly>,
 }
@@ -155,8 +160,9 @@ pub fn document(change: &ChangeId, entries: &[Entry<'_>], context: &Context) -> 
     let attempts = group(&seen);
     let as_of_ms = seen.iter().map(|seen| seen.header.at).max().unwrap_or_default().max(context.as_of_ms);
     let approvals = approval::of(change, &seen, &attempts, &context.rules, as_of_ms);
-    let anomalies =
-        judge::anomalies(&judge::Case { seen: &seen, attempts: &attempts, approvals: &approvals, as_of_ms });
+    let foreign = foreign(&seen, &context.rules);
+    let case = judge::Case { seen: &seen, attempts: &attempts, approvals: &approvals, foreign: &foreign, as_of_ms };
+    let anomalies = judge::anomalies(&case);
     let last = |pick: fn(&Seen<'_>) -> Option<String>| seen.iter().rev().find_map(pick);
     let first = |pick: fn(&Seen<'_>) -> Option<String>| seen.iter().find_map(pick);
     ChangeDocument {
@@ -174,6 +180,7 @@ pub fn document(change: &ChangeId, entries: &[Entry<'_>], context: &Context) -> 
         attempts: attempts.iter().zip(approvals.attempts).map(|(tried, coverage)| attempt(tried, coverage)).collect(),
         timeline: seen.iter().map(moment).collect(),
         approvals: approvals.given,
+        foreign,
         anomalies,
     }
 }
@@ -210,6 +217,16 @@ fn see(entry: Entry<'_>) -> Seen<'_> {
     let facts = Facts::of_event(entry.header, event.as_ref());
     let plan_digest = facts.plan.as_ref().and(entry.payload).and_then(schemas::plan::digest);
     Seen { index: entry.index, header: entry.header, payload: entry.payload, event, facts, plan_digest }
+}
+
+/// The foreign evidence of entries, each held against the keys of the rule that held for its entry.
+pub(crate) fn foreign(seen: &[Seen<'_>], rules: &Rules) -> Vec<Foreign> {
+    let of = |seen: &Seen<'_>| {
+        seen.payload.map_or_else(Vec::new, |payload| {
+            foreign::of_named(seen.index, payload, &rules.at(seen.index).evidence_keys)
+        })
+    };
+    seen.iter().flat_map(of).collect()
 }
 
 pub(crate) fn group<'a>(seen: &'a [Seen<'a>]) -> Vec<Tried<'a>> {

@@ -12,6 +12,7 @@ use crate::approval::{Approvals, Coverage, HOUR_MS, Lack};
 use crate::document::{Seen, Tried};
 use crate::facts::{Decision, Visibility};
 use crate::fold::Marks;
+use crate::foreign::{Foreign, Standing};
 use crate::sentence::quote;
 
 /// How far a producer's clock may be from the log's, milliseconds.
@@ -31,6 +32,8 @@ pub(crate) struct Case<'c> {
     pub(crate) seen: &'c [Seen<'c>],
     pub(crate) attempts: &'c [Tried<'c>],
     pub(crate) approvals: &'c Approvals,
+    /// Foreign evidence in the events.
+    pub(crate) foreign: &'c [Foreign],
     /// The log's newest time, milliseconds.
     pub(crate) as_of_ms: u64,
 }
@@ -40,6 +43,11 @@ pub(crate) fn anomalies(case: &Case<'_>) -> Vec<Anomaly> {
     let mut found = Found::default();
     for seen in case.seen {
         of_entry(&mut found, seen);
+        for foreign in case.foreign.iter().filter(|foreign| foreign.index == seen.index) {
+            if let Standing::Bad { .. } = foreign.standing {
+                found.add(Code::ForeignSignatureBad, seen, foreign.sentence());
+            }
+        }
     }
     of_ids(&mut found, case.seen);
     for (tried, coverage) in case.attempts.iter().zip(&case.approvals.attempts) {

@@ -15,6 +15,7 @@ pub mod detail;
 pub mod document;
 pub mod facts;
 pub mod fold;
+pub mod foreign;
 pub mod kpi;
 pub mod maturity;
 pub mod unseen;

@@ -190,6 +190,29 @@ fn a_full_disk_stops_the_intake_and_says_so_until_there_is_room() {
 
 /// The story: the writes of a block device fail with EIO in the middle of a load, and the kernel mounts its file system read-only.
 /// The store's write fails: nothing of that round is confirmed, and nothing is written any more. After the repair, a restart goes on.
+/// No half pack under the final name, nor under any other.
+#[test]
+fn a_pack_that_finds_no_room_leaves_nothing_and_says_what_to_do() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a directory");
+    let disk = Mount::tmpfs(&folder.path().join("small"), 1);
+    let server = Server::start(&folder.path().join("data"), &["--tenant", "acme"]);
+    accepted(&server, 0..1);
+    std::fs::write(disk.dir.join("filler"), vec![0; (1 << 20) - 8_192]).expect("almost full");
+    let pack = disk.dir.join("pack.zip");
+    let (code, out, err) = run(server.upm(&["pack", "disk-0", "--tenant", "acme", "-o"]).arg(&pack));
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains("the disk is full and nothing was kept: make room, or name another place with -o"), "{err}");
+    let left: Vec<_> =
+        std::fs::read_dir(&disk.dir).expect("readable").map(|entry| entry.expect("one").file_name()).collect();
+    assert_eq!(left, ["filler"]);
+    std::fs::remove_file(disk.dir.join("filler")).expect("gone");
+    let (code, _, err) = run(server.upm(&["pack", "disk-0", "--tenant", "acme", "-o"]).arg(&pack));
+    assert_eq!(code, 0, "{err}");
+}
+
 #[test]
 fn writes_that_fail_with_eio_confirm_nothing_and_a_restart_goes_on() {
     if !may_mount() {

@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod faults;
 mod following;
+mod foreign;
 mod gate;
 mod interop;
 mod kept;

@@ -95,6 +95,19 @@ pub enum Broken {
     },
 }
 
+impl Broken {
+    /// Index of the entry that breaks the chain; none where there is no entry.
+    pub(crate) fn index(&self) -> Option<u64> {
+        match self {
+            Self::Empty => None,
+            Self::OtherChange { index, .. }
+            | Self::Sequence { index, .. }
+            | Self::Previous { index, .. }
+            | Self::Backwards { index, .. } => Some(*index),
+        }
+    }
+}
+
 /// Why a payload is not what its entry says.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _, Read, Write};
 use std::path::{Path, PathBuf};
 
 use ledger::policy::{Policy, PolicyError};
+use projector::foreign::{ForeignKey, ForeignKeyError};
 
 use crate::population::{verify_pack_with, verify_population};
 use crate::report::Report;
@@ -33,6 +34,7 @@ Examples:
   upm-verify pack.zip --key my-copy.vkey --known-checkpoint last-year.txt --consistency proof.txt
   upm-verify population.zip --key my-copy.vkey                 the complete list of a period
   upm-verify pack.zip --key my-copy.vkey --population population.zip
+  upm-verify pack.zip --key my-copy.vkey --evidence-key build=cosign.pub
   upm-verify pack.zip --key my-copy.vkey --witness-policy witnesses.policy --require witnessed
 
 Exit code: 0 every check held; 1 refuted, wrong key or unmet --require; 2 could not decide.";
@@ -63,6 +65,10 @@ pub struct VerifyArgs {
     /// The witnesses whose cosignatures count, and how many it takes (C2SP tlog-policy); the log's key too, where it names one log
     #[arg(long, value_name = "FILE")]
     pub witness_policy: Option<PathBuf>,
+    /// A key that evidence of others inside the events (Sigstore bundles, DSSE) has to be signed with: PEM, ECDSA P-256 or Ed25519;
+    /// may be given several times (packs only)
+    #[arg(long, value_name = "NAME=FILE.pub", value_parser = parse_named)]
+    pub evidence_key: Vec<(String, PathBuf)>,
     /// Refute whatever rests on less than this: kept-checkpoint or witnessed
     #[arg(long, value_name = "REACH", value_parser = parse_require)]
     pub require: Option<Reach>,
@@ -86,6 +92,14 @@ pub enum CliError {
         given: String,
         /// Why it is no key.
         why: String,
+    },
+    /// A key of foreign evidence is none.
+    #[error("--evidence-key {}: {source}", named(path))]
+    EvidenceKey {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        source: ForeignKeyError,
     },
     /// The policy is none.
     #[error("cannot read {}: {source}", named(path))]
@@ -116,6 +130,9 @@ pub enum CliError {
     /// `--event` was given with a pack, which carries its own events.
     #[error("--event goes with a receipt; a pack carries its events")]
     EventWithPack,
+    /// `--evidence-key` was given with something else than a pack.
+    #[error("--evidence-key goes with an evidence pack, whose events may carry evidence of others")]
+    EvidenceKeyWithOther,
     /// `--population` was given with something else than a pack.
     #[error("--population goes with an evidence pack, and names a population")]
     PopulationWithOther,
@@ -156,6 +173,7 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
         consistency: args.consistency.as_deref().map(read_text).transpose()?,
         policy,
         require: args.require,
+        evidence_keys: args.evidence_key.iter().map(read_evidence_key).collect::<Result<_, _>>()?,
     };
     let unread = |source| CliError::Read { path: args.file.clone(), source };
     let mut file = File::open(&args.file).map_err(unread)?;
@@ -165,6 +183,9 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
     }
     if args.population.is_some() && (start.starts_with(RECEIPT_START) || is_population(&start)) {
         return Err(CliError::PopulationWithOther);
+    }
+    if !args.evidence_key.is_empty() && (start.starts_with(RECEIPT_START) || is_population(&start)) {
+        return Err(CliError::EvidenceKeyWithOther);
     }
     if start.starts_with(RECEIPT_START) {
         let text = read_text(&args.file)?;
@@ -233,6 +254,11 @@ fn named(path: &Path) -> String {
     visible(&path.display().to_string())
 }
 
+fn parse_named(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("expected NAME=FILE.pub")?;
+    Ok((name.to_owned(), PathBuf::from(file)))
+}
+
 fn parse_require(word: &str) -> Result<Reach, String> {
     match word {
         "witnessed" => Ok(Reach::Witnessed),
@@ -253,6 +279,11 @@ fn read_key(given: &str) -> Result<KeyFile, CliError> {
         return Err(CliError::Key { given: given.to_owned(), why });
     }
     KeyFile::parse(&read_text(path)?).map_err(|why| CliError::Key { given: given.to_owned(), why: why.to_string() })
+}
+
+fn read_evidence_key((name, path): &(String, PathBuf)) -> Result<(String, ForeignKey), CliError> {
+    let key = ForeignKey::parse(&read_text(path)?);
+    Ok((name.clone(), key.map_err(|source| CliError::EvidenceKey { path: path.clone(), source })?))
 }
 
 fn read_policy(path: &Path) -> Result<Policy, CliError> {

@@ -4,6 +4,8 @@
 //! writes (`erasures`, `objects`) are kept as they are and make a verification undecided, never refuted.
 
 use projector::approval::Since;
+use schemas::admit::MAX_DEPTH;
+use schemas::scan::{Limits, Tape};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -60,7 +62,7 @@ pub struct EntryRef {
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// A format this version does not know: cannot be decided here.
-    #[error("pack format {found}, this verifier knows {FORMAT}")]
+    #[error("pack format {found}, this verifier knows {FORMAT}: check the pack with a newer one")]
     NewerFormat {
         /// The format found.
         found: u64,
@@ -82,6 +84,9 @@ impl PackDocument {
     /// Reads a `pack.json`: closed, canonical, of the known format.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let malformed = |error: serde_json::Error| DocumentError::Malformed(error.to_string());
+        // What may hold any JSON (cosignatures, erasures, objects) is no deeper and no more ambiguous than an event.
+        let limits = Limits { bytes: bytes.len(), depth: MAX_DEPTH };
+        Tape::default().scan(bytes, limits).map_err(|fault| DocumentError::Malformed(fault.to_string()))?;
         let Format { format } = serde_json::from_slice(bytes).map_err(malformed)?;
         if format > u64::from(FORMAT) {
             return Err(DocumentError::NewerFormat { found: format });
@@ -126,7 +131,7 @@ mod tests {
         }
         check(r#""format":1"#, r#""format":2"#, "pack format 2");
         check(r#""format":1"#, r#""format":0"#, "never existed");
-        check(r#""format":1"#, r#""format":1,"format":1"#, "duplicate field");
+        check(r#""format":1"#, r#""format":1,"format":1"#, "duplicate_key");
         check(r#""fold":1"#, r#""fold":1,"extra":1"#, "unknown field");
         check(r#""index":9"#, r#""index":9,"salt":null"#, "not RFC 8785");
         check(r#""fold":1"#, r#""fold": 1"#, "not RFC 8785");

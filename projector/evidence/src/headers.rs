@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use ledger::entry::View;
+use ledger::entry::{Header, View};
 use ledger::hash::{self, Hash};
 use schemas::ids::ChangeId;
 
@@ -43,8 +43,11 @@ pub(crate) fn files(
         out.push((lines_name(HEADERS, range.start), lines));
     }
     let views: BTreeMap<&str, &[u8]> = out.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-    check(change, first, size, root, &views)?;
-    Ok(out)
+    let checked = check(change, first, size, root, &views)?;
+    match checked.unknown {
+        Some(index) => Err(unknown(index)),
+        None => Ok(out),
+    }
 }
 
 /// Names of the files of a pack whose change's last entry is `first - 1`.
@@ -53,29 +56,46 @@ pub(crate) fn names(first: u64, size: u64) -> impl Iterator<Item = String> {
     std::iter::once(FRONTIER.to_owned()).chain(files)
 }
 
-/// Checks that these are all entries from `first` to `size` under `root`, and that none is of the change. Gives their number.
+/// What the entries behind the last one are.
+pub(crate) struct Checked {
+    /// How many they are.
+    pub(crate) count: u64,
+    /// The first of a kind that this version does not know: nobody here can say of what change it is.
+    pub(crate) unknown: Option<u64>,
+    /// The log's time of the last one, in milliseconds; none where there is none, or where it tells no time.
+    pub(crate) last_at: Option<u64>,
+}
+
+/// What is to be said of an entry of an unknown kind.
+pub(crate) fn unknown(index: u64) -> String {
+    format!("entry {index} is of a kind that this version does not know, and may be of this change")
+}
+
+/// Checks that these are all entries from `first` to `size` under `root`, and that none is of the change, as far as this version knows.
 pub(crate) fn check(
     change: &ChangeId,
     first: u64,
     size: u64,
     root: &Hash,
     files: &BTreeMap<&str, &[u8]>,
-) -> Result<u64, String> {
+) -> Result<Checked, String> {
     if first > size {
         return Err(format!("the change's last entry is {}, the tree has {size}", first.saturating_sub(1)));
     }
     let get = |name: &str| files.get(name).copied().ok_or_else(|| format!("{name} is missing"));
     let mut tree = frontier_of(get(FRONTIER)?, first).map_err(|error| format!("{FRONTIER}: {error}"))?;
-    let mut later = None;
+    let (mut later, mut unknown, mut last_at) = (None, None, None);
     for range in header_files(first, size) {
         let name = lines_name(HEADERS, range.start);
         let text = get(&name)?.strip_suffix(b"\n").ok_or_else(|| format!("{name} does not end with a line feed"))?;
         for (index, line) in (range.start..range.end).zip(text.split(|b| *b == b'\n')) {
             tree.push(hash::leaf(line));
-            match View::read(line) {
-                Ok(View::Event(event)) if event.change == change.as_str() => later = later.or(Some(index)),
-                Ok(_) => {}
-                Err(error) => return Err(format!("{name}, entry {index}: {error}")),
+            let view = View::read(line).map_err(|error| format!("{name}, entry {index}: {error}"))?;
+            last_at = view.at();
+            match view {
+                View::Event(event) if event.change == change.as_str() => later = later.or(Some(index)),
+                View::Other(Header::Unknown { .. }) => unknown = unknown.or(Some(index)),
+                View::Event(_) | View::Other(_) => {}
             }
         }
         if tree.size() != range.end || text.split(|b| *b == b'\n').count() as u64 != range.end - range.start {
@@ -90,6 +110,6 @@ pub(crate) fn check(
     }
     match later {
         Some(index) => Err(format!("entry {index} is of this change, and the pack leaves it out")),
-        None => Ok(size - first),
+        None => Ok(Checked { count: size - first, unknown, last_at }),
     }
 }

@@ -61,7 +61,8 @@ pub struct Report {
     /// Packs only: `later entries of this change up to size N: none (proved)` or `… NOT PROVED`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub later_entries: Option<String>,
-    /// Populations only: what is proved of time and completeness, a sentence each.
+    /// Of a population, what is proved of time and completeness; of a pack, what became of the evidence of others in its events. A
+    /// sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub says: Vec<String>,
     /// What this verification does not prove, a sentence each.
@@ -139,6 +140,7 @@ pub(crate) enum Id {
     LogChain,
     EventsCommitment,
     EventsHeaders,
+    EventsForeign,
     DerivedChange,
     DerivedPage,
     DerivedParts,
@@ -182,6 +184,9 @@ impl Id {
             Self::LogChain => ("log.chain", "the entries are the change from its first on, without a gap"),
             Self::EventsCommitment => ("events.commitment", "every event is the one that its entry commits to"),
             Self::EventsHeaders => ("events.headers", "what the entries say of the events is what the events say"),
+            Self::EventsForeign => {
+                ("events.foreign", "evidence of others inside the events is signed with a key that was given")
+            }
             Self::DerivedChange => ("derived.change", "change.json follows from the entries"),
             Self::DerivedPage => ("derived.page", "index.html follows from the entries"),
             Self::DerivedParts => ("derived.parts", "the extracted files follow from the events"),

@@ -4,6 +4,7 @@ use ledger::checkpoint::Origin;
 use ledger::key::PublicKey;
 use ledger::note::VerifierKey;
 use ledger::policy::Policy;
+use projector::foreign::ForeignKey;
 use serde::Serialize;
 
 /// How far trust reaches, from least to most.
@@ -60,7 +61,10 @@ impl KeyFile {
     pub(crate) fn for_origin(&self, origin: &Origin) -> Result<VerifierKey, String> {
         match self {
             Self::Vkey(key) if key.name().as_str() == origin.as_str() => Ok(key.clone()),
-            Self::Vkey(key) => Err(format!("the key given is for {}, this is about {origin}", key.name())),
+            Self::Vkey(key) => Err(format!(
+                "the key given is for {}, this is about {origin}: ask the holder of that log for its key (`upm keys show`)",
+                key.name()
+            )),
             Self::Pem(key) => Ok(VerifierKey::new(origin.key_name().clone(), *key)),
         }
     }
@@ -81,4 +85,6 @@ pub struct Trust {
     pub policy: Option<Policy>,
     /// Refute whatever reaches less than this.
     pub require: Option<Reach>,
+    /// Keys of foreign evidence inside the events, by name: all of it has to be signed with one of them, if there are any.
+    pub evidence_keys: Vec<(String, ForeignKey)>,
 }

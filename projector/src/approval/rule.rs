@@ -10,6 +10,7 @@
 //! | `approval.emergency-hours` | 72 | an emergency may be approved so long after its execution |
 //! | `approval.ended-after-hours` | 24 | a change is ended so long after its last execute entry |
 //! | `approval.signer.…` | none | `SHA256:… NAME`: this SSH key signs approvals of this approver |
+//! | `evidence.key.NAME` | none | base64 of a public key (ECDSA P-256 or Ed25519): foreign evidence inside events is held against it |
 //!
 //! A fold cannot fail, so a value that cannot be read counts as its default, and the command line does not write one. A rule holds for the
 //! entries behind the control entry that set it: an attempt is judged by the rule that held when it was executed, and no later act
@@ -22,10 +23,14 @@ use schemas::ids::{ChangeClass, Environment};
 use serde::{Deserialize, Serialize};
 
 use super::Grade;
+use crate::foreign::ForeignKey;
 
 /// What the name of each fact begins with.
 pub const FACTS: &str = "approval.";
 const SIGNER: &str = "approval.signer.";
+/// The keys of foreign evidence are no approvals, but what holds of them when is told as of the rule.
+const EVIDENCE: &str = "evidence.";
+const EVIDENCE_KEY: &str = "key.";
 /// Ten years.
 const HOURS_MAX: u64 = 87_600;
 /// More persons than a fact could name.
@@ -50,6 +55,9 @@ pub struct Rule {
     pub emergency_h: u64,
     /// Hours after its last execute entry with which a change is ended.
     pub ended_after_h: u64,
+    /// Keys of foreign evidence by name, each the base64 of its `SubjectPublicKeyInfo`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub evidence_keys: BTreeMap<String, String>,
     /// Whose approvals a key signs, by its SHA-256 fingerprint.
     pub signers: BTreeMap<String, String>,
 }
@@ -76,6 +84,7 @@ impl Default for Rule {
             grade: Grade::Recorded,
             emergency_h: 72,
             ended_after_h: 24,
+            evidence_keys: BTreeMap::new(),
             signers: BTreeMap::new(),
         }
     }
@@ -126,6 +135,17 @@ impl Rule {
         if name.starts_with(SIGNER) {
             let (key, approver) = signer(value).ok_or_else(|| error("`SHA256:FINGERPRINT APPROVER`"))?;
             self.signers.insert(key, approver);
+            return Ok(());
+        }
+        if let Some(name) = name.strip_prefix(EVIDENCE) {
+            let name = name.strip_prefix(EVIDENCE_KEY).filter(|name| !name.is_empty());
+            let name = name.ok_or_else(|| error("the fact evidence.key.NAME"))?;
+            let key = ForeignKey::parse(value).map_err(|_| {
+                error(
+                    "base64 of a public key of ECDSA P-256 or Ed25519 (openssl pkey -pubin -outform DER | base64 -w0)",
+                )
+            })?;
+            self.evidence_keys.insert(name.to_owned(), key.to_base64());
             return Ok(());
         }
         match name.strip_prefix(FACTS) {

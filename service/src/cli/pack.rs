@@ -148,13 +148,16 @@ pub(super) fn exists(path: &Path) -> CliError {
 
 /// Writes beside `path` and moves it there when all of it is durable.
 pub(super) fn write(path: &Path, force: bool, body: &mut impl Read) -> Result<u64, CliError> {
-    let cannot = |error: &io::Error| CliError::because(format!("can't write {}", path.display()), error);
+    let cannot = |error: &io::Error| {
+        CliError::because(format!("can't write {}{}", path.display(), what_to_do(error.kind())), error)
+    };
     let mut name =
         path.file_name().ok_or_else(|| CliError::could_not(format!("{} is no file name", path.display())))?.to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);
     let mut file = File::create_new(&partial).map_err(|error| cannot(&error))?;
-    let done = io::copy(body, &mut file)
+    let mut body = Body { inner: body, broke: false };
+    let done = io::copy(&mut body, &mut file)
         .and_then(|bytes| file.flush().and_then(|()| file.sync_all()).map(|()| bytes))
         .and_then(|bytes| {
             if force {
@@ -167,8 +170,40 @@ pub(super) fn write(path: &Path, force: bool, body: &mut impl Read) -> Result<u6
     // After a rename it is gone already.
     let _ = fs::remove_file(&partial);
     match done {
+        Err(error) if body.broke => {
+            let what = format!("the download of {} broke off, and nothing of it was kept: try again", path.display());
+            Err(CliError::because(what, &error))
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path)),
         other => other.map_err(|error| cannot(&error)),
+    }
+}
+
+/// What is downloaded, and whether that was what broke.
+struct Body<'r, R> {
+    inner: &'r mut R,
+    broke: bool,
+}
+
+impl<R: Read> Read for Body<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer);
+        self.broke |= read.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        read
+    }
+}
+
+/// What a person can do about a place that takes no file.
+fn what_to_do(error: io::ErrorKind) -> &'static str {
+    match error {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            " (the disk is full and nothing was kept: make room, or name another place with -o)"
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => " (name a file in a folder that exists with -o)",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            " (name a place that you may write to with -o)"
+        }
+        _ => "",
     }
 }
 
@@ -194,7 +229,10 @@ mod tests {
     fn a_pack_is_there_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pack.zip");
-        assert!(write(&path, false, &mut Breaks(100_000)).is_err());
+        let error = write(&path, false, &mut Breaks(100_000)).unwrap_err().to_string();
+        assert!(error.contains("broke off, and nothing of it was kept: try again"), "{error}");
+        let error = write(&folder.path().join("absent/pack.zip"), false, &mut &b""[..]).unwrap_err().to_string();
+        assert!(error.contains("name a file in a folder that exists with -o"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 
         assert_eq!(write(&path, false, &mut &b"first"[..]).unwrap(), 5);

@@ -184,6 +184,8 @@ pub(crate) struct Tallied {
     pub(crate) totals: Totals,
     /// Entries of the change that was asked for, with their leaf hashes.
     pub(crate) watched: Vec<(u64, Hash)>,
+    /// The first entry of a kind that this version does not know: nobody here can say of what change it is.
+    pub(crate) unknown: Option<u64>,
     changes: Vec<(Box<str>, Record)>,
     environments: Environments,
 }
@@ -201,6 +203,7 @@ pub(crate) struct Tally {
     first_size: u64,
     watch: Option<Box<str>>,
     watched: Vec<(u64, Hash)>,
+    unknown: Option<u64>,
     last_at: u64,
     begins: Option<u64>,
     inside: bool,
@@ -316,6 +319,7 @@ impl Tally {
             first_size,
             watch: watch.map(Into::into),
             watched: Vec::new(),
+            unknown: None,
             last_at: 0,
             begins: None,
             inside: false,
@@ -355,6 +359,9 @@ impl Tally {
     fn other(&mut self, index: u64, at: u64, header: &Header) {
         if let Header::Heartbeat(_) = header {
             self.heartbeat(index, at);
+        }
+        if let Header::Unknown { .. } = header {
+            self.unknown = self.unknown.or(Some(index));
         }
         if !self.period.contains(at) {
             return;
@@ -462,7 +469,8 @@ impl Tally {
         }
         changes.sort_unstable_by_key(|(_, record)| record.first);
         let totals = self.totals.finish(&changes, &self.environments);
-        Ok(Tallied { begins, ends, totals, watched: self.watched, changes, environments: self.environments })
+        let Self { watched, unknown, environments, .. } = self;
+        Ok(Tallied { begins, ends, totals, watched, unknown, changes, environments })
     }
 }
 

@@ -53,7 +53,10 @@ fn judge(policy: &Policy, found: &[Cosignature<'_>], log: &mut Log) -> Option<Wi
     let keys: Vec<&CosignerKey> = found.iter().map(|cosignature| cosignature.key).collect();
     match policy.standing(&keys) {
         Standing::Missing(what) => {
-            log.not_done(Id::Cosignatures, format!("not as many as the policy asks for: {what}"));
+            log.not_done(Id::Cosignatures, format!(
+                "not as many as the policy asks for: {what}. A policy goes out of date when its witnesses do: name the one that held \
+                 then, or ask for what they cosigned (`upm pack --witnessed`)"
+            ));
             None
         }
         Standing::Satisfied if found.is_empty() => {

@@ -79,13 +79,19 @@ fn fold_files(
     log: &mut Log,
 ) -> Vec<PackFile> {
     if document.fold != FOLD_VERSION {
-        let why = format!("not re-derived: fold version {}, this verifier knows {FOLD_VERSION}", document.fold);
+        let why = format!(
+            "not re-derived: fold version {}, this verifier knows {FOLD_VERSION}: check the pack with one that knows it",
+            document.fold
+        );
         log.none_done(&[Id::DerivedChange, Id::DerivedPage], &why);
         return named(&[files::CHANGE, files::PAGE]);
     }
     let last_at = entries.iter().map(|entry| entry.header.at).max().unwrap_or_default();
-    if document.as_of_ms < last_at {
-        let why = format!("pack.json judges as of {} ms, before its own last entry at {last_at} ms", document.as_of_ms);
+    // `as_of_ms` is the time of the tree's last entry: where that one is here, it is known.
+    let ends_here = entries.last().is_some_and(|last| last.index.checked_add(1) == Some(document.size));
+    if document.as_of_ms < last_at || (ends_here && document.as_of_ms != last_at) {
+        let found = document.as_of_ms;
+        let why = format!("pack.json: it judges as of {found} ms, its own last entry is at {last_at} ms");
         log.refute(Id::DerivedChange, why);
     }
     let rules = Rules::from_changes(&document.origin, document.approval_rules.clone());
@@ -122,7 +128,10 @@ fn report_files(document: &PackDocument, entries: &[Opened<'_>], files: &Files<'
 }
 
 fn unknown_report(document: &PackDocument) -> String {
-    format!("not re-derived: report version {}, this verifier knows {REPORT_VERSION}", document.report)
+    format!(
+        "not re-derived: report version {}, this verifier knows {REPORT_VERSION}: check the pack with one that knows it",
+        document.report
+    )
 }
 
 fn named(names: &[&str]) -> Vec<PackFile> {

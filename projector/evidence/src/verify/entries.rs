@@ -27,7 +27,8 @@ pub(super) fn read_entries(document: &PackDocument, files: &Files<'_>, log: &mut
     let read = |index: u64| -> Result<ReadEntry, Problem> {
         let name = files::entry_name(index);
         let bytes = *files.get(name.as_str()).ok_or_else(|| Problem::Refuted(format!("{name} is missing")))?;
-        Ok(ReadEntry { index, leaf: chain::leaf(bytes), header: chain::event_header(index, bytes)? })
+        let header = chain::event_header(index, bytes).map_err(|error| Problem::from(error).in_file(&name))?;
+        Ok(ReadEntry { index, leaf: chain::leaf(bytes), header })
     };
     match document.entries.iter().map(|entry| read(entry.index)).collect::<Result<Vec<_>, _>>() {
         Ok(entries) => {
@@ -92,7 +93,10 @@ pub(super) fn check_chain(
     };
     let links: Vec<_> = entries.iter().map(|e| (e.index, e.leaf, &e.header)).collect();
     let last = entries.len().saturating_sub(1);
-    let result = chain::check_chain(change, &links);
+    let result = chain::check_chain(change, &links).map_err(|error| {
+        let file = error.index().map_or_else(|| files::PACK.to_owned(), files::entry_name);
+        format!("{file}: {error}")
+    });
     log.result(
         Id::LogChain,
         result.map(|()| format!("number 0 to {last} of {:?}, each naming the one before it", document.change)),
@@ -118,12 +122,13 @@ pub(super) fn open_events<'a>(
             );
             return Err(Problem::Unknown(why));
         };
-        let salt = Salt::from_hex(salt)
-            .ok_or_else(|| Problem::Refuted(format!("the salt of entry {} is malformed", entry.index)))?;
+        let salt = Salt::from_hex(salt).ok_or_else(|| {
+            Problem::Refuted(format!("{}: the salt of entry {} is malformed", files::PACK, entry.index))
+        })?;
         let name = files::event_name(entry.index, entry.header.phase);
         let payload = *files.get(name.as_str()).ok_or_else(|| Problem::Refuted(format!("{name} is missing")))?;
         let opened = Opened { index: entry.index, leaf: entry.leaf, header: entry.header.clone(), salt, payload };
-        chain::check_commitment(&opened).map_err(|e| Problem::Refuted(e.to_string()))?;
+        chain::check_commitment(&opened).map_err(|error| Problem::Refuted(format!("{name}: {error}")))?;
         Ok(opened)
     };
     match entries.iter().zip(&document.entries).map(open).collect::<Result<Vec<_>, _>>() {
@@ -155,7 +160,10 @@ pub(super) fn check_headers(origin: Option<&Origin>, opened: Option<&[Opened<'_>
         match chain::check_header(origin.log(), entry, &mut scratch) {
             Ok(true) => {}
             Ok(false) => unknown = Some((entry.index, entry.header.rules)),
-            Err(error) => return log.refute(Id::EventsHeaders, error),
+            Err(error) => {
+                let name = files::event_name(entry.index, entry.header.phase);
+                return log.refute(Id::EventsHeaders, format!("{name}: {error}"));
+            }
         }
     }
     match unknown {

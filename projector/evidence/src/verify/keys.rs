@@ -83,7 +83,7 @@ pub(crate) fn of_pack(
     let established = KeyChain::parse(bytes).map_err(|error| error.to_string()).and_then(|chain| {
         // Cosignatures may follow there: they were made later, and by others.
         if !note.is_some_and(|note| note.starts_with(chain.checkpoint())) {
-            return Err(format!("{} is about another checkpoint than the pack's", files::CHAIN));
+            return Err("it is about another checkpoint than the pack's".to_owned());
         }
         let all = chain.establish(&given).map_err(|error| error.to_string())?;
         Ok((chain, all))
@@ -98,7 +98,7 @@ pub(crate) fn of_pack(
             Some(found(&given, note, all, [chain].into_iter().chain(brought).collect(), log))
         }
         Err(error) => {
-            log.refute(Id::TrustKeys, error);
+            log.refute(Id::TrustKeys, format!("{}: {error}", files::CHAIN));
             None
         }
     }

@@ -9,6 +9,7 @@
 pub(crate) mod cosigned;
 mod derived;
 mod entries;
+mod foreign;
 pub(crate) mod keys;
 pub(crate) mod pack;
 pub(crate) mod reach;
@@ -43,6 +44,16 @@ pub(crate) fn always_unproved(reach: Reach) -> Vec<String> {
 enum Problem {
     Refuted(String),
     Unknown(String),
+}
+
+impl Problem {
+    /// The same, said of a file.
+    fn in_file(self, name: &str) -> Self {
+        match self {
+            Self::Refuted(why) => Self::Refuted(format!("{name}: {why}")),
+            Self::Unknown(why) => Self::Unknown(format!("{name}: {why}")),
+        }
+    }
 }
 
 impl From<NotAnEvent> for Problem {

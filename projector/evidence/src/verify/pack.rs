@@ -10,10 +10,10 @@ use schemas::ids::ChangeId;
 use super::entries::{check_chain, check_headers, check_inclusion, open_events, read_entries};
 use super::reach::Reached;
 use super::signed::{check_attestation, check_checkpoint, check_sums, find_key, read_document};
-use super::{derived, keys, reach};
+use super::{derived, foreign, keys, reach};
 use crate::document::PackDocument;
 use crate::files;
-use crate::headers;
+use crate::headers::{self, Checked};
 use crate::report::{Id, Log, Report};
 use crate::trust::Trust;
 use crate::zip::{self, MAX_ARCHIVE_BYTES, ReadError};
@@ -116,6 +116,7 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
     check_later(&document, change.as_ref(), files, &mut log);
     let opened = open_events(&document, entries.as_deref(), files, &mut log);
     check_headers(origin.as_ref(), opened.as_deref(), &mut log);
+    let says = foreign::check(&document, opened.as_deref(), trust, &mut log);
     let root = Hash::parse(&document.root).ok();
     let key_at_hand = key.map(|(key, _)| key);
     derived::check(&document, change.as_ref(), root.as_ref(), opened.as_deref(), key_at_hand, files, &mut log);
@@ -127,7 +128,7 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
     let note = files.get(crate::files::CHECKPOINT).and_then(|bytes| std::str::from_utf8(bytes).ok());
     let reach = reach::establish(trust, trusted, note, &mut log);
     let later = later_entries(&document, trusted.is_some(), &log);
-    report(about(&document), Some(later), reach, log)
+    Report { says, ..report(about(&document), Some(later), reach, log) }
 }
 
 fn report(about: Vec<(&'static str, String)>, later_entries: Option<String>, reach: Reached, log: Log) -> Report {
@@ -162,10 +163,20 @@ fn check_later(document: &PackDocument, change: Option<&ChangeId>, files: &Files
     };
     let first = last.index.saturating_add(1);
     let checked = headers::check(change, first, document.size, &root, files);
-    log.result(
-        Id::LaterHeaders,
-        checked.map(|count| format!("{count} entries behind the last one, up to size {}", document.size)),
-    );
+    match checked {
+        Ok(Checked { unknown: Some(index), .. }) => log.not_done(Id::LaterHeaders, headers::unknown(index)),
+        Ok(Checked { count, last_at, .. }) if last_at.is_none_or(|at| at == document.as_of_ms) => {
+            log.ok(Id::LaterHeaders, format!("{count} entries behind the last one, up to size {}", document.size));
+        }
+        Ok(Checked { last_at, .. }) => {
+            let (at, found) = (last_at.unwrap_or_default(), document.as_of_ms);
+            log.refute(
+                Id::LaterHeaders,
+                format!("{}: as_of_ms is {found}, the last entry of the tree is at {at}", files::PACK),
+            );
+        }
+        Err(why) => log.refute(Id::LaterHeaders, format!("{}: {why}", crate::population::HEADERS)),
+    }
 }
 
 /// Entries of the change after the last one here: none if that one is the tree's last, or if all entries behind it are here and none

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ledger::checkpoint::{Checkpoint, Origin, Verified};
+use ledger::checkpoint::{Checkpoint, CheckpointError, Origin, Verified};
 use ledger::dsse;
+use ledger::governance::LogKeysError;
 use ledger::hash::Hash;
-use ledger::note::{SignedNote, VerifierKey};
+use ledger::note::{NoteError, SignedNote, VerifierKey};
 use schemas::ids::ChangeId;
 use sha2::{Digest, Sha256};
 
@@ -27,7 +28,7 @@ pub(super) fn check_sums(files: &Files<'_>, log: &mut Log) {
     let lines = match sums::parse(text) {
         Ok(lines) => lines,
         Err(error) => {
-            log.refute(Id::SumsList, error);
+            log.refute(Id::SumsList, format!("{}: {error}", sums::NAME));
             return log.not_done(Id::SumsDigests, "the list is malformed");
         }
     };
@@ -73,12 +74,11 @@ pub(super) fn read_document(files: &Files<'_>, log: &mut Log) -> Option<PackDocu
 
 fn judge_document(document: &PackDocument, log: &mut Log) {
     let unknown = [("erasures", document.erasures.is_empty()), ("objects", document.objects.is_empty())];
-    if let Err(error) = Origin::parse(&document.origin) {
-        log.refute(Id::PackDocument, error);
-    } else if let Err(error) = ChangeId::parse(&document.change) {
-        log.refute(Id::PackDocument, error);
-    } else if let Err(error) = Hash::parse(&document.root) {
-        log.refute(Id::PackDocument, error);
+    let malformed = Origin::parse(&document.origin).map_err(|error| error.to_string()).err();
+    let malformed = malformed.or(ChangeId::parse(&document.change).map_err(|error| error.to_string()).err());
+    let malformed = malformed.or(Hash::parse(&document.root).map_err(|error| error.to_string()).err());
+    if let Some(why) = malformed {
+        log.refute(Id::PackDocument, format!("{}: {why}", files::PACK));
     } else if let Some((name, _)) = unknown.iter().find(|(_, empty)| !empty) {
         log.not_done(Id::PackDocument, format!("it names {name}, which this verifier does not know how to check"));
     } else {
@@ -145,12 +145,24 @@ pub(super) fn check_checkpoint(
             Some(head)
         }
         Some(Err(error)) => {
-            log.refute(Id::CheckpointSignature, error);
+            let hint = if unsigned(&error) { ANOTHER_KEY } else { "" };
+            log.refute(Id::CheckpointSignature, format!("{}: {error}{hint}", files::CHECKPOINT));
             None
         }
     };
-    log.result(Id::CheckpointHead, head_matches(document, note, keys));
+    let matches = head_matches(document, note, keys).map_err(|why| format!("{}: {why}", files::CHECKPOINT));
+    log.result(Id::CheckpointHead, matches);
     head
+}
+
+/// What a reader can do who has another key than the one that signed.
+const ANOTHER_KEY: &str = ". A key of another ledger gives this answer, and so does an earlier one of this log: ask its holder for the \
+     key, or for the way to it (`upm keys chain`, --keys)";
+
+/// Whether nobody signed whose key is at hand.
+fn unsigned(error: &LogKeysError) -> bool {
+    let LogKeysError::Checkpoint(CheckpointError::Note(error)) = error else { return false };
+    matches!(error, NoteError::Unsigned { .. })
 }
 
 fn head_matches(document: &PackDocument, note: &str, keys: Option<&Keys>) -> Result<String, String> {
@@ -178,7 +190,7 @@ pub(super) fn check_attestation(document: &PackDocument, key: Option<&VerifierKe
     let attestation = match files.get(attest::NAME).map(|bytes| Attestation::parse(bytes)) {
         Some(Ok(attestation)) => attestation,
         Some(Err(error)) => {
-            log.refute(Id::AttestationSignature, error);
+            log.refute(Id::AttestationSignature, format!("{}: {error}", attest::NAME));
             return log.not_done(Id::AttestationStatement, "the attestation could not be read");
         }
         None => {
@@ -192,15 +204,18 @@ pub(super) fn check_attestation(document: &PackDocument, key: Option<&VerifierKe
             let signed = dsse::pae(attest::PAYLOAD_TYPE, &attestation.statement);
             let hint = attest::hint(key.key());
             if key.key().verify(&signed, &attestation.signature).is_err() {
-                log.refute(Id::AttestationSignature, "the signature does not fit the key and the statement");
+                let why = "the signature does not fit the key and the statement";
+                log.refute(Id::AttestationSignature, format!("{}: {why}", attest::NAME));
             } else if attestation.hint != hint {
-                log.refute(Id::AttestationSignature, format!("it names key {}, expected {hint}", attestation.hint));
+                let why = format!("it names key {}, expected {hint}", attestation.hint);
+                log.refute(Id::AttestationSignature, format!("{}: {why}", attest::NAME));
             } else {
                 log.ok(Id::AttestationSignature, "DSSE, Ed25519");
             }
         }
     }
-    log.result(Id::AttestationStatement, statement_matches(document, &attestation, files));
+    let matches = statement_matches(document, &attestation, files).map_err(|why| format!("{}: {why}", attest::NAME));
+    log.result(Id::AttestationStatement, matches);
 }
 
 fn statement_matches(document: &PackDocument, attestation: &Attestation, files: &Files<'_>) -> Result<String, String> {

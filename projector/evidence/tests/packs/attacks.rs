@@ -47,12 +47,12 @@ fn flip(files: &mut Files, name: &str) {
     bytes[at] ^= 1;
 }
 
-/// The members of `pack.json` that the operator states and nothing in a pack proves (the report says so): the rule and the time by
-/// which `change.json` judges. They change what is derived only where the rule or the time matters.
+/// What the operator states in `pack.json` and nothing in a pack proves (the report says so): the rule by which `change.json` judges. It
+/// changes what is derived only where the rule matters.
 fn differs_only_in_what_is_stated(before: &[u8], after: &[u8]) -> bool {
     let without = |bytes: &[u8]| {
         let mut document: Value = serde_json::from_slice(bytes).ok()?;
-        document.as_object_mut()?.retain(|name, _| name != "as_of_ms" && name != "approval_rules");
+        document.as_object_mut()?.remove("approval_rules");
         Some(document)
     };
     without(before).is_some_and(|document| without(after) == Some(document))
@@ -99,19 +99,27 @@ fn a_changed_file_is_refuted_whatever_its_kind() {
     }
 }
 
-/// A pack is not as of a time before its own last entry.
+/// A pack is as of the tree's last entry: never before its own, and exactly then where the last one is here or among the headers.
 #[test]
-fn a_pack_that_judges_as_of_too_early_is_refuted() {
+fn a_pack_that_judges_as_of_another_time_is_refuted() {
     let world = World::full();
-    let mut files = world.files("a");
-    let mut document: Value = serde_json::from_slice(&files["pack.json"]).unwrap();
-    let last = document["entries"].as_array().unwrap().last().unwrap()["index"].as_u64().unwrap();
-    let Ok(Header::Event(header)) = Header::decode(&files[&format!("entries/{last:010}.json")]) else {
-        panic!("entry {last} is an event's");
+    let at = |index: u64| 1_760_011_200_000 + index * 1000;
+    let check = |mut files: Files, as_of_ms: u64, by: Option<&str>| {
+        let mut document: Value = serde_json::from_slice(&files["pack.json"]).unwrap();
+        assert_ne!(document["as_of_ms"], json!(as_of_ms), "the case changes nothing");
+        document["as_of_ms"] = json!(as_of_ms);
+        files.insert("pack.json".to_owned(), serde_json_canonicalizer::to_vec(&document).unwrap());
+        let report = world.verify(&world.resigned(files));
+        assert_eq!(report.refuted(), by.into_iter().collect::<Vec<_>>(), "{as_of_ms}: {report}");
     };
-    document["as_of_ms"] = json!(header.at - 1);
-    files.insert("pack.json".to_owned(), serde_json_canonicalizer::to_vec(&document).unwrap());
-    refuted_by(&world, &world.resigned(files), "derived.change");
+    let sealed = evidence::plan(&world.input_at("a", 9)).unwrap().seal(&world.signer).unwrap();
+    let ends_here: Files = sealed.files().iter().cloned().collect();
+    check(ends_here.clone(), at(8) - 1, Some("derived.change"));
+    check(ends_here, at(8) + 1, Some("derived.change"));
+    check(world.files("a"), at(8) - 1, Some("derived.change"));
+    // Entry 9 is of another change: alone, a pack has only the operator's word for its time.
+    check(world.files("a"), at(9) + 1, None);
+    check(crate::later::with_headers(&world, "a"), at(9) + 1, Some("headers.later"));
 }
 
 #[test]

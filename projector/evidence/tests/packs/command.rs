@@ -192,3 +192,62 @@ fn a_policy_on_the_command_line() {
         check(&with(&["--key", "key.vkey", "--witness-policy", "absent"]), 2, "absent");
     }
 }
+
+#[test]
+fn keys_of_the_evidence_of_others_on_the_command_line() {
+    let world = crate::foreign::world(&[crate::foreign::DSSE]);
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    write("pack.zip", &world.pack("a"));
+    write("receipt", world.receipt(1).to_text().as_bytes());
+    write("build.pub", crate::foreign::DSSE_KEY.as_bytes());
+    write("other.pub", crate::foreign::BUNDLE_KEY.as_bytes());
+    write("none.pub", b"-----BEGIN PUBLIC KEY-----");
+    let vkey = world.signer.verifier().to_vkey();
+    let check = |args: &[&str], expect: i32, says: &str| {
+        let output = run(dir.path(), &[args, &["--key", &vkey]].concat());
+        let seen = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(expect), "{args:?}: {seen}");
+        assert!(seen.contains(says), "{args:?}: {seen}");
+    };
+    check(&["pack.zip"], 0, "was not checked: no key is named for it");
+    check(&["pack.zip", "--evidence-key", "build=build.pub"], 0, "is signed with the key “build”");
+    check(&["pack.zip", "--evidence-key", "o=other.pub", "--evidence-key", "b=build.pub"], 0, "the key “b”");
+    check(&["pack.zip", "--evidence-key", "build=other.pub"], 1, "[events.foreign]");
+    check(&["pack.zip", "--evidence-key", "build.pub"], 2, "expected NAME=FILE.pub");
+    check(&["pack.zip", "--evidence-key", "build=absent.pub"], 2, "cannot read absent.pub");
+    check(&["pack.zip", "--evidence-key", "build=none.pub"], 2, "ECDSA P-256 or Ed25519");
+    check(&["receipt", "--evidence-key", "build=build.pub"], 2, "--evidence-key goes with an evidence pack");
+}
+
+/// What goes wrong in other hands: each a sentence that says what to do.
+#[test]
+fn bad_input_is_answered_with_what_to_do() {
+    let world = World::full();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    let mut newer = world.files("a");
+    let document = text(&newer["pack.json"]).replace(r#""format":1"#, r#""format":2"#);
+    newer.insert("pack.json".into(), document.into_bytes());
+    write("pack.zip", &world.pack("a"));
+    write("newer.zip", &zipped(&world.resigned(newer)));
+    write("cut.zip", &world.pack("a")[..2000]);
+    let other = ledger::checkpoint::Origin::parse("other-ledger/acme").unwrap();
+    let other = ledger::signing::Signer::from_seed(&other, [9; 32]).verifier();
+    write("other.vkey", other.to_vkey().as_bytes());
+    write("other.pub", other.spki_pem().as_bytes());
+    let (old, own) = (cosigner(9).verifier(), world.signer.verifier().to_vkey());
+    write("old.policy", format!("log {own}\nwitness w {old}\nquorum w\n").as_bytes());
+    let check = |args: &[&str], expect: i32, says: &str| {
+        let output = run(dir.path(), args);
+        let seen = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(expect), "{args:?}: {seen}");
+        assert!(seen.contains(says), "{args:?}: expected {says}: {seen}");
+    };
+    check(&["pack.zip", "--key", "other.vkey"], 1, "ask the holder of that log for its key (`upm keys show`)");
+    check(&["pack.zip", "--key", "other.pub"], 1, "A key of another ledger gives this answer");
+    check(&["newer.zip", "--key", &own], 2, "check the pack with a newer one");
+    check(&["pack.zip", "--witness-policy", "old.policy"], 2, "name the one that held then, or ask for");
+    check(&["cut.zip", "--key", &own], 1, "cut short");
+    check(&["absent.zip", "--key", &own], 2, "cannot read absent.zip");
+}

@@ -81,7 +81,7 @@ fn headers(world: &World, first: u64, size: u64) -> LaterHeaders {
     LaterHeaders { frontier, entries: world.bytes(size).split_off(usize::try_from(first).unwrap()) }
 }
 
-fn with_headers(world: &World, change: &str) -> Files {
+pub(crate) fn with_headers(world: &World, change: &str) -> Files {
     let mut input = world.input(change);
     let first = input.entries.last().unwrap().index + 1;
     input.headers = Some(headers(world, first, world.size()));
@@ -133,4 +133,38 @@ fn a_pack_cut_short_cannot_carry_headers_that_hold() {
         assert!(files.remove(gone).is_some(), "{gone}");
         assert_eq!(world.verify(&world.resigned(files)).verdict, Verdict::Refuted, "{gone}");
     }
+}
+
+/// An entry of a later version says to nobody here of what change it is: neither headers nor a population prove that it is of another.
+#[test]
+fn an_entry_of_an_unknown_kind_may_be_of_any_change() {
+    let mut world = World::new();
+    world.add(&event("plan", "a", r#""plan":{"commands":["true"]}"#));
+    world.beat();
+    let files = with_headers(&world, "a");
+    let known = world.verify(&files);
+    assert!(known.later_entries.as_deref().unwrap().contains("none (proved"), "{known}");
+    world.respell(2, |_| br#"{"change":"a","kind":"event","v":2}"#.to_vec());
+    // The honest writer does not know it either; the operator puts it there.
+    let mut input = world.input("a");
+    input.headers = Some(headers(&world, 2, 3));
+    assert!(evidence::plan(&input).unwrap_err().to_string().contains("may be of this change"));
+    input.headers = None;
+    let plain: Files = evidence::plan(&input).unwrap().seal(&world.signer).unwrap().files().iter().cloned().collect();
+    let mut files: Files = files.into_iter().filter(|(name, _)| name.starts_with("headers/")).chain(plain).collect();
+    files.insert("headers/0000000002.ndjson".into(), b"{\"change\":\"a\",\"kind\":\"event\",\"v\":2}\n".to_vec());
+    let report = world.verify(&world.resigned(files));
+    assert_eq!((report.exit_code(), report.refuted()), (2, Vec::new()), "{report}");
+    assert!(report.later_entries.as_deref().unwrap().contains("NOT PROVED"), "{report}");
+    // In a population.
+    let (mut world, _) = honest();
+    world.respell(10, |_| br#"{"kind":"later","v":2}"#.to_vec());
+    let population = made(&world, &input_of(&world));
+    let report = with(&cut(&world, "a", 11), &population.unwrap(), &world);
+    assert_eq!((report.exit_code(), report.refuted()), (2, Vec::new()), "{report}");
+    assert!(report.later_entries.as_deref().unwrap().contains("NOT PROVED"), "{report}");
+}
+
+fn input_of(world: &World) -> evidence::population::PopulationInput {
+    input(world, period(), 2, 11)
 }

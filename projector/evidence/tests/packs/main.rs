@@ -5,8 +5,10 @@
 
 mod attacks;
 mod command;
+mod foreign;
 mod honest;
 mod later;
+mod mutations;
 mod population;
 mod populations;
 mod reconciled;

@@ -118,6 +118,43 @@ impl World {
         n
     }
 
+    /// Appends the entry of an event, with other bytes in its place.
+    pub(crate) fn add_other(&mut self, event: &[u8], payload: Vec<u8>) {
+        let salt = Salt([u8::try_from(self.size()).unwrap(); 16]);
+        self.add_as(event, |header| {
+            (header.commit, header.size) = (commitment(&salt, &payload), payload.len() as u64);
+        });
+        self.entries.last_mut().unwrap().payload = payload;
+    }
+
+    /// Spells an entry in another way.
+    pub(crate) fn respell(&mut self, index: u64, change: impl FnOnce(&[u8]) -> Vec<u8>) {
+        let entry = &mut self.entries[usize::try_from(index).unwrap()];
+        entry.bytes = change(&entry.bytes);
+    }
+
+    /// What the operator puts together of a log that no honest writer would pack: the pack of an honest log of the same entries, with
+    /// the entries, events, proofs and tree head of this one.
+    pub(crate) fn forced(&self, honest: &World, change: &str) -> Files {
+        let mut files = honest.files(change);
+        files.retain(|name, _| !name.starts_with("events/"));
+        let (size, root) = (self.size(), self.root(self.size()));
+        let mut document: Value = serde_json::from_slice(&files["pack.json"]).unwrap();
+        document["root"] = json!(root.to_string());
+        for index in honest.input(change).entries.iter().map(|entry| entry.index) {
+            let stored = self.at(index).clone();
+            let Header::Event(header) = &stored.header else { panic!("entry {index} is an event's") };
+            let path: String = self.pack_entry(index, size).path.iter().map(|hash| hash.to_base64() + "\n").collect();
+            let proof = format!("c2sp.org/tlog-proof@v1\nindex {index}\n{path}\n{}", self.checkpoint(size));
+            files.insert(format!("proofs/{index:010}.tlog-proof"), proof.into_bytes());
+            files.insert(format!("events/{index:010}-{}.json", header.phase), stored.payload);
+            files.insert(format!("entries/{index:010}.json"), stored.bytes);
+        }
+        files.insert("checkpoint".into(), self.checkpoint(size).into_bytes());
+        files.insert("pack.json".into(), serde_json_canonicalizer::to_vec(&document).unwrap());
+        self.resigned(files)
+    }
+
     /// The same log under another key.
     pub(crate) fn signed_by(self, signer: Signer) -> Self {
         Self { signer, ..self }
