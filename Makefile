@@ -20,7 +20,7 @@ endif
 export PATH := $(TOOLS)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build install demo serve test interop soak bench bench-grow bench-kpis bench-latency bench-views bench-tessera check docs policy clean
+.PHONY: help setup build verifier install demo serve test interop soak fuzz bench bench-grow bench-kpis bench-latency bench-views bench-tessera check docs policy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ setup: ## install what building and serving need (libclang, nats-server), below 
 build: setup ## compile everything; leaves `upm` and `upm-verify` in the target directory's release/
 	@[ -e $(TARGET)/release/upm ] || echo "build: the first build compiles RocksDB (C++): 14 to 25 minutes on two cores, once" >&2
 	cargo build --release --workspace --locked
+
+verifier: ## upm-verify alone, in under a minute and without a C++ compiler: one static file (once: rustup target add MACHINE-unknown-linux-musl)
+	cargo build --release --locked -p upm-evidence --bin upm-verify --target $(shell uname -m)-unknown-linux-musl
+	@ls -l $(TARGET)/$(shell uname -m)-unknown-linux-musl/release/upm-verify
 
 install: build ## put upm, upm-verify and nats-server into PREFIX/bin (default ~/.local)
 	install -d $(PREFIX)/bin
@@ -48,20 +52,25 @@ test: build ## all tests that must always pass (they run the built programs)
 	@scripts/setup test
 	cargo test --release --workspace --locked
 
-interop: build ## judges that are not ours (cosign, Tessera's fsck, torchwood): all of them, and it fails where one is missing
+interop: build ## judges that are not ours (cosign, in-toto, OpenSSL, unzip, Tessera's fsck, torchwood): all of them, and it fails where one is missing
 	@scripts/setup interop
 	cargo test --release --workspace --locked --test suite interop:: -- --include-ignored
 
-soak: build ## the long tests: many more crashes and seeds, and what an event costs as the log grows
-	@scripts/setup test
+soak: build ## the long tests: many more crashes and seeds, a minute of each fuzz target, and what an event costs as the log grows
+	@scripts/setup test fuzz
 	CARGO_TARGET_DIR=$(TARGET) scripts/soak
 
-bench: build ## the budget by thread, with and without nats-server, for 1 tenant and for 1,000; drain against a bare read; answers over HTTP (EVENTS=300000)
+fuzz: ## fuzz the parsers of what strangers hand us, an hour each, without compiling RocksDB (SECONDS=3600)
+	@scripts/setup fuzz
+	CARGO_TARGET_DIR=$(TARGET) SECONDS_EACH=$(or $(SECONDS),3600) scripts/fuzz
+
+bench: build ## the budget by thread, with and without nats-server, for 1 tenant and for 1,000; drain against a bare read; answers over HTTP; packs made and verified (EVENTS=300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000) --tenants 1000 --rounds 1
 	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),300000)
 	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),300000) --tenants 1000
 	$(TARGET)/release/upm-bench views --events $(or $(EVENTS),300000)
+	$(TARGET)/release/upm-bench pack
 
 bench-grow: build ## what an event costs as the log grows, without nats-server; proofs, fsck, rebuild (EVENTS=1000000)
 	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),1000000)
