@@ -12,6 +12,7 @@ mod grow;
 mod history;
 mod kpis;
 mod latency;
+mod pack;
 mod population;
 mod report;
 mod tell;
@@ -55,6 +56,9 @@ enum Command {
     /// Make and verify a population of made-up headers, without a store.
     #[command(after_help = "Example:\n  upm-bench population --headers 10000000 --json population.json")]
     Population(PopulationArguments),
+    /// Make and verify the evidence pack of a change of six events, without a store.
+    #[command(after_help = "Example:\n  upm-bench pack --packs 2000 --json pack.json")]
+    Pack(PackArguments),
     /// Becomes the nats-server; for the other commands alone.
     #[command(hide = true)]
     NatsChild {
@@ -215,6 +219,17 @@ struct PopulationArguments {
     json: Option<PathBuf>,
 }
 
+/// How many packs to make.
+#[derive(clap::Args, Clone)]
+struct PackArguments {
+    /// Packs, each made and verified.
+    #[arg(long, default_value_t = 2_000)]
+    packs: u64,
+    /// Write the figures here too, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Drain(arguments) => drain::run(&arguments),
@@ -224,6 +239,7 @@ fn main() -> ExitCode {
         Command::Kpis(arguments) => kpis::run(&arguments),
         Command::Views(arguments) => views::run(&arguments),
         Command::Population(arguments) => population::run(&arguments),
+        Command::Pack(arguments) => pack::run(&arguments),
         Command::NatsChild { arguments } => Err(pipeline::server::run_child(&arguments).into()),
     };
     match result {
