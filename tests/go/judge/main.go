@@ -3,6 +3,7 @@
 //
 //	judge log URL|DIR VKEY           every entry under the checkpoint; prints the tree size
 //	judge proof FILE VKEY            a receipt: its entry is under its checkpoint; prints the entry
+//	judge leaf FILE ENTRY VKEY       a proof of an evidence pack: the entry in file ENTRY is under its checkpoint
 //	judge consistency OLD FILE VKEY  the checkpoint OLD is a prefix of the one in FILE, body of a tlog-witness request
 //	judge cosigned FILE VKEY WITNESS...  the checkpoint or receipt in FILE is signed by the log, and cosigned by each of these witnesses,
 //	                                 by torchwood (Ed25519) and transparency-dev/formats (both types); prints each one's time
@@ -31,6 +32,8 @@ func main() {
 		err = log(args[1], args[2])
 	case len(args) == 3 && args[0] == "proof":
 		err = proof(args[1], args[2])
+	case len(args) == 4 && args[0] == "leaf":
+		err = leaf(args[1], args[2], args[3])
 	case len(args) == 4 && args[0] == "consistency":
 		err = consistency(args[1], args[2], args[3])
 	case len(args) >= 4 && args[0] == "cosigned":
@@ -128,6 +131,22 @@ func proof(file, vkey string) error {
 	}
 	fmt.Println(string(receipt.Entry))
 	return nil
+}
+
+func leaf(file, entry, vkey string) error {
+	trusted, err := policy(vkey)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	bytes, err := os.ReadFile(entry)
+	if err != nil {
+		return err
+	}
+	return torchwood.VerifyProof(trusted, tlog.RecordHash(bytes), text)
 }
 
 func consistency(old, file, vkey string) error {

@@ -4,8 +4,8 @@
 //! Judges in every `make test` beside these: nats-py as the producer, `sha256sum`, `rs_merkle`, `tlog_tiles` and `signed_note` in property
 //! tests, and the vectors of transparency-dev.
 
-mod cosign;
 mod litewitness;
+mod pack;
 mod published;
 
 use std::path::PathBuf;
