@@ -32,7 +32,7 @@ build: setup ## compile everything; leaves `upm` and `upm-verify` in the target 
 	@[ -e $(TARGET)/release/upm ] || echo "build: the first build compiles RocksDB (C++): 14 to 25 minutes on two cores, once" >&2
 	cargo build --release --workspace --locked
 
-verifier: ## upm-verify alone, in under a minute and without a C++ compiler: one static file (once: rustup target add MACHINE-unknown-linux-musl)
+verifier: ## upm-verify alone, without a C++ compiler: one static file (Linux; once: rustup target add MACHINE-unknown-linux-musl)
 	cargo build --release --locked -p upm-evidence --bin upm-verify --target $(shell uname -m)-unknown-linux-musl
 	@ls -l $(TARGET)/$(shell uname -m)-unknown-linux-musl/release/upm-verify
 
