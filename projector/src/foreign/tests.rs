@@ -1,3 +1,5 @@
+use std::slice::from_ref;
+
 use ledger::checkpoint::Origin;
 use ledger::signing::Signer;
 use p256::ecdsa::SigningKey;
@@ -193,10 +195,10 @@ fn a_change_tells_what_became_of_its_evidence() {
     let codes = |document: &crate::document::ChangeDocument| {
         document.anomalies.iter().map(|anomaly| anomaly.code).collect::<Vec<_>>()
     };
-    let silent = told(&[event.clone()]);
+    let silent = told(from_ref(&event));
     assert_eq!((silent.foreign[0].standing.clone(), codes(&silent)), (Standing::NotChecked, vec![]));
     let context = |rules| Context { rules, ..Context::default() };
-    let signed = told_with(&[event.clone()], &context(rules("build", DSSE_KEY)));
+    let signed = told_with(from_ref(&event), &context(rules("build", DSSE_KEY)));
     assert_eq!((signed.foreign[0].standing.clone(), codes(&signed)), (Standing::Signed { by: "build".into() }, vec![]));
     let forged = told_with(&[event], &context(rules("build", BUNDLE_KEY)));
     assert_eq!(codes(&forged), [Code::ForeignSignatureBad]);

@@ -11,6 +11,8 @@ use crate::world::{Files, World, event, zipped};
 const PAYLOAD: &str = r#""execution":{"steps":[{"cmd":"x","rc":1}]}"#;
 
 type Lie = fn(&mut EventHeader);
+/// What becomes of an event's text.
+type Rewrite = fn(String) -> String;
 
 pub(super) fn all() -> Vec<Mutation> {
     let honest = two(|_| {});
@@ -24,7 +26,7 @@ pub(super) fn all() -> Vec<Mutation> {
         check: "log.entries",
         names: "entries/0000000001.json",
     };
-    let sent = |(name, change): &(&'static str, fn(String) -> String)| Mutation {
+    let sent = |(name, change): &(&'static str, Rewrite)| Mutation {
         name,
         pack: zipped(&stored(|entry| entry, change)),
         check: "events.headers",
@@ -68,7 +70,7 @@ const SPELLINGS: &[(&str, &str, &str)] = &[
     ("a rejection instead of an event", r#""kind":"event""#, r#""kind":"rejection""#),
 ];
 
-const PAYLOADS: &[(&str, fn(String) -> String)] = &[
+const PAYLOADS: &[(&str, Rewrite)] = &[
     ("a member of an event twice", |event| event.replacen(r#""phase":"#, r#""phase":"verify","phase":"#, 1)),
     ("an event of 65 levels", |event| {
         event.replacen(r#""plan":{"#, &format!(r#""deep":{}{},"plan":{{"#, "[".repeat(63), "]".repeat(63)), 1)

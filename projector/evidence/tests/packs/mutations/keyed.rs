@@ -145,7 +145,7 @@ pub(super) fn all() -> Vec<Mutation> {
         chained("an earlier tree that is not the beginning", &|chain| chain["old"][0]["consistency"][0] = json!(other)),
         chained("an earlier tree with another first entry", &|chain| chain["old"][0]["first"][0] = json!(other)),
         chained("a chain under an earlier checkpoint", &|chain| {
-            chain["checkpoint"] = chain["old"][0]["checkpoint"].clone()
+            chain["checkpoint"] = chain["old"][0]["checkpoint"].clone();
         }),
         chained("a chain of a version that is not known", &|chain| chain["v"] = json!(2)),
         chained("a chain that says more", &|chain| chain["note"] = json!("trust me")),

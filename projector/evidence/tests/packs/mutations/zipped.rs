@@ -464,7 +464,7 @@ const BOMBS: &[(&str, Bend, &str)] = &[
             assert!(stored.len() * 500 < zeros.len());
             let file = zip.target();
             file.both(|fields| {
-                (fields.size, fields.crc) = (u32::try_from(zeros.len()).unwrap(), crc32fast::hash(&zeros))
+                (fields.size, fields.crc) = (u32::try_from(zeros.len()).unwrap(), crc32fast::hash(&zeros));
             });
             file.packed(8, stored);
         },

@@ -124,7 +124,7 @@ pub(super) const JSON: &[Row] = &[
             pack(files, |pack| {
                 let values: Vec<Value> = pack.as_object().unwrap().values().cloned().collect();
                 *pack = json!(values);
-            })
+            });
         },
         "pack.document",
         "pack.json",
@@ -248,8 +248,8 @@ pub(super) const DOCUMENT: &[Row] = &[
         "an entry that is not there",
         |_, files| {
             pack(files, |pack| {
-                pack["entries"].as_array_mut().unwrap().push(json!({"index": 9, "salt": "00".repeat(16)}))
-            })
+                pack["entries"].as_array_mut().unwrap().push(json!({"index": 9, "salt": "00".repeat(16)}));
+            });
         },
         "log.entries",
         "entries/0000000009.json",
@@ -262,7 +262,7 @@ pub(super) const DOCUMENT: &[Row] = &[
                 pack["entries"]
                     .as_array_mut()
                     .unwrap()
-                    .push(json!({"index": 4_000_000_000_u64, "salt": "00".repeat(16)}))
+                    .push(json!({"index": 4_000_000_000_u64, "salt": "00".repeat(16)}));
             });
             files.insert("entries/4000000000.json".into(), files["entries/0000000008.json"].clone());
             files.insert(

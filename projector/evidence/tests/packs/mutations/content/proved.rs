@@ -19,7 +19,7 @@ pub(super) const CHECKPOINT: &[Row] = &[
         By::Operator,
         "a checkpoint of another root",
         |world, files| {
-            note(files, |_| world.signer.sign_checkpoint(&Checkpoint { root: Hash([1; 32]), ..head(world) }))
+            note(files, |_| world.signer.sign_checkpoint(&Checkpoint { root: Hash([1; 32]), ..head(world) }));
         },
         "checkpoint.head",
         "checkpoint",
@@ -259,7 +259,9 @@ pub(super) const DERIVED: &[Row] = &[
         By::Operator,
         "a plan digest of another plan",
         |_, files| {
-            drop(files.insert("plan/0000000001-digest.txt".into(), format!("sha256:{}\n", "0".repeat(64)).into_bytes()))
+            drop(
+                files.insert("plan/0000000001-digest.txt".into(), format!("sha256:{}\n", "0".repeat(64)).into_bytes()),
+            );
         },
         "derived.parts",
         "plan/0000000001-digest.txt",
@@ -295,7 +297,7 @@ pub(super) const DERIVED: &[Row] = &[
             drop(files.insert(
                 "ledger.pub".into(),
                 Signer::from_seed(&world.origin, [66; 32]).verifier().spki_pem().into_bytes(),
-            ))
+            ));
         },
         "derived.keys",
         "ledger.pub",

@@ -12,7 +12,7 @@ pub(super) const SUMS: &[Row] = &[
         By::Nobody,
         "a list that lists itself",
         |_, files| {
-            replace(files, "SHA256SUMS", "  VERIFY.md\n", &format!("  SHA256SUMS\n{}  VERIFY.md\n", "0".repeat(64)))
+            replace(files, "SHA256SUMS", "  VERIFY.md\n", &format!("  SHA256SUMS\n{}  VERIFY.md\n", "0".repeat(64)));
         },
         "sums.list",
         "SHA256SUMS",
@@ -64,10 +64,7 @@ pub(super) const SUMS: &[Row] = &[
         "a list out of order",
         |_, files| {
             let sums = text(files, "SHA256SUMS");
-            files.insert(
-                "SHA256SUMS".into(),
-                sums.lines().rev().map(|line| format!("{line}\n")).collect::<String>().into_bytes(),
-            );
+            files.insert("SHA256SUMS".into(), (sums.lines().rev().collect::<Vec<_>>().join("\n") + "\n").into_bytes());
         },
         "sums.list",
         "SHA256SUMS",
@@ -96,9 +93,8 @@ pub(super) const SUMS: &[Row] = &[
             let sums = text(files, "SHA256SUMS");
             files.insert(
                 "SHA256SUMS".into(),
-                sums.lines()
-                    .map(|line| format!("{}{}\n", line[..64].to_uppercase(), &line[64..]))
-                    .collect::<String>()
+                (sums.lines().map(|line| line[..64].to_uppercase() + &line[64..]).collect::<Vec<_>>().join("\n")
+                    + "\n")
                     .into_bytes(),
             );
         },
@@ -146,7 +142,7 @@ pub(super) const SUMS: &[Row] = &[
         By::Operator,
         "a file beside the events",
         |_, files| {
-            drop(files.insert("events/0000000004-verify.json".into(), files["events/0000000004-execute.json"].clone()))
+            drop(files.insert("events/0000000004-verify.json".into(), files["events/0000000004-execute.json"].clone()));
         },
         "files.complete",
         "events/0000000004-verify.json",
@@ -185,7 +181,7 @@ pub(super) const ATTESTATION: &[Row] = &[
             attest(world, files, |statement| {
                 let other = json!({"digest": {"sha256": "00".repeat(32)}, "name": "other"});
                 statement["subject"].as_array_mut().unwrap().push(other);
-            })
+            });
         },
         "attestation.statement",
         BUNDLE,
@@ -201,7 +197,7 @@ pub(super) const ATTESTATION: &[Row] = &[
         By::Nobody,
         "an attestation of another list",
         |world, files| {
-            attest(world, files, |statement| statement["subject"][0]["digest"]["sha256"] = json!("00".repeat(32)))
+            attest(world, files, |statement| statement["subject"][0]["digest"]["sha256"] = json!("00".repeat(32)));
         },
         "attestation.statement",
         BUNDLE,
@@ -217,7 +213,7 @@ pub(super) const ATTESTATION: &[Row] = &[
         By::Nobody,
         "an attestation of another type",
         |world, files| {
-            attest(world, files, |statement| statement["predicateType"] = json!("urn:upm-ledger:population:v1"))
+            attest(world, files, |statement| statement["predicateType"] = json!("urn:upm-ledger:population:v1"));
         },
         "attestation.statement",
         BUNDLE,
@@ -226,7 +222,7 @@ pub(super) const ATTESTATION: &[Row] = &[
         By::Nobody,
         "an attestation of an older kind",
         |world, files| {
-            attest(world, files, |statement| statement["_type"] = json!("https://in-toto.io/Statement/v0.1"))
+            attest(world, files, |statement| statement["_type"] = json!("https://in-toto.io/Statement/v0.1"));
         },
         "attestation.statement",
         BUNDLE,
@@ -293,7 +289,7 @@ pub(super) const ATTESTATION: &[Row] = &[
             bundle(files, |bundle| {
                 let one = bundle["dsseEnvelope"]["signatures"][0].clone();
                 bundle["dsseEnvelope"]["signatures"].as_array_mut().unwrap().push(one);
-            })
+            });
         },
         "attestation.signature",
         BUNDLE,
@@ -321,7 +317,7 @@ pub(super) const ATTESTATION: &[Row] = &[
                 let mut bytes = BASE64_STANDARD.decode(sig.as_str().unwrap()).unwrap();
                 add_order(&mut bytes[32..]);
                 *sig = json!(BASE64_STANDARD.encode(bytes));
-            })
+            });
         },
         "attestation.signature",
         BUNDLE,
@@ -331,8 +327,8 @@ pub(super) const ATTESTATION: &[Row] = &[
         "a signature of zeros",
         |_, files| {
             bundle(files, |bundle| {
-                bundle["dsseEnvelope"]["signatures"][0]["sig"] = json!(BASE64_STANDARD.encode([0; 64]))
-            })
+                bundle["dsseEnvelope"]["signatures"][0]["sig"] = json!(BASE64_STANDARD.encode([0; 64]));
+            });
         },
         "attestation.signature",
         BUNDLE,
@@ -342,8 +338,8 @@ pub(super) const ATTESTATION: &[Row] = &[
         "a hint to another key",
         |_, files| {
             bundle(files, |bundle| {
-                bundle["verificationMaterial"]["publicKey"]["hint"] = json!(BASE64_STANDARD.encode([0; 32]))
-            })
+                bundle["verificationMaterial"]["publicKey"]["hint"] = json!(BASE64_STANDARD.encode([0; 32]));
+            });
         },
         "attestation.signature",
         BUNDLE,
@@ -369,7 +365,7 @@ pub(super) const ATTESTATION: &[Row] = &[
             bundle(files, |bundle| {
                 let sig = &mut bundle["dsseEnvelope"]["signatures"][0]["sig"];
                 *sig = json!(sig.as_str().unwrap().trim_end_matches('='));
-            })
+            });
         },
         "attestation.signature",
         BUNDLE,
