@@ -56,8 +56,8 @@ pub fn digest(payload: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// What the digest is taken of; its members in the order of RFC 8785.
-fn subject(payload: &[u8]) -> Option<Vec<u8>> {
+/// What the digest is taken of, RFC 8785; `None` as for [`digest`].
+pub fn subject(payload: &[u8]) -> Option<Vec<u8>> {
     let event = serde_json::from_slice::<Document>(payload).ok()?.provisioning_event;
     let plan = event.plan?;
     let artifacts = plan.artifacts.map(|list| list.into_iter().map(|artifact| artifact.digest.map(Value::String)));

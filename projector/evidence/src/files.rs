@@ -7,7 +7,7 @@
 //! | `entries/N.json`, `events/N-PHASE.json`, `proofs/N.tlog-proof`, `checkpoint` | the log, byte for byte |
 //! | `ledger.vkey`, `ledger.pub` | the log's key: hints |
 //! | `change.json` | the fold, by its version |
-//! | `index.html`, `VERIFY.md`, `plan/ approvals/ logs/ verify/ rollback/` | the payloads, by the report's version |
+//! | `index.html`, `plan/ approvals/ logs/ verify/ rollback/`, `VERIFY.md` | fold and payloads, by the versions of report and fold |
 //! | `SHA256SUMS`, `attestation.sigstore.json` | all of the above |
 //!
 //! `keys/chain.json` leads from earlier keys of the log to the one that signs ([`ledger::governance::KeyChain`]). Only packs of logs
@@ -20,8 +20,9 @@ use projector::document::{self, ChangeDocument, Context, Entry};
 use schemas::ids::{ChangeId, Phase};
 
 use crate::chain::Opened;
-use crate::page;
+use crate::document::PackDocument;
 use crate::parts::{self, PackFile, number};
+use crate::{page, summary};
 
 /// Name of the pack's own description.
 pub(crate) const PACK: &str = "pack.json";
@@ -51,6 +52,9 @@ pub enum DeriveError {
         /// Why.
         source: serde_json::Error,
     },
+    /// A summary could not be written.
+    #[error("cannot encode JSON: {0}")]
+    Json(#[from] serde_json::Error),
     /// The page could not be rendered.
     #[error("index.html cannot be rendered: {0}")]
     Page(#[from] askama::Error),
@@ -90,23 +94,27 @@ pub(crate) fn change_document(change: &ChangeId, entries: &[Opened<'_>], context
     document::document(change, &entries, context)
 }
 
-/// The files of report version 1 that stand for themselves: the five parts and `VERIFY.md`.
-pub(crate) fn part_files(entries: &[Opened<'_>]) -> Result<Vec<PackFile>, DeriveError> {
+/// The files of report version 1 beside the page: `VERIFY.md`, the five parts and what is told over several entries.
+pub(crate) fn part_files(
+    origin: &str,
+    document: &ChangeDocument,
+    entries: &[Opened<'_>],
+) -> Result<Vec<PackFile>, DeriveError> {
+    let payloads = entries.iter().map(|entry| (entry.index, entry.payload));
+    let parts = parts::all(origin, &document.change, payloads)
+        .map_err(|(index, source)| DeriveError::Payload { index, source })?;
     let mut out = vec![("VERIFY.md".to_owned(), page::GUIDE.as_bytes().to_vec())];
-    for entry in entries {
-        let index = entry.index;
-        out.extend(parts::files(index, entry.payload).map_err(|source| DeriveError::Payload { index, source })?);
-    }
+    out.extend(parts);
+    out.extend(summary::files(document, entries)?);
     Ok(out)
 }
 
-/// The page of report version 1, which also shows the folded change.
+/// The page of report version 1, which shows the folded change and links to the `parts`.
 pub(crate) fn page_file(
-    origin: &str,
-    size: u64,
-    root: &Hash,
+    pack: &PackDocument,
     document: &ChangeDocument,
     entries: &[Opened<'_>],
+    parts: &[PackFile],
 ) -> Result<PackFile, DeriveError> {
-    Ok((PAGE.to_owned(), page::render(origin, size, root, document, entries)?.into_bytes()))
+    Ok((PAGE.to_owned(), page::render(pack, document, entries, parts)?.into_bytes()))
 }

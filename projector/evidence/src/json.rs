@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 /// A place in a JSON document, which may not exist.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Node<'a>(Option<&'a RawValue>);
 
 impl<'a> Node<'a> {
@@ -56,6 +56,11 @@ impl<'a> Node<'a> {
         }
         let shown = members.into_iter().filter(|(key, _)| !but.contains(&key.as_str()));
         shown.map(|(key, raw)| format!("{key}: {}", Node(Some(raw)).text())).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The members of an object by name; none of anything else.
+    pub(crate) fn sections(self) -> BTreeMap<String, Node<'a>> {
+        self.members().into_iter().map(|(key, raw)| (key, Node(Some(raw)).non_null())).collect()
     }
 
     /// Whether it is a string.

@@ -26,6 +26,7 @@ pub mod population;
 pub mod reconcile;
 pub mod report;
 pub mod sample;
+mod summary;
 mod sums;
 mod text;
 mod trust;

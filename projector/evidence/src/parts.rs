@@ -1,23 +1,14 @@
-//! The five parts of a pack (`plan/ approvals/ logs/ verify/ rollback/`): sections of the payloads, cut out for people and
-//! scripts.
+//! The five parts of a pack (`plan/ approvals/ logs/ verify/ rollback/`) as far as one payload gives them: its sections, cut out for
+//! people and scripts. What is told over several entries is [`crate::summary`]'s.
 //!
 //! A `.json` file is the section exactly as its producer wrote it, byte for byte; a `.txt` file is text out of it for people,
-//! with what cannot be seen shown ([`crate::text`]). Names are made of the entry's index, fixed words and step numbers, never of an event's own text. Nothing is computed here but the
-//! plan digest.
-//!
-//! | file | content |
-//! |---|---|
-//! | `plan/N-plan.json`, `plan/N-target.json` | sections `plan` and, where there is a plan, `target` |
-//! | `plan/N-commands.txt` | the plan's commands, one a line |
-//! | `plan/N-digest.txt` | the plan digest that an approval must name |
-//! | `approvals/N-required.json` | `plan.approvals`: who must approve |
-//! | `approvals/N-given.json` | `preflight.approvals`: who did, or refused |
-//! | `approvals/N-preflight.json` | section `preflight`: checks, policies, approvals |
-//! | `logs/N-execution.json`, `logs/N-audit-trace.json` | sections `execution` and `audit_trace` |
-//! | `logs/N-step-NNN-stdout.txt`, `…-stderr.txt` | what a step printed, where the event carries it |
-//! | `verify/N-verification.json` | section `verification`: checks, drift |
-//! | `rollback/N-rollback.json` | section `rollback`: plan and what was executed |
+//! with what cannot be seen shown ([`crate::text`]). Names are made of the entry's index, fixed words and numbers, never of an event's own
+//! text. Nothing is computed here but the plan digest and the statement that an approver signed. The list is in
+//! `docs/evidence-pack.md`, "Extracts".
 
+use projector::approval;
+use schemas::event::Approval;
+use schemas::ids::ChangeId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -31,45 +22,87 @@ pub(crate) fn number(index: u64) -> String {
     format!("{index:010}")
 }
 
-/// The files that one payload gives, in no particular order.
-pub(crate) fn files(index: u64, payload: &[u8]) -> Result<Vec<PackFile>, serde_json::Error> {
-    let Document { provisioning_event: event } = serde_json::from_slice(payload)?;
-    let n = number(index);
-    let mut out = Vec::new();
-    let mut section = |name: String, raw: Option<&RawValue>| {
-        if let Some(raw) = raw {
-            out.push((name, raw.get().as_bytes().to_vec()));
-        }
-    };
-    section(format!("plan/{n}-plan.json"), event.plan);
-    section(format!("plan/{n}-target.json"), event.plan.and(event.target));
-    section(format!("approvals/{n}-preflight.json"), event.preflight);
-    section(format!("logs/{n}-execution.json"), event.execution);
-    section(format!("logs/{n}-audit-trace.json"), event.audit_trace);
-    section(format!("verify/{n}-verification.json"), event.verification);
-    section(format!("rollback/{n}-rollback.json"), event.rollback);
+/// Most files that are cut out of all payloads of a pack. A payload of a megabyte can hold 100,000 steps, and a pack has room for 65,534
+/// files, of which each entry needs three.
+pub(crate) const FILES_MAX: usize = 30_000;
 
-    let plan: Plan<'_> = inner(event.plan);
-    section(format!("approvals/{n}-required.json"), plan.approvals);
-    let preflight: Preflight<'_> = inner(event.preflight);
-    section(format!("approvals/{n}-given.json"), preflight.approvals);
-    if let Some(commands) = plan.commands.and_then(commands_text) {
-        out.push((format!("plan/{n}-commands.txt"), commands));
-    }
-    if let Some(digest) = schemas::plan::digest(payload) {
-        out.push((format!("plan/{n}-digest.txt"), format!("{digest}\n").into_bytes()));
-    }
-    let execution: Execution<'_> = inner(event.execution);
-    let steps: Vec<&RawValue> = inner(execution.steps);
-    for (step, raw) in steps.into_iter().enumerate() {
-        let Step { stdout, stderr } = inner(Some(raw));
-        for (stream, text) in [("stdout", stdout), ("stderr", stderr)] {
-            if let Some(text) = text {
-                out.push((format!("logs/{n}-step-{:03}-{stream}.txt", step + 1), visible_lines(&text).into_bytes()));
-            }
+/// The files cut out of the payloads, entry by entry, in no particular order. An entry whose files are too many gets none, and none behind it:
+/// what they say is in their payloads.
+pub(crate) fn all<'a>(
+    origin: &str,
+    change: &ChangeId,
+    payloads: impl Iterator<Item = (u64, &'a [u8])>,
+) -> Result<Vec<PackFile>, (u64, serde_json::Error)> {
+    let mut out = Vec::new();
+    for (index, payload) in payloads {
+        let made = files(origin, change, index, payload).map_err(|source| (index, source))?;
+        if out.len() + made.len() > FILES_MAX {
+            break;
         }
+        out.extend(made);
     }
     Ok(out)
+}
+
+/// The files that one payload gives, in no particular order.
+fn files(origin: &str, change: &ChangeId, index: u64, payload: &[u8]) -> Result<Vec<PackFile>, serde_json::Error> {
+    let Document { provisioning_event: event } = serde_json::from_slice(payload)?;
+    let n = number(index);
+    let plan: Plan<'_> = inner(event.plan);
+    let preflight: Preflight<'_> = inner(event.preflight);
+    let rollback: Rollback<'_> = inner(event.rollback);
+    let mut out = Vec::new();
+    for (name, raw) in [
+        (format!("plan/{n}-plan.json"), event.plan),
+        (format!("plan/{n}-target.json"), event.plan.and(event.target)),
+        (format!("approvals/{n}-required.json"), plan.approvals),
+        (format!("approvals/{n}-given.json"), preflight.approvals),
+        (format!("approvals/{n}-preflight.json"), event.preflight),
+        (format!("logs/{n}-execution.json"), event.execution),
+        (format!("logs/{n}-audit-trace.json"), event.audit_trace),
+        (format!("verify/{n}-verification.json"), event.verification),
+        (format!("rollback/{n}-rollback.json"), event.rollback),
+        (format!("rollback/{n}-dry-run.json"), rollback.dry_run),
+        (format!("rollback/{n}-executed.json"), rollback.executed),
+    ] {
+        out.extend(raw.map(|raw| (name, raw.get().as_bytes().to_vec())));
+    }
+    out.extend(commands(plan.commands).map(|text| (format!("plan/{n}-commands.txt"), text)));
+    let digest = schemas::plan::digest(payload);
+    out.extend(digest.map(|digest| (format!("plan/{n}-digest.txt"), format!("{digest}\n").into_bytes())));
+    out.extend(commands(rollback.plan).map(|text| (format!("rollback/{n}-commands.txt"), text)));
+    signed(origin, change, &n, preflight.approvals, &mut out);
+    steps(&format!("logs/{n}"), event.execution, &mut out);
+    steps(&format!("rollback/{n}"), rollback.executed, &mut out);
+    Ok(out)
+}
+
+/// What each approver signed and the signature, so that `ssh-keygen -Y verify` checks it without us.
+fn signed(origin: &str, change: &ChangeId, n: &str, given: Option<&RawValue>, out: &mut Vec<PackFile>) {
+    let given: Vec<Approval<'_>> = inner(given);
+    for (at, approval) in (1..).zip(&given) {
+        if let Some(signature) = &approval.signature {
+            let name = format!("approvals/{n}-signed-{at:03}");
+            out.push((format!("{name}.json"), approval::statement(origin, change, approval)));
+            out.push((format!("{name}.sig"), signature.as_bytes().to_vec()));
+        }
+    }
+}
+
+/// What the steps of a section printed, as far as the event carries it.
+fn steps(name: &str, section: Option<&RawValue>, out: &mut Vec<PackFile>) {
+    let Execution { steps }: Execution<'_> = inner(section);
+    let steps: Vec<&RawValue> = inner(steps);
+    for (at, raw) in (1..).zip(steps) {
+        let Step { stdout, stderr } = inner(Some(raw));
+        for (stream, text) in [("stdout", stdout), ("stderr", stderr)] {
+            out.extend(text.map(|text| step_file(name, at, stream, &text)));
+        }
+    }
+}
+
+fn step_file(name: &str, at: usize, stream: &str, text: &str) -> PackFile {
+    (format!("{name}-step-{at:03}-{stream}.txt"), visible_lines(text).into_bytes())
 }
 
 #[derive(Deserialize)]
@@ -111,6 +144,17 @@ struct Preflight<'a> {
 }
 
 #[derive(Default, Deserialize)]
+struct Rollback<'a> {
+    #[serde(borrow)]
+    plan: Option<&'a RawValue>,
+    #[serde(borrow)]
+    dry_run: Option<&'a RawValue>,
+    #[serde(borrow)]
+    executed: Option<&'a RawValue>,
+}
+
+/// `execution` and `rollback.executed`.
+#[derive(Default, Deserialize)]
 struct Execution<'a> {
     #[serde(borrow)]
     steps: Option<&'a RawValue>,
@@ -129,8 +173,8 @@ fn inner<'a, T: Default + Deserialize<'a>>(raw: Option<&'a RawValue>) -> T {
 }
 
 /// One command a line: what is no text stays JSON, and a line feed inside a command cannot make two of one.
-fn commands_text(raw: &RawValue) -> Option<Vec<u8>> {
-    let commands: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+fn commands(raw: Option<&RawValue>) -> Option<Vec<u8>> {
+    let commands: Vec<&RawValue> = serde_json::from_str(raw?.get()).ok()?;
     let mut out = String::new();
     for command in commands {
         let text = serde_json::from_str::<String>(command.get()).unwrap_or_else(|_| command.get().to_owned());
@@ -144,10 +188,14 @@ fn commands_text(raw: &RawValue) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    fn change() -> ChangeId {
+        ChangeId::parse("c").unwrap()
+    }
+
     #[track_caller]
     fn check(event: &str, expect: &[(&str, &str)]) {
         let payload = format!(r#"{{"provisioning_event":{event}}}"#);
-        let mut found: Vec<(String, String)> = files(7, payload.as_bytes())
+        let mut found: Vec<(String, String)> = files("l/acme", &change(), 7, payload.as_bytes())
             .unwrap()
             .into_iter()
             .filter(|(name, _)| !name.ends_with("digest.txt"))
@@ -183,8 +231,72 @@ mod tests {
     }
 
     #[test]
+    fn a_rollback_has_its_plan_its_dry_run_and_its_execution() {
+        check(
+            r#"{"rollback":{"plan":["undo\ta"],"dry_run":{"ok":true},"executed":{"steps":[{"stderr":"x"}]}}}"#,
+            &[
+                ("rollback/0000000007-commands.txt", "undo\\u{9}a\n"),
+                ("rollback/0000000007-dry-run.json", r#"{"ok":true}"#),
+                ("rollback/0000000007-executed.json", r#"{"steps":[{"stderr":"x"}]}"#),
+                (
+                    "rollback/0000000007-rollback.json",
+                    r#"{"plan":["undo\ta"],"dry_run":{"ok":true},"executed":{"steps":[{"stderr":"x"}]}}"#,
+                ),
+                ("rollback/0000000007-step-001-stderr.txt", "x"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_signed_approval_has_what_was_signed_beside_it() {
+        check(
+            r#"{"preflight":{"approvals":[{"approver":"bob"},{"role":"r","approver":"eve","signature":"S\nIG"}]}}"#,
+            &[
+                (
+                    "approvals/0000000007-given.json",
+                    r#"[{"approver":"bob"},{"role":"r","approver":"eve","signature":"S\nIG"}]"#,
+                ),
+                (
+                    "approvals/0000000007-preflight.json",
+                    r#"{"approvals":[{"approver":"bob"},{"role":"r","approver":"eve","signature":"S\nIG"}]}"#,
+                ),
+                (
+                    "approvals/0000000007-signed-002.json",
+                    r#"{"approver":"eve","change":"c","origin":"l/acme","role":"r","v":1}"#,
+                ),
+                ("approvals/0000000007-signed-002.sig", "S\nIG"),
+            ],
+        );
+    }
+
+    #[test]
+    fn more_files_than_a_pack_has_room_for_are_left_in_their_payloads() {
+        let steps = |count: usize| {
+            let steps = vec![r#"{"stdout":""}"#; count].join(",");
+            format!(r#"{{"provisioning_event":{{"execution":{{"steps":[{steps}]}}}}}}"#).into_bytes()
+        };
+        let made = |counts: &[usize]| {
+            let payloads: Vec<Vec<u8>> = counts.iter().map(|count| steps(*count)).collect();
+            all("l/acme", &change(), (0..).zip(payloads.iter().map(Vec::as_slice))).unwrap().len()
+        };
+        assert_eq!(made(&[FILES_MAX - 1]), FILES_MAX);
+        assert_eq!(made(&[FILES_MAX]), 0);
+        assert_eq!(made(&[9, FILES_MAX - 11, 1]), FILES_MAX);
+        assert_eq!(made(&[9, FILES_MAX - 10, 1]), 10, "none behind the first that is left out");
+    }
+
+    #[test]
     fn unexpected_shapes_still_give_a_pack() {
         check(r#"{"plan":[1]}"#, &[("plan/0000000007-plan.json", "[1]")]);
+        check(
+            r#"{"rollback":{"plan":{},"executed":[]},"preflight":{"approvals":[{"signature":1}]}}"#,
+            &[
+                ("approvals/0000000007-given.json", r#"[{"signature":1}]"#),
+                ("approvals/0000000007-preflight.json", r#"{"approvals":[{"signature":1}]}"#),
+                ("rollback/0000000007-executed.json", "[]"),
+                ("rollback/0000000007-rollback.json", r#"{"plan":{},"executed":[]}"#),
+            ],
+        );
         check(r#"{"execution":{"steps":{}}}"#, &[("logs/0000000007-execution.json", r#"{"steps":{}}"#)]);
         check(
             r#"{"execution":{"steps":[1,{"stdout":5}]}}"#,
@@ -195,7 +307,7 @@ mod tests {
     #[test]
     fn names_take_nothing_from_the_event() {
         let event = r#"{"provisioning_event":{"id":"../../x","execution":{"steps":[{"cmd":"../x","stdout":""}]}}}"#;
-        for (name, _) in files(u64::MAX, event.as_bytes()).unwrap() {
+        for (name, _) in files("l/acme", &change(), u64::MAX, event.as_bytes()).unwrap() {
             assert_eq!(crate::zip::bad_name(name.as_bytes()), None, "{name}");
         }
     }

@@ -154,9 +154,10 @@ pub fn plan(input: &PackInput) -> Result<PackPlan, PackError> {
     check(input, &opened)?;
     let mut files = log_files(input, &opened)?;
     let change = files::change_document(&input.change, &opened, &input.context);
-    files.push(files::page_file(input.origin.as_str(), input.size, &input.root, &change, &opened)?);
+    let parts = files::part_files(input.origin.as_str(), &change, &opened)?;
+    files.push(files::page_file(&document(input), &change, &opened, &parts)?);
     files.push((files::CHANGE.to_owned(), change.to_json()));
-    files.extend(files::part_files(&opened)?);
+    files.extend(parts);
     files.extend(files::key_files(&input.verifier));
     if let Some(headers) = &input.headers {
         let made = headers::files(&input.change, headers, input.size, &input.root);

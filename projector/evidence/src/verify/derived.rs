@@ -22,6 +22,9 @@ use crate::{attest, sums};
 /// Directories that the five parts use: what is in them is judged only by a verifier that knows the report's version.
 const PART_DIRECTORIES: [&str; 5] = ["plan/", "approvals/", "logs/", "verify/", "rollback/"];
 
+/// The checks of what follows from the entries.
+const OF_ENTRIES: &[Id] = &[Id::DerivedChange, Id::DerivedPage, Id::DerivedParts];
+
 /// Checks the derived files. `entries` is `None` if not all entries and events could be read.
 pub(super) fn check(
     document: &PackDocument,
@@ -35,15 +38,8 @@ pub(super) fn check(
     let mut expected: BTreeSet<String> = BTreeSet::new();
     let mut note = |names: &[PackFile]| expected.extend(names.iter().map(|(name, _)| name.clone()));
     match (entries, change, root) {
-        (Some(entries), Some(change), Some(root)) => {
-            let folded = fold_files(document, change, root, entries, files, log);
-            note(&folded);
-            note(&report_files(document, entries, files, log));
-        }
-        _ => log.none_done(
-            &[Id::DerivedChange, Id::DerivedPage, Id::DerivedParts],
-            "not re-derived: not every entry and event could be read",
-        ),
+        (Some(entries), Some(change), Some(_)) => note(&of_entries(document, change, entries, files, log)),
+        _ => log.none_done(OF_ENTRIES, "not re-derived: not every entry and event could be read"),
     }
     match key {
         Some(key) => {
@@ -69,11 +65,10 @@ pub(super) fn check(
     complete(document, entries.is_some(), &expected, files, log);
 }
 
-/// `change.json` and `index.html`, by the fold's version. Gives what was derived.
-fn fold_files(
+/// What is derived from the entries: `change.json` by the fold's version, all else by fold and report. Gives what was derived.
+fn of_entries(
     document: &PackDocument,
     change: &ChangeId,
-    root: &Hash,
     entries: &[Opened<'_>],
     files: &Files<'_>,
     log: &mut Log,
@@ -83,7 +78,7 @@ fn fold_files(
             "not re-derived: fold version {}, this verifier knows {FOLD_VERSION}: check the pack with one that knows it",
             document.fold
         );
-        log.none_done(&[Id::DerivedChange, Id::DerivedPage], &why);
+        log.none_done(OF_ENTRIES, &why);
         return named(&[files::CHANGE, files::PAGE]);
     }
     let last_at = entries.iter().map(|entry| entry.header.at).max().unwrap_or_default();
@@ -96,42 +91,30 @@ fn fold_files(
     }
     let rules = Rules::from_changes(&document.origin, document.approval_rules.clone());
     let folded = files::change_document(change, entries, &Context { rules, as_of_ms: document.as_of_ms });
-    let change_file = vec![(files::CHANGE.to_owned(), folded.to_json())];
-    compare(Id::DerivedChange, &change_file, files, log);
+    compare(Id::DerivedChange, &[(files::CHANGE.to_owned(), folded.to_json())], files, log);
+    let mut out = named(&[files::CHANGE, files::PAGE]);
     if document.report != REPORT_VERSION {
-        log.not_done(Id::DerivedPage, unknown_report(document));
-        return named(&[files::CHANGE, files::PAGE]);
+        let why = format!(
+            "not re-derived: report version {}, this verifier knows {REPORT_VERSION}: check the pack with one that knows it",
+            document.report
+        );
+        log.none_done(&[Id::DerivedPage, Id::DerivedParts], &why);
+        return out;
     }
-    match files::page_file(&document.origin, document.size, root, &folded, entries) {
+    let parts = match files::part_files(&document.origin, &folded, entries) {
+        Ok(parts) => parts,
+        Err(error) => {
+            log.none_done(&[Id::DerivedPage, Id::DerivedParts], &format!("not re-derived: {error}"));
+            return out;
+        }
+    };
+    match files::page_file(document, &folded, entries, &parts) {
         Ok(page) => compare(Id::DerivedPage, &[page], files, log),
         Err(error) => log.not_done(Id::DerivedPage, format!("not re-derived: {error}")),
     }
-    named(&[files::CHANGE, files::PAGE])
-}
-
-/// The five parts and `VERIFY.md`, by the report's version. Gives what was derived.
-fn report_files(document: &PackDocument, entries: &[Opened<'_>], files: &Files<'_>, log: &mut Log) -> Vec<PackFile> {
-    if document.report != REPORT_VERSION {
-        log.not_done(Id::DerivedParts, unknown_report(document));
-        return Vec::new();
-    }
-    match files::part_files(entries) {
-        Ok(parts) => {
-            compare(Id::DerivedParts, &parts, files, log);
-            parts
-        }
-        Err(error) => {
-            log.not_done(Id::DerivedParts, format!("not re-derived: {error}"));
-            Vec::new()
-        }
-    }
-}
-
-fn unknown_report(document: &PackDocument) -> String {
-    format!(
-        "not re-derived: report version {}, this verifier knows {REPORT_VERSION}: check the pack with one that knows it",
-        document.report
-    )
+    compare(Id::DerivedParts, &parts, files, log);
+    out.extend(parts);
+    out
 }
 
 fn named(names: &[&str]) -> Vec<PackFile> {
@@ -176,13 +159,14 @@ fn log_names(document: &PackDocument, entries: Option<&[Opened<'_>]>) -> Vec<Str
 /// Every file is explained by what the pack is of.
 fn complete(document: &PackDocument, opened: bool, expected: &BTreeSet<String>, files: &Files<'_>, log: &mut Log) {
     let known = |name: &str| expected.contains(name);
+    let derivable = document.report == REPORT_VERSION && document.fold == FOLD_VERSION;
     let mut unknown = None;
     for name in files.keys().filter(|name| !known(name)) {
         let part = PART_DIRECTORIES.iter().any(|directory| name.starts_with(directory)) || *name == "VERIFY.md";
         let undecidable = name.starts_with(files::KEYS)
-            || (part && (document.report != REPORT_VERSION || !opened))
+            || (part && (!derivable || !opened))
             || (!opened && (name.starts_with("events/") || [files::CHANGE, files::PAGE].contains(name)))
-            || (*name == files::PAGE && document.report != REPORT_VERSION);
+            || (*name == files::PAGE && !derivable);
         if !undecidable {
             return log.refute(Id::FilesComplete, format!("nothing explains {name}"));
         }

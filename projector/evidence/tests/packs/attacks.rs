@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::world::{Files, World, event, resigned, resummed, verify, zipped};
 
 /// A file of each kind, and the check that refutes a changed byte in it although the operator signed it anew.
-const KINDS: [(&str, &str); 20] = [
+const KINDS: [(&str, &str); 26] = [
     ("index.html", "derived.page"),
     ("pack.json", "pack.document"),
     ("change.json", "derived.change"),
@@ -33,6 +33,12 @@ const KINDS: [(&str, &str); 20] = [
     ("logs/0000000004-step-002-stderr.txt", "derived.parts"),
     ("verify/0000000006-verification.json", "derived.parts"),
     ("rollback/0000000007-rollback.json", "derived.parts"),
+    ("rollback/0000000007-commands.txt", "derived.parts"),
+    ("rollback/0000000007-executed.json", "derived.parts"),
+    ("rollback/summary.json", "derived.parts"),
+    ("approvals/trail.json", "derived.parts"),
+    ("verify/summary.json", "derived.parts"),
+    ("logs/0000000004-step-001-stdout.txt", "derived.parts"),
     ("events/0000000004-execute.json", "events.commitment"),
     ("entries/0000000004.json", "log.entries"),
     ("proofs/0000000004.tlog-proof", "log.inclusion"),
@@ -104,22 +110,23 @@ fn a_changed_file_is_refuted_whatever_its_kind() {
 fn a_pack_that_judges_as_of_another_time_is_refuted() {
     let world = World::full();
     let at = |index: u64| 1_760_011_200_000 + index * 1000;
-    let check = |mut files: Files, as_of_ms: u64, by: Option<&str>| {
+    let check = |mut files: Files, as_of_ms: u64, by: &[&str]| {
         let mut document: Value = serde_json::from_slice(&files["pack.json"]).unwrap();
         assert_ne!(document["as_of_ms"], json!(as_of_ms), "the case changes nothing");
         document["as_of_ms"] = json!(as_of_ms);
         files.insert("pack.json".to_owned(), serde_json_canonicalizer::to_vec(&document).unwrap());
         let report = world.verify(&world.resigned(files));
-        assert_eq!(report.refuted(), by.into_iter().collect::<Vec<_>>(), "{as_of_ms}: {report}");
+        assert_eq!(report.refuted(), by, "{as_of_ms}: {report}");
     };
     let sealed = evidence::plan(&world.input_at("a", 9)).unwrap().seal(&world.signer).unwrap();
     let ends_here: Files = sealed.files().iter().cloned().collect();
-    check(ends_here.clone(), at(8) - 1, Some("derived.change"));
-    check(ends_here, at(8) + 1, Some("derived.change"));
-    check(world.files("a"), at(8) - 1, Some("derived.change"));
+    // The page says the time too, to the second.
+    check(ends_here.clone(), at(8) - 1, &["derived.change", "derived.page"]);
+    check(ends_here, at(8) + 1, &["derived.change"]);
+    check(world.files("a"), at(8) - 1, &["derived.change", "derived.page"]);
     // Entry 9 is of another change: alone, a pack has only the operator's word for its time.
-    check(world.files("a"), at(9) + 1, None);
-    check(crate::later::with_headers(&world, "a"), at(9) + 1, Some("headers.later"));
+    check(world.files("a"), at(9) + 1, &[]);
+    check(crate::later::with_headers(&world, "a"), at(9) + 1, &["headers.later"]);
 }
 
 #[test]

@@ -79,11 +79,16 @@ fn the_page_escapes_runs_no_script_and_links_only_to_files_of_the_pack() {
     assert!(
         !page.contains("<script") && !page.contains("http://") && !page.contains("https://") && !page.contains("src=")
     );
-    let links: Vec<&str> = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert!(links.len() > 20);
+    let after = |attribute: &str| -> Vec<&str> {
+        page.split(attribute).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+    };
+    let (links, places) = (after("href=\""), after(" id=\""));
+    assert!(links.len() > 50, "{}", links.len());
     for link in links {
-        assert!(files.contains_key(link), "{link} is linked and not there");
+        let there = link.strip_prefix('#').map_or_else(|| files.contains_key(link), |place| places.contains(&place));
+        assert!(there, "{link} is linked and not there");
     }
+    assert_eq!(places.len(), places.iter().collect::<std::collections::BTreeSet<_>>().len(), "a place twice");
     for expected in ["rolled_back", "eve", "exit code 1", "replicas", "az group delete", "NOT PROVED", "not prove"] {
         let found = page.contains(expected);
         assert_eq!(found, expected != "NOT PROVED", "{expected}");

@@ -5,8 +5,10 @@
 
 mod attacks;
 mod command;
+mod examples;
 mod foreign;
 mod honest;
+mod kinds;
 mod later;
 mod mutations;
 mod population;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::population::{BORN_MS, Ordered, check, files, honest, input, log, made, period, resigned, zipped};
 use crate::witnessed::cosigner;
-use crate::world::{World, event};
+use crate::world::{World, event, made_again};
 
 fn text(files: &Ordered, name: &str) -> String {
     let found = files.iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("no {name}"));
@@ -361,19 +361,10 @@ fn kinds_of_later_versions_are_counted_never_refuted() {
     assert_eq!(document(&files(&zip))["totals"]["unknown"], 0);
 }
 
-/// `docs/examples` holds this population and its key; a test makes it again, byte for byte. `UPM_EXAMPLES=write` renews it.
+/// `docs/examples` holds this population and its key.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "whoever runs the test says whether to renew the example")]
 fn the_example_in_docs_is_made_again_byte_for_byte() {
     let (world, zip) = honest();
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples");
-    let vkey = format!("{}\n", world.signer.verifier().to_vkey());
-    for (name, bytes) in [("population.zip", zip.as_slice()), ("population.vkey", vkey.as_bytes())] {
-        if std::env::var_os("UPM_EXAMPLES").is_some_and(|word| word == "write") {
-            std::fs::create_dir_all(&folder).unwrap();
-            std::fs::write(folder.join(name), bytes).unwrap();
-        }
-        let found = std::fs::read(folder.join(name)).unwrap();
-        assert!(found == bytes, "docs/examples/{name} is not what this version makes; UPM_EXAMPLES=write renews it");
-    }
+    made_again("population.zip", &zip);
+    made_again("population.vkey", format!("{}\n", world.signer.verifier().to_vkey()).as_bytes());
 }

@@ -162,11 +162,13 @@ fn whatever_is_done_to_cosignatures_is_refuted() {
         assert_eq!(report.refuted(), expect, "{report}");
         assert_eq!(report.reach, "nothing (refuted)");
     };
-    check(pack(&|named| drop(named.pop())), &["checkpoint.head"]);
+    // The page says in whose names the cosignatures are.
+    let both = ["checkpoint.head", "derived.page"];
+    check(pack(&|named| drop(named.pop())), &both);
     check(pack(&|named| named.push(json!("x"))), &["checkpoint.head"]);
-    check(pack(&|named| named.swap(0, 1)), &["checkpoint.head"]);
-    check(pack(&|named| named[0] = json!({ "key": "w" })), &["checkpoint.head"]);
-    check(pack(&|named| named.clear()), &["checkpoint.head"]);
+    check(pack(&|named| named.swap(0, 1)), &both);
+    check(pack(&|named| named[0] = json!({ "key": "w" })), &both);
+    check(pack(&|named| named.clear()), &both);
     let without_last =
         |old: &str| old.trim_end().rsplit_once('\n').map_or(String::new(), |(rest, _)| format!("{rest}\n"));
     check(note(&without_last), &["checkpoint.head"]);

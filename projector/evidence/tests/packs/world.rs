@@ -89,14 +89,16 @@ impl World {
     /// Appends an event whose header was changed by a dishonest ledger.
     pub(crate) fn add_as(&mut self, payload: &[u8], lie: impl FnOnce(&mut EventHeader)) -> u64 {
         let (_, phase, masked, facts) = admit::derive(payload, &mut Scratch::default()).unwrap();
-        let before: Vec<&Stored> =
-            self.entries.iter().filter(|e| matches!(&e.header, Header::Event(h) if h.change == facts.change)).collect();
+        let last = self.entries.iter().rev().find_map(|entry| match &entry.header {
+            Header::Event(header) if header.change == facts.change => Some((header.seq, hash::leaf(&entry.bytes))),
+            _ => None,
+        });
         let n = self.entries.len() as u64;
-        let salt = Salt([u8::try_from(n).unwrap(); 16]);
+        let salt = Salt([n.to_le_bytes()[0]; 16]);
         let mut header = EventHeader {
             change: facts.change,
-            seq: before.len() as u64,
-            prev: before.last().map(|e| hash::leaf(&e.bytes)),
+            seq: last.map_or(0, |(seq, _)| seq + 1),
+            prev: last.map(|(_, leaf)| leaf),
             id: facts.id,
             phase,
             env: facts.environment,
@@ -169,15 +171,16 @@ impl World {
         let change = ChangeId::parse(change).unwrap();
         let of_change = |header: &Header| matches!(header, Header::Event(h) if h.change == change);
         let mine: Vec<u64> = (0..size).filter(|i| of_change(&self.at(*i).header)).collect();
+        let tiles = Tiles::of(self.leaves(size));
         let rules = Rules::new(self.origin.as_str());
         let as_of_ms = self.at(size - 1).header.at().unwrap_or_default();
         PackInput {
             origin: self.origin.clone(),
             context: Context { rules, as_of_ms },
-            entries: mine.into_iter().map(|index| self.pack_entry(index, size)).collect(),
+            entries: mine.into_iter().map(|index| self.entry_under(index, size, &tiles)).collect(),
             change,
             size,
-            root: self.root(size),
+            root: proof::root(&tiles, size).unwrap(),
             checkpoint: self.checkpoint(size),
             cosignatures: Vec::new(),
             verifier: self.signer.verifier(),
@@ -187,8 +190,12 @@ impl World {
     }
 
     pub(crate) fn pack_entry(&self, index: u64, size: u64) -> PackEntry {
+        self.entry_under(index, size, &Tiles::of(self.leaves(size)))
+    }
+
+    fn entry_under(&self, index: u64, size: u64, tiles: &Tiles) -> PackEntry {
         let stored = self.at(index).clone();
-        let path = proof::inclusion(&Tiles(self.leaves(size)), index, size).unwrap();
+        let path = proof::inclusion(tiles, index, size).unwrap();
         PackEntry { index, entry: stored.bytes, salt: stored.salt, payload: stored.payload, path }
     }
 
@@ -208,7 +215,7 @@ impl World {
     }
 
     pub(crate) fn consistency(&self, old: u64, new: u64) -> String {
-        let path = proof::consistency(&Tiles(self.leaves(new)), old, new).unwrap();
+        let path = proof::consistency(&Tiles::of(self.leaves(new)), old, new).unwrap();
         let lines: String = path.iter().map(|h| h.to_base64() + "\n").collect();
         format!("old {old}\n{lines}\n{}", self.checkpoint(new))
     }
@@ -262,7 +269,7 @@ impl World {
 
     /// The consistency proof between two sizes, bare.
     pub(crate) fn path(&self, old: u64, new: u64) -> Vec<Hash> {
-        proof::consistency(&Tiles(self.leaves(new)), old, new).unwrap()
+        proof::consistency(&Tiles::of(self.leaves(new)), old, new).unwrap()
     }
 
     fn at(&self, index: u64) -> &Stored {
@@ -282,19 +289,39 @@ impl World {
     }
 
     fn root(&self, size: u64) -> Hash {
-        proof::root(&Tiles(self.leaves(size)), size).unwrap()
+        proof::root(&Tiles::of(self.leaves(size)), size).unwrap()
     }
 }
 
-/// The leaves of a tree that fits in one tile.
-struct Tiles(Vec<Hash>);
+/// The hashes of a tree, by level of tiles.
+struct Tiles(Vec<Vec<Hash>>);
+
+impl Tiles {
+    fn of(leaves: Vec<Hash>) -> Self {
+        let mut levels = vec![leaves];
+        while let Some(full) = levels.last().filter(|level| level.len() >= 256) {
+            levels.push(full.chunks_exact(256).map(mth_of).collect());
+        }
+        Self(levels)
+    }
+}
+
+fn mth_of(hashes: &[Hash]) -> Hash {
+    match hashes {
+        [one] => *one,
+        many => {
+            let (left, right) = many.split_at(many.len() / 2);
+            hash::node(&mth_of(left), &mth_of(right))
+        }
+    }
+}
 
 impl TileSource for Tiles {
     type Error = std::convert::Infallible;
 
-    fn tile(&self, id: TileId, _width: u16) -> Result<Vec<Hash>, Self::Error> {
-        assert!(id.level == 0 && id.index == 0, "these logs are small");
-        Ok(self.0.clone())
+    fn tile(&self, id: TileId, width: u16) -> Result<Vec<Hash>, Self::Error> {
+        let from = usize::try_from(id.index).unwrap() * 256;
+        Ok(self.0[usize::from(id.level)][from..from + usize::from(width)].to_vec())
     }
 }
 
@@ -377,3 +404,14 @@ const PREFLIGHT: &str = r#""preflight":{"checks":[{"type":"quota","ok":true}],"p
 const EXECUTE: &str = r#""execution":{"agent":"agent-session","steps":[{"cmd":"az group create --name rg","rc":0,"stdout":"created\n"},{"cmd":"az aks create --name aks-demo","rc":1,"stdout_ref":"obs://logs/aks","stderr":"quota"}]}"#;
 const VERIFY: &str = r#""verification":{"checks":[{"type":"rollout","target":"deployment/x","ok":false}],"drift":{"baseline_hash":"sha256:a","current_hash":"sha256:b","diff":["replicas"]}}"#;
 const ROLLBACK: &str = r#""rollback":{"available":true,"plan":["az group delete --name rg"],"executed":{"steps":[{"cmd":"az group delete --name rg","rc":0}],"outcome":"succeeded"}}"#;
+
+/// Holds a file of `docs/examples` to what a test makes. `UPM_EXAMPLES=write` renews it.
+#[expect(clippy::disallowed_methods, reason = "whoever runs the test says whether to renew the example")]
+pub(crate) fn made_again(name: &str, bytes: &[u8]) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples").join(name);
+    if std::env::var_os("UPM_EXAMPLES").is_some_and(|word| word == "write") {
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let found = std::fs::read(&path).unwrap_or_default();
+    assert!(found == bytes, "docs/examples/{name} is not what this version makes; UPM_EXAMPLES=write renews it");
+}

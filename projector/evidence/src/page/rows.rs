@@ -1,0 +1,217 @@
+//! What was checked, run, verified, found drifted and rolled back, as rows: each section lists what the events say, in the order of the log.
+
+use schemas::admit::Outcome;
+
+use super::shown::{Cut, cut};
+use super::{Event, Links};
+use crate::json::Node;
+use crate::parts::number;
+use crate::report::counted;
+
+/// Differences that a drift's row lists.
+const DIFFERENCES_MAX: usize = 50;
+
+pub(super) struct Section {
+    /// Name of its place on the page.
+    pub(super) id: &'static str,
+    pub(super) title: &'static str,
+    /// What it lists, in a sentence.
+    pub(super) about: &'static str,
+    /// What to say when nothing is on record.
+    pub(super) none: &'static str,
+    pub(super) rows: Cut<Row>,
+}
+
+#[derive(Default)]
+pub(super) struct Row {
+    pub(super) index: u64,
+    pub(super) what: String,
+    pub(super) result: String,
+    pub(super) bad: bool,
+    pub(super) detail: String,
+    pub(super) links: Vec<(&'static str, String)>,
+}
+
+pub(super) fn sections(events: &[Event<'_>], links: &Links<'_>) -> Vec<Section> {
+    let rows = |of| rows(events, of, links);
+    vec![
+        Section {
+            id: "before",
+            title: "Checked before",
+            about: "Checks and policies before anything was run.",
+            none: "No check or policy before execution is on record.",
+            rows: rows(before),
+        },
+        Section {
+            id: "run",
+            title: "What was run",
+            about: "Each step with its result, by the word of the program that ran it.",
+            none: "No executed step is on record.",
+            rows: rows(run),
+        },
+        Section {
+            id: "verified",
+            title: "What was verified",
+            about: "Checks, health checks and service levels after execution.",
+            none: "No check after execution is on record.",
+            rows: rows(verified),
+        },
+        Section {
+            id: "drifted",
+            title: "What drifted",
+            about: "Comparisons of what is with what should be.",
+            none: "No comparison with a baseline is on record.",
+            rows: rows(drifted),
+        },
+        Section {
+            id: "rolled-back",
+            title: "What was rolled back",
+            about: "Plans for the way back, dry runs of them, and rollbacks that were executed.",
+            none: "No rollback, planned or executed, is on record.",
+            rows: rows(rolled_back),
+        },
+        Section {
+            id: "trace",
+            title: "The producer's own trace",
+            about: "As sent; the times are the producer's.",
+            none: "No trace is on record.",
+            rows: rows(trace),
+        },
+    ]
+}
+
+fn rows(events: &[Event<'_>], of: fn(&Event<'_>, &mut Vec<Row>), links: &Links<'_>) -> Cut<Row> {
+    let mut out = Vec::new();
+    for event in events {
+        of(event, &mut out);
+    }
+    for row in &mut out {
+        for text in [&mut row.what, &mut row.result, &mut row.detail] {
+            *text = cut(text);
+        }
+        row.links.retain(|(_, file)| links.has(file));
+    }
+    Cut::from(out)
+}
+
+fn before(event: &Event<'_>, out: &mut Vec<Row>) {
+    let preflight = event.get("preflight");
+    for (kind, list) in [("check", "checks"), ("policy", "policies")] {
+        out.extend(preflight.get(list).list().into_iter().map(|item| judged(event.index, kind, item)));
+    }
+    for (what, member) in [("risk", "risk"), ("cost", "cost"), ("quota", "quota")] {
+        let said = preflight.get(member);
+        if said.exists() {
+            out.push(Row { result: "stated".to_owned(), detail: said.describe(&[]), ..row(event, what) });
+        }
+    }
+}
+
+fn run(event: &Event<'_>, out: &mut Vec<Row>) {
+    let execution = event.get("execution");
+    let circumstances = execution.describe(&["steps"]);
+    if !circumstances.is_empty() {
+        out.push(Row { result: "stated".to_owned(), detail: circumstances, ..row(event, "by whom and how") });
+    }
+    steps(event, "logs", execution, out);
+}
+
+/// The steps of an execution or an executed rollback, each with links to what it printed.
+fn steps(event: &Event<'_>, folder: &str, section: Node<'_>, out: &mut Vec<Row>) {
+    for (place, step) in (1..).zip(section.get("steps").list()) {
+        let (command, code) = (step.get("cmd").text(), step.get("rc").text());
+        let argv = step.get("argv").texts().join(" ");
+        let printed = |stream: &'static str| {
+            let file = format!("{folder}/{}-step-{place:03}-{stream}.txt", number(event.index));
+            step.get(stream).is_text().then_some((stream, file))
+        };
+        out.push(Row {
+            what: format!("step {place}: {}", if command.is_empty() { argv } else { command }),
+            result: if code.is_empty() { "no exit code".to_owned() } else { format!("exit code {code}") },
+            bad: !code.is_empty() && code.parse::<f64>() != Ok(0.0),
+            detail: step.describe(&["cmd", "argv", "rc", "stdout", "stderr"]),
+            links: [printed("stdout"), printed("stderr")].into_iter().flatten().collect(),
+            ..row(event, "")
+        });
+    }
+}
+
+fn verified(event: &Event<'_>, out: &mut Vec<Row>) {
+    for (kind, list) in [("check", "checks"), ("service level", "slo")] {
+        out.extend(event.at("verification", list).list().into_iter().map(|item| judged(event.index, kind, item)));
+    }
+}
+
+fn drifted(event: &Event<'_>, out: &mut Vec<Row>) {
+    let drift = event.at("verification", "drift");
+    if !drift.exists() {
+        return;
+    }
+    let diff = drift.get("diff").list();
+    let found = diff.len();
+    let mut listed: Vec<String> = diff.iter().take(DIFFERENCES_MAX).map(|item| item.describe(&[])).collect();
+    if found > DIFFERENCES_MAX {
+        listed.push(format!("and {} more", found - DIFFERENCES_MAX));
+    }
+    out.push(Row {
+        what: drift.describe(&["diff"]),
+        result: if found == 0 {
+            "no difference listed".to_owned()
+        } else {
+            counted(found, "difference", "differences")
+        },
+        bad: found > 0,
+        detail: listed.join("; "),
+        ..row(event, "")
+    });
+}
+
+fn rolled_back(event: &Event<'_>, out: &mut Vec<Row>) {
+    let rollback = event.get("rollback");
+    for command in rollback.get("plan").texts() {
+        out.push(Row { result: "planned".to_owned(), ..row(event, &command) });
+    }
+    let tried = rollback.get("dry_run");
+    if tried.exists() {
+        out.push(judged(event.index, "dry run", tried));
+    }
+    let executed = rollback.get("executed");
+    if executed.exists() {
+        let outcome = executed.get("outcome").text();
+        out.push(Row {
+            bad: event.entry.header.outcome == Outcome::RollbackFailed,
+            result: if outcome.is_empty() { "no outcome".to_owned() } else { format!("outcome {outcome}") },
+            detail: executed.describe(&["steps", "outcome"]),
+            ..row(event, "rollback executed")
+        });
+        steps(event, "rollback", executed, out);
+    }
+}
+
+fn trace(event: &Event<'_>, out: &mut Vec<Row>) {
+    for item in event.get("audit_trace").list() {
+        let result = item.get("ts").text();
+        out.push(Row { result, detail: item.describe(&["msg", "ts"]), ..row(event, &item.get("msg").text()) });
+    }
+}
+
+fn row(event: &Event<'_>, what: &str) -> Row {
+    Row { index: event.index, what: what.to_owned(), ..Row::default() }
+}
+
+/// A row for something with a verdict in `ok`, `result`, `decision`, `outcome` or `status`.
+fn judged(index: u64, kind: &str, item: Node<'_>) -> Row {
+    let ok = item.get("ok").text();
+    let first = |keys: &[&str]| keys.iter().map(|key| item.get(key).text()).find(|word| !word.is_empty());
+    let result = match ok.as_str() {
+        "true" => "ok".to_owned(),
+        "false" => "failed".to_owned(),
+        _ => first(&["result", "decision", "outcome", "status"]).unwrap_or_else(|| "no result".to_owned()),
+    };
+    let names = ["type", "name", "id"].map(|key| item.get(key).text());
+    let names: Vec<&str> = names.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+    let what = format!("{kind} {}", names.join(": "));
+    let bad = ok == "false" || matches!(result.as_str(), "deny" | "denied" | "fail" | "failed" | "refused");
+    let detail = item.describe(&["type", "name", "id", "ok", "result", "decision", "outcome", "status"]);
+    Row { index, what, result, bad, detail, links: Vec::new() }
+}

@@ -1,0 +1,246 @@
+//! `plan/N-diff.txt`: how the plan of entry N differs from the one recorded before it, within an attempt or between two.
+//!
+//! Compared is what the plan digest is taken of, a line for each value; so two plans differ here exactly where an approval of one is none of
+//! the other.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::parts::{PackFile, number};
+use crate::text::visible;
+
+/// Most pairs of lines that are held against each other. Beyond, all lines between the common beginning and the common end are exchanged.
+const PAIRS_MAX: usize = 250_000;
+
+/// One plan after another.
+pub(crate) struct Change {
+    /// The entry with the plan.
+    pub(crate) index: u64,
+    /// Its attempt.
+    attempt: u64,
+    /// Its digest.
+    digest: String,
+    /// Entry, attempt and digest of the plan before it.
+    before: Before,
+    /// None where it is the same.
+    lines: Option<Vec<(Mark, String)>>,
+}
+
+#[derive(Clone)]
+struct Before {
+    index: u64,
+    attempt: u64,
+    digest: String,
+}
+
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Kept,
+    Removed,
+    Added,
+}
+
+impl Mark {
+    fn sign(self) -> char {
+        match self {
+            Self::Kept => ' ',
+            Self::Removed => '-',
+            Self::Added => '+',
+        }
+    }
+}
+
+/// Every plan but the first of `payloads` (index, attempt, payload), held against the one before it.
+pub(crate) fn all<'a>(payloads: impl Iterator<Item = (u64, u64, &'a [u8])>) -> Vec<Change> {
+    let mut out = Vec::new();
+    let mut last: Option<(Before, Vec<String>)> = None;
+    for (index, attempt, payload) in payloads {
+        let (Some(digest), Some(subject)) = (schemas::plan::digest(payload), schemas::plan::subject(payload)) else {
+            continue;
+        };
+        let lines = lines(&serde_json::from_slice(&subject).unwrap_or_default());
+        if let Some((before, old)) = &last {
+            let differs = before.digest != digest;
+            let lines = differs.then(|| compare(old, &lines));
+            out.push(Change { index, attempt, digest: digest.clone(), before: before.clone(), lines });
+        }
+        last = Some((Before { index, attempt, digest }, lines));
+    }
+    out
+}
+
+impl Change {
+    /// The entry whose plan this one is held against.
+    pub(crate) fn before(&self) -> u64 {
+        self.before.index
+    }
+
+    /// The lines that were removed or added, each with its sign, shown; none where the plan is the same.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (Mark, String)> {
+        let lines = self.lines.iter().flatten().filter(|(mark, _)| *mark != Mark::Kept);
+        lines.map(|(mark, line)| (*mark, format!("{} {}", mark.sign(), visible(line))))
+    }
+
+    /// Its file; none where the plan is the same.
+    pub(crate) fn file(&self) -> Option<PackFile> {
+        let lines = self.lines.as_ref()?;
+        let (before, n) = (&self.before, number(self.index));
+        let mut text = format!(
+            "--- entry {} attempt {} {}\n+++ entry {n} attempt {} {}\n",
+            number(before.index),
+            before.attempt,
+            before.digest,
+            self.attempt,
+            self.digest
+        );
+        for (mark, line) in lines {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{}{}", mark.sign(), visible(line));
+        }
+        Some((format!("plan/{n}-diff.txt"), text.into_bytes()))
+    }
+}
+
+/// A line for each value, in a fixed order.
+fn lines(subject: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut add = |word: &str, value: Option<&Value>| {
+        let items = match value {
+            None => return,
+            Some(Value::Array(items)) => items.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+        };
+        out.extend(items.iter().map(|item| format!("{word}: {}", shown(item))));
+    };
+    let target = subject.get("target");
+    add("environment", subject.get("environment"));
+    add("cloud", target.and_then(|target| target.get("cloud")));
+    add("endpoint", target.and_then(|target| target.get("cluster_endpoint_id")));
+    add("resource", target.and_then(|target| target.get("resources")));
+    add("command", subject.get("commands"));
+    add("graph", subject.get("dependency_graph"));
+    add("artifact", subject.get("artifacts"));
+    add("rollback", subject.get("rollback_plan"));
+    out
+}
+
+/// A text as it is, anything else as RFC 8785.
+fn shown(value: &Value) -> String {
+    // It fails only for numbers that JSON does not have.
+    value.as_str().map_or_else(|| serde_json_canonicalizer::to_string(value).unwrap_or_default(), str::to_owned)
+}
+
+/// The longest common lines kept; before each of them what was removed, as soon as removing leaves no fewer to keep, else what was added.
+fn compare(old: &[String], new: &[String]) -> Vec<(Mark, String)> {
+    let begin = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let (old_rest, new_rest) = (&old[begin..], &new[begin..]);
+    let end = old_rest.iter().rev().zip(new_rest.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (removed, added) = (&old_rest[..old_rest.len() - end], &new_rest[..new_rest.len() - end]);
+    let keep = |lines: &[String]| lines.iter().map(|line| (Mark::Kept, line.clone())).collect::<Vec<_>>();
+    let mut out = keep(&old[..begin]);
+    out.extend(middle(removed, added));
+    out.extend(keep(&old_rest[old_rest.len() - end..]));
+    out
+}
+
+fn middle(old: &[String], new: &[String]) -> Vec<(Mark, String)> {
+    if old.len().saturating_mul(new.len()) > PAIRS_MAX {
+        let removed = old.iter().map(|line| (Mark::Removed, line.clone()));
+        return removed.chain(new.iter().map(|line| (Mark::Added, line.clone()))).collect();
+    }
+    let common = common(old, new);
+    let width = new.len() + 1;
+    let (mut i, mut j, mut out) = (0, 0, Vec::new());
+    while i < old.len() || j < new.len() {
+        if i < old.len() && j < new.len() && old[i] == new[j] {
+            out.push((Mark::Kept, old[i].clone()));
+            (i, j) = (i + 1, j + 1);
+        } else if j == new.len() || (i < old.len() && common[(i + 1) * width + j] >= common[i * width + j + 1]) {
+            out.push((Mark::Removed, old[i].clone()));
+            i += 1;
+        } else {
+            out.push((Mark::Added, new[j].clone()));
+            j += 1;
+        }
+    }
+    out
+}
+
+/// At `i * (new.len() + 1) + j`: how many lines of `old[i..]` and `new[j..]` can be kept.
+fn common(old: &[String], new: &[String]) -> Vec<u32> {
+    let width = new.len() + 1;
+    let mut out = vec![0_u32; (old.len() + 1) * width];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            out[i * width + j] = if old[i] == new[j] {
+                out[(i + 1) * width + j + 1] + 1
+            } else {
+                out[(i + 1) * width + j].max(out[i * width + j + 1])
+            };
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(sections: &str) -> Vec<u8> {
+        format!(r#"{{"provisioning_event":{{{sections}}}}}"#).into_bytes()
+    }
+
+    #[track_caller]
+    fn check(old: &str, new: &str, expect: &str) {
+        let payloads = [plan(old), plan(new)];
+        let made =
+            all((0..).zip([1, 2]).zip(&payloads).map(|((index, attempt), bytes)| (index, attempt, bytes.as_slice())));
+        let text = made[0].file().map(|(name, bytes)| {
+            assert_eq!(name, "plan/0000000001-diff.txt");
+            String::from_utf8(bytes).unwrap().lines().skip(2).flat_map(|line| [line, "\n"]).collect::<String>()
+        });
+        assert_eq!(text.unwrap_or_else(|| "the same".to_owned()), expect);
+    }
+
+    #[test]
+    fn what_an_approval_binds_is_compared() {
+        check(r#""plan":{"commands":["a"]}"#, r#""plan":{"commands":["a"],"impact":{}}"#, "the same");
+        check(
+            r#""environment":"prod","target":{"cloud":"azure","resources":[{"b":1,"a":"x"}]},"plan":{"commands":["a","b","c"]}"#,
+            r#""environment":"stage","target":{"cloud":"azure","resources":[{"a":"x","b":2}]},"plan":{"commands":["b","a","c"]},"rollback":{"plan":["u"]}"#,
+            "-environment: prod\n+environment: stage\n cloud: azure\n-resource: {\"a\":\"x\",\"b\":1}\n-command: a\n\
+             +resource: {\"a\":\"x\",\"b\":2}\n command: b\n+command: a\n command: c\n+rollback: u\n",
+        );
+        check(
+            r#""plan":{"commands":["x\u202e"]}"#,
+            r#""plan":{"commands":["x\\u{202e}"]}"#,
+            "-command: x\\u{202e}\n+command: x\\u{202e}\n",
+        );
+    }
+
+    #[test]
+    fn two_long_plans_are_exchanged_whole() {
+        let old: Vec<String> = (0..600).map(|n| format!("old {n}")).collect();
+        let mut new: Vec<String> = (0..600).map(|n| format!("new {n}")).collect();
+        new[300] = old[300].clone();
+        let made = compare(&old, &new);
+        assert_eq!(made.iter().filter(|(mark, _)| *mark == Mark::Kept).count(), 0);
+        let made = compare(&old[..400], &new[..400]);
+        assert_eq!(made.iter().filter(|(mark, _)| *mark == Mark::Kept).count(), 1);
+        assert_eq!(made.iter().filter(|(mark, _)| *mark == Mark::Removed).count(), 399);
+    }
+
+    #[test]
+    fn the_header_names_both() {
+        let payloads = [plan(r#""plan":{"commands":["a"]}"#), plan(r#""plan":{"commands":["b"]}"#)];
+        let made = all([(3, 1, payloads[0].as_slice()), (12, 2, payloads[1].as_slice())].into_iter());
+        let text = String::from_utf8(made[0].file().unwrap().1).unwrap();
+        let digests = payloads.map(|payload| schemas::plan::digest(&payload).unwrap());
+        assert!(text.starts_with(&format!(
+            "--- entry 0000000003 attempt 1 {}\n+++ entry 0000000012 attempt 2 {}\n",
+            digests[0], digests[1]
+        )));
+    }
+}
