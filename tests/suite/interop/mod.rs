@@ -4,6 +4,7 @@
 //! Judges in every `make test` beside these: nats-py as the producer, `sha256sum`, `rs_merkle`, `tlog_tiles` and `signed_note` in property
 //! tests, and the vectors of transparency-dev.
 
+mod browser;
 mod litewitness;
 mod pack;
 mod published;
@@ -15,6 +16,6 @@ use upm_tests::tool;
 /// A judge's program.
 fn judge(variable: &str, name: &str) -> PathBuf {
     let path = tool(variable, name);
-    assert!(path.exists(), "{} is missing: `scripts/setup interop` builds it (needs Go)", path.display());
+    assert!(path.exists(), "{} is missing: `scripts/setup interop` gets it", path.display());
     path
 }
