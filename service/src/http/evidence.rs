@@ -1,10 +1,11 @@
 //! `GET /v1/tenants/{tenant}/changes/{id}/evidence.zip`: the change's evidence pack. Without `at` it redirects to the URL
 //! that names the tree size, under which the pack never changes, but for cosignatures that its checkpoint gains.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemas::ids::{ChangeId, Tenant};
 use serde::Deserialize;
@@ -56,7 +57,7 @@ pub async fn zip(
         let signer =
             open.signer(plan.verifier()).map_err(|error| Problem::internal("the pack could not be signed", &error))?;
         let bytes = packs::seal(plan, &signer).map_err(|error| failed(&error))?;
-        Ok(answer(&change, size, bytes, headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok())))
+        Ok(answer(&change, size, bytes, &headers))
     })
     .await
 }
@@ -94,16 +95,57 @@ fn redirect(open: &OpenTenant, change: &ChangeId, size: u64, with_headers: bool)
         .into_response())
 }
 
-fn answer(change: &ChangeId, size: u64, bytes: Vec<u8>, known: Option<&str>) -> Response {
+/// The pack or the part of it that is asked for. The tag is of its bytes, so a download that broke off goes on only within the same pack.
+fn answer(change: &ChangeId, size: u64, bytes: Vec<u8>, asked: &HeaderMap) -> Response {
+    let said = |name: HeaderName| asked.get(name).and_then(|value| value.to_str().ok());
     let tag = format!("\"{}\"", hex::encode(Sha256::digest(&bytes)));
-    let caching = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "private, no-cache".to_owned())];
-    if known.is_some_and(|known| known == "*" || known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag))
-    {
+    let caching = [
+        (header::ETAG, tag.clone()),
+        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
+        (header::ACCEPT_RANGES, "bytes".to_owned()),
+    ];
+    let is_known = |known: &str| known == "*" || known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag);
+    if said(header::IF_NONE_MATCH).is_some_and(is_known) {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
     let disposition = format!("attachment; filename=\"{}-{size}.zip\"", file_name(change.as_str()));
     let content = [(header::CONTENT_TYPE, "application/zip".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
-    (caching, content, bytes).into_response()
+    let same = said(header::IF_RANGE).is_none_or(|known| known == tag);
+    match said(header::RANGE).filter(|_| same).map_or(Part::Whole, |range| part(range, bytes.len())) {
+        Part::Whole => (caching, content, bytes).into_response(),
+        Part::Of(range) => {
+            let place = format!("bytes {}-{}/{}", range.start, range.end - 1, bytes.len());
+            let part = bytes[range].to_vec();
+            (StatusCode::PARTIAL_CONTENT, caching, content, [(header::CONTENT_RANGE, place)], part).into_response()
+        }
+        Part::Beyond => {
+            let length = [(header::CONTENT_RANGE, format!("bytes */{}", bytes.len()))];
+            (StatusCode::RANGE_NOT_SATISFIABLE, caching, length).into_response()
+        }
+    }
+}
+
+/// What of a pack is asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Of(Range<usize>),
+    /// Nothing that is there.
+    Beyond,
+}
+
+/// The part that `Range: bytes=…` names (RFC 9110, section 14). What is no single range of bytes asks for the whole.
+fn part(range: &str, length: usize) -> Part {
+    let Some((from, to)) = range.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-')) else {
+        return Part::Whole;
+    };
+    let range = match (from.parse::<usize>(), to.parse::<usize>()) {
+        (Ok(from), Ok(to)) if from <= to => from..to.saturating_add(1).min(length),
+        (Ok(from), Err(_)) if to.is_empty() => from..length,
+        (Err(_), Ok(last)) if from.is_empty() => length.saturating_sub(last)..length,
+        _ => return Part::Whole,
+    };
+    if range.start < range.end { Part::Of(range) } else { Part::Beyond }
 }
 
 /// One segment of a path, percent-encoded.
@@ -139,14 +181,54 @@ mod tests {
         }
     }
 
+    fn ask(headers: &[(HeaderName, &str)]) -> Response {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+        answer(&ChangeId::parse("c-1").unwrap(), 7, b"0123456789".to_vec(), &headers)
+    }
+
     #[test]
     fn a_pack_that_is_known_is_not_sent_again() {
-        let change = ChangeId::parse("c-1").unwrap();
-        let first = answer(&change, 7, b"zip".to_vec(), None);
+        let first = ask(&[]);
         assert_eq!(first.headers()[header::CONTENT_DISPOSITION], "attachment; filename=\"c-1-7.zip\"");
         let tag = first.headers()[header::ETAG].to_str().unwrap().to_owned();
         for (known, expect) in [(tag.as_str(), 304), ("*", 304), (&format!("\"x\", W/{tag}"), 304), ("\"x\"", 200)] {
-            assert_eq!(answer(&change, 7, b"zip".to_vec(), Some(known)).status().as_u16(), expect, "{known}");
+            assert_eq!(ask(&[(header::IF_NONE_MATCH, known)]).status().as_u16(), expect, "{known}");
         }
+    }
+
+    #[test]
+    fn a_download_that_broke_off_goes_on_within_the_same_pack() {
+        let tag = ask(&[]).headers()[header::ETAG].to_str().unwrap().to_owned();
+        let rest = ask(&[(header::RANGE, "bytes=4-"), (header::IF_RANGE, &tag)]);
+        assert_eq!(
+            (rest.status().as_u16(), rest.headers()[header::CONTENT_RANGE].to_str().unwrap()),
+            (206, "bytes 4-9/10")
+        );
+        assert_eq!(ask(&[(header::RANGE, "bytes=4-"), (header::IF_RANGE, "\"another\"")]).status().as_u16(), 200);
+        assert_eq!(ask(&[(header::RANGE, "bytes=10-")]).headers()[header::CONTENT_RANGE], "bytes */10");
+    }
+
+    #[test]
+    fn ranges() {
+        for (range, expect) in [
+            ("bytes=0-0", Part::Of(0..1)),
+            ("bytes=2-4", Part::Of(2..5)),
+            ("bytes=2-99", Part::Of(2..10)),
+            ("bytes=9-", Part::Of(9..10)),
+            ("bytes=-3", Part::Of(7..10)),
+            ("bytes=-99", Part::Of(0..10)),
+            ("bytes=-0", Part::Beyond),
+            ("bytes=10-10", Part::Beyond),
+            ("bytes=18446744073709551615-", Part::Beyond),
+            ("bytes=18446744073709551615-18446744073709551615", Part::Beyond),
+            ("bytes=4-2", Part::Whole),
+            ("bytes=0-1,4-5", Part::Whole),
+            ("bytes=", Part::Whole),
+            ("bytes=-", Part::Whole),
+            ("lines=1-2", Part::Whole),
+        ] {
+            assert_eq!(part(range, 10), expect, "{range}");
+        }
+        assert_eq!(part("bytes=0-", 0), Part::Beyond);
     }
 }
