@@ -12,7 +12,7 @@ use projector::detail::{Detail, detail};
 use projector::document::Entry;
 use projector::kpi::scratch::Filter;
 use projector::kpi::{Day, Window};
-use projector_sqlite::{ChunkLimits, Row, Touched, Views};
+use projector_sqlite::{ChunkLimits, Row, Told as Heard, Touched, Views};
 use schemas::admit::{Scratch, derive};
 use schemas::ids::Producer;
 use serde::Serialize;
@@ -136,7 +136,11 @@ impl Filling {
                 return Ok(());
             }
             let details: Vec<Detail> = pending.changes.iter().map(|touched| self.tell(touched, &rules)).collect();
-            self.views.project_detail(&pending, &details, &[])?;
+            let at_ms = self.kept.range(..pending.to).next_back().map_or(0, |(_, (header, _))| header.at);
+            self.views.project_detail(
+                &pending,
+                &Heard { details: &details, rejections: &[], assessors: &BTreeMap::new(), first_ms: at_ms, at_ms },
+            )?;
         }
     }
 

@@ -1,6 +1,6 @@
 //! The `project` thread: durable entries → views, each tenant's with cursors of its own.
 //!
-//! *Core* comes first: it is what `at_least` waits for. *Detail* gets a chunk when core has nothing to do, and one in so many turns when it has; the
+//! *Core* comes first: it is what `at_least` waits for. Levels of days are settled when nothing else is to be done. *Detail* gets a chunk when core has nothing to do, and one in so many turns when it has; the
 //! further it has fallen behind, the more of them, and past [`DETAIL_LAG_MAX`] as many entries as core: so its lag is bounded even while a backlog of
 //! any length is drained.
 //!
@@ -48,6 +48,11 @@ const CHUNKS: usize = 8;
 const QUIET: Duration = Duration::from_millis(20);
 /// Events read for a chunk that cost one turn of rest once detail has caught up: a change with thousands of events is not told anew for each of them.
 const EVENTS_PER_REST: usize = 128;
+/// How long nothing must come before levels of days are settled (`maturity_daily`), and how many days at a time: some ten milliseconds each.
+const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE_DAYS: usize = 4;
+/// Chunks of detail after which a day is settled though something comes all the time.
+const CHUNKS_PER_DAY: usize = 64;
 /// How long until a view that failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -69,15 +74,19 @@ pub(crate) fn run<K: Kv + Sync>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiv
     let mut stopping = false;
     // Taken from the channel behind a round.
     let mut next = None;
+    let mut settling = false;
     loop {
         let behind = projector.is_behind();
         if stopping && !behind {
             return;
         }
-        let patience = match (behind, projector.is_trailing()) {
-            (true, _) => SOON,
-            (false, true) => QUIET,
-            (false, false) => RETRY,
+        let trailing = projector.is_trailing();
+        let patience = match (behind, trailing, projector.is_unsettled()) {
+            (true, ..) => SOON,
+            (false, true, _) => QUIET,
+            (false, false, true) if settling => QUIET,
+            (false, false, true) => SETTLE,
+            (false, false, false) => RETRY,
         };
         let received = next.take().map_or_else(|| rounds.recv_timeout(patience), Ok);
         match received {
@@ -99,13 +108,19 @@ pub(crate) fn run<K: Kv + Sync>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiv
                 projector.catch_up_once();
                 projector.follow_with_detail(1);
             }
-            Err(RecvTimeoutError::Timeout) if projector.is_trailing() => projector.follow_with_detail(CORE_TURNS),
+            Err(RecvTimeoutError::Timeout) if trailing => projector.follow_with_detail(CORE_TURNS),
+            Err(RecvTimeoutError::Timeout) if projector.is_unsettled() => {
+                projector.settle();
+                settling = true;
+                continue;
+            }
             Err(RecvTimeoutError::Timeout) => projector.forgive(),
             Err(RecvTimeoutError::Disconnected) => {
                 stopping = true;
                 projector.catch_up_once();
             }
         }
+        settling = false;
     }
 }
 
@@ -131,6 +146,10 @@ struct Viewed {
     detail: u64,
     /// Turns of core until the next chunk of detail.
     rest: usize,
+    /// Levels of days may be stale.
+    unsettled: bool,
+    /// Chunks of detail since a day was settled.
+    chunks: usize,
     /// Set aside until the next retry.
     failed: bool,
 }
@@ -138,7 +157,8 @@ struct Viewed {
 impl<K: Kv + Sync> Projector<'_, K> {
     fn follow(&mut self, state: View) {
         let log = state.log;
-        let viewed = Viewed { state, views: None, next: 0, detail: 0, rest: 0, failed: false };
+        let viewed =
+            Viewed { state, views: None, next: 0, detail: 0, rest: 0, unsettled: true, chunks: 0, failed: false };
         self.roads.insert(log, viewed);
     }
 
@@ -150,6 +170,20 @@ impl<K: Kv + Sync> Projector<'_, K> {
     /// Whether a tenant's detail is behind its core.
     fn is_trailing(&self) -> bool {
         self.roads.values().any(|viewed| !viewed.failed && viewed.is_trailing())
+    }
+
+    /// Whether a tenant whose views are open has levels of days to settle.
+    fn is_unsettled(&self) -> bool {
+        self.roads.values().any(|viewed| !viewed.failed && viewed.views.is_some() && viewed.unsettled)
+    }
+
+    /// Settles a few days of one tenant.
+    fn settle(&mut self) {
+        let mut open = self.roads.values_mut().filter(|viewed| !viewed.failed && viewed.views.is_some());
+        if let Some(viewed) = open.find(|viewed| viewed.unsettled) {
+            let outcome = viewed.settle(SETTLE_DAYS);
+            viewed.note(outcome, self.troubles);
+        }
     }
 
     /// Counts turns, and makes a chunk of detail for tenants whose turn it is: not for all of a thousand at once, and for others next time.
@@ -291,10 +325,21 @@ impl Viewed {
         let Some(views) = &mut self.views else { return Ok(()) };
         let log = Log::open(kv, self.state.log)?;
         let advanced = projector_sqlite::advance(&log, views, &DETAIL_CHUNK)?;
-        self.detail = advanced.to;
+        (self.detail, self.unsettled) = (advanced.to, true);
+        self.chunks += 1;
         // What has caught up rests the longer, the more it has read.
         let caught_up = self.detail >= self.next;
         self.rest = CORE_TURNS + if caught_up { advanced.events / EVENTS_PER_REST } else { 0 };
+        if caught_up && self.chunks >= CHUNKS_PER_DAY {
+            self.settle(1)?;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, days: usize) -> Result<(), ProjectError> {
+        let Some(views) = &mut self.views else { return Ok(()) };
+        self.unsettled = views.settle_maturity(days)?;
+        self.chunks = 0;
         Ok(())
     }
 

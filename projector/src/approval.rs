@@ -29,6 +29,7 @@ mod rule;
 mod tests;
 
 pub use grade::{NAMESPACE, statement};
+pub(crate) use rule::signer as named_key;
 pub use rule::{FACTS, Rule, RuleError, Rules, Since};
 
 /// Milliseconds of an hour.
@@ -109,6 +110,29 @@ pub enum Lack {
 }
 
 impl Lack {
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoApprover => "no_approver",
+            Self::NoRole => "no_role",
+            Self::NoDecision => "no_decision",
+            Self::NoTime => "no_time",
+            Self::TimeAhead => "time_ahead",
+            Self::NoProducer => "no_producer",
+            Self::ExecutingProducer => "executing_producer",
+            Self::ByInitiator => "by_initiator",
+            Self::ByExecutor => "by_executor",
+            Self::Expired => "expired",
+            Self::PlanChanged => "plan_changed",
+            Self::OtherPlan => "other_plan",
+            Self::NoPlanDigest => "no_plan_digest",
+            Self::PlanNotOnRecord => "plan_not_on_record",
+            Self::NoSignature => "no_signature",
+            Self::BadSignature => "bad_signature",
+            Self::UnknownSigner => "unknown_signer",
+        }
+    }
+
     /// One clause for a person.
     pub fn as_text(self) -> &'static str {
         match self {
@@ -173,6 +197,15 @@ pub struct Graded {
     pub lacks: Vec<Lack>,
 }
 
+impl Graded {
+    /// From when on, in milliseconds, it is over by time alone. `None` where it never is: it says no end, it is over already, or its attempt was
+    /// executed, which is when its end was looked at.
+    pub fn lapses_at(&self, coverage: &Coverage) -> Option<u64> {
+        let open = coverage.executed.is_none() && !self.lacks.contains(&Lack::Expired);
+        time_ms(self.expires.as_deref()).filter(|_| open).map(|end| end.saturating_add(1))
+    }
+}
+
 /// Whether an attempt had the approvals that it needed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Coverage {
@@ -208,6 +241,16 @@ pub struct Approvals {
     pub given: Vec<Graded>,
     /// By attempt.
     pub attempts: Vec<Coverage>,
+}
+
+impl Approvals {
+    /// The approvals given, each with the coverage of its attempt.
+    pub fn with_coverage(&self) -> impl Iterator<Item = (&Graded, &Coverage)> {
+        self.given.iter().filter_map(|graded| {
+            let place = self.attempts.binary_search_by_key(&graded.attempt, |coverage| coverage.attempt).ok()?;
+            Some((graded, &self.attempts[place]))
+        })
+    }
 }
 
 /// Grades the approvals of a change. Entries may come in any order and repeat; those of another change are left out.

@@ -1,5 +1,5 @@
-//! What the entries of one change say, as rows of the detail tables: plans, approvals, policies, steps, checks, resources, rollbacks, drift,
-//! anomalies.
+//! What the entries of one change say, as rows of the detail tables: attempts, plans, approvals, policies, steps, checks, resources, rollbacks,
+//! drift, anomalies.
 //!
 //! A pure function of the same entries that [`crate::document`] takes, so a change's rows can be thrown away and made again at any time: that
 //! is how views follow the log. Text is shortened to [`TEXT_CHARS_MAX`] characters and a list ends after [`ROWS_MAX`] rows, because a row is
@@ -16,11 +16,11 @@ use crate::account::Account;
 use crate::anomaly::Anomaly;
 use crate::approval::Rules;
 use crate::document::{self, Entry};
-use crate::facts::Decision;
 use crate::kpi::{Sample, Settings};
 use crate::maturity;
 use crate::maturity::attestation::{Recorded, recorded};
 
+mod judged;
 mod loose;
 mod read;
 
@@ -33,6 +33,8 @@ pub const ROWS_MAX: usize = 10_000;
 /// The rows of one change, each list in the order of the log and then as sent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Detail {
+    /// Attempts, by number.
+    pub attempts: Vec<Attempt>,
     /// Plans.
     pub plans: Vec<Plan>,
     /// Approvals given or refused.
@@ -49,7 +51,7 @@ pub struct Detail {
     pub rollbacks: Vec<Rollback>,
     /// Comparisons with a baseline.
     pub drift: Vec<Drift>,
-    /// What an auditor should look at, by index and code.
+    /// What an auditor should look at, by index and code; of what comes by time alone also what is still to come, with the time from which it holds.
     pub anomalies: Vec<Anomaly>,
     /// A list was ended at [`ROWS_MAX`].
     pub cut: bool,
@@ -68,6 +70,33 @@ pub struct From {
     pub entry: u64,
     /// The attempt it belongs to.
     pub attempt: u64,
+}
+
+/// An attempt, and whether it had the approvals that it needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its number.
+    pub attempt: u64,
+    /// Its state.
+    pub state: &'static str,
+    /// That state, looking through a closing.
+    pub reached: &'static str,
+    /// Its first execution.
+    pub executed: Option<u64>,
+    /// Whether the rule or its plan asks for an approval.
+    pub needs_approval: bool,
+    /// An emergency may be approved afterwards.
+    pub emergency: bool,
+    /// Approved in time, as the rule asks for; none while it is not executed, because only the gate knows then.
+    pub approved: Option<bool>,
+    /// The entry with which it was.
+    pub approved_by: Option<u64>,
+    /// The best grade at which approvals met what is asked for.
+    pub approval_grade: Option<&'static str>,
+    /// The entry that refused it in time.
+    pub refused_by: Option<u64>,
+    /// What is missing, in words.
+    pub missing: Option<String>,
 }
 
 /// A plan.
@@ -112,8 +141,18 @@ pub struct Approval {
     pub decided_at: Option<String>,
     /// Which plan, as sent.
     pub plan_digest: Option<String>,
-    /// A signature came with it; nothing is said of its worth.
+    /// A signature came with it; its worth is in the grade.
     pub signature_attached: bool,
+    /// Until when, as sent.
+    pub expires: Option<String>,
+    /// `claimed`, `recorded`, `bound` or `signed`.
+    pub grade: &'static str,
+    /// Whether it may count towards what the rule asks for.
+    pub counts: bool,
+    /// What keeps it from counting or from a better grade: words of [`crate::approval::Lack`], separated by commas.
+    pub lacks: Option<String>,
+    /// From when on, in milliseconds, it is over by time alone.
+    pub lapses_at: Option<u64>,
 }
 
 /// A policy's result.
@@ -234,10 +273,10 @@ pub fn detail(change: &ChangeId, entries: &[Entry<'_>], rules: &Rules) -> Detail
         read::add(&mut detail, seen);
     }
     detail.keep_resources_once();
-    // As of the change's own last entry: rows are made anew when another entry touches the change, and then only.
     if let Some(account) = Account::of_seen(change, &seen, rules) {
-        let known = account.anomalies.iter().filter(|anomaly| anomaly.at <= account.last.at);
-        detail.anomalies = known.cloned().collect();
+        detail.attempts = judged::attempts(&account);
+        detail.approvals = judged::approvals(&account);
+        detail.anomalies.clone_from(&account.anomalies);
         detail.account = Some(Box::new(account));
     }
     let last = entries.iter().map(|entry| entry.index).max().unwrap_or_default();
@@ -260,6 +299,7 @@ impl Detail {
 
     fn end_lists(&mut self) {
         let mut cut = false;
+        end(&mut self.attempts, &mut cut);
         end(&mut self.plans, &mut cut);
         end(&mut self.approvals, &mut cut);
         end(&mut self.policies, &mut cut);
@@ -276,15 +316,6 @@ impl Detail {
 fn end<T>(rows: &mut Vec<T>, cut: &mut bool) {
     *cut |= rows.len() > ROWS_MAX;
     rows.truncate(ROWS_MAX);
-}
-
-/// The word of a decision in a row.
-fn word(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Approved => "approved",
-        Decision::Refused => "refused",
-        Decision::Unclear => "unclear",
-    }
 }
 
 #[cfg(test)]

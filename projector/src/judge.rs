@@ -59,6 +59,7 @@ pub(crate) fn anomalies(case: &Case<'_>) -> Vec<Anomaly> {
     }
     of_silence(&mut found, case);
     of_approvals(&mut found, case);
+    of_lapses(&mut found, case);
     let told = found.0.into_iter().filter(|(_, _, _, _, at)| *at <= case.as_of_ms);
     told.map(|(index, code, attempt, text, at)| Anomaly { code, index, attempt, at, text }).collect()
 }
@@ -277,6 +278,20 @@ fn of_silence(found: &mut Found, case: &Case<'_>) {
     }
 }
 
+/// What will be over by time alone; once it is, its lacks say so themselves.
+fn of_lapses(found: &mut Found, case: &Case<'_>) {
+    let approved = case.approvals.with_coverage().filter(|(approval, _)| approval.decided == Decision::Approved);
+    for (approval, coverage) in approved {
+        if let Some(at) = approval.lapses_at(coverage) {
+            found.0.insert((approval.index, Code::ApprovalExpired, approval.attempt, expired(&approval.approver), at));
+        }
+    }
+}
+
+fn expired(approver: &str) -> String {
+    format!("The approval by {} was over when it was needed.", quote(approver))
+}
+
 fn of_approvals(found: &mut Found, case: &Case<'_>) {
     for approval in &case.approvals.given {
         let Ok(position) = case.seen.binary_search_by_key(&approval.index, |seen| seen.index) else { continue };
@@ -291,7 +306,7 @@ fn of_approvals(found: &mut Found, case: &Case<'_>) {
                 }
                 Lack::ByInitiator => (Code::ApproverIsInitiator, format!("{who} approved a change of their own.")),
                 Lack::ByExecutor => (Code::ApproverIsExecutor, format!("{who} approved what they executed.")),
-                Lack::Expired => (Code::ApprovalExpired, format!("The approval by {who} was over when it was needed.")),
+                Lack::Expired => (Code::ApprovalExpired, expired(&approval.approver)),
                 Lack::PlanChanged => {
                     (Code::PlanChangedAfterApproval, format!("{who} approved before the plan in force was on record."))
                 }

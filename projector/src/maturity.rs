@@ -7,6 +7,7 @@
 
 pub mod attestation;
 pub mod compare;
+mod daily;
 pub mod document;
 pub mod evidence;
 mod measures;
@@ -18,6 +19,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 
+pub use daily::{DayLevels, day_levels};
 pub use measures::ROLLBACK_EXECUTED;
 pub use samples::samples;
 

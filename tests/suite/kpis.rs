@@ -158,6 +158,32 @@ fn gauges(server: &Server, answer: &Value) {
     }
 }
 
+/// With those for it beside those against it, they are all behind the figure; the command line collects the pages.
+fn both_sides(server: &Server, figure: &Value, missed: u64) {
+    let listed = ok(&mut server.upm(&[
+        "kpi",
+        "evidence_completeness",
+        "--changes",
+        "all",
+        "--tenant",
+        "acme",
+        "--last",
+        "1d",
+        "--json",
+    ]));
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let changes = listed["kpi"]["changes"].as_array().unwrap();
+    let sum = |name: &str| changes.iter().map(|change| change[name].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(figure["numerator"].as_u64(), Some(sum("numerator")));
+    assert_eq!(figure["denominator"].as_u64(), Some(sum("denominator")));
+    assert_eq!(changes.iter().filter(|change| change["counts"] == "against").count() as u64, missed);
+    let href = figure["changes_href"].as_str().unwrap();
+    assert!(!server.json(href)["kpi"]["changes"].as_array().unwrap().is_empty(), "{href}");
+    assert_eq!(listed["settings"], json!({"ended_after_h": 24, "emergency_within_h": 72}));
+    let page = server.json("/v1/tenants/acme/kpis/drift_coverage?last=1d&changes=all&limit=3");
+    assert_eq!((page["kpi"]["changes"].as_array().map(Vec::len), page["next"].is_string()), (Some(3), true), "{page}");
+}
+
 /// Every change that counts against a figure is named once, however small the pages.
 fn pages_of_misses(server: &Server, answer: &Value) {
     let figure =
@@ -175,6 +201,7 @@ fn pages_of_misses(server: &Server, answer: &Value) {
         }
     }
     assert_eq!(named.len() as u64, missed);
+    both_sides(server, figure, missed);
     assert_eq!(named.iter().collect::<BTreeSet<_>>().len(), named.len());
     let first = &server.json("/v1/tenants/acme/kpis/evidence_completeness?last=1d")["kpi"]["missed"][0];
     assert_eq!(server.get(first["href"].as_str().unwrap()).0, 200);

@@ -10,6 +10,7 @@
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "made for the harness, which uses all of it")]
 mod history;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
@@ -123,7 +124,15 @@ fn told(
     let read = cpu_ns()?;
     spent.tell += read - looked;
     if pending.from < pending.to {
-        views.project_detail(&pending, &details, &[])?;
+        let at = |index: u64| usize::try_from(index).ok().and_then(|index| entries.get(index)?.0.at()).unwrap_or(0);
+        let heard = projector_sqlite::Told {
+            details: &details,
+            rejections: &[],
+            assessors: &BTreeMap::new(),
+            first_ms: at(pending.from),
+            at_ms: at(pending.to - 1),
+        };
+        views.project_detail(&pending, &heard)?;
     }
     spent.detail += cpu_ns()? - read + (looked - start);
     spent.clock += clock.elapsed().as_secs_f64();

@@ -1,21 +1,16 @@
--- Changes that were executed without an approval recorded before; an emergency may be approved within 72 hours after.
--- :days = 90, only changes first recorded in the last so many days
-WITH executed AS (
-    SELECT c.first_entry, c.change, c.class, c.environment, c.owner, c.initiator, c.state, e.attempt, min(e.entry) AS entry, min(e.at) AS at
-    FROM changes c JOIN events e USING (first_entry)
-    WHERE c.first_at >= :now - :days * 86400000 AND e.has LIKE '%execution%' AND NOT e.probe
-    GROUP BY c.first_entry, e.attempt
-)
+-- Changes that were executed without the approvals that they needed, as approval coverage counts them; a claim is none, an emergency has its time after.
+-- :days = 90, only what counts on one of the last so many UTC days, today among them
 SELECT
-    x.change, x.attempt, x.class, x.environment, x.owner, x.initiator, x.state,
-    strftime('%Y-%m-%dT%H:%M:%SZ', x.at / 1000, 'unixepoch') AS executed_utc,
-    x.entry AS executed_entry,
-    (SELECT min(a.entry) FROM approvals a
-     WHERE a.first_entry = x.first_entry AND a.attempt = x.attempt AND a.decision = 'approved') AS approved_later_entry
-FROM executed x
-WHERE NOT EXISTS (
-    SELECT 1 FROM approvals a JOIN events e ON e.entry = a.entry
-    WHERE a.first_entry = x.first_entry AND a.attempt = x.attempt AND a.decision = 'approved'
-        AND (a.entry <= x.entry OR (x.class = 'emergency' AND e.at <= x.at + 72 * 3600000))
-)
-ORDER BY x.entry DESC
+    k.change, t.attempt, c.class, c.environment, c.owner, c.initiator, c.state, k.day, t.executed_entry,
+    t.missing,
+    (SELECT count(*) FROM approvals a WHERE a.first_entry = k.first_entry AND a.attempt = t.attempt AND a.decision = 'approved' AND a.counts)
+        AS approvals_that_count,
+    (SELECT group_concat(a.approver || ' (' || a.grade || coalesce(', ' || a.lacks, '') || ')', '; ') FROM approvals a
+     WHERE a.first_entry = k.first_entry AND a.attempt = t.attempt AND a.decision = 'approved') AS approvals
+FROM kpi_changes k
+JOIN changes c ON c.first_entry = k.first_entry
+LEFT JOIN attempts t ON t.first_entry = k.first_entry AND t.attempt = (
+    SELECT e.attempt FROM attempts e WHERE e.first_entry = k.first_entry AND e.executed_entry IS NOT NULL ORDER BY e.executed_entry LIMIT 1)
+WHERE k.kpi IN ('approval_coverage', 'approval_coverage.emergency') AND k.against
+    AND k.day_number > :now / 86400000 - :days AND k.day_number <= :now / 86400000
+ORDER BY k.day_number DESC, k.first_entry DESC

@@ -1,27 +1,29 @@
--- Emergency changes, with who approved them and when: they need it within 72 hours after they were executed.
+-- Emergency changes, with who approved them and whether in time: by the tenant's rule so many hours after they were executed (72 unless it says otherwise).
 -- :days = 90, only changes first recorded in the last so many days
-WITH emergencies AS (
-    SELECT
-        c.*,
-        (SELECT min(e.at) FROM events e WHERE e.first_entry = c.first_entry AND e.has LIKE '%execution%' AND NOT e.probe) AS executed_at,
-        (SELECT min(e.at) FROM approvals a JOIN events e ON e.entry = a.entry
-         WHERE a.first_entry = c.first_entry AND a.decision = 'approved') AS approved_at
-    FROM changes c
+WITH pending AS (
+    SELECT first_entry FROM kpi_changes WHERE kpi = 'approval_coverage.emergency' AND against AND day_number > :now / 86400000
+),
+emergencies AS (
+    SELECT c.*, t.attempt AS executed_attempt, t.executed_entry, t.needs_approval, t.approved, t.approved_entry
+    FROM changes c LEFT JOIN attempts t ON t.first_entry = c.first_entry AND t.attempt = (
+        SELECT e.attempt FROM attempts e WHERE e.first_entry = c.first_entry AND e.executed_entry IS NOT NULL ORDER BY e.executed_entry LIMIT 1)
     WHERE c.class = 'emergency' AND c.first_at >= :now - :days * 86400000
 )
 SELECT
-    change, state, environment, owner, initiator, request, first_utc,
-    strftime('%Y-%m-%dT%H:%M:%SZ', executed_at / 1000, 'unixepoch') AS executed_utc,
-    strftime('%Y-%m-%dT%H:%M:%SZ', approved_at / 1000, 'unixepoch') AS approved_utc,
+    x.change, x.state, x.environment, x.owner, x.initiator, x.request, x.first_utc,
+    (SELECT e.utc FROM events e WHERE e.entry = x.executed_entry) AS executed_utc,
+    (SELECT e.utc FROM events e WHERE e.entry = x.approved_entry) AS approved_utc,
     (SELECT group_concat(DISTINCT a.approver) FROM approvals a
-     WHERE a.first_entry = emergencies.first_entry AND a.decision = 'approved') AS approvers,
+     WHERE a.first_entry = x.first_entry AND a.attempt = x.executed_attempt AND a.decision = 'approved' AND a.counts) AS approvers,
     CASE
-        WHEN executed_at IS NULL THEN 'not executed'
-        WHEN approved_at <= executed_at THEN 'before'
-        WHEN approved_at <= executed_at + 72 * 3600000 THEN 'in time'
-        WHEN approved_at IS NOT NULL THEN 'too late'
-        WHEN :now <= executed_at + 72 * 3600000 THEN 'pending'
+        WHEN x.executed_entry IS NULL THEN 'not executed'
+        WHEN NOT x.needs_approval THEN 'not needed'
+        WHEN x.approved AND x.approved_entry <= x.executed_entry THEN 'before'
+        WHEN x.approved THEN 'in time'
+        WHEN x.first_entry IN (SELECT first_entry FROM pending) THEN 'pending'
+        WHEN EXISTS (SELECT 1 FROM approvals a WHERE a.first_entry = x.first_entry AND a.attempt = x.executed_attempt
+            AND a.decision = 'approved' AND a.counts) THEN 'too late or not enough'
         ELSE 'never'
     END AS approved
-FROM emergencies
-ORDER BY first_entry DESC
+FROM emergencies x
+ORDER BY x.first_entry DESC

@@ -1,13 +1,10 @@
--- Changes that were executed and not verified within a day after.
+-- Changes with an attempt that was executed and of which a day later no verification is recorded: the anomaly verification_missing.
 -- :days = 90, only changes first recorded in the last so many days
--- :hours = 24, how long a verification may take
 SELECT
-    c.change, c.state, c.reached, c.attempt, c.class, c.environment, c.owner, c.initiator,
-    strftime('%Y-%m-%dT%H:%M:%SZ', max(e.at) / 1000, 'unixepoch') AS executed_utc,
-    (:now - max(e.at)) / 3600000 AS hours_since,
-    max(e.entry) AS executed_entry
-FROM changes c JOIN events e ON e.first_entry = c.first_entry AND e.attempt = c.attempt
-WHERE c.reached IN ('executing', 'executed') AND c.first_at >= :now - :days * 86400000 AND e.has LIKE '%execution%' AND NOT e.probe
-GROUP BY c.first_entry
-HAVING max(e.at) < :now - :hours * 3600000
-ORDER BY max(e.entry) DESC
+    c.change, n.attempt, c.state, c.reached, c.class, c.environment, c.owner, c.initiator,
+    strftime('%Y-%m-%dT%H:%M:%SZ', e.at / 1000, 'unixepoch') AS executed_utc,
+    (:now - e.at) / 3600000 AS hours_since,
+    n.entry AS executed_entry
+FROM anomalies n JOIN changes c ON c.first_entry = n.first_entry JOIN events e ON e.entry = n.entry
+WHERE n.code = 'verification_missing' AND NOT e.probe AND c.first_at >= :now - :days * 86400000
+ORDER BY n.entry DESC

@@ -7,7 +7,7 @@
 //!
 //! Left out: reading entries ([`Pending`] says which) and what they mean ([`projector::detail`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ledger::read::RejectedRow;
 use projector::detail::Detail;
@@ -15,6 +15,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use schemas::ids::ChangeId;
 
 use crate::error::ViewError;
+use crate::maturity::Moved;
 use crate::rows::parsed;
 use crate::write::number;
 use crate::{Reader, Views};
@@ -55,6 +56,21 @@ pub struct Touched {
     pub events: Vec<(u64, u64)>,
     /// It has no rows yet.
     pub fresh: bool,
+}
+
+/// What the entries of a pending chunk say.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// Of its changes, in their order.
+    pub details: &'a [Detail],
+    /// The rejections among its entries.
+    pub rejections: &'a [RejectedRow],
+    /// Whose attestations count, by the tenant's newest facts: names by fingerprints.
+    pub assessors: &'a BTreeMap<String, String>,
+    /// The log's time of its first entry, of whatever kind, milliseconds.
+    pub first_ms: u64,
+    /// The log's time of its last entry: what comes by time alone has come by then.
+    pub at_ms: u64,
 }
 
 impl Touched {
@@ -105,24 +121,29 @@ impl Unwritten {
 impl Views {
     /// Replaces the rows of the pending changes, adds rejections, and moves the detail cursor; gives the new cursor.
     ///
-    /// `details` stand in the order of `pending.changes`, `rejections` are those of entries `pending.from..pending.to`. Refused whole
-    /// ([`ViewError::Hole`]) where the cursor is not at `pending.from` any more.
-    pub fn project_detail(
-        &mut self,
-        pending: &Pending,
-        details: &[Detail],
-        rejections: &[RejectedRow],
-    ) -> Result<u64, ViewError> {
+    /// Refused whole ([`ViewError::Hole`]) where the cursor is not at `pending.from` any more.
+    pub fn project_detail(&mut self, pending: &Pending, told: &Told<'_>) -> Result<u64, ViewError> {
+        let Told { details, rejections, assessors, first_ms, at_ms } = *told;
         let transaction = self.reader.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let from = cursor(&transaction)?;
         if from != pending.from || details.len() != pending.changes.len() {
             return Err(ViewError::Hole { expected: from, found: pending.from });
         }
-        replace(&transaction, pending, details)?;
+        let moved = replace(&transaction, pending, details)?;
         rows::insert_rejections(&transaction, rejections)?;
         note_ahead(&transaction, pending)?;
-        let mut advance = transaction.prepare_cached("UPDATE cursors SET next_index = ?1 WHERE name = 'detail'")?;
-        advance.execute([number("entry", pending.to)?])?;
+        let before_ms = transaction.query_row("SELECT at FROM cursors WHERE name = 'detail'", [], |row| row.get(0))?;
+        maturity::note(
+            &transaction,
+            &moved,
+            assessors,
+            (from > 0).then_some(before_ms),
+            first_ms,
+            at_ms.max(before_ms),
+        )?;
+        let mut advance =
+            transaction.prepare_cached("UPDATE cursors SET next_index = ?1, at = max(at, ?2) WHERE name = 'detail'")?;
+        advance.execute([number("entry", pending.to)?, number("time", at_ms)?])?;
         drop(advance);
         transaction.commit()?;
         Ok(pending.to)
@@ -130,7 +151,8 @@ impl Views {
 }
 
 /// Every touched change's rows out and in. What measures changes hooks in here: old samples out, new ones in.
-fn replace(transaction: &Transaction<'_>, pending: &Pending, details: &[Detail]) -> Result<(), ViewError> {
+fn replace(transaction: &Transaction<'_>, pending: &Pending, details: &[Detail]) -> Result<Moved, ViewError> {
+    let mut moved = Moved::default();
     let mut writer = rows::Writer::prepare(transaction)?;
     for (touched, detail) in pending.changes.iter().zip(details) {
         let key = number("entry", touched.first)?;
@@ -139,7 +161,8 @@ fn replace(transaction: &Transaction<'_>, pending: &Pending, details: &[Detail])
         }
         writer.insert(key, detail)?;
         if !touched.fresh || !detail.attestations.is_empty() {
-            maturity::replace(transaction, touched.first, &detail.attestations)?;
+            let from = maturity::replace(transaction, touched.first, &detail.attestations)?;
+            moved.from = [moved.from, from].into_iter().flatten().min();
         }
     }
     writer.finish()?;
@@ -147,7 +170,8 @@ fn replace(transaction: &Transaction<'_>, pending: &Pending, details: &[Detail])
         let account = detail.account.as_deref()?;
         Some(kpi::Touched { first_index: touched.first, fresh: touched.fresh, account, more: detail.clauses.clone() })
     });
-    kpi::replace(transaction, &(pending.from..pending.to), &measured.collect::<Vec<_>>())
+    kpi::replace(transaction, &(pending.from..pending.to), &measured.collect::<Vec<_>>(), &mut moved)?;
+    Ok(moved)
 }
 
 /// Remembers which changes are covered past the cursor, and forgets those that are not any more.

@@ -12,8 +12,9 @@ use ledger::read::{Log, ReadError, RejectedRow, Stored};
 use projector::approval::Rules;
 use projector::detail::{Detail, detail};
 use projector::document::Entry;
+use projector::maturity::attestation;
 
-use crate::{ChunkLimits, Pending, Reader, Touched, Unwritten, ViewError, Views};
+use crate::{ChunkLimits, Pending, Reader, Told, Touched, Unwritten, ViewError, Views};
 
 /// Payload bytes of one change that are read, at most. Whoever sends more into one change gets the rest told by its headers alone, as if the payloads
 /// were gone, and the change is marked as cut: views must not fill the memory, however large a change grows.
@@ -51,8 +52,8 @@ pub fn advance<K: Kv>(log: &Log<K>, views: &mut Views, limits: &ChunkLimits) -> 
     if pending.from == pending.to {
         return Ok(Advanced { to: pending.to, events: 0 });
     }
-    let chunk = read_chunk(log, pending, &rules(log)?)?;
-    let to = views.project_detail(&chunk.pending, &chunk.details, &chunk.rejections)?;
+    let chunk = read_chunk(log, pending, &governed(log)?)?;
+    let to = chunk.write(views)?;
     Ok(Advanced { to, events: chunk.pending.changes.iter().map(|touched| touched.events.len()).sum() })
 }
 
@@ -76,7 +77,7 @@ pub fn detail_log<K: Kv + Sync>(
         // Dropped on the way out, whichever it is, and that ends the reader.
         for chunk in chunks {
             let chunk: Chunk = chunk?;
-            progress(views.project_detail(&chunk.pending, &chunk.details, &chunk.rejections)?);
+            progress(chunk.write(views)?);
         }
         Ok(())
     })
@@ -87,6 +88,17 @@ struct Chunk {
     pending: Pending,
     details: Vec<Detail>,
     rejections: Vec<RejectedRow>,
+    assessors: BTreeMap<String, String>,
+    first_ms: u64,
+    at_ms: u64,
+}
+
+impl Chunk {
+    fn write(&self, views: &mut Views) -> Result<u64, ViewError> {
+        let Self { pending, details, rejections, assessors, first_ms, at_ms } = self;
+        let told = Told { details, rejections, assessors, first_ms: *first_ms, at_ms: *at_ms };
+        views.project_detail(pending, &told)
+    }
 }
 
 /// Sends chunks until there is none left, or nobody wants more.
@@ -96,7 +108,7 @@ fn read_all<K: Kv>(
     limits: &ChunkLimits,
     chunks: &SyncSender<Result<Chunk, DetailError>>,
 ) -> Result<(), DetailError> {
-    let rules = rules(log)?;
+    let governed = governed(log)?;
     let mut sent = Unwritten::default();
     loop {
         let pending = reader.pending_detail_after(&sent, limits)?;
@@ -104,21 +116,31 @@ fn read_all<K: Kv>(
             return Ok(());
         }
         sent.add(&pending);
-        if chunks.send(Ok(read_chunk(log, pending, &rules)?)).is_err() {
+        if chunks.send(Ok(read_chunk(log, pending, &governed)?)).is_err() {
             return Ok(());
         }
     }
 }
 
-fn rules<K: Kv>(log: &Log<K>) -> Result<Rules, ReadError> {
-    let head = log.head()?;
-    Ok(Rules::of(head.origin.as_str(), &log.facts_over_time(head.size)?))
+/// What the tenant's facts say.
+struct Governed {
+    rules: Rules,
+    assessors: BTreeMap<String, String>,
 }
 
-fn read_chunk<K: Kv>(log: &Log<K>, pending: Pending, rules: &Rules) -> Result<Chunk, DetailError> {
-    let details = tell(log, &pending.changes, rules)?;
+fn governed<K: Kv>(log: &Log<K>) -> Result<Governed, ReadError> {
+    let head = log.head()?;
+    let facts = log.facts_over_time(head.size)?;
+    let assessors = facts.last().map(|(_, facts)| attestation::assessors(facts)).unwrap_or_default();
+    Ok(Governed { rules: Rules::of(head.origin.as_str(), &facts), assessors })
+}
+
+fn read_chunk<K: Kv>(log: &Log<K>, pending: Pending, governed: &Governed) -> Result<Chunk, DetailError> {
+    let details = tell(log, &pending.changes, &governed.rules)?;
     let rejections = rejections(log, &pending)?;
-    Ok(Chunk { pending, details, rejections })
+    let at = |index| Ok::<u64, ReadError>(log.header(index)?.and_then(|header| header.at()).unwrap_or(0));
+    let (first_ms, at_ms) = (at(pending.from)?, at(pending.to - 1)?);
+    Ok(Chunk { pending, details, rejections, assessors: governed.assessors.clone(), first_ms, at_ms })
 }
 
 fn rejections<K: Kv>(log: &Log<K>, pending: &Pending) -> Result<Vec<RejectedRow>, ReadError> {

@@ -18,14 +18,16 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use schemas::ids::ChangeId;
 
 use crate::error::ViewError;
+use crate::maturity::Moved;
 
 mod ahead;
 mod codec;
 mod query;
+mod resources;
 mod stock;
 mod sums;
 
-pub use query::{Missed, MissedKey, TrendPoint};
+pub use query::{Counted, CountedKey, Side, TrendPoint};
 
 use sums::Deltas;
 
@@ -48,11 +50,12 @@ pub(crate) struct Touched<'a> {
 }
 
 /// Replaces the samples of the touched changes. `chunk` are the entries that are new, and chunks come in the order of the log; accounts may know more than
-/// that.
+/// that. Notes in `moved` which days' figures it moves.
 pub(crate) fn replace(
     transaction: &Transaction<'_>,
     chunk: &Range<u64>,
     touched: &[Touched<'_>],
+    moved: &mut Moved,
 ) -> Result<(), ViewError> {
     let mut names = Names::load(transaction)?;
     let due = ahead::take(transaction, chunk, touched)?;
@@ -86,8 +89,11 @@ pub(crate) fn replace(
     for change in also.iter().filter(|change| !own.contains(change)) {
         mend(transaction, &mut names, &mut deltas, change)?;
     }
+    moved.days.extend(deltas.days());
     deltas.write(transaction)?;
-    stock::apply(transaction, &mut names, chunk, touched, &due.turns)
+    let first = stock::apply(transaction, &mut names, chunk, touched, &due.turns)?;
+    moved.from = [moved.from, first].into_iter().flatten().min();
+    Ok(())
 }
 
 /// The first plans of inputs, as far as the log has come; none of an input that nothing was planned from yet.

@@ -42,13 +42,18 @@ CREATE TABLE kpi_values (
     PRIMARY KEY (metric, grp, day)
 ) WITHOUT ROWID;
 
--- Changes with a sample that was not reached, and of every failure.
-CREATE TABLE kpi_misses (
+-- What each change adds to the figures that people ask the changes behind of: see projector::kpi::metric::names_changes.
+CREATE TABLE kpi_change_rows (
     metric INTEGER NOT NULL,
     day INTEGER NOT NULL,
     first_index INTEGER NOT NULL,
+    num INTEGER NOT NULL,
+    den INTEGER NOT NULL,
+    sum_us INTEGER NOT NULL,
+    against INTEGER NOT NULL,               -- not all of it was reached, or it is a failure
     PRIMARY KEY (metric, day, first_index)
 ) WITHOUT ROWID;
+CREATE INDEX kpi_changes_against ON kpi_change_rows (metric, day, first_index) WHERE against;
 
 -- The first plan of each input. In buckets of 2^20 entries (see change_ids): inputs look random, and a key that grows with the log keeps
 -- inserts on few pages.
@@ -79,7 +84,7 @@ CREATE TABLE mends (
 CREATE INDEX mends_by_fixer ON mends (fixer);
 
 -- Every resource that a change named, as of the last entry about it.
-CREATE TABLE managed_resources (
+CREATE TABLE resource_states (
     resource BLOB PRIMARY KEY,              -- first 16 bytes of the SHA-256 of identity
     identity TEXT NOT NULL,                 -- RFC 8785 of cloud, cluster_endpoint_id, name, resource_group or namespace, type
     managed INTEGER NOT NULL,
@@ -90,7 +95,7 @@ CREATE TABLE managed_resources (
 ) WITHOUT ROWID;
 
 -- Those that may be asked for: neither watched, nor compared lately.
-CREATE INDEX unwatched_resources ON managed_resources (checked) WHERE managed AND NOT watched;
+CREATE INDEX unwatched_resources ON resource_states (ifnull(checked, -1), resource) WHERE managed AND NOT watched;
 
 -- What spans changes and lies past the last chunk, because a change is read whole: it waits here until its entry is in its turn.
 CREATE TABLE kpi_ahead (

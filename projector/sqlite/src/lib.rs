@@ -26,7 +26,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-pub use detail::{ChunkLimits, Pending, Touched, Unwritten};
+pub use detail::{ChunkLimits, Pending, Told, Touched, Unwritten};
 pub use error::ViewError;
 pub use follow::{Advanced, CHANGE_BYTES_MAX, DetailError, advance, detail_log};
 pub use query::{Filter, Page, PageKey};
@@ -35,7 +35,7 @@ pub use rows::{ChangeRow, EventRow};
 pub use write::Row;
 
 /// Version of the tables and of the fold in them. Views of another version must be rebuilt.
-pub const SCHEMA_VERSION: i64 = 4;
+pub const SCHEMA_VERSION: i64 = 5;
 
 // The fold's version is part of the schema's: raise both, so that no file mixes rows of two folds.
 const _: () = assert!(projector::fold::FOLD_VERSION == 1);
@@ -129,7 +129,7 @@ impl Views {
         for table in tables(&transaction)? {
             transaction.execute(&format!("DELETE FROM {table}"), [])?;
         }
-        transaction.execute("UPDATE cursors SET next_index = 0", [])?;
+        transaction.execute("UPDATE cursors SET next_index = 0, at = 0", [])?;
         transaction.commit()?;
         Ok(())
     }

@@ -173,7 +173,7 @@ impl Walk {
         };
         match self {
             Self::Resource => through("resource_ids", "bucket = ?4 AND id_key = ?1"),
-            Self::Anomaly => through("anomaly_rows", "code = ?1"),
+            Self::Anomaly => through("anomaly_rows", &format!("code = ?1 AND {HOLDS}")),
             Self::Initiator => own("INDEXED BY changes_by_initiator WHERE initiator = ?1"),
             Self::Owner => own("INDEXED BY changes_by_owner WHERE owner = ?1"),
             Self::State => own("INDEXED BY changes_by_state WHERE state = ?1"),
@@ -222,7 +222,7 @@ impl<'c, 'f> Scan<'c, 'f> {
             filter,
             text: filter.text.as_deref().map(str::to_lowercase),
             limit,
-            has_anomaly: connection.prepare_cached(HAS_ANOMALY)?,
+            has_anomaly: connection.prepare_cached(&has_anomaly_sql())?,
             has_resource: connection.prepare_cached(HAS_RESOURCE)?,
             page: Page { rows: Vec::new(), next: None },
             scanned: 0,
@@ -292,7 +292,12 @@ impl<'c, 'f> Scan<'c, 'f> {
     }
 }
 
-const HAS_ANOMALY: &str = "SELECT 1 FROM anomaly_rows WHERE first_index = ?1 AND code = ?2";
+/// The log's time has come as far as an anomaly waits for.
+const HOLDS: &str = "since <= (SELECT at FROM cursors WHERE name = 'detail')";
+
+fn has_anomaly_sql() -> String {
+    format!("SELECT 1 FROM anomaly_rows WHERE first_index = ?1 AND code = ?2 AND {HOLDS}")
+}
 
 const HAS_RESOURCE: &str = "SELECT 1 FROM resource_rows WHERE first_index = ?1 AND name = ?2";
 
@@ -410,6 +415,7 @@ mod tests {
         // One probe a bucket: neither bucket nor key is ever scanned.
         let by_id = "CO-ROUTINE buckets\nSETUP\nSEARCH change_ids USING PRIMARY KEY\nRECURSIVE STEP\nSCAN buckets\nSCAN buckets\n\
                      SEARCH change_ids USING PRIMARY KEY (bucket=? AND id_key=?)";
+        let log_time = "SCALAR SUBQUERY 1\nSEARCH cursors USING PRIMARY KEY (name=?)";
         let of_change = format!(
             "SEARCH event_rows USING INDEX events_by_change (first_index=? AND rowid>?)\nSCALAR SUBQUERY 3\n{by_id}\n{by_key}\n{by_key}\nREUSE SUBQUERY 3"
         );
@@ -433,7 +439,7 @@ mod tests {
             (
                 Walk::Anomaly.sql(),
                 format!(
-                    "SEARCH anomaly_rows USING COVERING INDEX anomalies_by_code (code=? AND first_index>? AND first_index<?)\n{by_key}"
+                    "SEARCH anomaly_rows USING COVERING INDEX anomalies_by_code (code=? AND first_index>? AND first_index<?)\n{log_time}\n{by_key}"
                 ),
             ),
             (
@@ -443,8 +449,10 @@ mod tests {
                 ),
             ),
             (
-                HAS_ANOMALY.to_owned(),
-                "SEARCH anomaly_rows USING COVERING INDEX anomalies_by_code (code=? AND first_index=?)".to_owned(),
+                has_anomaly_sql(),
+                format!(
+                    "SEARCH anomaly_rows USING COVERING INDEX anomalies_by_code (code=? AND first_index=? AND since<?)\n{log_time}"
+                ),
             ),
             (HAS_RESOURCE.to_owned(), "SEARCH resource_rows USING PRIMARY KEY (first_index=?)".to_owned()),
             (Walk::All.sql(), "SEARCH change_rows USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)".to_owned()),

@@ -6,7 +6,8 @@
 
 CREATE TABLE cursors (
     name TEXT PRIMARY KEY,
-    next_index INTEGER NOT NULL             -- the first entry that is not in the views yet
+    next_index INTEGER NOT NULL,            -- the first entry that is not in the views yet
+    at INTEGER NOT NULL                     -- of detail: the log's time of the entry before that, milliseconds
 ) WITHOUT ROWID;
 
 -- A change under the index of its first entry: append-only as a key, never reused, and the order that pages follow.
@@ -74,11 +75,11 @@ CREATE TABLE event_ids (
     PRIMARY KEY (bucket, id_key, entry)
 ) WITHOUT ROWID;
 
-INSERT INTO cursors VALUES ('core', 0);
+INSERT INTO cursors VALUES ('core', 0, 0);
 
 -- Detail: follows core with a cursor of its own. Rows of a change stand together under its first_index, numbered in the order of the log;
 -- a change that is touched again gets all its rows anew.
-INSERT INTO cursors VALUES ('detail', 0);
+INSERT INTO cursors VALUES ('detail', 0, 0);
 
 -- Changes whose rows cover entries beyond the cursor, because they were made when core was further: up to which entry.
 CREATE TABLE ahead (
@@ -90,6 +91,22 @@ CREATE TABLE ahead (
 CREATE TABLE cut_changes (
     first_index INTEGER PRIMARY KEY
 );
+
+CREATE TABLE attempt_rows (
+    first_index INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    reached TEXT NOT NULL,
+    executed INTEGER,
+    needs_approval INTEGER NOT NULL,
+    emergency INTEGER NOT NULL,
+    approved INTEGER,
+    approved_by INTEGER,
+    approval_grade TEXT,
+    refused_by INTEGER,
+    missing TEXT,
+    PRIMARY KEY (first_index, attempt)
+) WITHOUT ROWID;
 
 CREATE TABLE plan_rows (
     first_index INTEGER NOT NULL,
@@ -120,6 +137,11 @@ CREATE TABLE approval_rows (
     decided_at TEXT,
     plan_digest TEXT,
     signature_attached INTEGER NOT NULL,
+    expires TEXT,
+    grade TEXT NOT NULL,
+    counts INTEGER NOT NULL,
+    lacks TEXT,
+    lapses_at INTEGER,                      -- milliseconds: over by the log's time alone
     PRIMARY KEY (first_index, n)
 ) WITHOUT ROWID;
 
@@ -220,9 +242,10 @@ CREATE TABLE anomaly_rows (
     attempt INTEGER NOT NULL,
     code TEXT NOT NULL,
     text TEXT NOT NULL,
+    since INTEGER NOT NULL,                 -- milliseconds: holds when the log's time has come so far
     PRIMARY KEY (first_index, n)
 ) WITHOUT ROWID;
-CREATE INDEX anomalies_by_code ON anomaly_rows (code, first_index);
+CREATE INDEX anomalies_by_code ON anomaly_rows (code, first_index, since);
 
 -- Entries that are rejections: they belong to no change and never alter.
 CREATE TABLE rejection_rows (

@@ -51,6 +51,21 @@ CREATE VIEW events AS SELECT
     e.masked                                -- integer: masked secrets in it
 FROM event_rows e LEFT JOIN change_rows c ON c.first_index = e.first_index;
 
+-- Attempts at changes, and whether each had the approvals that it needed: what the gate, the KPIs and change.json go by.
+CREATE VIEW attempts AS SELECT
+    c.change, r.first_index AS first_entry, r.attempt,
+    r.state,                                -- text: its state
+    r.reached,                              -- text: that state, looking through a closing
+    r.executed AS executed_entry,           -- integer: its first execution; NULL while there is none
+    r.needs_approval,                       -- 1: the tenant's rule or its plan asks for an approval
+    r.emergency,                            -- 1: an emergency, which may be approved afterwards
+    r.approved,                             -- 1: approved in time, as the rule asks for; NULL while it is not executed (ask the gate: upm assert)
+    r.approved_by AS approved_entry,        -- integer: the entry with which it was
+    r.approval_grade,                       -- text: the best grade at which approvals met what is asked for
+    r.refused_by AS refused_entry,          -- integer: the entry that refused it in time
+    r.missing                               -- text: what it lacks, in words
+FROM attempt_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+
 -- Plans that events record.
 CREATE VIEW plans AS SELECT
     c.change, r.first_index AS first_entry, r.entry, r.attempt,
@@ -74,8 +89,15 @@ CREATE VIEW approvals AS SELECT
     r.word,                                 -- text: the decision as sent
     r.decided_at,                           -- text: when, as sent
     r.plan_digest,                          -- text: of which plan, as sent
-    r.signature_attached                    -- 1: a signature came with it; nothing is said of its worth
-FROM approval_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+    r.signature_attached,                   -- 1: a signature came with it
+    r.expires,                              -- text: until when, as sent
+    r.grade,                                -- text: what it is worth: claimed, recorded, bound or signed; a claim never counts
+    CAST(r.counts AND coalesce(r.lapses_at > t.at, 1) AS INTEGER) AS counts, -- 1: it may count towards what the rule asks for
+    CASE WHEN r.lapses_at <= t.at THEN coalesce(r.lacks || ',expired', 'expired') ELSE r.lacks
+        END AS lacks                        -- text: what keeps it from counting or from a better grade, separated by commas: no_approver, no_role,
+                                            -- no_decision, no_time, time_ahead, no_producer, executing_producer, by_initiator, by_executor, expired,
+                                            -- plan_changed, other_plan, no_plan_digest, plan_not_on_record, no_signature, bad_signature, unknown_signer
+FROM approval_rows r JOIN cursors t ON t.name = 'detail' LEFT JOIN change_rows c ON c.first_index = r.first_index;
 
 -- Results of policies before a change.
 CREATE VIEW policy_results AS SELECT
@@ -141,12 +163,15 @@ CREATE VIEW drift AS SELECT
     r.monitored                             -- 1: somebody watches on
 FROM drift_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
 
--- What an auditor should look at.
+-- What an auditor should look at. What is missing a day later stands here as soon as the log's time has come so far, without another event of its
+-- change: a heartbeat is enough.
 CREATE VIEW anomalies AS SELECT
     c.change, r.first_index AS first_entry, r.entry, r.attempt,
     r.code,                                 -- text: of a closed list
-    r.text                                  -- text: one sentence
-FROM anomaly_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
+    r.text,                                 -- text: one sentence
+    r.since AS since_at                     -- integer: from when on it holds
+FROM anomaly_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index
+WHERE r.since <= (SELECT at FROM cursors WHERE name = 'detail');
 
 -- Messages that were refused: their bytes are kept beside the log (upm rejected show).
 CREATE VIEW rejections AS SELECT
@@ -174,3 +199,54 @@ CREATE VIEW kpi_daily AS SELECT
     s.den AS denominator,                   -- integer: of how much
     CASE WHEN s.sum_us > 0 THEN s.sum_us / 1000.0 / s.den END AS mean_ms -- real: of durations, their mean
 FROM kpi_sums s JOIN metrics m USING (metric) JOIN kpi_groups g USING (grp) WHERE s.grp > 0 AND s.den > 0;
+
+-- What each change adds to the KPIs, by day: sums of these rows are the rows of kpi_daily and the figures of upm kpi. Of evidence_completeness.… (plan,
+-- approvals, logs, verification, rollback) a row says that the pack lacks it. Only the KPIs, emergencies, failures that are open, and what packs lack.
+CREATE VIEW kpi_changes AS SELECT
+    c.change, k.first_index AS first_entry,
+    m.name AS kpi,                          -- text: as in kpi_daily
+    k.day AS day_number,                    -- integer: the UTC day, counted from 1970-01-01; a question about a stretch of days asks by it
+    date(k.day * 86400, 'unixepoch') AS day, -- text: the same; later than the log's newest entry where it falls due by time alone
+    k.num AS numerator,                     -- integer: what was reached
+    k.den AS denominator,                   -- integer: of how much
+    CASE WHEN k.sum_us > 0 THEN k.sum_us / 1000.0 / k.den END AS mean_ms, -- real: of durations, their mean
+    k.against                               -- 1: it counts against the figure; of mttr: a failure
+FROM kpi_change_rows k JOIN metrics m USING (metric) LEFT JOIN change_rows c ON c.first_index = k.first_index;
+
+-- Resources that changes which executed name and none deleted since, as of the last entry: what drift_coverage counts.
+CREATE VIEW managed_resources AS SELECT
+    r.identity AS resource,                 -- text: RFC 8785 of what tells it from others
+    json_extract(r.identity, '$.cloud') AS cloud,
+    json_extract(r.identity, '$.cluster_endpoint_id') AS endpoint,
+    json_extract(r.identity, '$.type') AS kind,
+    json_extract(r.identity, '$.name') AS name,
+    coalesce(json_extract(r.identity, '$.resource_group'), json_extract(r.identity, '$.namespace')) AS scope,
+    r.watched,                              -- 1: somebody watches it
+    r.checked AS compared_day_number,       -- integer: the UTC day on which it was last compared with its baseline, counted from 1970-01-01
+    date(r.checked * 86400, 'unixepoch') AS compared, -- text: the same
+    g.owner, g.environment, g.class,        -- text: of the change that managed it last
+    c.change, e.first_index AS first_entry, -- the change that spoke of it last
+    r.entry                                 -- integer: with that entry
+FROM resource_states r JOIN kpi_groups g USING (grp) JOIN event_rows e ON e.entry = r.entry
+LEFT JOIN change_rows c ON c.first_index = e.first_index
+WHERE r.managed;
+
+-- The maturity of each day since the log's first: levels 0 to 4 of the 90 days that end with it, as upm maturity --history tells them (docs/maturity.md).
+CREATE VIEW maturity_daily AS SELECT
+    date(m.day * 86400, 'unixepoch') AS day, -- text: the UTC day
+    m.level,                                -- integer: the overall level, measured, under the cap of the gates
+    m.level_with_attestations,              -- integer: the same with attestations that stood at the end of the day
+    m.cap,                                  -- text: the gate that caps the measured level: evidence_export or rollback_evidence
+    -- integer: the five phases, measured and with attestations
+    CAST(substr(m.phases, 1, 1) AS INTEGER) AS plan,
+    CAST(substr(m.phases_with_attestations, 1, 1) AS INTEGER) AS plan_with_attestations,
+    CAST(substr(m.phases, 2, 1) AS INTEGER) AS preflight,
+    CAST(substr(m.phases_with_attestations, 2, 1) AS INTEGER) AS preflight_with_attestations,
+    CAST(substr(m.phases, 3, 1) AS INTEGER) AS execute,
+    CAST(substr(m.phases_with_attestations, 3, 1) AS INTEGER) AS execute_with_attestations,
+    CAST(substr(m.phases, 4, 1) AS INTEGER) AS verify,
+    CAST(substr(m.phases_with_attestations, 4, 1) AS INTEGER) AS verify_with_attestations,
+    CAST(substr(m.phases, 5, 1) AS INTEGER) AS audit,
+    CAST(substr(m.phases_with_attestations, 5, 1) AS INTEGER) AS audit_with_attestations,
+    m.stale                                 -- 1: entries have come since that move this day; it is made again when the views have a moment
+FROM maturity_days m;

@@ -62,7 +62,7 @@ pub struct Rule {
     pub signers: BTreeMap<String, String>,
 }
 
-/// A fact that says nothing about approvals.
+/// A fact that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: found {found:?}, expected {expected}")]
 pub struct RuleError {
@@ -179,7 +179,8 @@ impl Rule {
     }
 }
 
-fn signer(value: &str) -> Option<(String, String)> {
+/// `SHA256:FINGERPRINT NAME`: a key, and whose it is.
+pub(crate) fn signer(value: &str) -> Option<(String, String)> {
     let (key, approver) = value.split_once(' ')?;
     let digits = key.strip_prefix("SHA256:")?;
     let fits = digits.len() == 43 && digits.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/'));

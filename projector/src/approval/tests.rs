@@ -41,6 +41,48 @@ fn check(members: &Value, grade: Grade, counts: bool, lacks: &[Lack]) {
 }
 
 #[test]
+fn lacks_have_the_words_of_change_json() {
+    use Lack::*;
+    let all = [
+        NoApprover,
+        NoRole,
+        NoDecision,
+        NoTime,
+        TimeAhead,
+        NoProducer,
+        ExecutingProducer,
+        ByInitiator,
+        ByExecutor,
+        Expired,
+        PlanChanged,
+        OtherPlan,
+        NoPlanDigest,
+        PlanNotOnRecord,
+        NoSignature,
+        BadSignature,
+        UnknownSigner,
+    ];
+    for lack in all {
+        assert_eq!(serde_json::to_value(lack).unwrap(), lack.as_str());
+    }
+}
+
+/// It lapses while nothing is executed; an execution looks once, and then for ever.
+#[test]
+fn what_lapses_by_time_alone() {
+    let lapses = |members: Value, events: &[Made]| {
+        let events = [&[plan(), approving(&json!([approval(&members)]))], events].concat();
+        let found = graded(&events, &Rules::default());
+        found.with_coverage().map(|(given, coverage)| given.lapses_at(coverage)).collect::<Vec<_>>()
+    };
+    let end = json!({"expires": "2025-10-09T12:00:02Z"});
+    assert_eq!(lapses(end.clone(), &[]), [Some(1_760_011_202_001)]);
+    assert_eq!(lapses(end, &[execute()]), [None]);
+    assert_eq!(lapses(json!({"expires": "soon"}), &[]), [None], "it is over already");
+    assert_eq!(lapses(json!({}), &[]), [None]);
+}
+
+#[test]
 fn grades() {
     use Grade::{Bound, Claimed, Recorded};
     use Lack::{NoPlanDigest, NoSignature};

@@ -3,7 +3,7 @@
 use schemas::event::{self, Any, Check, Drift, Event, Executed, Policy, Step, Target, Text};
 
 use super::loose::{Loose, Window};
-use super::{Detail, From, TEXT_CHARS_MAX, word};
+use super::{Detail, From, TEXT_CHARS_MAX};
 use crate::document::Seen;
 use crate::facts;
 
@@ -20,7 +20,6 @@ pub(super) fn add(detail: &mut Detail, seen: &Seen<'_>) {
     if let Some(preflight) = &event.preflight {
         add_checks(detail, from, "preflight", &preflight.checks);
         detail.policies.extend(preflight.policies.iter().map(|policy| policy_row(from, policy)));
-        detail.approvals.extend(preflight.approvals.iter().map(|given| approval_row(from, given)));
     }
     if let Some(execution) = &event.execution {
         add_steps(detail, from, "execute", &execution.steps);
@@ -67,19 +66,6 @@ fn plan_row(from: From, plan: &event::Plan<'_>, seen: &Seen<'_>, event: &Event<'
         window_to: window.to.as_deref().map(shortened),
         compile_ms: plan.compile_ms,
         has_rollback: event.rollback.as_ref().is_some_and(|rollback| !rollback.plan.is_empty()),
-    }
-}
-
-fn approval_row(from: From, given: &event::Approval<'_>) -> super::Approval {
-    super::Approval {
-        from,
-        approver: shortened(given.approver()),
-        role: cell(given.role.as_ref()),
-        decision: word(facts::decided(given)),
-        word: cell(given.decision.as_ref()),
-        decided_at: cell(given.at.as_ref()),
-        plan_digest: cell(given.plan_digest.as_ref()),
-        signature_attached: given.signature.is_some(),
     }
 }
 
@@ -170,7 +156,7 @@ fn loose(value: Option<Any<'_>>) -> Option<String> {
 }
 
 /// The first characters of a text; no text has more characters than bytes.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     if text.len() <= TEXT_CHARS_MAX {
         return text.to_owned();
     }

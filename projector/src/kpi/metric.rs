@@ -73,8 +73,8 @@ pub const LACKS: [&str; 5] =
 /// Metrics whose values are kept one by one, for exact percentiles.
 pub const DURATIONS: [&str; 3] = [MTTR, PLAN_P95, VERIFY_P95];
 
-/// Whose misses stand under a KPI's name: failures, open or mended, under its recovery; late emergencies under approvals.
-pub fn missed_by(kpi: &str) -> Vec<&str> {
+/// Whose changes stand under a KPI's name: failures, open or mended, under its recovery; emergencies under approvals.
+pub fn parts_of(kpi: &str) -> Vec<&str> {
     match kpi {
         MTTR => vec![MTTR_OPEN, MTTR],
         APPROVAL_COVERAGE => vec![APPROVAL_COVERAGE, APPROVAL_EMERGENCY],
@@ -82,7 +82,12 @@ pub fn missed_by(kpi: &str) -> Vec<&str> {
     }
 }
 
-/// Whether a sample that was not reached names its change among the misses: one of the ten, or an emergency. Of failures all do.
-pub fn lists_misses(metric: &str) -> bool {
-    KPIS.contains(&metric) || matches!(metric, APPROVAL_EMERGENCY | MTTR_OPEN)
+/// Whether the changes behind a metric are kept by name: of the ten, of emergencies, open failures and what packs lack.
+pub fn names_changes(metric: &str) -> bool {
+    KPIS.contains(&metric) || matches!(metric, APPROVAL_EMERGENCY | MTTR_OPEN) || LACKS.contains(&metric)
+}
+
+/// Whether so much of a metric counts against its figure. Every failure does.
+pub fn counts_against(metric: &str, num: u64, den: u64) -> bool {
+    num < den || metric == MTTR
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::approval::{RuleError as FactError, named_key};
 use ledger::ssh;
 use schemas::model;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ use crate::document::Seen;
 
 /// The namespace of the signature.
 pub const NAMESPACE: &str = "upm-attestation";
+
+/// What the name of each fact about maturity begins with.
+pub const FACTS: &str = "maturity.";
 
 /// What the name of a fact that allows an assessor's key begins with.
 pub const ASSESSOR: &str = "maturity.assessor.";
@@ -115,11 +119,26 @@ pub fn standing(all: &[Recorded], assessors: &BTreeMap<String, String>, at_ms: u
     found
 }
 
-/// Fingerprints and names that a tenant's facts allow.
+/// Fingerprints and names that a tenant's facts allow. A fold cannot fail, so a value that cannot be read allows nobody.
 pub fn assessors(facts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let values = facts.iter().filter(|(name, _)| name.starts_with(ASSESSOR)).map(|(_, value)| value);
-    values
-        .filter_map(|value| value.split_once(' '))
-        .map(|(key, name)| (key.to_owned(), name.trim().to_owned()))
-        .collect()
+    facts.iter().filter(|(name, _)| name.starts_with(ASSESSOR)).filter_map(|(_, value)| named_key(value)).collect()
+}
+
+/// Whether facts that are about to be set can be read.
+///
+/// # Errors
+/// The first that cannot: a name of `maturity.` that is none, or a value that names no key.
+pub fn check(facts: &BTreeMap<String, String>) -> Result<(), FactError> {
+    let error = |name: &str, found: &str, expected| {
+        Err(FactError { name: name.to_owned(), found: found.chars().take(80).collect(), expected })
+    };
+    for (name, value) in facts.iter().filter(|(name, _)| name.starts_with(FACTS)) {
+        if name.strip_prefix(ASSESSOR).is_none_or(str::is_empty) {
+            return error(name, name, "maturity.assessor.LABEL");
+        }
+        if named_key(value).is_none() {
+            return error(name, value, "`SHA256:FINGERPRINT ASSESSOR`");
+        }
+    }
+    Ok(())
 }

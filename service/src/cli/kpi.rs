@@ -13,10 +13,10 @@ use super::{CliError, Globals};
 /// Options of `upm kpi`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  upm kpi --tenant acme\n  upm kpi --last 365d --env production --csv\n  \
-                  upm kpi evidence_completeness --from 2026-09-01 --to 2026-12-01 --json\n\n\
+                  upm kpi evidence_completeness --from 2026-09-01 --to 2026-12-01 --json\n  upm kpi approval_coverage --changes all\n\n\
                   Days are UTC. docs/kpis.md defines each figure. What nothing measured is `not measured`, never 0 or 100 %.")]
 pub struct Args {
-    /// One of them, with its days and all changes that count against it
+    /// One of them, with its days and all changes that count against it (or behind it: --changes)
     #[arg(value_name = "KPI")]
     kpi: Option<String>,
     /// The first day of the window, for instance 2026-09-01
@@ -37,6 +37,9 @@ pub struct Args {
     /// Only those of this class: standard, normal or emergency
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
+    /// Which changes behind the KPI to list
+    #[arg(long, value_name = "SIDE", default_value = "against", value_parser = ["against", "for", "all"], requires = "kpi")]
+    changes: String,
     /// Print comma-separated values
     #[arg(long)]
     csv: bool,
@@ -63,6 +66,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         ("at_least", args.at_least.map(|index| index.to_string())),
     ];
     let answer = if let Some(kpi) = &args.kpi {
+        query.push(("changes", Some(args.changes)));
         whole(&client, &format!("{path}/{}", segment(kpi)), &query)?
     } else {
         query.push(("trend", Some("true".to_owned())));
@@ -87,9 +91,11 @@ fn whole(client: &Client, path: &str, query: &[(&str, Option<String>)]) -> Resul
     while let Some(after) = answer["next"].as_str().map(str::to_owned) {
         let mut more = page(Some(after))?;
         let next = more["next"].take();
-        if let (Some(all), Some(rows)) = (answer["kpi"]["missed"].as_array_mut(), more["kpi"]["missed"].as_array_mut())
-        {
-            all.append(rows);
+        for list in ["missed", "changes"] {
+            let rows = more["kpi"].get_mut(list).and_then(Value::as_array_mut);
+            if let (Some(all), Some(rows)) = (answer["kpi"].get_mut(list).and_then(Value::as_array_mut), rows) {
+                all.append(rows);
+            }
         }
         answer["next"] = next;
     }
@@ -153,6 +159,13 @@ fn head(answer: &Value) -> String {
     for (name, value) in answer["filter"].as_object().into_iter().flatten() {
         let _ = write!(head, ", {name} {}", print::short(value.as_str().unwrap_or_default(), 48));
     }
+    let settings = &answer["settings"];
+    let hours = |name: &str| settings[name].as_u64().map_or_else(|| "?".to_owned(), |hours| hours.to_string());
+    let (ended, emergency) = (hours("ended_after_h"), hours("emergency_within_h"));
+    let _ = write!(
+        head,
+        "\na change has ended {ended} h after its last execution; an emergency has to be approved within {emergency} h"
+    );
     head
 }
 
@@ -185,7 +198,8 @@ fn beside(figure: &Value, all: bool) -> String {
         .filter(|(_, number)| *number > 0.0)
         .map(|(name, number)| format!("{} {number}", name.replace('_', " ")))
         .collect();
-    let missed = figure["missed"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let list = if figure["changes"].is_array() { "changes" } else { "missed" };
+    let missed = figure[list].as_array().map(Vec::as_slice).unwrap_or_default();
     if apart.is_empty() && missed.is_empty() {
         return out;
     }
@@ -195,8 +209,9 @@ fn beside(figure: &Value, all: bool) -> String {
     }
     for one in missed {
         let resource = if one["resource"].is_null() { String::new() } else { format!("  {}", one["resource"]) };
-        let day = text(one, "day");
-        let _ = write!(out, "\n  {}  {}{}", print::short(text(one, "change"), 64), day, print::clean(&resource));
+        let (day, side) = (text(one, "day"), text(one, "counts"));
+        let side = if side.is_empty() { String::new() } else { format!("  {side}") };
+        let _ = write!(out, "\n  {}  {day}{side}{}", print::short(text(one, "change"), 64), print::clean(&resource));
     }
     if !all && missed.len() == 5 {
         let _ = write!(out, "\n  … all: upm kpi {}", text(figure, "kpi"));

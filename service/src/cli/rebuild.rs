@@ -24,6 +24,8 @@ pub struct Args {}
 
 /// What one transaction of detail takes: payloads have up to 1 MB each.
 const CHUNK: ChunkLimits = ChunkLimits { entries: 16_384, events: 2 * 16_384, bytes: 64 << 20 };
+/// Days whose levels are settled in one transaction.
+const SETTLED_DAYS: usize = 32;
 
 /// Runs the command.
 pub fn run(globals: &Globals, _args: Args) -> Result<ExitCode, CliError> {
@@ -69,6 +71,8 @@ fn rebuild(home: &Home, tenant: &Tenant, log: LogId) -> Result<u64, CliError> {
     let reader = Views::open_read_only(&path).map_err(|error| failed(&error))?;
     let advanced = |next| bar.set_position(next);
     detail_log(&log, &mut views, reader, &CHUNK, &advanced).map_err(|error| failed(&error))?;
+    bar.set_message("levels of days");
+    while views.settle_maturity(SETTLED_DAYS).map_err(|error| failed(&error))? {}
     bar.finish_and_clear();
     Ok(size)
 }

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use ledger::governance::Act;
 use ledger::read::Log;
 use projector::approval::Rule;
+use projector::maturity::attestation;
 use schemas::ids::Tenant;
 use serde_json::{Value, json};
 
@@ -76,7 +77,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     match args.action {
         Action::Set { name, facts, unset, how } => {
             let set: BTreeMap<String, String> = facts.into_iter().collect();
-            Rule::check(&set).map_err(|error| CliError::could_not(error.to_string()))?;
+            Rule::check(&set)
+                .and_then(|()| attestation::check(&set))
+                .map_err(|error| CliError::could_not(error.to_string()))?;
             let act = Act::Facts { set, unset: unset.into_iter().collect() };
             let done = act::perform(globals, &name, &how, None, |_, _| Ok(act.clone()))?;
             act::told(globals, &name, &done, &format!("facts of {name} are set"))?;

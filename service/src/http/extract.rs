@@ -1,6 +1,7 @@
-//! Reading paths and queries, with a problem for what can't be read.
+//! Reading paths, queries and JSON bodies, with a problem for what can't be read.
 
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -15,6 +16,10 @@ pub struct UrlPath<T>(pub T);
 #[derive(Debug)]
 pub struct UrlQuery<T>(pub T);
 
+/// A body of JSON, whatever its content type says.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for UrlPath<T> {
     type Rejection = Problem;
 
@@ -28,5 +33,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for UrlQuery<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         Ok(Self(Query::from_request_parts(parts, state).await?.0))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = Bytes::from_request(request, state).await?;
+        let read = serde_json::from_slice(&body);
+        Ok(Self(read.map_err(|error| Problem::bad_request(format!("the body: {error}")))?))
     }
 }

@@ -1,7 +1,8 @@
-//! `/v1/tenants/{tenant}/kpis`: the model's ten KPIs over a window of UTC days, with what counts against each.
+//! `/v1/tenants/{tenant}/kpis`: the model's ten KPIs over a window of UTC days, with the changes behind each.
 //!
 //! A figure is read off sums that the detail projection keeps; the answer says how far that has come. What was not measured has no value.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,19 +11,20 @@ use axum::http::StatusCode;
 use jiff::civil::Date;
 use projector::kpi::figure::{Figure, figures};
 use projector::kpi::scratch::Filter;
-use projector::kpi::{DAY_MS, Day, Window, metric};
+use projector::kpi::{DAY_MS, Day, Settings, Window, metric};
 use projector_sqlite::Reader;
-use projector_sqlite::kpi::{Missed, MissedKey};
+use projector_sqlite::kpi::{Counted, CountedKey, Side};
 use schemas::ids::{ChangeClass, Environment, Tenant};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::app::{App, OpenTenant, blocking};
+use super::app::{App, OpenTenant, blocking, log_failed};
 use super::changes::{rows, with_next};
 use super::evidence::segment;
 use super::extract::{UrlPath, UrlQuery};
 use super::problem::Problem;
 use crate::clock;
+use crate::packs::circumstances;
 
 /// Days of a window where nobody says how many: that of the model's measures.
 pub const WINDOW_DAYS: u32 = 90;
@@ -46,12 +48,14 @@ pub struct KpiQuery {
     class: Option<String>,
     /// Whether to tell each day, too.
     trend: Option<bool>,
+    /// Of one KPI, which changes: `against`, `for` or `all`.
+    changes: Option<String>,
     limit: Option<usize>,
     after: Option<String>,
     at_least: Option<u64>,
 }
 
-/// `GET /v1/tenants/{tenant}/kpis`: `{"window", "filter", "as_of", "kpis": […], "trend"?}`.
+/// `GET /v1/tenants/{tenant}/kpis`: `{"window", "settings", "filter", "as_of", "kpis": […], "trend"?}`.
 pub async fn list(
     State(app): State<Arc<App>>,
     UrlPath(tenant): UrlPath<Tenant>,
@@ -63,7 +67,8 @@ pub async fn list(
     blocking(move || open.ask(|views| Ok(question.all(&open, views))).and_then(|answer| answer)).await.map(Json)
 }
 
-/// `GET /v1/tenants/{tenant}/kpis/{kpi}`: one of them, day by day, with a page of the changes that count against it.
+/// `GET /v1/tenants/{tenant}/kpis/{kpi}`: one of them, day by day, with a page of the changes that count against it, for it (`?changes=for`), or of
+/// all (`?changes=all`).
 pub async fn one(
     State(app): State<Arc<App>>,
     UrlPath((tenant, kpi)): UrlPath<(Tenant, String)>,
@@ -74,9 +79,10 @@ pub async fn one(
     let question = Question::of(&query, clock::unix_ms())?;
     let kpi = known(&kpi)?;
     let limit = rows(query.limit)?;
-    let after = query.after.as_deref().map(str::parse::<MissedKey>).transpose();
+    let after = query.after.as_deref().map(str::parse::<CountedKey>).transpose();
     let after = after.map_err(|error| Problem::bad_request(format!("after: {error}")))?;
-    let answer = move || open.ask(|views| Ok(question.one(&open, views, kpi, after, limit))).and_then(|answer| answer);
+    let page = Page { side: side(query.changes.as_deref())?, after, limit };
+    let answer = move || open.ask(|views| Ok(question.one(&open, views, kpi, &page))).and_then(|answer| answer);
     blocking(answer).await.map(Json)
 }
 
@@ -96,6 +102,24 @@ fn known(kpi: &str) -> Result<&'static str, Problem> {
         );
         problem.with("kpis", metric::KPIS.to_vec())
     })
+}
+
+fn side(word: Option<&str>) -> Result<Side, Problem> {
+    match word {
+        None | Some("against") => Ok(Side::Against),
+        Some("for") => Ok(Side::For),
+        Some("all") => Ok(Side::All),
+        Some(found) => {
+            Err(Problem::bad_request(format!("changes: found {found:?}, expected one of against, for, all")))
+        }
+    }
+}
+
+/// Which of the changes behind a figure.
+struct Page {
+    side: Side,
+    after: Option<CountedKey>,
+    limit: usize,
 }
 
 struct Question {
@@ -119,8 +143,10 @@ impl Question {
         let figures = figures(&views.kpis(self.window, &self.filter).map_err(failed)?);
         let mut kpis = Vec::with_capacity(figures.len());
         for figure in &figures {
-            let missed = views.kpi_missed(&figure.kpi, self.window, &self.filter, None, NAMED).map_err(failed)?.0;
-            kpis.push(told(open, figure, &missed));
+            let counted = views.kpi_changes(&figure.kpi, self.window, &self.filter, Side::Against, None, NAMED);
+            let mut kpi = told(open, figure, &counted.map_err(failed)?.0, Side::Against);
+            kpi["changes_href"] = self.changes_href(open, &figure.kpi).into();
+            kpis.push(kpi);
         }
         let mut answer = self.head(open, views)?;
         answer["measured"] = figures.iter().any(|figure| figure.measured).into();
@@ -137,21 +163,15 @@ impl Question {
         Ok(answer)
     }
 
-    fn one(
-        &self,
-        open: &OpenTenant,
-        views: &Reader,
-        kpi: &str,
-        after: Option<MissedKey>,
-        limit: usize,
-    ) -> Result<Value, Problem> {
+    fn one(&self, open: &OpenTenant, views: &Reader, kpi: &str, page: &Page) -> Result<Value, Problem> {
         let failed = |error| super::app::views_failed(&error);
         let figures = self::figures(&views.kpis(self.window, &self.filter).map_err(failed)?);
-        let (missed, next) = views.kpi_missed(kpi, self.window, &self.filter, after, limit).map_err(failed)?;
+        let counted = views.kpi_changes(kpi, self.window, &self.filter, page.side, page.after, page.limit);
+        let (counted, next) = counted.map_err(failed)?;
         let mut answer = self.head(open, views)?;
         if let Some(figure) = figures.iter().find(|figure| figure.kpi == kpi) {
             answer["measured"] = figure.measured.into();
-            answer["kpi"] = told(open, figure, &missed);
+            answer["kpi"] = told(open, figure, &counted, page.side);
         }
         let trend = views.kpi_trend(self.window, &self.filter).map_err(failed)?;
         let days = trend.iter().filter_map(|point| {
@@ -161,6 +181,26 @@ impl Question {
         });
         answer["trend"] = days.collect();
         Ok(with_next(answer, next.map(|key| key.to_string().into())))
+    }
+
+    /// Where all changes behind a figure are, page by page.
+    fn changes_href(&self, open: &OpenTenant, kpi: &str) -> String {
+        let Filter { owner, environment, class } = &self.filter;
+        let mut href = format!(
+            "/v1/tenants/{}/kpis/{kpi}?from={}&to={}&changes=all",
+            open.tenant,
+            date(self.window.from),
+            date(self.window.to)
+        );
+        let given = [
+            ("owner", owner.as_deref()),
+            ("env", environment.as_ref().map(Environment::as_str)),
+            ("class", class.map(ChangeClass::as_str)),
+        ];
+        for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            let _ = write!(href, "&{name}={}", segment(value));
+        }
+        href
     }
 
     fn head(&self, open: &OpenTenant, views: &Reader) -> Result<Value, Problem> {
@@ -176,31 +216,46 @@ impl Question {
             "tenant": open.tenant,
             "window": { "from": date(window.from), "to": date(window.to), "days": window.to.0 - window.from.0 },
             "filter": given,
+            "settings": settings(open)?,
             "as_of": { "entries": detail, "behind": core.saturating_sub(detail) },
             "days_with_data": known,
         }))
     }
 }
 
-/// A figure with the changes named that count against it.
-fn told(open: &OpenTenant, figure: &Figure, missed: &[Missed]) -> Value {
+/// What time-driven figures go by: of the tenant's newest rule. A change is measured by the rule that held when it executed.
+fn settings(open: &OpenTenant) -> Result<Value, Problem> {
+    const HOUR_MS: u64 = 3_600_000;
+    let read = || circumstances(&open.log, &open.origin, open.log.head()?.size);
+    let rules = read().map_err(|error| log_failed(&error))?.rules;
+    let Settings { ended_after_ms, emergency_within_ms } = Settings::of(rules.at(u64::MAX));
+    Ok(json!({ "ended_after_h": ended_after_ms / HOUR_MS, "emergency_within_h": emergency_within_ms / HOUR_MS }))
+}
+
+/// A figure with changes behind it: those against it as `missed`, others as `changes`, each with what it adds and on which side.
+fn told(open: &OpenTenant, figure: &Figure, counted: &[Counted], side: Side) -> Value {
     let mut told = serde_json::to_value(figure).unwrap_or_default();
     // Resources are listed as of now: a window in which none was managed has none to name.
-    let missed = missed.iter().filter(|_| figure.denominator > 0 || figure.kpi != metric::DRIFT_COVERAGE);
-    let named = missed.map(|missed| {
+    let counted = counted.iter().filter(|_| figure.denominator > 0 || figure.kpi != metric::DRIFT_COVERAGE);
+    let named = counted.map(|counted| {
         let mut named = json!({
-            "change": missed.change,
-            "href": format!("/v1/tenants/{}/changes/{}", open.tenant, segment(missed.change.as_str())),
+            "change": counted.change,
+            "href": format!("/v1/tenants/{}/changes/{}", open.tenant, segment(counted.change.as_str())),
         });
-        if let Some(day) = missed.day {
+        if let Some(day) = counted.day {
             named["day"] = date(day).into();
         }
-        if let Some(resource) = &missed.resource {
+        if let Some(resource) = &counted.resource {
             named["resource"] = serde_json::from_str(resource).unwrap_or_else(|_| resource.clone().into());
+        }
+        if side != Side::Against {
+            let [numerator, denominator, _] = counted.total;
+            named["counts"] = if counted.against { "against" } else { "for" }.into();
+            (named["numerator"], named["denominator"]) = (numerator.into(), denominator.into());
         }
         named
     });
-    told["missed"] = named.collect();
+    told[if side == Side::Against { "missed" } else { "changes" }] = named.collect();
     told
 }
 

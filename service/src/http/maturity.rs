@@ -17,22 +17,21 @@ use projector::kpi::scratch::{Filter, Scratch};
 use projector::kpi::{Day, Settings, Window};
 use projector::maturity::compare::Row;
 use projector::maturity::evidence::{Count, Figures};
-use projector::maturity::{WINDOW_DAYS, attestation, report};
-use projector_sqlite::{Reader, ViewError};
+use projector::maturity::{DayLevels, WINDOW_DAYS, attestation, report};
+use projector_sqlite::Reader;
 use schemas::ids::{ChangeId, Tenant};
+use schemas::model;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::app::{App, OpenTenant, blocking, log_failed};
 use super::changes::entries_of;
 use super::evidence::segment;
-use super::extract::{UrlPath, UrlQuery};
+use super::extract::{JsonBody, UrlPath, UrlQuery};
 use super::problem::Problem;
 use crate::clock;
 use crate::packs::circumstances;
 
-/// Milliseconds of a day.
-const DAY_MS: u64 = 86_400_000;
 /// Ten years.
 const HISTORY_DAYS_MAX: u32 = 3_660;
 /// Changes that a row may be restricted to.
@@ -92,7 +91,8 @@ pub async fn checklist(
     .map(Json)
 }
 
-/// `GET …/maturity/history`: `{"days": [{"day", "level", "with_attestations", "cap", "phases"}]}`, oldest first.
+/// `GET …/maturity/history`: `{"days": [{"day", "level", "with_attestations", "cap", "phases", "phases_with_attestations"}]}`, oldest first: the
+/// rows of `maturity_daily`.
 pub async fn history(
     State(app): State<Arc<App>>,
     UrlPath(tenant): UrlPath<Tenant>,
@@ -107,11 +107,8 @@ pub async fn history(
         let now = clock::unix_ms();
         let today = Day::of(now);
         let first = first_day(&open)?.map_or(today, |first| first.max(Day((today.0 + 1).saturating_sub(days))));
-        let mut shown = Vec::new();
-        for day in (first.0..=today.0).map(Day) {
-            let at = (u64::from(day.0) + 1) * DAY_MS - 1;
-            shown.push(level_of(&open, day, at.min(now))?);
-        }
+        let told = open.ask(|views| views.maturity_daily((first.0..=today.0).map(Day)))?;
+        let shown: Vec<_> = told.iter().map(|(day, levels)| level_of(*day, levels)).collect();
         with_head(&open, json!({ "days": shown }), now)
     })
     .await
@@ -123,17 +120,19 @@ fn first_day(open: &OpenTenant) -> Result<Option<Day>, Problem> {
     Ok(header.and_then(|header| header.at()).map(Day::of))
 }
 
-fn level_of(open: &OpenTenant, day: Day, at: u64) -> Result<Value, Problem> {
-    let (figures, _) = measured(open, window_to(day), at)?;
-    let (levels, attested) = (report::measured(&figures), report::with_attestations(&figures));
-    let phases: BTreeMap<_, _> = levels.phases.iter().map(|row| (row.row, row.level)).collect();
-    Ok(json!({
+fn level_of(day: Day, levels: &DayLevels) -> Value {
+    let phases = |levels: &[u8]| {
+        let named = model::get().phases.iter().zip(levels);
+        named.map(|(phase, level)| (phase.id.clone(), Value::from(*level))).collect::<Map<_, _>>()
+    };
+    json!({
         "day": date(day),
-        "level": levels.overall,
-        "with_attestations": attested.overall,
-        "cap": levels.cap().map(|gate| &gate.id),
-        "phases": phases,
-    }))
+        "level": levels.level,
+        "with_attestations": levels.with_attestations,
+        "cap": levels.cap,
+        "phases": phases(&levels.phases),
+        "phases_with_attestations": phases(&levels.phases_with_attestations),
+    })
 }
 
 /// `GET …/maturity/row`: our row of the comparison template.
@@ -154,7 +153,7 @@ pub async fn row(State(app): State<Arc<App>>, UrlPath(tenant): UrlPath<Tenant>) 
 pub async fn row_of(
     State(app): State<Arc<App>>,
     UrlPath(tenant): UrlPath<Tenant>,
-    Json(set): Json<ChangeSet>,
+    JsonBody(set): JsonBody<ChangeSet>,
 ) -> Result<Json<Value>, Problem> {
     let open = opened(&app, &tenant, None).await?;
     if set.changes.is_empty() || set.changes.len() > CHANGES_MAX {
@@ -185,16 +184,8 @@ fn window_to(day: Day) -> Window {
 
 /// What a window shows, with the attestations that stood at `at_ms`.
 fn measured(open: &OpenTenant, window: Window, at_ms: u64) -> Result<(Figures, Sums), Problem> {
-    let read = |views: &Reader| -> Result<_, ViewError> {
-        let sums = views.kpis(window, &Filter::default())?;
-        let mut figures = Figures::of(&sums, views.maturity_environments(window)?);
-        let cases = views.maturity_cases(window)?;
-        figures.take_cases(cases.iter().map(|(name, count)| (name.as_str(), *count)));
-        Ok((figures, sums, views.attestations()?))
-    };
-    let (mut figures, sums, recorded) = open.ask(read)?;
-    figures.attested = attestation::standing(&recorded, &assessors(open)?, at_ms);
-    Ok((figures, sums))
+    let assessors = assessors(open)?;
+    open.ask(|views| views.maturity(window, &assessors, at_ms))
 }
 
 fn assessors(open: &OpenTenant) -> Result<BTreeMap<String, String>, Problem> {

@@ -9,7 +9,8 @@ use crate::rows::{BUCKET_BITS, id_key};
 use crate::write::number;
 
 /// The tables that hold rows of changes under `first_index`.
-pub(crate) const TABLES: [&str; 10] = [
+pub(crate) const TABLES: [&str; 11] = [
+    "attempt_rows",
     "plan_rows",
     "approval_rows",
     "policy_rows",
@@ -29,6 +30,7 @@ const DELETE_NAME: &str = "DELETE FROM resource_ids WHERE bucket = ?1 AND id_key
 /// Writes the rows of one change after the other.
 pub(super) struct Writer<'t> {
     transaction: &'t Transaction<'t>,
+    attempts: CachedStatement<'t>,
     plans: CachedStatement<'t>,
     approvals: CachedStatement<'t>,
     policies: CachedStatement<'t>,
@@ -50,15 +52,16 @@ impl<'t> Writer<'t> {
         };
         Ok(Self {
             transaction,
+            attempts: insert("attempt_rows", 12)?,
             plans: insert("plan_rows", 13)?,
-            approvals: insert("approval_rows", 11)?,
+            approvals: insert("approval_rows", 16)?,
             policies: insert("policy_rows", 8)?,
             steps: insert("step_rows", 13)?,
             checks: insert("check_rows", 10)?,
             resources: insert("resource_rows", 11)?,
             rollbacks: insert("rollback_rows", 8)?,
             drift: insert("drift_rows", 8)?,
-            anomalies: insert("anomaly_rows", 6)?,
+            anomalies: insert("anomaly_rows", 7)?,
             names: Vec::new(),
         })
     }
@@ -81,11 +84,33 @@ impl<'t> Writer<'t> {
 
     /// Puts in all rows of a change that has none.
     pub(super) fn insert(&mut self, key: i64, detail: &Detail) -> Result<(), ViewError> {
+        self.insert_attempts(key, detail)?;
         self.insert_before(key, detail)?;
         self.insert_done(key, detail)?;
         self.insert_resources(key, detail)?;
         if detail.cut {
             self.transaction.prepare_cached("INSERT INTO cut_changes VALUES (?1)")?.execute([key])?;
+        }
+        Ok(())
+    }
+
+    fn insert_attempts(&mut self, key: i64, detail: &Detail) -> Result<(), ViewError> {
+        let entry = |index: Option<u64>| index.map(|index| number("entry", index)).transpose();
+        for row in &detail.attempts {
+            self.attempts.execute(params![
+                key,
+                number("attempt", row.attempt)?,
+                row.state,
+                row.reached,
+                entry(row.executed)?,
+                row.needs_approval,
+                row.emergency,
+                row.approved,
+                entry(row.approved_by)?,
+                row.approval_grade,
+                entry(row.refused_by)?,
+                row.missing
+            ])?;
         }
         Ok(())
     }
@@ -123,7 +148,12 @@ impl<'t> Writer<'t> {
                 row.word,
                 row.decided_at,
                 row.plan_digest,
-                row.signature_attached
+                row.signature_attached,
+                row.expires,
+                row.grade,
+                row.counts,
+                row.lacks,
+                row.lapses_at.map(|at| number("time", at)).transpose()?
             ])?;
         }
         for (row, n) in detail.policies.iter().zip(0_i64..) {
@@ -189,7 +219,8 @@ impl<'t> Writer<'t> {
         }
         for (row, n) in detail.anomalies.iter().zip(0_i64..) {
             let (entry, attempt) = (number("entry", row.index)?, number("attempt", row.attempt)?);
-            self.anomalies.execute(params![key, n, entry, attempt, row.code.as_str(), row.text])?;
+            let since = number("time", row.at)?;
+            self.anomalies.execute(params![key, n, entry, attempt, row.code.as_str(), row.text, since])?;
         }
         Ok(())
     }

@@ -21,10 +21,7 @@ pub(crate) fn follow(log: &Log, views: &mut Views, limits: &ChunkLimits) -> usiz
         }
         let details: Vec<Detail> = pending.changes.iter().map(|touched| log.tell(touched)).collect();
         read += pending.changes.iter().map(|touched| touched.events.len()).sum::<usize>();
-        assert_eq!(
-            views.project_detail(&pending, &details, &log.rejected(pending.from, pending.to)).unwrap(),
-            pending.to
-        );
+        assert_eq!(views.project_detail(&pending, &log.told(&pending, &details)).unwrap(), pending.to);
     }
 }
 
@@ -90,11 +87,13 @@ fn a_chunk_out_of_turn_is_refused_whole() {
     let (_dir, mut views) = projected(&log, 1_000);
     let first = views.pending_detail(&ChunkLimits { entries: 7, ..ANY }).unwrap();
     let details: Vec<Detail> = first.changes.iter().map(|touched| log.tell(touched)).collect();
-    assert!(matches!(views.project_detail(&first, &details[1..], &[]), Err(ViewError::Hole { .. })));
+    let told = log.told(&first, &details);
+    let short = Told { details: &details[1..], ..told };
+    assert!(matches!(views.project_detail(&first, &short), Err(ViewError::Hole { .. })));
     assert_eq!(views.detail_cursor().unwrap(), 0);
-    views.project_detail(&first, &details, &[]).unwrap();
+    views.project_detail(&first, &told).unwrap();
     let before = dump(&views);
-    assert!(matches!(views.project_detail(&first, &details, &[]), Err(ViewError::Hole { .. })));
+    assert!(matches!(views.project_detail(&first, &told), Err(ViewError::Hole { .. })));
     assert_eq!(dump(&views), before);
 }
 
@@ -188,7 +187,7 @@ fn chunks_looked_up_before_those_ahead_of_them_are_written_are_the_same() {
         for chunk in chunks {
             assert_eq!(views.pending_detail(&limits).unwrap(), chunk, "{limits:?}");
             let details: Vec<Detail> = chunk.changes.iter().map(|touched| log.tell(touched)).collect();
-            views.project_detail(&chunk, &details, &[]).unwrap();
+            views.project_detail(&chunk, &log.told(&chunk, &details)).unwrap();
         }
         assert_eq!(views.detail_cursor().unwrap(), log.len() as u64);
     }

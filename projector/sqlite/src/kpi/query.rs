@@ -1,4 +1,4 @@
-//! Questions to the KPI tables: the sums of a window, day by day, and the changes that count against a figure.
+//! Questions to the KPI tables: the sums of a window, day by day, and the changes behind a figure.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,8 +18,8 @@ use super::{Names, damaged, day_number};
 use crate::Reader;
 use crate::error::ViewError;
 
-/// Rows of misses that one page looks at.
-const SCANNED_MAX: usize = 20_000;
+/// Rows that one page looks at.
+pub(super) const SCANNED_MAX: usize = 20_000;
 
 /// The sums of one day.
 #[derive(Clone, Debug)]
@@ -30,83 +30,71 @@ pub struct TrendPoint {
     pub sums: Sums,
 }
 
-/// A change that counts against a figure, or a resource that nobody watches.
+/// Which of the changes behind a figure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    /// Those that count against it; of MTTR every failure.
+    #[default]
+    Against,
+    /// The others.
+    For,
+    /// Both.
+    All,
+}
+
+/// A change behind a figure, or a managed resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Missed {
-    /// The change.
+pub struct Counted {
+    /// The change; of a resource, the one that spoke of it last.
     pub change: ChangeId,
     /// Its first entry.
     pub first_index: u64,
     /// The day it counts on; of resources, the day they were last compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub day: Option<Day>,
+    /// What it adds to numerator, denominator and microseconds.
+    pub total: [u64; 3],
+    /// Whether it counts against the figure.
+    pub against: bool,
     /// The resource, as RFC 8785.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
 }
 
-/// Where a page of misses ended.
+/// Where a page of them ended: the day (-1 of a resource that never was compared), then the change's first entry or the resource's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MissedKey(i64, i64);
+pub struct CountedKey(pub(super) i64, pub(super) u128);
 
-impl fmt::Display for MissedKey {
+impl fmt::Display for CountedKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}.{}", self.0, self.1)
     }
 }
 
-impl FromStr for MissedKey {
+impl FromStr for CountedKey {
     type Err = ViewError;
 
     fn from_str(text: &str) -> Result<Self, ViewError> {
-        let number = |text: &str| text.parse().ok().filter(|number: &i64| *number >= 0);
-        let parts = text.split_once('.').and_then(|(day, index)| Some(Self(number(day)?, number(index)?)));
-        parts.ok_or_else(|| ViewError::PageKey { found: text.chars().take(64).collect() })
+        let parts = text.split_once('.').and_then(|(day, rest)| {
+            let day = day.parse().ok().filter(|day| (-1..=i64::from(u32::MAX)).contains(day))?;
+            Some(Self(day, rest.parse().ok()?))
+        });
+        // Only what a page gave: `+1.01` is the same number, and no key.
+        parts
+            .filter(|key| key.to_string() == text)
+            .ok_or_else(|| ViewError::PageKey { found: text.chars().take(64).collect() })
     }
 }
 
 impl Reader {
     /// The sums of a window. Days that have not come yet have none.
     pub fn kpis(&self, window: Window, filter: &Filter) -> Result<Sums, ViewError> {
-        let transaction = self.connection.unchecked_transaction()?;
-        let groups = Groups::matching(&transaction, filter)?;
-        let names = Names::load(&transaction)?;
-        let mut sums = Sums { drift: drift(&transaction, window, filter)?, ..Sums::default() };
-        for (_, name, total) in totals(&transaction, &groups, window)? {
-            sums.totals.entry(name).or_default().add(&total);
-        }
-        for name in metric::DURATIONS {
-            let bodies = durations(&transaction, &names, name, filter, window)?;
-            let ranked = ranked(bodies.iter().map(|(_, body)| body.as_slice()))?;
-            sums.percentiles.insert(name.to_owned(), ranked);
-        }
-        Ok(sums)
+        self.at_once(|views| sums(&views.connection, window, filter))
     }
 
     /// The sums of each day of a window, in their order; each as if it were a window of its own.
     pub fn kpi_trend(&self, window: Window, filter: &Filter) -> Result<Vec<TrendPoint>, ViewError> {
-        let transaction = self.connection.unchecked_transaction()?;
-        let groups = Groups::matching(&transaction, filter)?;
-        let names = Names::load(&transaction)?;
-        let days = (window.from.0..window.to.0).map(Day);
-        let mut points: BTreeMap<Day, Sums> = days.map(|day| (day, Sums::default())).collect();
-        for (day, name, total) in totals(&transaction, &groups, window)? {
-            if let Some(sums) = points.get_mut(&day) {
-                sums.totals.entry(name).or_default().add(&total);
-            }
-        }
-        for name in metric::DURATIONS {
-            let mut of_day: BTreeMap<Day, Vec<Vec<u8>>> = BTreeMap::new();
-            for (day, body) in durations(&transaction, &names, name, filter, window)? {
-                of_day.entry(day).or_default().push(body);
-            }
-            for (day, sums) in &mut points {
-                let bodies = of_day.get(day).map(Vec::as_slice).unwrap_or_default();
-                sums.percentiles.insert(name.to_owned(), ranked(bodies.iter().map(Vec::as_slice))?);
-            }
-        }
-        drift_by_day(&transaction, filter, &mut points)?;
-        Ok(points.into_iter().map(|(day, sums)| TrendPoint { day, sums }).collect())
+        self.at_once(|views| trend(&views.connection, window, filter))
     }
 
     /// The first and the last day that have anything.
@@ -117,78 +105,142 @@ impl Reader {
         Ok(first.zip(last).map(|(first, last)| (Day(first), Day(last))))
     }
 
-    /// The changes that count against a metric, newest day first: up to `limit`, from behind `after`; and the key to go on with. Of
-    /// drift coverage, the managed resources that are not covered as of the last entry.
-    pub fn kpi_missed(
+    /// The changes behind a figure, newest day first: up to `limit`, from behind `after`; and the key to go on with. Of drift coverage, the managed
+    /// resources as of the last entry.
+    pub fn kpi_changes(
         &self,
         name: &str,
         window: Window,
         filter: &Filter,
-        after: Option<MissedKey>,
+        side: Side,
+        after: Option<CountedKey>,
         limit: usize,
-    ) -> Result<(Vec<Missed>, Option<MissedKey>), ViewError> {
-        let transaction = self.connection.unchecked_transaction()?;
-        if name == metric::DRIFT_COVERAGE {
-            return unwatched(&transaction, window, filter, limit).map(|missed| (missed, None));
-        }
-        let names = Names::load(&transaction)?;
-        let numbers = metric::missed_by(name).into_iter().filter_map(|part| names.find(part));
-        let (mut missed, mut behind) = (Vec::new(), None);
-        for number in numbers {
-            let (some, next) = misses(&transaction, number, window, filter, after, limit)?;
-            missed.extend(some);
-            // Whatever part ended first: the page goes no further.
-            behind = behind.max(next);
-        }
-        missed.sort_unstable_by_key(|one: &Missed| Reverse((one.day, one.first_index)));
-        missed.dedup_by_key(|one| (one.day, one.first_index));
-        if let Some(behind) = behind {
-            missed.retain(|one| one.key() >= behind);
-        }
-        if missed.len() > limit {
-            missed.truncate(limit);
-            behind = missed.last().map(Missed::key);
-        }
-        Ok((missed, behind))
+    ) -> Result<(Vec<Counted>, Option<CountedKey>), ViewError> {
+        self.at_once(|views| {
+            if name == metric::DRIFT_COVERAGE {
+                return super::resources::page(&views.connection, window, filter, side, after, limit);
+            }
+            let names = Names::load(&views.connection)?;
+            let numbers = metric::parts_of(name).into_iter().filter_map(|part| names.find(part));
+            let (mut counted, mut behind) = (Vec::new(), None);
+            for number in numbers {
+                let (some, next) = counted_of(&views.connection, number, window, filter, side, after, limit)?;
+                counted.extend(some);
+                // Whatever part ended first: the page goes no further.
+                behind = behind.max(next);
+            }
+            counted.sort_by_key(|one: &Counted| Reverse(one.key()));
+            // One that counts in two parts on one day stands once.
+            counted.dedup_by(|second, first| {
+                let same = first.key() == second.key();
+                if same {
+                    first.against |= second.against;
+                    first.total.iter_mut().zip(second.total).for_each(|(sum, part)| *sum += part);
+                }
+                same
+            });
+            if let Some(behind) = behind {
+                counted.retain(|one| one.key() >= behind);
+            }
+            if counted.len() > limit {
+                counted.truncate(limit);
+                behind = counted.last().map(Counted::key);
+            }
+            Ok((counted, behind))
+        })
     }
 }
 
-impl Missed {
-    fn key(&self) -> MissedKey {
-        MissedKey(self.day.map_or(0, day_number), i64::try_from(self.first_index).unwrap_or(i64::MAX))
+fn sums(connection: &Connection, window: Window, filter: &Filter) -> Result<Sums, ViewError> {
+    let groups = Groups::matching(connection, filter)?;
+    let names = Names::load(connection)?;
+    let mut sums = Sums { drift: drift(connection, window, filter)?, ..Sums::default() };
+    for (_, name, total) in totals(connection, &groups, window)? {
+        sums.totals.entry(name).or_default().add(&total);
+    }
+    for name in metric::DURATIONS {
+        let bodies = durations(connection, &names, name, filter, window)?;
+        let ranked = ranked(bodies.iter().map(|(_, body)| body.as_slice()))?;
+        sums.percentiles.insert(name.to_owned(), ranked);
+    }
+    Ok(sums)
+}
+
+fn trend(connection: &Connection, window: Window, filter: &Filter) -> Result<Vec<TrendPoint>, ViewError> {
+    let groups = Groups::matching(connection, filter)?;
+    let names = Names::load(connection)?;
+    let days = (window.from.0..window.to.0).map(Day);
+    let mut points: BTreeMap<Day, Sums> = days.map(|day| (day, Sums::default())).collect();
+    for (day, name, total) in totals(connection, &groups, window)? {
+        if let Some(sums) = points.get_mut(&day) {
+            sums.totals.entry(name).or_default().add(&total);
+        }
+    }
+    for name in metric::DURATIONS {
+        let mut of_day: BTreeMap<Day, Vec<Vec<u8>>> = BTreeMap::new();
+        for (day, body) in durations(connection, &names, name, filter, window)? {
+            of_day.entry(day).or_default().push(body);
+        }
+        for (day, sums) in &mut points {
+            let bodies = of_day.get(day).map(Vec::as_slice).unwrap_or_default();
+            sums.percentiles.insert(name.to_owned(), ranked(bodies.iter().map(Vec::as_slice))?);
+        }
+    }
+    drift_by_day(connection, filter, &mut points)?;
+    Ok(points.into_iter().map(|(day, sums)| TrendPoint { day, sums }).collect())
+}
+
+impl Counted {
+    fn key(&self) -> CountedKey {
+        CountedKey(self.day.map_or(0, day_number), self.first_index.into())
     }
 }
 
-/// A page of the misses of one metric.
-fn misses(
+/// A page of what one metric counts.
+fn counted_of(
     connection: &Connection,
     number: i64,
     window: Window,
     filter: &Filter,
-    after: Option<MissedKey>,
+    side: Side,
+    after: Option<CountedKey>,
     limit: usize,
-) -> Result<(Vec<Missed>, Option<MissedKey>), ViewError> {
-    let mut select = connection.prepare_cached(
-        "SELECT day, first_index, changes.change, g.owner, g.environment, g.class FROM kpi_misses JOIN change_rows changes USING (first_index) \
-         JOIN samples USING (first_index) JOIN kpi_groups g USING (grp) WHERE metric = ?1 AND day >= ?2 AND day < ?3 \
-         AND (day, first_index) < (?4, ?5) ORDER BY day DESC, first_index DESC",
-    )?;
-    let MissedKey(day, index) = after.unwrap_or(MissedKey(i64::MAX, i64::MAX));
+) -> Result<(Vec<Counted>, Option<CountedKey>), ViewError> {
+    let (index, only) = match side {
+        Side::Against => ("INDEXED BY kpi_changes_against", "AND against"),
+        Side::For => ("NOT INDEXED", "AND NOT against"),
+        Side::All => ("NOT INDEXED", ""),
+    };
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT day, k.first_index, changes.change, g.owner, g.environment, g.class, num, den, sum_us, against FROM kpi_change_rows k {index} \
+         CROSS JOIN change_rows changes ON changes.first_index = k.first_index CROSS JOIN samples ON samples.first_index = k.first_index \
+         CROSS JOIN kpi_groups g ON g.grp = samples.grp WHERE metric = ?1 AND day >= ?2 AND day < ?3 AND day <= ?4 \
+         AND (day < ?4 OR k.first_index < ?5) {only} ORDER BY day DESC, k.first_index DESC"
+    ))?;
+    let CountedKey(day, index) = after.unwrap_or(CountedKey(i64::MAX, u128::MAX));
+    let index = i64::try_from(index).unwrap_or(i64::MAX);
     let (from, to) = (day_number(window.from), day_number(window.to));
     let mut rows = select.query(params![number, from, to, day, index])?;
-    let (mut missed, mut scanned, mut behind) = (Vec::new(), 0, None);
+    let (mut counted, mut scanned, mut behind) = (Vec::new(), 0, None);
     while let Some(row) = rows.next()? {
-        if missed.len() >= limit || scanned >= SCANNED_MAX {
-            return Ok((missed, behind));
+        if counted.len() >= limit || scanned >= SCANNED_MAX {
+            return Ok((counted, behind));
         }
         scanned += 1;
-        behind = Some(MissedKey(row.get(0)?, row.get(1)?));
+        let first_index: u64 = row.get(1)?;
+        behind = Some(CountedKey(row.get(0)?, first_index.into()));
         if passes(row, 3, filter)? {
-            let day = Some(Day(row.get(0)?));
-            missed.push(Missed { change: change(row, 2)?, first_index: row.get(1)?, day, resource: None });
+            counted.push(Counted {
+                change: change(row, 2)?,
+                first_index,
+                day: Some(Day(row.get(0)?)),
+                total: [row.get(6)?, row.get(7)?, row.get(8)?],
+                against: row.get(9)?,
+                resource: None,
+            });
         }
     }
-    Ok((missed, None))
+    Ok((counted, None))
 }
 
 /// Which groups to add up.
@@ -303,25 +355,8 @@ fn stock(body: &[u8]) -> Result<Stock, ViewError> {
     Stock::decode(body).ok_or_else(|| damaged("stock", "bytes"))
 }
 
-fn unwatched(connection: &Connection, window: Window, filter: &Filter, limit: usize) -> Result<Vec<Missed>, ViewError> {
-    let mut select = connection.prepare_cached(
-        "SELECT changes.change, changes.first_index, checked, identity, g.owner, g.environment, g.class FROM managed_resources m \
-         JOIN kpi_groups g USING (grp) JOIN event_rows ON event_rows.entry = m.entry JOIN change_rows changes ON changes.first_index = event_rows.first_index \
-         WHERE managed AND NOT watched AND (checked IS NULL OR checked < ?1)",
-    )?;
-    let mut rows = select.query([day_number(window.from)])?;
-    let mut missed = Vec::new();
-    while let Some(row) = rows.next()?.filter(|_| missed.len() < limit) {
-        if passes(row, 4, filter)? {
-            let day = row.get::<_, Option<u32>>(2)?.map(Day);
-            missed.push(Missed { change: change(row, 0)?, first_index: row.get(1)?, day, resource: row.get(3)? });
-        }
-    }
-    Ok(missed)
-}
-
 /// Whether owner, environment and class from column `at` on pass.
-fn passes(row: &rusqlite::Row<'_>, at: usize, filter: &Filter) -> Result<bool, ViewError> {
+pub(super) fn passes(row: &rusqlite::Row<'_>, at: usize, filter: &Filter) -> Result<bool, ViewError> {
     let holds = |column: usize, wanted: Option<&str>| -> Result<bool, ViewError> {
         let found: Option<String> = row.get(column)?;
         Ok(wanted.is_none() || wanted == found.as_deref())
@@ -331,7 +366,7 @@ fn passes(row: &rusqlite::Row<'_>, at: usize, filter: &Filter) -> Result<bool, V
         && holds(at + 2, filter.class.map(ChangeClass::as_str))?)
 }
 
-fn change(row: &rusqlite::Row<'_>, column: usize) -> Result<ChangeId, ViewError> {
+pub(super) fn change(row: &rusqlite::Row<'_>, column: usize) -> Result<ChangeId, ViewError> {
     let text: String = row.get(column)?;
     ChangeId::parse(&text).map_err(|_| damaged("change", &text))
 }

@@ -11,14 +11,14 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use super::{Names, Touched, damaged, day_number};
 use crate::error::ViewError;
 
-/// Takes the turns of the chunk's entries.
+/// Takes the turns of the chunk's entries, and gives the day of the first.
 pub(super) fn apply(
     transaction: &Transaction<'_>,
     names: &mut Names,
     chunk: &Range<u64>,
     touched: &[Touched<'_>],
     due: &[Turn],
-) -> Result<(), ViewError> {
+) -> Result<Option<Day>, ViewError> {
     for one in touched {
         super::ahead::put_turns(transaction, one, chunk.end)?;
     }
@@ -26,6 +26,7 @@ pub(super) fn apply(
     let mut turns: Vec<&Turn> = turns.filter(|turn| chunk.contains(&turn.index)).chain(due).collect();
     // Stable: within one entry the order of its account.
     turns.sort_by_key(|turn| turn.index);
+    let first = turns.first().map(|turn| Day::of(turn.at));
     let mut open = Open { transaction, names, stocks: BTreeMap::new(), resources: BTreeMap::new() };
     let mut today = None;
     for turn in turns {
@@ -36,7 +37,8 @@ pub(super) fn apply(
         open.take(turn)?;
     }
     today.map_or(Ok(()), |day| open.close(day))?;
-    open.write_resources()
+    open.write_resources()?;
+    Ok(first)
 }
 
 struct Open<'a, 't> {
@@ -84,7 +86,7 @@ impl Open<'_, '_> {
 
     fn load(&self, key: &[u8; 16]) -> Result<Option<Resource>, ViewError> {
         let mut select = self.transaction.prepare_cached(
-            "SELECT managed, watched, checked, owner, environment, class FROM managed_resources JOIN kpi_groups USING (grp) \
+            "SELECT managed, watched, checked, owner, environment, class FROM resource_states JOIN kpi_groups USING (grp) \
              WHERE resource = ?1",
         )?;
         let found = select.query_row([key.as_slice()], |row| {
@@ -124,7 +126,7 @@ impl Open<'_, '_> {
     /// In the order of their keys, so that neighbours land on one page.
     fn write_resources(mut self) -> Result<(), ViewError> {
         let mut upsert = self.transaction.prepare_cached(
-            "INSERT INTO managed_resources VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET managed = excluded.managed, \
+            "INSERT INTO resource_states VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET managed = excluded.managed, \
              watched = excluded.watched, checked = excluded.checked, grp = excluded.grp, entry = excluded.entry",
         )?;
         for (key, (resource, identity, entry)) in std::mem::take(&mut self.resources) {

@@ -18,29 +18,57 @@ pub(super) struct Deltas {
     sums: BTreeMap<(i64, Day), Sums>,
     /// Metric, group, day: how often each value comes or goes.
     values: BTreeMap<(i64, i64, Day), BTreeMap<u64, i64>>,
-    /// Metric, day, change: whether it is among the misses now.
-    misses: BTreeMap<(i64, Day, u64), bool>,
+    /// Metric, day, change: what stood there, and what stands there now.
+    changes: BTreeMap<(i64, Day, u64), [Added; 2]>,
+}
+
+/// What one change adds to a metric on a day.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Added {
+    total: [i64; 3],
+    against: bool,
 }
 
 impl Deltas {
     /// A change goes from some samples in one group to others in another.
     pub(super) fn change(&mut self, first_index: u64, before: (i64, &[Numbered]), now: (i64, &[Numbered])) {
         for ((group, samples), sign) in [(before, -1), (now, 1)] {
+            let mut by_place: BTreeMap<(i64, Day), Added> = BTreeMap::new();
             for &(number, ref sample) in samples {
                 self.add(number, group, sample, sign);
-                // Misses of before are taken first, so a miss that stays is put back.
-                let missed = sample.num < sample.den || sample.metric == metric::MTTR;
-                if missed && metric::lists_misses(sample.metric) {
-                    self.misses.insert((number, sample.day, first_index), sign > 0);
+                if metric::names_changes(sample.metric) {
+                    let added = by_place.entry((number, sample.day)).or_default();
+                    for (sum, part) in added.total.iter_mut().zip(parts(sample)) {
+                        *sum = sum.saturating_add(part);
+                    }
+                    added.against |= metric::counts_against(sample.metric, sample.num.into(), sample.den.into());
                 }
+            }
+            self.note(first_index, &by_place, sign > 0);
+        }
+    }
+
+    /// A change may come twice in a chunk: what stood before the chunk is what came first, what stands now came last.
+    fn note(&mut self, first_index: u64, by_place: &BTreeMap<(i64, Day), Added>, now: bool) {
+        for ((metric, day), added) in by_place {
+            let place = (*metric, *day, first_index);
+            if now {
+                self.changes.entry(place).or_default()[1] = *added;
+            } else {
+                self.changes.entry(place).or_insert([*added, Added::default()])[1] = Added::default();
             }
         }
     }
 
+    /// The days whose sums change.
+    pub(super) fn days(&self) -> impl Iterator<Item = Day> {
+        let changed = self.sums.iter().filter(|(_, sums)| sums.iter().any(|sum| *sum != [0; 3]));
+        changed.map(|((_, day), _)| *day)
+    }
+
     fn add(&mut self, number: i64, group: i64, sample: &Sample, sign: i64) {
-        let duration = sample.value_us.map_or(0, |value| i64::try_from(value).unwrap_or(i64::MAX));
-        let parts = [sample.num.into(), sample.den.into(), duration].map(|part: i64| sign.saturating_mul(part));
-        add_to(self.sums.entry((group, sample.day)).or_default(), usize::try_from(number).unwrap_or_default(), parts);
+        let signed = parts(sample).map(|part| sign.saturating_mul(part));
+        add_to(self.sums.entry((group, sample.day)).or_default(), usize::try_from(number).unwrap_or_default(), signed);
         if let Some(value) = sample.value_us.filter(|_| metric::DURATIONS.contains(&sample.metric)) {
             *self.values.entry((number, group, sample.day)).or_default().entry(value).or_default() += sign;
         }
@@ -64,14 +92,7 @@ impl Deltas {
             }
         }
         write_values(transaction, self.values)?;
-        let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO kpi_misses VALUES (?1, ?2, ?3)")?;
-        let mut delete =
-            transaction.prepare_cached("DELETE FROM kpi_misses WHERE metric = ?1 AND day = ?2 AND first_index = ?3")?;
-        for ((metric, day, first_index), missed) in self.misses {
-            let write = if missed { &mut insert } else { &mut delete };
-            write.execute(params![metric, day_number(day), first_index])?;
-        }
-        Ok(())
+        write_changes(transaction, self.changes)
     }
 }
 
@@ -82,6 +103,31 @@ fn add_to(sums: &mut Sums, metric: usize, parts: [i64; 3]) {
     for (sum, part) in sums[metric].iter_mut().zip(parts) {
         *sum = sum.saturating_add(part);
     }
+}
+
+/// Numerator, denominator, microseconds.
+fn parts(sample: &Sample) -> [i64; 3] {
+    let value = sample.value_us.map_or(0, |value| i64::try_from(value).unwrap_or(i64::MAX));
+    [sample.num.into(), sample.den.into(), value]
+}
+
+fn write_changes(
+    transaction: &Transaction<'_>,
+    changes: BTreeMap<(i64, Day, u64), [Added; 2]>,
+) -> Result<(), ViewError> {
+    let mut put =
+        transaction.prepare_cached("INSERT OR REPLACE INTO kpi_change_rows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    let mut delete = transaction
+        .prepare_cached("DELETE FROM kpi_change_rows WHERE metric = ?1 AND day = ?2 AND first_index = ?3")?;
+    for ((metric, day, first_index), [_, now]) in changes.into_iter().filter(|(_, [before, now])| before != now) {
+        let [num, den, sum_us] = now.total;
+        if now == Added::default() {
+            delete.execute(params![metric, day_number(day), first_index])?;
+        } else {
+            put.execute(params![metric, day_number(day), first_index, num, den, sum_us, now.against])?;
+        }
+    }
+    Ok(())
 }
 
 fn write_values(

@@ -15,7 +15,7 @@ use schemas::admit::{Has, Outcome};
 use schemas::ids::{ChangeClass, ChangeId, Environment, EventId, Phase, Producer};
 use serde_json::{Value, json};
 
-use super::{SCHEMA, Touched, replace};
+use super::{Moved, SCHEMA, Touched, replace};
 use crate::Reader;
 
 const FIRST_DAY: u32 = 20_758;
@@ -144,7 +144,7 @@ fn projected(log: &Log, chunks: &[usize], further: usize) -> Reader {
             })
             .collect();
         let transaction = connection.transaction().unwrap();
-        replace(&transaction, &(from as u64..to as u64), &touched).unwrap();
+        replace(&transaction, &(from as u64..to as u64), &touched, &mut Moved::default()).unwrap();
         transaction.commit().unwrap();
         covered.extend(met.into_iter().map(|change| (change.to_owned(), upto)));
         from = to;

@@ -7,13 +7,14 @@ use ledger::read::RejectedRow;
 use projector::document::Entry;
 use rusqlite::types::{Value as Cell, ValueRef};
 use schemas::admit::Scratch;
+use schemas::ids::Producer;
 use schemas::reason::Reason;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
 use crate::ask::{AnswerLimits, AsOf, Sink, ask};
-use crate::{ChunkLimits, Row, Views};
+use crate::{ChunkLimits, Row, Told, Views};
 
 const HOUR: u64 = 3_600_000;
 /// 2026-01-01T00:00:00Z.
@@ -51,7 +52,7 @@ impl History {
             env: facts.environment,
             class: facts.class,
             probe: facts.probe,
-            producer: None,
+            producer: Producer::parse(if phase == "preflight" { "approvals" } else { "ci" }).ok(),
             has: facts.has,
             outcome: facts.outcome,
             ts: facts.ts,
@@ -78,8 +79,7 @@ impl History {
     }
 
     fn approve(&mut self, change: &str, hours: u64, who: &str) -> &mut Self {
-        let preflight =
-            json!({"checks": [{"ok": true}], "approvals": [{"approver": who, "role": "cab", "decision": "approved"}]});
+        let preflight = json!({"checks": [{"ok": true}], "approvals": [{"approver": who, "role": "cab", "decision": "approved", "at": "2026-01-01T00:00:00Z"}]});
         self.event(change, hours, "preflight", &json!({ "preflight": preflight }))
     }
 
@@ -145,7 +145,18 @@ impl History {
             masked: 0,
             details: details_of("/provisioning_event/id"),
         };
-        views.project_detail(&pending, &details, &[rejected]).unwrap();
+        views
+            .project_detail(
+                &pending,
+                &Told {
+                    details: &details,
+                    rejections: &[rejected],
+                    assessors: &BTreeMap::new(),
+                    first_ms: BORN,
+                    at_ms: NOW,
+                },
+            )
+            .unwrap();
         dir
     }
 }
@@ -270,19 +281,22 @@ fn each_finds_what_is_there_and_nothing_else() {
     let check = |name: &str, params: &[(&str, i64)], expect: &[&str]| {
         assert_eq!(found(&dir, name, params).0, expect, "@{name} {params:?}");
     };
-    check("changes-without-approval", &[], &["emergency-never", "approved-late", "unapproved"]);
-    check("changes-without-approval", &[("days", 7)], &["emergency-never"]);
+    let unapproved = ["emergency-never", "changed", "self-approved", "approved-late", "unapproved"];
+    check("changes-without-approval", &[], &unapproved);
+    check("changes-without-approval", &[("days", 7)], &unapproved[..2]);
     check("self-approved", &[], &["self-approved"]);
     check("failed-not-rolled-back", &[], &["failed"]);
     check("executed-outside-window", &[], &["vague-window", "too-late", "too-early"]);
     check("plan-changed-after-approval", &[], &["changed"]);
-    check("unverified-after-a-day", &[], &["unverified"]);
-    check("unverified-after-a-day", &[("hours", 0)], &["fresh", "unverified"]);
+    check("unverified-after-a-day", &[], &["unverified", "failed"]);
     check("by-initiator", &[], &["ann", "zoe"]);
     check("emergency-changes", &[], &["emergency-never", "emergency-in-time"]);
     check("rejected-events", &[], &["Integer(3)"]);
     check("longest-open", &[("top", 3)], &["failed", "unverified", "open"]);
-    check("evidence-incomplete", &[], &["fresh", "unverified", "failed", "emergency-never", "unapproved"]);
+    let incomplete =
+        ["unverified", "changed", "failed", "self-approved", "emergency-never", "approved-late", "unapproved"];
+    check("evidence-incomplete", &[], &incomplete);
+    check("evidence-incomplete", &[("days", 5)], &incomplete[..2]);
 }
 
 #[test]
@@ -300,8 +314,17 @@ fn what_they_say_beside_it() {
     let emergencies = found(&dir, "emergency-changes", &[]);
     assert_eq!(emergencies.1.iter().map(|row| text(row.last().unwrap())).collect::<Vec<_>>(), ["never", "in time"]);
     let lacks = found(&dir, "evidence-incomplete", &[]);
-    assert_eq!(text(&lacks.1[1][6]), "verification");
-    assert_eq!(text(&lacks.1[3][6]), "approval");
+    assert_eq!(text(&lacks.1[2][7]), "verification");
+    assert_eq!(text(&lacks.1[3][7]), "approvals");
+    let unapproved = found(&dir, "changes-without-approval", &[]);
+    let said = |row: &[Cell]| (text(&row[9]), text(&row[11]));
+    assert_eq!(
+        said(&unapproved.1[2]),
+        (
+            "0 of 1 approval that count (recorded or better)".to_owned(),
+            "ann (claimed, by_initiator,no_plan_digest,no_signature)".to_owned()
+        )
+    );
     let lonely = found(&dir, "unmonitored-resources", &[]);
     assert_eq!((lonely.1.len(), text(&lonely.1[0][3])), (1, "lonely".to_owned()));
     let who = found(&dir, "by-initiator", &[]);
