@@ -14,6 +14,7 @@ mod keys;
 mod kpis;
 mod lost;
 mod malformed;
+mod maturity;
 mod model_example;
 mod monitoring;
 mod readme;

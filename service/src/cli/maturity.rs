@@ -1,4 +1,4 @@
-//! `upm maturity`: which level, which cap, why not the next and what would satisfy it; by day; and Atlas tokens.
+//! `upm maturity`: which level, which cap, why not the next and what would satisfy it; by day; Atlas tokens; and attestations.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -11,13 +11,18 @@ use super::client::http::{Client, segment};
 use super::client::print;
 use super::{CliError, Globals};
 
+mod attest;
+
 /// Options of `upm maturity`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  upm maturity --tenant acme\n  upm maturity --tenant acme --clause scale.3.approvals\n  \
-                  upm maturity --tenant acme --history --days 30\n  upm maturity --atlas Y/M"
+                  upm maturity --tenant acme --history --days 30\n  upm maturity --atlas Y/M",
+    args_conflicts_with_subcommands = true
 )]
 pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Say which level an Atlas token stands for, or which token a level has
     #[arg(long, value_name = "TOKEN|LEVEL", conflicts_with_all = ["history", "clause", "row"])]
     atlas: Option<String>,
@@ -38,8 +43,18 @@ pub struct Args {
     at_least: Option<u64>,
 }
 
+/// What else there is to do.
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Say, signed with your own SSH key, that a clause holds
+    Attest(attest::Args),
+}
+
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    if let Some(Action::Attest(args)) = &args.action {
+        return attest::run(globals, args);
+    }
     if let Some(word) = &args.atlas {
         return atlas(globals, word);
     }
