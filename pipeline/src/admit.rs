@@ -4,11 +4,13 @@
 //! appended before it, so that the appender decides. Nothing is looked up and nothing written here, so this goes on while the
 //! previous round is being synced.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use async_nats::{Message, Subject as NatsSubject};
+use bytes::Bytes;
 use ledger::append::{Cursor, Item, PendingControl, PendingEvent, PendingRejection};
 use ledger::dedupe::Fingerprint;
 use ledger::entry::{Salt, commitment};
@@ -115,7 +117,7 @@ impl Admitter {
                 commit: commitment(&salt, &admitted.payload),
                 producer,
                 facts: admitted.facts,
-                payload: admitted.payload.into_owned(),
+                payload: kept(admitted.payload, &message.payload),
                 masked: admitted.masked,
                 rules: self.rules,
             }),
@@ -186,6 +188,14 @@ impl Admitter {
         let subject = &self.subjects[subject];
         let admitted = admit::admit(subject, &message.payload, &mut self.scratch)?;
         Ok((subject.producer.clone(), admitted))
+    }
+}
+
+/// The bytes to store: those that were read, which are not copied, or what masking made of them.
+fn kept(payload: Cow<'_, [u8]>, read: &Bytes) -> Bytes {
+    match payload {
+        Cow::Borrowed(_) => read.clone(),
+        Cow::Owned(masked) => masked.into(),
     }
 }
 

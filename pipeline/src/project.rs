@@ -1,8 +1,8 @@
 //! The `project` thread: durable entries → views, each tenant's with cursors of its own.
 //!
-//! *Core* comes first: it is what `at_least` waits for. Levels of days are settled when nothing else is to be done. *Detail* gets a chunk when core has nothing to do, and one in so many turns when it has; the
-//! further it has fallen behind, the more of them, and past [`DETAIL_LAG_MAX`] as many entries as core: so its lag is bounded even while a backlog of
-//! any length is drained.
+//! *Core* comes first: it is what `at_least` waits for. *Detail* gets a chunk when core has nothing to do, and one in so many turns when it has. While
+//! a backlog is drained it gets none, because admission wants the processor; but past [`DETAIL_LAG_MAX`] it gets as many entries as core: so its lag
+//! is bounded however long the backlog. Levels of days are settled when nothing else is to be done.
 //!
 //! It takes rounds from the appender while it keeps up. When it does not, the appender drops rounds rather than wait, and the
 //! entries are read from the store from the cursor on; so it is after a start, too. A view that fails says so in health and is tried
@@ -42,6 +42,8 @@ const DETAIL_CHUNK: ChunkLimits =
 pub(crate) const DETAIL_LAG_MAX: u64 = 1_000_000;
 /// Turns of core for one of detail, while core has something to do and detail is less far behind than that.
 const CORE_TURNS: usize = 8;
+/// Entries of a round that only a backlog fills: what trickles in makes rounds of a few dozen while one is synced.
+const BACKLOG_ROUND: usize = 512;
 /// Tenants that get a chunk of detail between two looks at core.
 const CHUNKS: usize = 8;
 /// How long nothing must come before a chunk of detail: shorter, and a trickle of events would be told one by one.
@@ -101,12 +103,12 @@ pub(crate) fn run<K: Kv + Sync>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiv
                     }
                 }
                 projector.project_rounds(&together);
-                projector.follow_with_detail(1);
+                projector.follow_with_detail(usize::from(!are_backlog(&together)));
             }
             Ok(Projectable::Stop) => stopping = true,
             Err(RecvTimeoutError::Timeout) if behind => {
                 projector.catch_up_once();
-                projector.follow_with_detail(1);
+                projector.follow_with_detail(0);
             }
             Err(RecvTimeoutError::Timeout) if trailing => projector.follow_with_detail(CORE_TURNS),
             Err(RecvTimeoutError::Timeout) if projector.is_unsettled() => {
@@ -186,7 +188,8 @@ impl<K: Kv + Sync> Projector<'_, K> {
         }
     }
 
-    /// Counts turns, and makes a chunk of detail for tenants whose turn it is: not for all of a thousand at once, and for others next time.
+    /// Counts turns, and makes a chunk of detail for tenants whose turn it is: not for all of a thousand at once, and for others next time. Without
+    /// turns, only for those too far behind.
     fn follow_with_detail(&mut self, turns: usize) {
         let (before, after) = ((Unbounded, Included(self.told)), (Excluded(self.told), Unbounded));
         let logs: Vec<LogId> = self.roads.range(after).chain(self.roads.range(before)).map(|(log, _)| *log).collect();
@@ -197,7 +200,7 @@ impl<K: Kv + Sync> Projector<'_, K> {
             };
             viewed.rest = viewed.rest.saturating_sub(turns);
             let mut outcome = Ok(());
-            if viewed.rest == 0 && chunks < CHUNKS {
+            if turns > 0 && viewed.rest == 0 && chunks < CHUNKS {
                 (outcome, self.told) = (viewed.tell_chunk(self.kv), log);
                 chunks += 1;
             }
@@ -368,6 +371,12 @@ impl Viewed {
             }
         }
     }
+}
+
+/// Whether rounds are so full that more waits behind them.
+fn are_backlog(rounds: &[Durable]) -> bool {
+    let entries = |round: &Durable| round.committed.logs().iter().map(|log| log.rows.len()).sum::<usize>();
+    rounds.iter().map(entries).sum::<usize>() >= BACKLOG_ROUND * rounds.len()
 }
 
 /// The new entries of a log, each event with its gist.

@@ -66,7 +66,8 @@ impl Desk {
         at_ms: u64,
     ) -> Result<(), EntryError> {
         let index = self.growth.head.size;
-        let beside = Beside { salt, fingerprint: Fingerprint::default(), previous: None, payload: listing.envelope };
+        let beside =
+            Beside { salt, fingerprint: Fingerprint::default(), previous: None, payload: listing.envelope.into() };
         self.growth.control(Arc::make_mut(&mut self.governance), decision, None, at_ms, beside)?;
         let key = Key::Opening(LogId::LEDGER, index).bytes();
         self.growth.others.put(Space::Tree, &key, &[&listing.salt.0, &listing.opening]);
@@ -82,7 +83,7 @@ impl Desk {
         at_ms: u64,
     ) -> Result<Act, ActError> {
         let decision = self.governance.decide(&message, self.growth.head.size, Roots::Of(root_of))?;
-        let beside = Beside { salt, fingerprint: Fingerprint::default(), previous: None, payload: message };
+        let beside = Beside { salt, fingerprint: Fingerprint::default(), previous: None, payload: message.into() };
         self.growth.control(Arc::make_mut(&mut self.governance), &decision, None, at_ms, beside)?;
         Ok(decision.act)
     }

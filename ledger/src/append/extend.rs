@@ -289,7 +289,7 @@ impl Step {
             salt: rejection.salt,
             fingerprint: Fingerprint::default(),
             previous: None,
-            payload: rejection.payload,
+            payload: rejection.payload.into(),
         };
         let header = Header::Rejection(RejectionHeader {
             at: self.at(rejection.at_ms),
@@ -395,7 +395,7 @@ impl Step {
             }
         }
         let PendingControl { salt, fingerprint, message, at_ms, .. } = pending;
-        let beside = Beside { salt, fingerprint, previous: None, payload: message };
+        let beside = Beside { salt, fingerprint, previous: None, payload: message.into() };
         Ok(Ok(self.growth.control(Arc::make_mut(governance), &decision, road, at_ms, beside)?))
     }
 

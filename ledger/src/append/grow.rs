@@ -1,5 +1,7 @@
 //! A log growing in memory: entries pushed, rows collected, nothing decided. Births and rounds share it.
 
+use bytes::Bytes;
+
 use super::{Head, NewRow};
 use crate::checkpoint::Checkpoint;
 use crate::dedupe::Fingerprint;
@@ -28,7 +30,7 @@ pub(crate) struct Beside {
     pub(crate) salt: Salt,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) previous: Option<u64>,
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Bytes,
 }
 
 impl Growth {
@@ -67,7 +69,7 @@ impl Growth {
             (salt, previous) = (Some(beside.salt), beside.previous);
             // Rounds wait to be answered and projected, and would hold all their payloads meanwhile.
             if !matches!(&header, Header::Event(event) if event.masked == 0) {
-                payload = beside.payload;
+                payload = beside.payload.into();
             }
         }
         self.rows.push(NewRow { index, entry, header, salt, previous, payload });

@@ -24,6 +24,7 @@ pub(crate) use grow::{Beside, Growth};
 pub use load::{LoadError, load_head, load_heads};
 pub use look_up::{Known, look_up};
 
+use bytes::Bytes;
 use schemas::admit::Facts;
 use schemas::ids::Producer;
 use schemas::reason::Reason;
@@ -124,8 +125,8 @@ pub struct PendingEvent {
     pub producer: Option<Producer>,
     /// What admission derived.
     pub facts: Facts,
-    /// As stored: masked.
-    pub payload: Vec<u8>,
+    /// As stored: masked. A slice of what was read from the road where nothing was.
+    pub payload: Bytes,
     /// [`commitment`](crate::entry::commitment) to the payload under this salt: made while it is admitted, which is another thread's time.
     pub commit: Hash,
     /// Number of masked places in the payload.

@@ -198,7 +198,7 @@ impl<K: Kv> Redo<'_, K> {
             producer: header.producer.clone(),
             facts,
             masked: redact::count_marks(&beside.payload),
-            payload: beside.payload.clone(),
+            payload: beside.payload.clone().into(),
             rules: header.rules,
         })
     }
@@ -258,7 +258,7 @@ impl<K: Kv> Redo<'_, K> {
                 salt: beside.salt,
                 fingerprint: Fingerprint::default(),
                 previous: None,
-                payload: beside.payload.clone(),
+                payload: beside.payload.clone().into(),
             };
             let pushed = growth.control(&mut governance, &decided, None, header.at, stored);
             pushed.map_err(|source| differs(origin)(Difference::Entry { index, source }))?;
