@@ -305,7 +305,7 @@ fn admit_one(
         commit: commitment(&salt, &payload),
         producer: parsed.producer,
         facts,
-        payload,
+        payload: payload.into(),
         masked,
         rules: Hash(schemas::rules::current().name),
     });

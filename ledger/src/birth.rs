@@ -341,8 +341,12 @@ fn list(birth: &LogBirth<'_>, ledger: &Head, origin: &Origin, first: &Hash) -> R
         commit: commitment(&birth.envelope_salt, &envelope),
         size: envelope.len() as u64,
     });
-    let beside =
-        Beside { salt: birth.envelope_salt, fingerprint: Fingerprint::default(), previous: None, payload: envelope };
+    let beside = Beside {
+        salt: birth.envelope_salt,
+        fingerprint: Fingerprint::default(),
+        previous: None,
+        payload: envelope.into(),
+    };
     growth.head.control_prev = growth.push(header, Some(beside))?;
     growth.head.control_counter = counter;
     growth.others.put(Space::Tree, &Key::Control(LogId::LEDGER, counter).bytes(), &[&index.to_be_bytes()]);

@@ -33,6 +33,8 @@ const ROUND_ITEMS: usize = 8_192;
 const ROUND_LOGS: usize = MAX_LOGS - 1;
 /// Payload bytes of a round.
 const ROUND_BYTES: usize = 16 << 20;
+/// How long a round of a backlog waits for views, milliseconds.
+const VIEWS_PATIENCE_MS: u32 = 250;
 /// Under this name the appender's trouble is kept.
 pub(crate) const WHO: &str = "append";
 
@@ -83,7 +85,8 @@ pub(crate) fn run<K: Kv>(
     common: &Common,
     signing: &Signing,
 ) {
-    let mut appender = Appender { kv, outlets, keeping, common, signing, logs: HashMap::new(), ledger_due: 0 };
+    let mut appender =
+        Appender { kv, outlets, keeping, common, signing, logs: HashMap::new(), ledger_due: 0, views_follow: true };
     let mut waiting = Waiting { admitted, held: VecDeque::new() };
     while let Some(round) = waiting.next_round() {
         if let Err(stopped) = appender.append(round) {
@@ -168,6 +171,8 @@ fn join(round: &mut Vec<Share>, next: Admitted) -> Option<Admitted> {
 struct Appender<'a, K> {
     kv: &'a K,
     outlets: &'a Outlets,
+    /// Whether the last full round was taken by the views in time.
+    views_follow: bool,
     keeping: Option<&'a Keeping>,
     common: &'a Common,
     signing: &'a Signing,
@@ -357,16 +362,33 @@ impl<K: Kv> Appender<'_, K> {
     }
 
     fn hand_on(
-        &self,
+        &mut self,
         committed: Arc<Committed>,
         shares: Vec<(Arc<TenantState>, Gists)>,
         parts: Vec<AnswerPart>,
     ) -> Result<(), Stopped> {
-        match self.outlets.project.try_send(Projectable::Round(Durable { committed: Arc::clone(&committed), shares })) {
-            // Full: it will find the entries in the store. Gone: views can be rebuilt, answers can't.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        let durable = Durable { committed: Arc::clone(&committed), shares };
+        self.outlets.answers.blocking_send(Answers::Round { committed, parts }).map_err(|_| Stopped::NoAnswers)?;
+        self.project(durable);
+        Ok(())
+    }
+
+    /// Hands a round to the views. They find in the store what they are not given, at twice the price: so what a backlog fills waits a while
+    /// for those that are only slow, and no round waits for those that were waited for in vain.
+    fn project(&mut self, durable: Durable) {
+        let mut patience = if durable.is_of_backlog() && self.views_follow { VIEWS_PATIENCE_MS } else { 0 };
+        let mut round = Projectable::Round(durable);
+        // Without a receiver it is as if it were sent: views can be rebuilt, answers can't.
+        while let Err(TrySendError::Full(back)) = self.outlets.project.try_send(round) {
+            if patience == 0 {
+                self.views_follow = false;
+                return;
+            }
+            patience -= 1;
+            round = back;
+            std::thread::sleep(Duration::from_millis(1));
         }
-        self.outlets.answers.blocking_send(Answers::Round { committed, parts }).map_err(|_| Stopped::NoAnswers)
+        self.views_follow = true;
     }
 }
 

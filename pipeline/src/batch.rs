@@ -108,6 +108,16 @@ pub(crate) struct Durable {
     pub(crate) shares: Vec<(Arc<TenantState>, Gists)>,
 }
 
+/// Entries of a round that only a backlog fills: what trickles in makes rounds of a few dozen while one is synced.
+const BACKLOG_ROUND: usize = 512;
+
+impl Durable {
+    /// Whether so much came that more waits behind it.
+    pub(crate) fn is_of_backlog(&self) -> bool {
+        self.committed.logs().iter().map(|log| log.rows.len()).sum::<usize>() >= BACKLOG_ROUND
+    }
+}
+
 /// To `project`.
 pub(crate) enum Projectable {
     /// A road that is followed from now on.

@@ -4,7 +4,7 @@
 //! a backlog is drained it gets none, because admission wants the processor; but past [`DETAIL_LAG_MAX`] it gets as many entries as core: so its lag
 //! is bounded however long the backlog. Levels of days are settled when nothing else is to be done.
 //!
-//! It takes rounds from the appender while it keeps up. When it does not, the appender drops rounds rather than wait, and the
+//! It takes rounds from the appender while it keeps up. When it does not, the appender drops rounds rather than wait for long, and the
 //! entries are read from the store from the cursor on; so it is after a start, too. A view that fails says so in health and is tried
 //! again; it never stops the ledger. Left out: rebuilding (`upm rebuild` deletes the file and starts us).
 
@@ -42,8 +42,6 @@ const DETAIL_CHUNK: ChunkLimits =
 pub(crate) const DETAIL_LAG_MAX: u64 = 1_000_000;
 /// Turns of core for one of detail, while core has something to do and detail is less far behind than that.
 const CORE_TURNS: usize = 8;
-/// Entries of a round that only a backlog fills: what trickles in makes rounds of a few dozen while one is synced.
-const BACKLOG_ROUND: usize = 512;
 /// Tenants that get a chunk of detail between two looks at core.
 const CHUNKS: usize = 8;
 /// How long nothing must come before a chunk of detail: shorter, and a trickle of events would be told one by one.
@@ -103,7 +101,7 @@ pub(crate) fn run<K: Kv + Sync>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiv
                     }
                 }
                 projector.project_rounds(&together);
-                projector.follow_with_detail(usize::from(!are_backlog(&together)));
+                projector.follow_with_detail(usize::from(!together.iter().any(Durable::is_of_backlog)));
             }
             Ok(Projectable::Stop) => stopping = true,
             Err(RecvTimeoutError::Timeout) if behind => {
@@ -371,12 +369,6 @@ impl Viewed {
             }
         }
     }
-}
-
-/// Whether rounds are so full that more waits behind them.
-fn are_backlog(rounds: &[Durable]) -> bool {
-    let entries = |round: &Durable| round.committed.logs().iter().map(|log| log.rows.len()).sum::<usize>();
-    rounds.iter().map(entries).sum::<usize>() >= BACKLOG_ROUND * rounds.len()
 }
 
 /// The new entries of a log, each event with its gist.

@@ -113,7 +113,7 @@ impl Example {
                 commit: commitment(&salt, &admitted.payload),
                 producer: None,
                 facts: admitted.facts,
-                payload: admitted.payload.into_owned(),
+                payload: admitted.payload.into_owned().into(),
                 masked: admitted.masked,
                 rules,
             }),

@@ -144,7 +144,7 @@ fn the_longest_event_that_admission_lets_through_fits_an_entry() {
         salt: Salt([1; 16]),
         producer: Some(Producer::parse(&"p".repeat(64)).unwrap()),
         facts,
-        payload: vec![b'x'; MAX_EVENT_BYTES],
+        payload: vec![b'x'; MAX_EVENT_BYTES].into(),
         commit: Hash([3; 32]),
         masked: u32::MAX,
         rules: Hash([1; 32]),

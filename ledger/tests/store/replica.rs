@@ -168,7 +168,7 @@ fn item(tenant: &TenantWorld, rng: &mut Rng, road: &Road, subject: &Subject, byt
             commit: commitment(&salt, &admitted.payload),
             producer: subject.producer.clone(),
             masked: admitted.masked,
-            payload: admitted.payload.to_vec(),
+            payload: admitted.payload.to_vec().into(),
             facts: admitted.facts,
             rules,
         }),

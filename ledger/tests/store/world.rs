@@ -299,7 +299,7 @@ impl TenantWorld {
             commit: commitment(&salt, &message.payload),
             producer: None,
             facts: facts(message),
-            payload: message.payload.clone(),
+            payload: message.payload.clone().into(),
             masked: message.masked,
             rules: RULES,
         })

@@ -49,7 +49,7 @@ fn item(tenant: &TenantWorld, rng: &mut Rng, sequence: u64) -> Item {
         commit: commitment(&salt, &message.payload),
         producer: None,
         facts,
-        payload: message.payload,
+        payload: message.payload.into(),
         masked: 0,
         rules: Hash([7; 32]),
     })
