@@ -46,6 +46,8 @@ const CORE_TURNS: usize = 8;
 const CHUNKS: usize = 8;
 /// How long nothing must come before a chunk of detail: shorter, and a trickle of events would be told one by one.
 const QUIET: Duration = Duration::from_millis(20);
+/// The same behind a round of a backlog: the next one is being made, and takes as long as it is large.
+const BACKLOG_QUIET: Duration = Duration::from_millis(500);
 /// Events read for a chunk that cost one turn of rest once detail has caught up: a change with thousands of events is not told anew for each of them.
 const EVENTS_PER_REST: usize = 128;
 /// How long nothing must come before levels of days are settled (`maturity_daily`), and how many days at a time: some ten milliseconds each.
@@ -75,6 +77,7 @@ pub(crate) fn run<K: Kv + Sync>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiv
     // Taken from the channel behind a round.
     let mut next = None;
     let mut settling = false;
+    let mut quiet = QUIET;
     loop {
         let behind = projector.is_behind();
         if stopping && !behind {
@@ -83,7 +86,7 @@ pub(crate) fn run<K: Kv + Sync>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiv
         let trailing = projector.is_trailing();
         let patience = match (behind, trailing, projector.is_unsettled()) {
             (true, ..) => SOON,
-            (false, true, _) => QUIET,
+            (false, true, _) => quiet,
             (false, false, true) if settling => QUIET,
             (false, false, true) => SETTLE,
             (false, false, false) => RETRY,
@@ -101,14 +104,19 @@ pub(crate) fn run<K: Kv + Sync>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiv
                     }
                 }
                 projector.project_rounds(&together);
-                projector.follow_with_detail(usize::from(!together.iter().any(Durable::is_of_backlog)));
+                let backlog = together.iter().any(Durable::is_of_backlog);
+                quiet = if backlog { BACKLOG_QUIET } else { QUIET };
+                projector.follow_with_detail(usize::from(!backlog));
             }
             Ok(Projectable::Stop) => stopping = true,
             Err(RecvTimeoutError::Timeout) if behind => {
                 projector.catch_up_once();
                 projector.follow_with_detail(0);
             }
-            Err(RecvTimeoutError::Timeout) if trailing => projector.follow_with_detail(CORE_TURNS),
+            Err(RecvTimeoutError::Timeout) if trailing => {
+                quiet = QUIET;
+                projector.follow_with_detail(CORE_TURNS);
+            }
             Err(RecvTimeoutError::Timeout) if projector.is_unsettled() => {
                 projector.settle();
                 settling = true;
