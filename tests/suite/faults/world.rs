@@ -455,7 +455,7 @@ impl Road {
                 commit: commitment(&salt, &admitted.payload),
                 producer: subject.producer,
                 facts: admitted.facts,
-                payload: admitted.payload.into_owned(),
+                payload: admitted.payload.into_owned().into(),
                 masked: admitted.masked,
                 rules,
             }),
