@@ -25,10 +25,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// As in `upm`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Load harness of UPM Ledger.
 #[derive(Parser)]
 #[command(name = "upm-bench", version)]

@@ -33,10 +33,6 @@ mod witness;
 
 use std::process::ExitCode;
 
-/// What one thread of the pipeline allocates another frees, which costs the C library's allocator a lock each time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     cli::main()
 }
