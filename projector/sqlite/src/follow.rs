@@ -70,9 +70,10 @@ pub fn detail_log<K: Kv + Sync>(
     let (sender, chunks) = mpsc::sync_channel(1);
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            let failed = read_all(log, &reader, limits, &sender).err();
-            // Nobody listens any more where writing failed.
-            failed.map(|error| sender.send(Err(error)))
+            if let Err(error) = read_all(log, &reader, limits, &sender) {
+                // Nobody listens any more where writing failed.
+                let _ = sender.send(Err(error));
+            }
         });
         // Dropped on the way out, whichever it is, and that ends the reader.
         for chunk in chunks {

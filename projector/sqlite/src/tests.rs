@@ -118,9 +118,9 @@ impl Log {
         pending: &crate::Pending,
         details: &'a [projector::detail::Detail],
     ) -> crate::Told<'a> {
+        static NOBODY: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
         assert!(pending.from < pending.to && pending.to <= self.len() as u64);
         let at = |index: u64| self.headers[usize::try_from(index).unwrap()].at().unwrap();
-        static NOBODY: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
         let (first_ms, at_ms) = (at(pending.from), at(pending.to - 1));
         crate::Told { details, rejections: &[], assessors: &NOBODY, first_ms, at_ms }
     }

@@ -478,11 +478,11 @@ fn said(choice: u8, k: u8) -> (&'static str, &'static str, Value) {
     match choice {
         0 => ("ci", "plan", json!({"plan": {"commands": [format!("c{}", k % 3)]}})),
         1 => ("chat", "preflight", approval("bob", json!({}))),
-        2 | 3 => ("chat", "preflight", approval(if k % 2 == 0 { "bob" } else { "ann" }, expires)),
+        2 | 3 => ("chat", "preflight", approval(if k.is_multiple_of(2) { "bob" } else { "ann" }, expires)),
         4 => ("chat", "preflight", approval("bob", json!({"expires": "soon"}))),
         5 => ("ci", "execute", json!({"execution": {"executor": "eve", "steps": [{"rc": 0}]}})),
         6 => ("ci", "execute", json!({"execution": {"steps": [{"rc": 1}]}})),
-        7 => ("ci", "verify", json!({"verification": {"checks": [{"ok": k % 2 == 0}]}})),
+        7 => ("ci", "verify", json!({"verification": {"checks": [{"ok": k.is_multiple_of(2)}]}})),
         8 => ("ci", "execute", json!({"rollback": {"executed": {"outcome": "done", "steps": [{"rc": 0}]}}})),
         9 => ("ci", "execute", json!({"attempt": 2, "execution": {"steps": [{"rc": 0}]}})),
         10 => ("ci", "plan", json!({"attempt": 2, "change_class": "emergency", "plan": {"commands": ["x"]}})),

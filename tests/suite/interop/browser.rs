@@ -46,7 +46,7 @@ fn holds_the_page_of_a_served_change() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data"), &["--tenant", "acme"]);
     let events = folder.path().join("events.ndjson");
-    let harm = r#"<script>window.owned=1</script></td><img src=x onerror=window.owned=1>\u001b[2J\u202egnp.exe\u200b"#;
+    let harm = r"<script>window.owned=1</script></td><img src=x onerror=window.owned=1>\u001b[2J\u202egnp.exe\u200b";
     let intent = format!(
         r#""timestamp":"2025-10-09T12:00:00Z","intent":{{"request":"{harm}","source":"{harm}","initiator":"{harm}","tenant":"acme"}}"#
     );
