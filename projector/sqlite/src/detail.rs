@@ -92,11 +92,7 @@ impl Reader {
 
     /// The same as if chunks were written that are not yet: so one is read while the one before is written.
     pub fn pending_detail_after(&self, unwritten: &Unwritten, limits: &ChunkLimits) -> Result<Pending, ViewError> {
-        // One read transaction: cursors and rows are of the same moment.
-        let transaction = self.connection.unchecked_transaction()?;
-        let pending = pending(&transaction, unwritten, limits)?;
-        transaction.finish()?;
-        Ok(pending)
+        self.at_once(|views| pending(&views.connection, unwritten, limits))
     }
 }
 
@@ -198,12 +194,12 @@ const EVENTS_OF: &str =
 
 const CHANGE_OF: &str = "SELECT change FROM change_rows WHERE first_index = ?1";
 
-fn pending(transaction: &Transaction<'_>, unwritten: &Unwritten, limits: &ChunkLimits) -> Result<Pending, ViewError> {
-    let from = cursor(transaction)?.max(unwritten.to);
-    let core = crate::write::cursor(transaction)?;
+fn pending(connection: &Connection, unwritten: &Unwritten, limits: &ChunkLimits) -> Result<Pending, ViewError> {
+    let from = cursor(connection)?.max(unwritten.to);
+    let core = crate::write::cursor(connection)?;
     let mut pending =
         Pending { from, to: core.min(from.saturating_add(limits.entries)).max(from), changes: Vec::new() };
-    let mut select = transaction.prepare_cached(TOUCHED)?;
+    let mut select = connection.prepare_cached(TOUCHED)?;
     let mut rows = select.query([number("entry", from)?, number("entry", pending.to)?])?;
     let (mut seen, mut events, mut bytes) = (HashSet::new(), 0, 0);
     while let Some(row) = rows.next()? {
@@ -216,7 +212,7 @@ fn pending(transaction: &Transaction<'_>, unwritten: &Unwritten, limits: &ChunkL
             pending.to = entry;
             break;
         }
-        let touched = Touched { fresh: first >= from && upto == 0, ..touched(transaction, first)? };
+        let touched = Touched { fresh: first >= from && upto == 0, ..touched(connection, first)? };
         events += touched.events.len();
         bytes += touched.events.iter().map(|(_, size)| size).sum::<u64>();
         seen.insert(first);
@@ -226,12 +222,12 @@ fn pending(transaction: &Transaction<'_>, unwritten: &Unwritten, limits: &ChunkL
     Ok(pending)
 }
 
-fn touched(transaction: &Transaction<'_>, first: u64) -> Result<Touched, ViewError> {
+fn touched(connection: &Connection, first: u64) -> Result<Touched, ViewError> {
     let key = number("entry", first)?;
-    let mut select = transaction.prepare_cached(CHANGE_OF)?;
+    let mut select = connection.prepare_cached(CHANGE_OF)?;
     let mut rows = select.query([key])?;
     let change = rows.next()?.map(|row| parsed(row, 0, "change", |text| ChangeId::parse(text).ok())).transpose()?;
-    let mut select = transaction.prepare_cached(EVENTS_OF)?;
+    let mut select = connection.prepare_cached(EVENTS_OF)?;
     let events = select.query_map([key], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
     let change = change.filter(|_| !events.is_empty());
     let change = change.ok_or_else(|| ViewError::Damaged { what: "change", found: format!("no events of {first}") })?;
