@@ -5,6 +5,8 @@
 //! All arithmetic stays inside `u64` for any index and size, hostile ones included.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::hash::{self, Hash};
 use crate::tree::{TILE_WIDTH, TileId, TileSource};
@@ -79,7 +81,40 @@ pub enum Unproved {
 pub struct Prover<'s, S> {
     source: &'s S,
     size: u64,
-    tiles: HashMap<TileId, Pyramid>,
+    tiles: HashMap<TileId, Arc<Pyramid>>,
+    remembered: Option<&'s Remembered>,
+}
+
+/// Tiles of one log that earlier proofs hashed: those above the leaves and those at the right edge, which nearly every proof needs again. A
+/// proof in a tree of ten million leaves hashes one tile instead of five.
+#[derive(Default)]
+pub struct Remembered(Mutex<HashMap<TileId, Arc<Pyramid>>>);
+
+/// Tiles remembered at most, 16 KB each: enough for 30 million leaves.
+const REMEMBERED_MAX: usize = 512;
+
+impl Remembered {
+    fn find(&self, id: TileId, width: u16) -> Option<Arc<Pyramid>> {
+        let tiles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tiles.get(&id).filter(|tile| tile.width() == usize::from(width)).cloned()
+    }
+
+    fn keep(&self, id: TileId, tile: &Arc<Pyramid>) {
+        if id.level == 0 && tile.width() == TILE_WIDTH {
+            return;
+        }
+        let mut tiles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tiles.len() >= REMEMBERED_MAX {
+            tiles.clear();
+        }
+        tiles.insert(id, Arc::clone(tile));
+    }
+}
+
+impl fmt::Debug for Remembered {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Remembered")
+    }
 }
 
 /// The audit path of the leaf at `index` in the tree of `size` leaves, from the leaf's sibling upwards.
@@ -194,7 +229,13 @@ fn skip_without_sibling(position: &mut u64, last: &mut u64) {
 impl<'s, S: TileSource> Prover<'s, S> {
     /// Proofs within the tree of `size` leaves.
     pub fn new(source: &'s S, size: u64) -> Prover<'s, S> {
-        Prover { source, size, tiles: HashMap::new() }
+        Prover { source, size, tiles: HashMap::new(), remembered: None }
+    }
+
+    /// The same, with what earlier proofs of this log hashed.
+    #[must_use]
+    pub fn remembering(self, remembered: &'s Remembered) -> Prover<'s, S> {
+        Prover { remembered: Some(remembered), ..self }
     }
 
     /// See [`inclusion`].
@@ -274,15 +315,22 @@ impl<'s, S: TileSource> Prover<'s, S> {
         found.copied().ok_or(ProofError::Short { id, found: 0, expected: id.width_at(self.size) })
     }
 
-    fn read(&self, id: TileId) -> Result<Pyramid, ProofError<S::Error>> {
+    fn read(&self, id: TileId) -> Result<Arc<Pyramid>, ProofError<S::Error>> {
         let width = id.width_at(self.size);
+        if let Some(tile) = self.remembered.and_then(|remembered| remembered.find(id, width)) {
+            return Ok(tile);
+        }
         let mut hashes = self.source.tile(id, width).map_err(ProofError::Source)?;
         if hashes.len() < usize::from(width) {
             return Err(ProofError::Short { id, found: hashes.len(), expected: width });
         }
         // A source may know a larger tree; what is beyond ours must not be hashed into it.
         hashes.truncate(usize::from(width));
-        Ok(Pyramid::over(hashes))
+        let tile = Arc::new(Pyramid::over(hashes));
+        if let Some(remembered) = self.remembered {
+            remembered.keep(id, &tile);
+        }
+        Ok(tile)
     }
 }
 
@@ -305,5 +353,9 @@ impl Pyramid {
             rows.push(above);
         }
         Pyramid { rows }
+    }
+
+    fn width(&self) -> usize {
+        self.rows.first().map_or(0, Vec::len)
     }
 }

@@ -28,7 +28,7 @@ use crate::hash::Hash;
 use crate::kv::{Kv, KvError, Row, Space};
 pub use crate::layout::Stored;
 use crate::layout::{ChainHead, Details, Key, LayoutError, LogId, SignedAt, TILE_WIDTH, decode_head, read_u64};
-use crate::proof::{self, Prover};
+use crate::proof::{self, Prover, Remembered};
 use crate::receipt::Receipt;
 use crate::tiles::{self, Fetch, Resource, ResourcePath};
 use crate::tree::{Edge, TileId, TileSource};
@@ -135,12 +135,14 @@ pub struct Log<K> {
     kv: K,
     id: LogId,
     ceiling: Option<Ceiling>,
+    /// Shared by its clones.
+    remembered: Arc<Remembered>,
 }
 
 impl<K: Kv> Log<K> {
     /// The log `id` of `kv`; refused where it has no head.
     pub fn open(kv: K, id: LogId) -> Result<Self, ReadError> {
-        let log = Self { kv, id, ceiling: None };
+        let log = Self { kv, id, ceiling: None, remembered: Arc::default() };
         log.head()?;
         Ok(log)
     }
@@ -259,21 +261,21 @@ impl<K: Kv> Log<K> {
     /// The audit path of `index` in the tree of `size` entries.
     pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, ReadError> {
         let head = self.head_covering(size)?;
-        Ok(proof::inclusion(&self.tiles(&head), index, size)?)
+        Ok(self.prover(&self.tiles(&head), size).inclusion(index)?)
     }
 
     /// The audit paths of `indices` in the tree of `size` entries; cheaper than one by one.
     pub fn inclusions(&self, indices: &[u64], size: u64) -> Result<Vec<Vec<Hash>>, ReadError> {
         let head = self.head_covering(size)?;
         let tiles = self.tiles(&head);
-        let mut prover = Prover::new(&tiles, size);
+        let mut prover = self.prover(&tiles, size);
         indices.iter().map(|index| Ok(prover.inclusion(*index)?)).collect()
     }
 
     /// The proof that the tree of `old` entries is a prefix of the tree of `new`.
     pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, ReadError> {
         let head = self.head_covering(new)?;
-        Ok(proof::consistency(&self.tiles(&head), old, new)?)
+        Ok(self.prover(&self.tiles(&head), new).consistency(old)?)
     }
 
     /// The root of the tree of `size` entries.
@@ -397,7 +399,7 @@ impl<K: Kv> Log<K> {
         let checkpoint = self.checkpoint_with_cosignatures(head.size)?;
         let checkpoint = checkpoint.ok_or(self.missing("checkpoint", head.size))?;
         let tiles = self.tiles(&head);
-        receipt_of_stored(&self.kv, &mut Prover::new(&tiles, head.size), &head, index, &checkpoint)
+        receipt_of_stored(&self.kv, &mut self.prover(&tiles, head.size), &head, index, &checkpoint)
     }
 
     /// The receipt of `index` under the checkpoint of exactly `size` entries.
@@ -405,7 +407,7 @@ impl<K: Kv> Log<K> {
         let head = self.head_covering(size)?;
         let checkpoint = self.checkpoint_with_cosignatures(size)?.ok_or(ReadError::NotSigned { size })?;
         let tiles = self.tiles(&head);
-        receipt_of_stored(&self.kv, &mut Prover::new(&tiles, size), &head, index, &checkpoint)
+        receipt_of_stored(&self.kv, &mut self.prover(&tiles, size), &head, index, &checkpoint)
     }
 
     fn rejected(&self, index: u64, details: Details) -> Result<RejectedRow, ReadError> {
@@ -430,6 +432,10 @@ impl<K: Kv> Log<K> {
 
     fn tiles<'a>(&'a self, head: &'a Head) -> Tiles<'a, K> {
         Tiles { kv: &self.kv, head, fresh: None }
+    }
+
+    fn prover<'a>(&'a self, tiles: &'a Tiles<'a, K>, size: u64) -> Prover<'a, Tiles<'a, K>> {
+        Prover::new(tiles, size).remembering(&self.remembered)
     }
 
     fn decode(&self, index: u64, entry: &[u8]) -> Result<Header, ReadError> {

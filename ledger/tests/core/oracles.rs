@@ -1,7 +1,7 @@
 //! Trees and proofs against two implementations that are not ours: `rs_merkle` with an RFC 6962 hasher, and `tlog_tiles`.
 
 use ledger::hash::{self, Hash};
-use ledger::proof::{self, ProofError, Prover, Unproved, verify_consistency, verify_inclusion};
+use ledger::proof::{self, ProofError, Prover, Remembered, Unproved, verify_consistency, verify_inclusion};
 use ledger::tree::{Edge, MAX_SIZE, TileId};
 use proptest::prelude::*;
 use rs_merkle::{Hasher, MerkleTree};
@@ -142,6 +142,21 @@ proptest! {
         let size_usize = usize::try_from(size).unwrap();
         check_inclusion(at.index(size_usize) as u64, size);
         check_consistency(old.index(size_usize) as u64 + 1, size);
+    }
+
+    #[test]
+    fn what_was_remembered_leads_to_the_same_proofs(
+        asked in prop::collection::vec((1..=BIG, any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..40),
+    ) {
+        let Big { tiles, .. } = big();
+        let remembered = Remembered::default();
+        for (size, at, old) in asked {
+            let size_usize = usize::try_from(size).unwrap();
+            let (index, old) = (at.index(size_usize) as u64, old.index(size_usize) as u64 + 1);
+            let mut prover = Prover::new(tiles, size).remembering(&remembered);
+            prop_assert_eq!(prover.inclusion(index).unwrap(), proof::inclusion(tiles, index, size).unwrap());
+            prop_assert_eq!(prover.consistency(old).unwrap(), proof::consistency(tiles, old, size).unwrap());
+        }
     }
 
     #[test]
