@@ -1,4 +1,6 @@
-//! Events that look like real ones: distinct, of varied words, about 1.3 KB, five to a change.
+//! Events that look like real ones: distinct, of varied words, about 1.4 KB, five to a change, which has one target through all its phases.
+//!
+//! One change of five makes new resources; the others touch some that one of [`SITES`] has: some 20,000 in all.
 
 use std::fmt::Write;
 
@@ -10,6 +12,11 @@ const TEAMS: [&str; 8] = ["payments", "identity", "search", "ledger", "platform"
 const VERBS: [&str; 5] = ["create", "update", "scale", "rotate", "delete"];
 const KINDS: [&str; 6] =
     ["az_aks", "aws_lambda_permission", "k8s_namespace", "gcp_sql_instance", "aws_s3_bucket", "az_key_vault"];
+
+/// Places where a tenant has resources: of one team, kind and cloud each.
+const SITES: u64 = 2_000;
+/// Resources of a site that changes touch.
+const RESOURCES: u64 = 10;
 
 /// A small generator (xorshift64*): the same seed gives the same events everywhere.
 pub(crate) struct Random(u64);
@@ -36,27 +43,34 @@ impl Random {
 pub(crate) fn event(random: &mut Random, tenant: &str, number: u64) -> (Phase, String) {
     let phase = Phase::ALL[usize::try_from(number % 5).unwrap_or_default()];
     let change = number / 5;
-    let (team, region, kind, verb) =
-        (random.pick(&TEAMS), random.pick(&REGIONS), random.pick(&KINDS), random.pick(&VERBS));
-    let cloud = random.pick(&CLOUDS);
+    // What stays the same through a change's events, and what through all changes of a site.
+    let mut of_change = Random::new((change + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let site = of_change.next() % SITES;
+    let mut of_site = Random::new((site + 1).wrapping_mul(0xD1B5_4A32_D192_ED03));
+    let (team, region, kind) = (of_site.pick(&TEAMS), of_site.pick(&REGIONS), of_site.pick(&KINDS));
+    let (cloud, endpoint) = (of_site.pick(&CLOUDS), of_site.next() % 16);
+    let (verb, production) = (of_change.pick(&VERBS), of_change.next().is_multiple_of(3));
     let (a, b) = (random.next(), random.next());
     let mut text = format!(
-        r#"{{"provisioning_event":{{"id":"{a:016x}-{number}","change_id":"CHG-{change:08}","timestamp":"2026-04-{:02}T{:02}:{:02}:{:02}Z","phase":"{phase}","environment":"{}","intent":{{"request":"{verb} {kind} {team}-{:x} in {region}","source":"api","initiator":"{team}-pipeline","tenant":"{tenant}","ticket":"OPS-{}"}},"target":{{"cloud":"{cloud}","cluster_endpoint_id":"{region}-{}","resources":["#,
+        r#"{{"provisioning_event":{{"id":"{a:016x}-{number}","change_id":"CHG-{change:08}","timestamp":"2026-04-{:02}T{:02}:{:02}:{:02}Z","phase":"{phase}","environment":"{}","intent":{{"request":"{verb} {kind} {team}-{:x} in {region}","source":"api","initiator":"{team}-pipeline","tenant":"{tenant}","ticket":"OPS-{}"}},"target":{{"cloud":"{cloud}","cluster_endpoint_id":"{region}-{endpoint}","resources":["#,
         1 + a % 28,
         b % 24,
         a % 60,
         b % 60,
-        if a.is_multiple_of(3) { "production" } else { "staging" },
+        if production { "production" } else { "staging" },
         b >> 40,
         b % 100_000,
-        a % 16,
     );
+    let first = of_change.next();
     for resource in 0..3 {
         let comma = if resource == 0 { "" } else { "," };
-        let name = random.next();
+        let name = match verb {
+            "create" => first.wrapping_add(resource),
+            _ => (site * RESOURCES + (first % RESOURCES + resource) % RESOURCES).wrapping_mul(0x9FB2_1C65_1E98_DF25),
+        };
         let _ = write!(
             text,
-            r#"{comma}{{"type":"{kind}","name":"{team}-{name:012x}","location":"{region}","action":"{verb}"}}"#
+            r#"{comma}{{"type":"{kind}","name":"{team}-{name:016x}","location":"{region}","action":"{verb}"}}"#
         );
     }
     text.push_str("]}");
