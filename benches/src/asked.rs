@@ -10,7 +10,7 @@ use ledger::dedupe::DedupeKey;
 use ledger::fsck;
 use ledger::read::Log;
 use ledger_rocks::Rocks;
-use projector_sqlite::{Views, project_log};
+use projector_sqlite::{Draft, Views};
 use schemas::ids::{ChangeId, Tenant};
 use serde::Serialize;
 
@@ -121,8 +121,10 @@ fn check(kv: &Rocks, dedupe: &(dyn Fn(&Tenant) -> Option<DedupeKey> + Sync)) -> 
 }
 
 fn rebuild(log: &Log<&Rocks>, path: &Path) -> Result<u64, Failure> {
-    let mut views = Views::recreate(path)?;
-    Ok(project_log(log, &mut views, &|_| ())?)
+    let mut draft = Draft::begin(path)?;
+    let size = draft.core(log, &|_| ())?;
+    draft.publish()?;
+    Ok(size)
 }
 
 impl fmt::Display for Answers {

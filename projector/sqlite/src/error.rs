@@ -57,6 +57,14 @@ pub enum ViewError {
         /// Why.
         source: std::io::Error,
     },
+    /// New views could not be put into place.
+    #[error("cannot put new views at {}", file.display())]
+    Place {
+        /// Where they belong.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// `SQLite` refused.
     #[error("sqlite: {0}")]
     Sqlite(#[from] rusqlite::Error),

@@ -59,7 +59,7 @@ pub fn advance<K: Kv>(log: &Log<K>, views: &mut Views, limits: &ChunkLimits) -> 
 
 /// Makes all that detail lacks of what core has: one thread reads and tells, asking `reader` what is pending, while the caller's writes. `progress`
 /// hears how far detail is after each transaction.
-pub fn detail_log<K: Kv + Sync>(
+pub(crate) fn detail_log<K: Kv + Sync>(
     log: &Log<K>,
     views: &mut Views,
     reader: Reader,

@@ -83,19 +83,30 @@ CREATE TABLE mends (
 ) WITHOUT ROWID;
 CREATE INDEX mends_by_fixer ON mends (fixer);
 
--- Every resource that a change named, as of the last entry about it.
+-- Every resource that a change named, numbered in the order in which the log met them, as of the last entry about it. Keys of resources look random,
+-- and of ten million events they may be millions: what is found by them is kept narrow, and all else stands by number, so that a chunk of entries
+-- writes few pages.
 CREATE TABLE resource_states (
-    resource BLOB PRIMARY KEY,              -- first 16 bytes of the SHA-256 of identity
-    identity TEXT NOT NULL,                 -- RFC 8785 of cloud, cluster_endpoint_id, name, resource_group or namespace, type
+    number INTEGER PRIMARY KEY,
     managed INTEGER NOT NULL,
     watched INTEGER NOT NULL,
     checked INTEGER,                        -- the day it was last compared
     grp INTEGER NOT NULL,
     entry INTEGER NOT NULL                  -- the last entry about it
+);
+
+CREATE TABLE resource_numbers (
+    resource BLOB PRIMARY KEY,              -- first 16 bytes of the SHA-256 of identity
+    number INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+CREATE TABLE resource_identities (
+    number INTEGER PRIMARY KEY,
+    identity TEXT NOT NULL                  -- RFC 8785 of cloud, cluster_endpoint_id, name, resource_group or namespace, type
+);
+
 -- Those that may be asked for: neither watched, nor compared lately.
-CREATE INDEX unwatched_resources ON resource_states (ifnull(checked, -1), resource) WHERE managed AND NOT watched;
+CREATE INDEX unwatched_resources ON resource_states (ifnull(checked, -1), number) WHERE managed AND NOT watched;
 
 -- What spans changes and lies past the last chunk, because a change is read whole: it waits here until its entry is in its turn.
 CREATE TABLE kpi_ahead (

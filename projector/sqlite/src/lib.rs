@@ -10,6 +10,7 @@
 
 pub mod ask;
 mod detail;
+mod draft;
 mod error;
 mod follow;
 pub mod kpi;
@@ -20,22 +21,26 @@ mod rows;
 pub mod saved;
 mod write;
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 pub use detail::{ChunkLimits, Pending, Told, Touched, Unwritten};
+pub use draft::Draft;
 pub use error::ViewError;
-pub use follow::{Advanced, CHANGE_BYTES_MAX, DetailError, advance, detail_log};
+pub use follow::{Advanced, CHANGE_BYTES_MAX, DetailError, advance};
 pub use query::{Filter, Page, PageKey};
-pub use rebuild::{RebuildError, project_log};
+pub use rebuild::RebuildError;
 pub use rows::{ChangeRow, EventRow};
 pub use write::Row;
 
 /// Version of the tables and of the fold in them. Views of another version must be rebuilt.
-pub const SCHEMA_VERSION: i64 = 5;
+pub const SCHEMA_VERSION: i64 = 6;
 
 // The fold's version is part of the schema's: raise both, so that no file mixes rows of two folds.
 const _: () = assert!(projector::fold::FOLD_VERSION == 1);
@@ -83,6 +88,7 @@ impl Views {
     ///
     /// [`ViewError::RebuildNeeded`] when they are of another version: [`Views::recreate`] and project from entry 0.
     pub fn open(path: &Path) -> Result<Self, ViewError> {
+        put_empty(path)?;
         let mut connection = Connection::open(path)?;
         set_up(&connection)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
@@ -99,17 +105,7 @@ impl Views {
 
     /// Deletes the views at `path`, whatever is there, and creates them empty. No connection to them may be open.
     pub fn recreate(path: &Path) -> Result<Self, ViewError> {
-        for suffix in ["", "-wal", "-shm"] {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            let file = PathBuf::from(name);
-            match std::fs::remove_file(&file) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(ViewError::Remove { file, source });
-                }
-                _ => {}
-            }
-        }
+        draft::remove(path)?;
         Self::open(path)
     }
 
@@ -153,6 +149,32 @@ fn set_up(connection: &Connection) -> Result<(), ViewError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     Ok(())
+}
+
+/// Empty views where there is no file, made once a process: of a thousand new tenants each would wait for its tables to be made, and for the disk
+/// several times.
+fn put_empty(path: &Path) -> Result<(), ViewError> {
+    let place = |source| ViewError::Place { file: path.to_owned(), source };
+    let mut file = match File::create_new(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(place(error)),
+    };
+    file.write_all(empty()?).and_then(|()| file.sync_all()).map_err(place)
+}
+
+/// The bytes of empty views.
+fn empty() -> Result<&'static [u8], ViewError> {
+    static EMPTY: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(bytes) = EMPTY.get() {
+        return Ok(bytes);
+    }
+    let mut connection = Connection::open_in_memory()?;
+    create(&mut connection)?;
+    let mut bytes = connection.serialize("main")?.to_vec();
+    // Read and write version of the file: 2 is with a write-ahead log (https://www.sqlite.org/fileformat.html, 1.3.3).
+    bytes[18..20].copy_from_slice(&[2, 2]);
+    Ok(EMPTY.get_or_init(|| bytes))
 }
 
 fn is_empty(connection: &Connection) -> Result<bool, ViewError> {

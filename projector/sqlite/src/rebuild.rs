@@ -49,7 +49,7 @@ impl Loaded {
 
 /// Projects what the core views lack of the log as it stands, and gives its size. `progress` hears how far they are after each
 /// transaction.
-pub fn project_log<K: Kv>(log: &Log<K>, views: &mut Views, progress: &dyn Fn(u64)) -> Result<u64, RebuildError> {
+pub(crate) fn project_log<K: Kv>(log: &Log<K>, views: &mut Views, progress: &dyn Fn(u64)) -> Result<u64, RebuildError> {
     let size = log.head()?.size;
     let mut next = views.core_cursor()?;
     // One batch waits while one is read and one is written.

@@ -215,19 +215,19 @@ FROM kpi_change_rows k JOIN metrics m USING (metric) LEFT JOIN change_rows c ON 
 
 -- Resources that changes which executed name and none deleted since, as of the last entry: what drift_coverage counts.
 CREATE VIEW managed_resources AS SELECT
-    r.identity AS resource,                 -- text: RFC 8785 of what tells it from others
-    json_extract(r.identity, '$.cloud') AS cloud,
-    json_extract(r.identity, '$.cluster_endpoint_id') AS endpoint,
-    json_extract(r.identity, '$.type') AS kind,
-    json_extract(r.identity, '$.name') AS name,
-    coalesce(json_extract(r.identity, '$.resource_group'), json_extract(r.identity, '$.namespace')) AS scope,
+    i.identity AS resource,                 -- text: RFC 8785 of what tells it from others
+    json_extract(i.identity, '$.cloud') AS cloud,
+    json_extract(i.identity, '$.cluster_endpoint_id') AS endpoint,
+    json_extract(i.identity, '$.type') AS kind,
+    json_extract(i.identity, '$.name') AS name,
+    coalesce(json_extract(i.identity, '$.resource_group'), json_extract(i.identity, '$.namespace')) AS scope,
     r.watched,                              -- 1: somebody watches it
     r.checked AS compared_day_number,       -- integer: the UTC day on which it was last compared with its baseline, counted from 1970-01-01
     date(r.checked * 86400, 'unixepoch') AS compared, -- text: the same
     g.owner, g.environment, g.class,        -- text: of the change that managed it last
     c.change, e.first_index AS first_entry, -- the change that spoke of it last
     r.entry                                 -- integer: with that entry
-FROM resource_states r JOIN kpi_groups g USING (grp) JOIN event_rows e ON e.entry = r.entry
+FROM resource_states r JOIN resource_identities i USING (number) JOIN kpi_groups g USING (grp) JOIN event_rows e ON e.entry = r.entry
 LEFT JOIN change_rows c ON c.first_index = e.first_index
 WHERE r.managed;
 

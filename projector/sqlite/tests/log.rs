@@ -12,7 +12,7 @@ use std::path::Path;
 use ledger::birth;
 use ledger::kv::MemKv;
 use ledger::read::Log;
-use projector_sqlite::{ChunkLimits, Views, advance, detail_log, project_log};
+use projector_sqlite::{ChunkLimits, Draft, Views, advance};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use world::{Rng, World};
@@ -60,17 +60,22 @@ fn a_rebuild_by_two_threads_is_what_follows_chunk_by_chunk() {
     let (followed, rebuilt) = (dir.path().join("followed.db"), dir.path().join("rebuilt.db"));
     let limits = ChunkLimits { entries: 16, events: 40, bytes: u64::MAX };
 
+    let mut draft = Draft::begin(&followed).unwrap();
+    assert_eq!(draft.core(&log, &|_| ()).unwrap(), size);
+    draft.publish().unwrap();
     let mut views = Views::open(&followed).unwrap();
-    assert_eq!(project_log(&log, &mut views, &|_| ()).unwrap(), size);
     while views.detail_cursor().unwrap() < size {
         advance(&log, &mut views, &limits).unwrap();
     }
 
-    let mut views = Views::open(&rebuilt).unwrap();
-    project_log(&log, &mut views, &|_| ()).unwrap();
+    std::fs::write(dir.path().join("rebuilt.db.draft"), "what a crash left").unwrap();
+    std::fs::write(&rebuilt, "the views before").unwrap();
+    let mut draft = Draft::begin(&rebuilt).unwrap();
+    draft.core(&log, &|_| ()).unwrap();
     let heard = std::cell::RefCell::new(Vec::new());
-    let reader = Views::open_read_only(&rebuilt).unwrap();
-    detail_log(&log, &mut views, reader, &limits, &|to| heard.borrow_mut().push(to)).unwrap();
+    draft.detail(&log, &limits, &|to| heard.borrow_mut().push(to)).unwrap();
+    assert_eq!(std::fs::read(&rebuilt).unwrap(), b"the views before");
+    draft.publish().unwrap();
 
     let heard = heard.into_inner();
     assert!(heard.len() > 3 && heard.is_sorted() && heard.last() == Some(&size), "{heard:?}");
@@ -78,4 +83,21 @@ fn a_rebuild_by_two_threads_is_what_follows_chunk_by_chunk() {
     assert!(expect.iter().filter(|(table, _)| table == "approval_rows").count() > 100);
     assert!(expect.iter().any(|(table, _)| table == "rejection_rows"));
     assert_eq!(dump(&rebuilt), expect);
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("draft")), "{left:?}");
+}
+
+#[test]
+fn a_draft_that_is_given_up_leaves_the_views_before() {
+    let kv = MemKv::new();
+    let log = made(&kv);
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("acme.db");
+    std::fs::write(&path, "the views before").unwrap();
+    let mut draft = Draft::begin(&path).unwrap();
+    draft.core(&log, &|_| ()).unwrap();
+    drop(draft);
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["acme.db"]);
+    assert_eq!(std::fs::read(&path).unwrap(), b"the views before");
 }

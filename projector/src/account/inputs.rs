@@ -5,7 +5,7 @@ use schemas::ids::Environment;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::resources::{self, Identity};
+use super::resources::{Identity, Parts};
 
 /// What a plan was made from, under one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,8 +32,9 @@ impl Inputs {
             return Some(Self { key: named(b"digest", digest.as_bytes()), weak: false });
         }
         let request = event.intent.as_ref().and_then(|intent| intent.request.as_deref())?;
+        let target = event.target.as_ref()?;
         let mut resources: Vec<Identity> =
-            resources::named(event.target.as_ref()?).map(|(identity, _)| identity).collect();
+            target.resources.iter().map(|resource| Parts::of(target, resource).identity()).collect();
         if resources.is_empty() {
             return None;
         }

@@ -4,11 +4,12 @@
 //! that the event has. It is managed from the entry on by which a change both names it (not with the action `read`) and has executed;
 //! it is gone with an execution without a failed step of a change that names it with the action `delete`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use schemas::event::{Any, Event, Target, Text};
-use serde::Serialize;
+use schemas::event::{Any, Event, Resource, Target, Text};
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::Group;
@@ -17,9 +18,8 @@ use crate::document::Seen;
 use crate::fold::Marks;
 
 /// One resource, by the text that names it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Identity(String);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity(Arc<str>);
 
 impl Identity {
     /// RFC 8785.
@@ -29,7 +29,7 @@ impl Identity {
 
     /// The first 16 bytes of its SHA-256, for stores.
     pub fn key(&self) -> [u8; 16] {
-        let digest: [u8; 32] = Sha256::digest(&self.0).into();
+        let digest: [u8; 32] = Sha256::digest(&*self.0).into();
         let mut key = [0; 16];
         key.copy_from_slice(&digest[..16]);
         key
@@ -39,7 +39,13 @@ impl Identity {
 impl From<String> for Identity {
     /// A text that [`Identity::as_str`] gave.
     fn from(text: String) -> Self {
-        Self(text)
+        Self(text.into())
+    }
+}
+
+impl Serialize for Identity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -55,7 +61,7 @@ pub struct Turn {
     /// What.
     pub kind: TurnKind,
     /// Where the change belonged as of that entry.
-    pub group: Group,
+    pub group: Arc<Group>,
 }
 
 /// What happened to a resource.
@@ -73,35 +79,50 @@ pub enum TurnKind {
     Unwatched,
 }
 
-/// The resources that a target names, with their actions, as listed.
-pub(super) fn named<'b>(target: &'b Target<'_>) -> impl Iterator<Item = (Identity, Option<&'b str>)> {
-    target.resources.iter().map(move |resource| {
-        // Members in the order of RFC 8785.
-        let mut text = String::from("{");
-        member(&mut text, "cloud", target.cloud.as_ref());
-        member(&mut text, "cluster_endpoint_id", target.cluster_endpoint_id.as_ref());
-        member(&mut text, "name", resource.name.as_ref());
-        let group = resource.resource_group.filter(|value| says(Some(*value)));
-        match (group, resource.namespace.filter(|value| says(Some(*value)))) {
-            (Some(group), _) => raw_member(&mut text, "resource_group", group),
-            (None, Some(namespace)) => raw_member(&mut text, "namespace", namespace),
-            (None, None) => {}
+/// What names a resource, as sent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Parts<'b> {
+    cloud: Option<&'b str>,
+    endpoint: Option<&'b str>,
+    name: Option<&'b str>,
+    /// Of any form, under the name of the member that says it.
+    scope: Option<(&'static str, &'b str)>,
+    kind: Option<&'b str>,
+}
+
+impl<'b> Parts<'b> {
+    pub(super) fn of(target: &'b Target<'_>, resource: &'b Resource<'_>) -> Self {
+        let text = |value: &'b Option<Text<'_>>| value.as_deref();
+        let scope = |name, value: Option<Any<'b>>| Some((name, value.filter(|value| says(Some(*value)))?.json()));
+        Self {
+            cloud: text(&target.cloud),
+            endpoint: text(&target.cluster_endpoint_id),
+            name: text(&resource.name),
+            scope: scope("resource_group", resource.resource_group)
+                .or_else(|| scope("namespace", resource.namespace)),
+            kind: text(&resource.kind),
         }
-        member(&mut text, "type", resource.kind.as_ref());
-        text.push('}');
-        (Identity(text), resource.action.as_deref())
-    })
-}
-
-fn member(text: &mut String, name: &str, value: Option<&Text<'_>>) {
-    if let Some(value) = value {
-        // A string's escapes are the same in RFC 8785 and here.
-        push(text, name, &serde_json::Value::from(&**value).to_string());
     }
-}
 
-fn raw_member(text: &mut String, name: &str, value: Any<'_>) {
-    push(text, name, &serde_json_canonicalizer::to_string(&value.value()).unwrap_or_default());
+    pub(super) fn identity(&self) -> Identity {
+        // Members in the order of RFC 8785. A string's escapes are the same there and here.
+        let mut text = String::from("{");
+        let string = |text: &mut String, name, value: Option<&str>| {
+            if let Some(value) = value {
+                push(text, name, &serde_json::to_string(value).unwrap_or_default());
+            }
+        };
+        string(&mut text, "cloud", self.cloud);
+        string(&mut text, "cluster_endpoint_id", self.endpoint);
+        string(&mut text, "name", self.name);
+        if let Some((name, json)) = self.scope {
+            let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+            push(&mut text, name, &serde_json_canonicalizer::to_string(&value).unwrap_or_default());
+        }
+        string(&mut text, "type", self.kind);
+        text.push('}');
+        Identity(text.into())
+    }
 }
 
 fn push(text: &mut String, name: &str, value: &str) {
@@ -111,7 +132,11 @@ fn push(text: &mut String, name: &str, value: &str) {
 
 /// What a change has named so far.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct Known<'e> {
+    /// A change names the same ones again and again.
+    identities: HashMap<Parts<'e>, Identity>,
+    /// Where the change belonged as of the last turn.
+    group: Arc<Group>,
     /// By resource and whether it is to be deleted; true once its turn came.
     named: BTreeMap<(Identity, bool), bool>,
     executed: bool,
@@ -119,13 +144,22 @@ pub(super) struct Known {
     succeeded: bool,
 }
 
-impl Known {
-    pub(super) fn add(&mut self, turns: &mut Vec<Turn>, group: &Group, seen: &Seen<'_>, event: &Event<'_>) {
+impl<'e> Known<'e> {
+    pub(super) fn add(&mut self, turns: &mut Vec<Turn>, group: &Group, seen: &Seen<'_>, event: &'e Event<'_>) {
+        if *self.group != *group {
+            self.group = Arc::new(group.clone());
+        }
+        let group = &self.group;
         let mut turn = |resource: &Identity, kind| {
             let (index, at) = (seen.index, seen.header.at);
-            turns.push(Turn { index, at, resource: resource.clone(), kind, group: group.clone() });
+            turns.push(Turn { index, at, resource: resource.clone(), kind, group: Arc::clone(group) });
         };
-        let here: Vec<(Identity, Option<&str>)> = event.target.as_ref().map(|t| named(t).collect()).unwrap_or_default();
+        let identities = &mut self.identities;
+        let mut identity = |parts: Parts<'e>| identities.entry(parts).or_insert_with(|| parts.identity()).clone();
+        let here: Vec<(Identity, Option<&str>)> = event.target.as_ref().map_or_else(Vec::new, |target| {
+            let named = target.resources.iter();
+            named.map(|one| (identity(Parts::of(target, one)), one.action.as_deref())).collect()
+        });
         for (resource, action) in &here {
             if *action != Some("read") {
                 self.named.entry((resource.clone(), *action == Some("delete"))).or_insert(false);

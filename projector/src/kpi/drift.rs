@@ -26,7 +26,7 @@ impl Resource {
     /// Whether a turn says what is so already.
     pub fn knows(&self, turn: &Turn) -> bool {
         match turn.kind {
-            TurnKind::Managed => self.managed && self.group == turn.group,
+            TurnKind::Managed => self.managed && self.group == *turn.group,
             TurnKind::Removed => *self == Self::default(),
             TurnKind::Checked => self.checked == Some(Day::of(turn.at)),
             TurnKind::Watched => self.watched,
@@ -39,7 +39,7 @@ impl Resource {
         match turn.kind {
             TurnKind::Managed => {
                 self.managed = true;
-                self.group = turn.group.clone();
+                self.group = (*turn.group).clone();
             }
             TurnKind::Removed => *self = Self::default(),
             TurnKind::Checked => self.checked = Some(Day::of(turn.at)),

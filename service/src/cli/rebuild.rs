@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger::append::LogId;
 use ledger::read::Log;
-use projector_sqlite::{ChunkLimits, Views, detail_log, project_log};
+use projector_sqlite::{ChunkLimits, Draft};
 use schemas::ids::Tenant;
 use serde_json::json;
 
@@ -18,7 +18,7 @@ use crate::home::Home;
 /// Options of `upm rebuild`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  upm rebuild --tenant acme\n\nWithout --tenant: the views of all tenants. The server must not be running."
+    after_help = "Example:\n  upm rebuild --tenant acme\n\nWithout --tenant: the views of all tenants. The server must not be running. Until the new views are whole, those before stay."
 )]
 pub struct Args {}
 
@@ -62,17 +62,16 @@ fn rebuild(home: &Home, tenant: &Tenant, log: LogId) -> Result<u64, CliError> {
     let failed = |error: &dyn std::error::Error| CliError::because(format!("tenant {tenant}"), error);
     let log = Log::open(Arc::clone(&home.kv), log).map_err(|error| failed(&error))?;
     let size = log.head().map_err(|error| failed(&error))?.size;
-    let path = home.dir.view(tenant);
-    let mut views = Views::recreate(&path).map_err(|error| failed(&error))?;
+    let mut draft = Draft::begin(&home.dir.view(tenant)).map_err(|error| failed(&error))?;
     let bar = bar(tenant, size);
-    let size = project_log(&log, &mut views, &|next| bar.set_position(next)).map_err(|error| failed(&error))?;
+    let advanced = |next| bar.set_position(next);
+    let size = draft.core(&log, &advanced).map_err(|error| failed(&error))?;
     bar.set_message("detail");
     bar.reset();
-    let reader = Views::open_read_only(&path).map_err(|error| failed(&error))?;
-    let advanced = |next| bar.set_position(next);
-    detail_log(&log, &mut views, reader, &CHUNK, &advanced).map_err(|error| failed(&error))?;
+    draft.detail(&log, &CHUNK, &advanced).map_err(|error| failed(&error))?;
     bar.set_message("levels of days");
-    while views.settle_maturity(SETTLED_DAYS).map_err(|error| failed(&error))? {}
+    while draft.settle(SETTLED_DAYS).map_err(|error| failed(&error))? {}
+    draft.publish().map_err(|error| failed(&error))?;
     bar.finish_and_clear();
     Ok(size)
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use projector::account::{Group, Turn, TurnKind};
 use projector::kpi::{Day, FirstPlan, Sample, metric};
@@ -87,7 +88,7 @@ pub(super) fn take(
                 let kind = *KINDS.get(usize::from(kind)).ok_or_else(|| damaged("kpi_ahead", &body))?;
                 let environment = environment.and_then(|name| schemas::ids::Environment::parse(&name).ok());
                 let class = class.and_then(|word| schemas::ids::ChangeClass::parse(&word).ok());
-                let group = Group { owner, environment, class };
+                let group = Arc::new(Group { owner, environment, class });
                 due.turns.push(Turn { index, at, resource: resource.into(), kind, group });
             }
         }

@@ -61,9 +61,9 @@ pub struct Counted {
     pub resource: Option<String>,
 }
 
-/// Where a page of them ended: the day (-1 of a resource that never was compared), then the change's first entry or the resource's key.
+/// Where a page of them ended: the day (-1 of a resource that never was compared), then the change's first entry or the resource's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CountedKey(pub(super) i64, pub(super) u128);
+pub struct CountedKey(pub(super) i64, pub(super) u64);
 
 impl fmt::Display for CountedKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,7 +192,7 @@ fn trend(connection: &Connection, window: Window, filter: &Filter) -> Result<Vec
 
 impl Counted {
     fn key(&self) -> CountedKey {
-        CountedKey(self.day.map_or(0, day_number), self.first_index.into())
+        CountedKey(self.day.map_or(0, day_number), self.first_index)
     }
 }
 
@@ -217,7 +217,7 @@ fn counted_of(
          CROSS JOIN kpi_groups g ON g.grp = samples.grp WHERE metric = ?1 AND day >= ?2 AND day < ?3 AND day <= ?4 \
          AND (day < ?4 OR k.first_index < ?5) {only} ORDER BY day DESC, k.first_index DESC"
     ))?;
-    let CountedKey(day, index) = after.unwrap_or(CountedKey(i64::MAX, u128::MAX));
+    let CountedKey(day, index) = after.unwrap_or(CountedKey(i64::MAX, u64::MAX));
     let index = i64::try_from(index).unwrap_or(i64::MAX);
     let (from, to) = (day_number(window.from), day_number(window.to));
     let mut rows = select.query(params![number, from, to, day, index])?;
@@ -228,7 +228,7 @@ fn counted_of(
         }
         scanned += 1;
         let first_index: u64 = row.get(1)?;
-        behind = Some(CountedKey(row.get(0)?, first_index.into()));
+        behind = Some(CountedKey(row.get(0)?, first_index));
         if passes(row, 3, filter)? {
             counted.push(Counted {
                 change: change(row, 2)?,

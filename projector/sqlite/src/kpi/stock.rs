@@ -1,6 +1,6 @@
 //! Resources: each turn once, in the order of the log, and the stock of every day on which something turned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use projector::account::{Group, Turn};
@@ -27,7 +27,7 @@ pub(super) fn apply(
     // Stable: within one entry the order of its account.
     turns.sort_by_key(|turn| turn.index);
     let first = turns.first().map(|turn| Day::of(turn.at));
-    let mut open = Open { transaction, names, stocks: BTreeMap::new(), resources: BTreeMap::new() };
+    let mut open = Open { transaction, names, stocks: BTreeMap::new(), resources: HashMap::new(), fresh: Vec::new() };
     let mut today = None;
     for turn in turns {
         let day = Day::of(turn.at);
@@ -46,25 +46,36 @@ struct Open<'a, 't> {
     names: &'a mut Names,
     /// By group; true where it is not written yet.
     stocks: BTreeMap<i64, (Stock, bool)>,
-    /// Those the chunk met: what is known of each, what it is called, and the last entry about it.
-    resources: BTreeMap<[u8; 16], (Resource, String, u64)>,
+    /// Those the chunk met.
+    resources: HashMap<[u8; 16], Met>,
+    /// Those that no chunk before met, in the order of the log: keys, and what they are called.
+    fresh: Vec<([u8; 16], String)>,
+}
+
+/// A resource as it was before the chunk, if it was, and as it is now.
+struct Met {
+    number: i64,
+    before: Option<Resource>,
+    now: Resource,
+    /// The last entry about it.
+    entry: u64,
 }
 
 impl Open<'_, '_> {
     fn take(&mut self, turn: &Turn) -> Result<(), ViewError> {
         let key = turn.resource.key();
         if !self.resources.contains_key(&key) {
-            let known = self.load(&key)?.unwrap_or_default();
-            self.resources.insert(key, (known, turn.resource.as_str().to_owned(), turn.index));
+            let met = self.meet(key, turn)?;
+            self.resources.insert(key, met);
         }
-        let Some((resource, _, entry)) = self.resources.get_mut(&key) else { return Ok(()) };
-        *entry = turn.index;
-        if resource.knows(turn) {
+        let Some(met) = self.resources.get_mut(&key) else { return Ok(()) };
+        met.entry = turn.index;
+        if met.now.knows(turn) {
             return Ok(());
         }
-        let before = resource.clone();
-        resource.apply(turn);
-        let now = resource.clone();
+        let before = met.now.clone();
+        met.now.apply(turn);
+        let now = met.now.clone();
         self.count(&before, false)?;
         self.count(&now, true)
     }
@@ -84,22 +95,35 @@ impl Open<'_, '_> {
         Ok(())
     }
 
-    fn load(&self, key: &[u8; 16]) -> Result<Option<Resource>, ViewError> {
+    fn meet(&mut self, key: [u8; 16], turn: &Turn) -> Result<Met, ViewError> {
+        if let Some((number, known)) = self.load(&key)? {
+            return Ok(Met { number, now: known.clone(), before: Some(known), entry: turn.index });
+        }
+        let sql = "SELECT ifnull(max(number), 0) FROM resource_states";
+        let stored: i64 = self.transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        self.fresh.push((key, turn.resource.as_str().to_owned()));
+        let number = stored + i64::try_from(self.fresh.len()).unwrap_or(i64::MAX);
+        Ok(Met { number, before: None, now: Resource::default(), entry: turn.index })
+    }
+
+    fn load(&self, key: &[u8; 16]) -> Result<Option<(i64, Resource)>, ViewError> {
         let mut select = self.transaction.prepare_cached(
-            "SELECT managed, watched, checked, owner, environment, class FROM resource_states JOIN kpi_groups USING (grp) \
-             WHERE resource = ?1",
+            "SELECT managed, watched, checked, owner, environment, class, number FROM resource_numbers \
+             CROSS JOIN resource_states USING (number) CROSS JOIN kpi_groups USING (grp) WHERE resource = ?1",
         )?;
         let found = select.query_row([key.as_slice()], |row| {
             let texts: [Option<String>; 3] = [row.get(3)?, row.get(4)?, row.get(5)?];
-            Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<u32>>(2)?, texts))
+            Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<u32>>(2)?, texts, row.get(6)?))
         });
-        let Some((managed, watched, checked, [owner, environment, class])) = found.optional()? else { return Ok(None) };
+        let Some((managed, watched, checked, [owner, environment, class], number)) = found.optional()? else {
+            return Ok(None);
+        };
         let group = Group {
             owner,
             environment: environment.and_then(|name| schemas::ids::Environment::parse(&name).ok()),
             class: class.and_then(|word| schemas::ids::ChangeClass::parse(&word).ok()),
         };
-        Ok(Some(Resource { managed, watched, checked: checked.map(Day), group }))
+        Ok(Some((number, Resource { managed, watched, checked: checked.map(Day), group })))
     }
 
     /// The stock of a group as it was last written.
@@ -123,24 +147,42 @@ impl Open<'_, '_> {
         Ok(())
     }
 
-    /// In the order of their keys, so that neighbours land on one page.
-    fn write_resources(mut self) -> Result<(), ViewError> {
-        let mut upsert = self.transaction.prepare_cached(
-            "INSERT INTO resource_states VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET managed = excluded.managed, \
-             watched = excluded.watched, checked = excluded.checked, grp = excluded.grp, entry = excluded.entry",
+    /// In the order of their numbers, so that neighbours land on one page.
+    fn write_resources(&mut self) -> Result<(), ViewError> {
+        let mut met: Vec<Met> = std::mem::take(&mut self.resources).into_values().collect();
+        met.sort_unstable_by_key(|met| met.number);
+        let transaction = self.transaction;
+        let mut insert = transaction.prepare_cached("INSERT INTO resource_states VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+        let mut update = transaction.prepare_cached(
+            "UPDATE resource_states SET managed = ?2, watched = ?3, checked = ?4, grp = ?5, entry = ?6 WHERE number = ?1",
         )?;
-        for (key, (resource, identity, entry)) in std::mem::take(&mut self.resources) {
-            let group = self.names.group(self.transaction, &resource.group)?;
-            let checked = resource.checked.map(day_number);
-            upsert.execute(params![
-                key.as_slice(),
-                identity,
-                resource.managed,
-                resource.watched,
-                checked,
-                group,
-                entry
-            ])?;
+        // Its columns are under no index.
+        let mut mention = transaction.prepare_cached("UPDATE resource_states SET entry = ?2 WHERE number = ?1")?;
+        for Met { number, before, now, entry } in met {
+            if before.as_ref() == Some(&now) {
+                mention.execute(params![number, entry])?;
+                continue;
+            }
+            let group = self.names.group(transaction, &now.group)?;
+            let write = if before.is_some() { &mut update } else { &mut insert };
+            write.execute(params![number, now.managed, now.watched, now.checked.map(day_number), group, entry])?;
+        }
+        self.write_fresh()
+    }
+
+    fn write_fresh(&mut self) -> Result<(), ViewError> {
+        let sql = "SELECT ifnull(max(number), 0) FROM resource_identities";
+        let stored: i64 = self.transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        let mut name = self.transaction.prepare_cached("INSERT INTO resource_identities VALUES (?1, ?2)")?;
+        let mut numbers = Vec::with_capacity(self.fresh.len());
+        for ((key, identity), number) in std::mem::take(&mut self.fresh).into_iter().zip(stored + 1..) {
+            name.execute(params![number, identity])?;
+            numbers.push((key, number));
+        }
+        numbers.sort_unstable();
+        let mut find = self.transaction.prepare_cached("INSERT INTO resource_numbers VALUES (?1, ?2)")?;
+        for (key, number) in numbers {
+            find.execute(params![key.as_slice(), number])?;
         }
         Ok(())
     }
