@@ -46,7 +46,7 @@ pub(crate) fn event(random: &mut Random, tenant: &str, number: u64) -> (Phase, S
     // What stays the same through a change's events, and what through all changes of a site.
     let mut of_change = Random::new((change + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let site = of_change.next() % SITES;
-    let mut of_site = Random::new((site + 1).wrapping_mul(0xD1B5_4A32_D192_ED03));
+    let mut of_site = of_site(site);
     let (team, region, kind) = (of_site.pick(&TEAMS), of_site.pick(&REGIONS), of_site.pick(&KINDS));
     let (cloud, endpoint) = (of_site.pick(&CLOUDS), of_site.next() % 16);
     let (verb, production) = (of_change.pick(&VERBS), of_change.next().is_multiple_of(3));
@@ -66,7 +66,7 @@ pub(crate) fn event(random: &mut Random, tenant: &str, number: u64) -> (Phase, S
         let comma = if resource == 0 { "" } else { "," };
         let name = match verb {
             "create" => first.wrapping_add(resource),
-            _ => (site * RESOURCES + (first % RESOURCES + resource) % RESOURCES).wrapping_mul(0x9FB2_1C65_1E98_DF25),
+            _ => name_at(site, first % RESOURCES + resource),
         };
         let _ = write!(
             text,
@@ -81,6 +81,20 @@ pub(crate) fn event(random: &mut Random, tenant: &str, number: u64) -> (Phase, S
         random.next()
     );
     (phase, text)
+}
+
+fn of_site(site: u64) -> Random {
+    Random::new((site + 1).wrapping_mul(0xD1B5_4A32_D192_ED03))
+}
+
+fn name_at(site: u64, number: u64) -> u64 {
+    (site * RESOURCES + number % RESOURCES).wrapping_mul(0x9FB2_1C65_1E98_DF25)
+}
+
+/// The name of some resource that changes touch.
+pub(crate) fn resource(number: u64) -> String {
+    let site = number % SITES;
+    format!("{}-{:016x}", of_site(site).pick(&TEAMS), name_at(site, number / SITES))
 }
 
 fn sections(

@@ -200,6 +200,9 @@ struct ViewsArguments {
     /// Where the data directory goes (in a temporary folder there, removed at the end).
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Only fill and ask: making all tables of ten million events again takes longer than the rest
+    #[arg(long)]
+    without_rebuild: bool,
     /// Write the figures here too, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::ViewsArguments;
-use crate::events::{Random, event};
+use crate::events::{Random, event, resource};
 use crate::world::{self, Failure, micros, per_second};
 
 const TENANT: &str = "bench";
@@ -42,9 +42,14 @@ struct Figures {
     views_bytes_per_event: u64,
     /// By question.
     questions: BTreeMap<&'static str, Quantiles>,
-    rebuild_per_s: f64,
-    /// CPU of `upm rebuild`, all tables.
-    rebuild_cpu_us_per_event: f64,
+    /// Of `upm rebuild`, all tables.
+    rebuild: Option<Rebuilt>,
+}
+
+#[derive(Serialize)]
+struct Rebuilt {
+    per_s: f64,
+    cpu_us_per_event: f64,
 }
 
 /// Milliseconds over HTTP.
@@ -81,7 +86,7 @@ pub(crate) fn run(arguments: &ViewsArguments) -> Result<(), Failure> {
     let questions = ask_all(&server, arguments)?;
     server.stop()?;
     let views = std::fs::metadata(data.join(format!("views/{TENANT}.db")))?.len();
-    let (rebuild_per_s, rebuild_cpu_us_per_event) = rebuild(arguments, &data)?;
+    let rebuild = (!arguments.without_rebuild).then(|| rebuild(arguments, &data)).transpose()?;
     let figures = Figures {
         events: arguments.events,
         filled_per_s: per_second(arguments.events, filled.as_secs_f64()),
@@ -89,8 +94,7 @@ pub(crate) fn run(arguments: &ViewsArguments) -> Result<(), Failure> {
         detail_caught_up_s,
         views_bytes_per_event: views / arguments.events.max(1),
         questions,
-        rebuild_per_s,
-        rebuild_cpu_us_per_event,
+        rebuild,
     };
     print!("{figures}");
     if let Some(path) = &arguments.json {
@@ -150,14 +154,14 @@ fn ask_all(server: &Server, arguments: &ViewsArguments) -> Result<BTreeMap<&'sta
     })?;
     ask("page: text nowhere", &mut |number| format!("{base}/changes?limit=50&q=nowhere{number}"))?;
     ask("page: anomaly", &mut |_| format!("{base}/changes?limit=50&anomaly=producer_time_off"))?;
-    ask("page: resource", &mut |number| format!("{base}/changes?limit=50&resource=payments-{number:012x}"))?;
+    ask("page: resource", &mut |number| format!("{base}/changes?limit=50&resource={}", resource(number)))?;
     ask("kpis, 90 days", &mut |_| format!("{base}/kpis"))?;
     ask("maturity", &mut |_| format!("{base}/maturity"))?;
     Ok(found)
 }
 
-/// `upm rebuild` of everything: events a second, and CPU microseconds an event.
-fn rebuild(arguments: &ViewsArguments, data: &Path) -> Result<(f64, f64), Failure> {
+/// `upm rebuild` of everything.
+fn rebuild(arguments: &ViewsArguments, data: &Path) -> Result<Rebuilt, Failure> {
     let spent = || -> Result<f64, Failure> {
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
         let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
@@ -169,7 +173,10 @@ fn rebuild(arguments: &ViewsArguments, data: &Path) -> Result<(f64, f64), Failur
         return Err(format!("upm rebuild ended with {status}").into());
     }
     let seconds = start.elapsed().as_secs_f64();
-    Ok((per_second(arguments.events, seconds), micros(spent()? - before, arguments.events)))
+    Ok(Rebuilt {
+        per_s: per_second(arguments.events, seconds),
+        cpu_us_per_event: micros(spent()? - before, arguments.events),
+    })
 }
 
 fn quantiles(took: &Histogram<u64>) -> Quantiles {
@@ -205,7 +212,8 @@ impl Server {
     fn start(arguments: &ViewsArguments, data: &Path) -> Result<Self, Failure> {
         let mut command = upm(arguments)?;
         command.args(["serve", "--listen", "127.0.0.1:0", "--tenant", TENANT, "--data"]).arg(data);
-        let child = command.stderr(Stdio::null()).spawn()?;
+        let told = data.with_extension("log");
+        let child = command.stderr(std::fs::File::create(&told)?).spawn()?;
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut server = Self { child, http: String::new(), nats: String::new(), agent };
         let start = Instant::now();
@@ -219,7 +227,8 @@ impl Server {
                 return Ok(server);
             }
             if let Some(status) = server.child.try_wait()? {
-                return Err(format!("upm serve ended with {status}").into());
+                let told = std::fs::read_to_string(&told)?;
+                return Err(format!("upm serve ended with {status}: {}", told.trim_end()).into());
             }
             server.patient(start)?;
             std::thread::sleep(Duration::from_millis(50));
@@ -276,10 +285,7 @@ impl fmt::Display for Figures {
         for (name, found) in &self.questions {
             writeln!(f, "{name:<26} p50 {:>7.2} ms  p99 {:>7.2} ms  max {:>7.2} ms", found.p50, found.p99, found.max)?;
         }
-        writeln!(
-            f,
-            "rebuild, all tables        {:.0} events/s, {:.1} µs CPU an event",
-            self.rebuild_per_s, self.rebuild_cpu_us_per_event
-        )
+        let Some(Rebuilt { per_s, cpu_us_per_event }) = &self.rebuild else { return Ok(()) };
+        writeln!(f, "rebuild, all tables        {per_s:.0} events/s, {cpu_us_per_event:.1} µs CPU an event")
     }
 }

@@ -98,8 +98,7 @@ impl<'b> Parts<'b> {
             cloud: text(&target.cloud),
             endpoint: text(&target.cluster_endpoint_id),
             name: text(&resource.name),
-            scope: scope("resource_group", resource.resource_group)
-                .or_else(|| scope("namespace", resource.namespace)),
+            scope: scope("resource_group", resource.resource_group).or_else(|| scope("namespace", resource.namespace)),
             kind: text(&resource.kind),
         }
     }
