@@ -47,9 +47,15 @@ fn the_shell_of_the_how_to_runs_as_written() {
 
 #[test]
 fn a_signed_approval_and_a_rule_that_asks_for_it() {
+    for kind in ["ed25519", "ecdsa"] {
+        signed_with(kind);
+    }
+}
+
+fn signed_with(kind: &str) {
     let (folder, server) = serve();
     let at = |name: &str| folder.path().join(name);
-    ok(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(at("bob")));
+    ok(Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", "", "-f"]).arg(at("bob")));
     let allow = format!("bob={}", at("bob.pub").display());
     ok(&mut server.upm(&["tenant", "rule", "acme", "--grade", "signed", "--allow", &allow]));
     let rule = ok(&mut server.upm(&["tenant", "rule", "acme"]));
@@ -95,6 +101,12 @@ fn bad_questions_say_what_there_is() {
     assert!(code == 1 && out.contains("Nothing is on record"), "{code} {out}");
     let (code, _, err) = run(&mut server.upm(&["tenant", "rule", "acme", "--grade", "claimed"]));
     assert!(code == 2 && err.contains("recorded, bound or signed"), "{code} {err}");
+    let rsa = format!("bob={}", project().join("ledger/testdata/ssh/rsa.pub").display());
+    let (code, _, err) = run(&mut server.upm(&["tenant", "rule", "acme", "--allow", &rsa]));
+    assert!(
+        code == 2 && err.contains("\"ssh-rsa\" is not supported") && err.contains("ecdsa-sha2-nistp256"),
+        "{code} {err}"
+    );
     let (code, _, err) = run(&mut server.upm(&["tenant", "set", "acme", "approval.count=two"]));
     assert!(code == 2 && err.contains("a number from 1 to 64"), "{code} {err}");
 }

@@ -15,10 +15,10 @@ fn serve() -> (tempfile::TempDir, Server) {
     (folder, server)
 }
 
-/// A key made by `ssh-keygen`, and its fingerprint as that prints it.
+/// A key made by `ssh-keygen`, of the kind that tokens and many laptops make, and its fingerprint as that prints it.
 fn key(folder: &Path, name: &str) -> (std::path::PathBuf, String) {
     let file = folder.join(name);
-    ok(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file));
+    ok(Command::new("ssh-keygen").args(["-q", "-t", "ecdsa", "-N", "", "-f"]).arg(&file));
     let listed = ok(Command::new("ssh-keygen").args(["-l", "-f"]).arg(file.with_extension("pub")));
     let fingerprint = listed.split(' ').nth(1).expect("a fingerprint").to_owned();
     (file, fingerprint)

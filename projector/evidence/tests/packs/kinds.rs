@@ -165,6 +165,12 @@ fn five_thousand_events() {
 /// The signature of an approver is checked by the program that made it, which knows nothing of packs.
 #[test]
 fn ssh_keygen_checks_an_approvers_signature_out_of_the_pack() {
+    for kind in ["ed25519", "ecdsa"] {
+        checked_out_of_the_pack(kind);
+    }
+}
+
+fn checked_out_of_the_pack(kind: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let keygen = |args: &[&str]| {
@@ -172,7 +178,7 @@ fn ssh_keygen_checks_an_approvers_signature_out_of_the_pack() {
         command.args(args).current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     };
-    assert!(keygen(&["-q", "-t", "ed25519", "-N", "", "-f", "key"]).output().unwrap().status.success());
+    assert!(keygen(&["-q", "-t", kind, "-N", "", "-f", "key"]).output().unwrap().status.success());
     let plan = event("plan", "a", r#""plan":{"commands":["a"]}"#);
     let digest = schemas::plan::digest(&plan).unwrap();
     let said = json!({
