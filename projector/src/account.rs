@@ -25,6 +25,7 @@ mod inputs;
 mod resources;
 mod sections;
 
+pub(crate) use form::is_logged;
 pub use inputs::Inputs;
 pub use resources::{Identity, Turn, TurnKind};
 
@@ -70,6 +71,8 @@ pub struct Account {
     pub settings: Settings,
     /// The approvals given or refused, what each is worth, and whether each attempt had those that it needed.
     pub graded: Approvals,
+    /// Digest of the plan in force of each of these attempts.
+    pub in_force: Vec<Option<String>>,
     /// What an auditor should look at.
     pub anomalies: Vec<Anomaly>,
 }
@@ -298,6 +301,7 @@ impl Account {
             rollbacks: Vec::new(),
             rollback_plan: false,
             turns: Vec::new(),
+            in_force: attempts.iter().map(|tried| tried.plan_in_force().map(str::to_owned)).collect(),
             anomalies,
             graded,
             settings: Settings::default(),

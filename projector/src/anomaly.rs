@@ -206,7 +206,8 @@ pub struct Anomaly {
     pub index: u64,
     /// The attempt it belongs to.
     pub attempt: u64,
-    /// The log's time from which it holds, milliseconds: of its entry; of what is missing, a day later.
+    /// The log's time from which it holds, milliseconds: of its entry; of what is missing, a day later; of an approval that
+    /// is over, its end, where that is later.
     pub at: u64,
     /// One sentence for a person. What it quotes of an event is shortened, with control and direction characters escaped.
     pub text: String,

@@ -202,7 +202,12 @@ impl Graded {
     /// executed, which is when its end was looked at.
     pub fn lapses_at(&self, coverage: &Coverage) -> Option<u64> {
         let open = coverage.executed.is_none() && !self.lacks.contains(&Lack::Expired);
-        time_ms(self.expires.as_deref()).filter(|_| open).map(|end| end.saturating_add(1))
+        self.over_at().filter(|_| open)
+    }
+
+    /// The first millisecond after its end. `None` without an end that can be read.
+    pub(crate) fn over_at(&self) -> Option<u64> {
+        time_ms(self.expires.as_deref()).map(|end| end.saturating_add(1))
     }
 }
 

@@ -83,6 +83,8 @@ pub struct Attempt {
     pub reached: &'static str,
     /// Its first execution.
     pub executed: Option<u64>,
+    /// Digest of the plan that approvals are held against: the last before the first execution, or the last of all.
+    pub plan_digest: Option<String>,
     /// Whether the rule or its plan asks for an approval.
     pub needs_approval: bool,
     /// An emergency may be approved afterwards.

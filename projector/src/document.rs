@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::anomaly::Anomaly;
 use crate::approval::{self, Coverage, Graded, Rules};
-use crate::facts::{Facts, Visibility};
+use crate::facts::{Facts, Visibility, Window};
 use crate::fold::{FOLD_VERSION, Marks, State};
 use crate::foreign::Foreign;
 use crate::{foreign, judge, sentence};
@@ -201,6 +201,22 @@ impl Tried<'_> {
         let executed = self.seen.iter().find(|seen| seen.facts.marks.any(Marks::EXECUTING)).map(|seen| seen.index);
         let before = self.seen.iter().rev().filter(|seen| executed.is_none_or(|index| seen.index <= index));
         before.into_iter().find_map(|seen| seen.plan_digest.as_deref())
+    }
+
+    /// The last window that can be judged by, recorded before or with the first execution; `None` also where nothing is executed.
+    pub(crate) fn window_in_force(&self) -> Option<(&Window, (i64, i64))> {
+        let executed = self.seen.iter().find(|seen| seen.facts.marks.any(Marks::EXECUTING))?.index;
+        let before = self.seen.iter().rev().filter(|seen| seen.index <= executed);
+        before.into_iter().find_map(|seen| {
+            let window = seen.facts.plan.as_ref()?.window.as_ref()?;
+            Some((window, window.seconds()?))
+        })
+    }
+
+    /// What executed outside of a window, by the producers' time. Going back is no matter of windows.
+    pub(crate) fn outside(&self, (from, to): (i64, i64)) -> impl Iterator<Item = &Seen<'_>> {
+        let acts = self.seen.iter().copied().filter(|seen| seen.is_execution());
+        acts.filter(move |seen| !(from..=to).contains(&seen.header.ts))
     }
 }
 

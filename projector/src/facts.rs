@@ -16,10 +16,12 @@ use crate::fold::Marks;
 
 mod gist;
 mod read;
+mod window;
 
 pub use gist::{Gist, Said};
 pub use read::{Decision, Steps, Tests, decided};
 pub(crate) use read::{decision, is_failure, policy_verdict, tests, verdict};
+pub use window::Window;
 
 /// Who may see a change. The narrower, the smaller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -111,8 +113,8 @@ pub struct PlanFacts<'a> {
     pub approvers: Vec<Cow<'a, str>>,
     /// Digests of its artifacts, as the plan gives them.
     pub artifacts: Vec<Cow<'a, str>>,
-    /// When it may run: the first and the last second.
-    pub window: Option<(i64, i64)>,
+    /// When it may run.
+    pub window: Option<Window>,
 }
 
 /// What an executed rollback says.

@@ -70,13 +70,17 @@ struct Found(BTreeSet<(u64, Code, u64, String, u64)>);
 
 impl Found {
     fn add(&mut self, code: Code, seen: &Seen<'_>, text: impl Into<String>) {
-        self.0.insert((seen.index, code, seen.facts.attempt, text.into(), seen.header.at));
+        self.add_since(code, seen, text, seen.header.at);
+    }
+
+    /// What holds only from a time on; never from before its entry.
+    fn add_since(&mut self, code: Code, seen: &Seen<'_>, text: impl Into<String>, since_ms: u64) {
+        self.0.insert((seen.index, code, seen.facts.attempt, text.into(), since_ms.max(seen.header.at)));
     }
 
     /// What is missing a day after an entry.
     fn add_missing(&mut self, code: Code, seen: &Seen<'_>, text: &str) {
-        let since = seen.header.at.saturating_add(DAY_MS);
-        self.0.insert((seen.index, code, seen.facts.attempt, text.to_owned(), since));
+        self.add_since(code, seen, text, seen.header.at.saturating_add(DAY_MS));
     }
 }
 
@@ -171,11 +175,12 @@ fn of_execution(found: &mut Found, tried: &Tried<'_>) {
     if tried.marks.any(Marks::REFUSED) {
         found.add(Code::ExecutedThoughRefused, execution, "Executed although it was refused or denied by policy.");
     }
-    let windows = tried.seen.iter().filter(|seen| seen.index <= execution.index);
-    let window = windows.rev().find_map(|seen| seen.facts.plan.as_ref()?.window);
-    for seen in tried.seen.iter().filter(|seen| seen.facts.marks.any(Marks::EXECUTING)) {
-        if window.is_some_and(|(from, to)| seen.header.ts < from || seen.header.ts > to) {
-            found.add(Code::ExecutedOutsideWindow, seen, "Executed outside the window of its plan.");
+    if let Some((window, span)) = tried.window_in_force() {
+        let [from, to] = [&window.from, &window.to].map(|end| quote(end.as_deref().unwrap_or_default()));
+        for seen in tried.outside(span) {
+            let side = if seen.header.ts < span.0 { "before" } else { "after" };
+            let text = format!("Executed {side} the window of its plan, {from} to {to}.");
+            found.add(Code::ExecutedOutsideWindow, seen, text);
         }
     }
 }
@@ -324,7 +329,8 @@ fn of_approvals(found: &mut Found, case: &Case<'_>) {
             };
             // A refusal by whoever it was is no self-approval; a forged signature is told of either.
             if approval.decided == Decision::Approved || bad_signature {
-                found.add(code, seen, text);
+                let over = approval.over_at().filter(|_| *lack == Lack::Expired);
+                found.add_since(code, seen, text, over.unwrap_or(seen.header.at));
             }
         }
     }

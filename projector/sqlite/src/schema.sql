@@ -98,6 +98,7 @@ CREATE TABLE attempt_rows (
     state TEXT NOT NULL,
     reached TEXT NOT NULL,
     executed INTEGER,
+    plan_digest TEXT,
     needs_approval INTEGER NOT NULL,
     emergency INTEGER NOT NULL,
     approved INTEGER,

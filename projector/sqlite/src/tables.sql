@@ -57,6 +57,7 @@ CREATE VIEW attempts AS SELECT
     r.state,                                -- text: its state
     r.reached,                              -- text: that state, looking through a closing
     r.executed AS executed_entry,           -- integer: its first execution; NULL while there is none
+    r.plan_digest,                          -- text: the plan that approvals are held against: the last before that, or the last of all
     r.needs_approval,                       -- 1: the tenant's rule or its plan asks for an approval
     r.emergency,                            -- 1: an emergency, which may be approved afterwards
     r.approved,                             -- 1: approved in time, as the rule asks for; NULL while it is not executed (ask the gate: upm assert)

@@ -22,7 +22,7 @@ pub(super) fn members(value: Option<Any<'_>>) -> Vec<String> {
 }
 
 /// Whether what a step printed is in the ledger: its bytes (none is an answer, too), its digest, or a reference that holds one.
-pub(super) fn is_logged(step: &Step<'_>) -> bool {
+pub(crate) fn is_logged(step: &Step<'_>) -> bool {
     let here = [step.stdout, step.stderr, step.stdout_masked_sha256, step.stderr_masked_sha256];
     let referred = [&step.stdout_ref, &step.stderr_ref];
     here.iter().any(Option::is_some) || referred.into_iter().flatten().any(|text| names_a_digest(text))

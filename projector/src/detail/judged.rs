@@ -8,7 +8,7 @@ use crate::facts::Decision;
 use crate::fold::Marks;
 
 pub(super) fn attempts(account: &Account) -> Vec<Attempt> {
-    let row = |coverage: &Coverage| {
+    let row = |(coverage, plan): (&Coverage, &Option<String>)| {
         let own = account.entries.iter().filter(|entry| entry.when.attempt == coverage.attempt);
         let marks = own.fold(Marks::NONE, |marks, entry| marks | entry.marks);
         // Before an execution the word depends on who asks and when.
@@ -18,6 +18,7 @@ pub(super) fn attempts(account: &Account) -> Vec<Attempt> {
             state: marks.state().as_str(),
             reached: marks.reached().as_str(),
             executed: coverage.executed,
+            plan_digest: plan.clone(),
             needs_approval: coverage.needed,
             emergency: coverage.emergency,
             approved: judged.then_some(coverage.approved),
@@ -27,7 +28,7 @@ pub(super) fn attempts(account: &Account) -> Vec<Attempt> {
             missing: (judged && !coverage.missing.is_empty()).then(|| shortened(&coverage.missing.join("; "))),
         }
     };
-    account.graded.attempts.iter().map(row).collect()
+    account.graded.attempts.iter().zip(&account.in_force).map(row).collect()
 }
 
 pub(super) fn approvals(account: &Account) -> Vec<Approval> {

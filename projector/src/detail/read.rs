@@ -2,8 +2,9 @@
 
 use schemas::event::{self, Any, Check, Drift, Event, Executed, Policy, Step, Target, Text};
 
-use super::loose::{Loose, Window};
+use super::loose::Loose;
 use super::{Detail, From, TEXT_CHARS_MAX};
+use crate::account::is_logged;
 use crate::document::Seen;
 use crate::facts;
 
@@ -54,7 +55,8 @@ fn add_resources(detail: &mut Detail, from: From, target: &Target<'_>) {
 
 fn plan_row(from: From, plan: &event::Plan<'_>, seen: &Seen<'_>, event: &Event<'_>) -> super::Plan {
     let required: Vec<&str> = plan.approvals.iter().map(Text::as_str).collect();
-    let window: Window = plan.window.and_then(Any::read).unwrap_or_default();
+    let window = seen.facts.plan.as_ref().and_then(|plan| plan.window.as_ref());
+    let end = |end: Option<&String>| end.map(|end| shortened(end));
     super::Plan {
         from,
         digest: seen.plan_digest.clone(),
@@ -62,8 +64,8 @@ fn plan_row(from: From, plan: &event::Plan<'_>, seen: &Seen<'_>, event: &Event<'
         inputs_digest: cell(plan.inputs_digest.as_ref()),
         commands: plan.commands.len() as u64,
         required_approvals: (!required.is_empty()).then(|| shortened(&required.join(","))),
-        window_from: window.from.as_deref().map(shortened),
-        window_to: window.to.as_deref().map(shortened),
+        window_from: end(window.and_then(|window| window.from.as_ref())),
+        window_to: end(window.and_then(|window| window.to.as_ref())),
         compile_ms: plan.compile_ms,
         has_rollback: event.rollback.as_ref().is_some_and(|rollback| !rollback.plan.is_empty()),
     }
@@ -106,11 +108,6 @@ fn add_steps(detail: &mut Detail, from: From, kind: &'static str, steps: &[Step<
         stderr_ref: cell(step.stderr_ref.as_ref()),
         truncated: step.stdout_trunc == Some(true) || step.stderr_trunc == Some(true),
     }));
-}
-
-fn is_logged(step: &Step<'_>) -> bool {
-    let named = |place: &Option<Text<'_>>| place.as_ref().is_some_and(|place| place.contains("sha256:"));
-    step.stdout.is_some() || step.stderr.is_some() || named(&step.stdout_ref) || named(&step.stderr_ref)
 }
 
 fn joined(argv: &[Text<'_>]) -> Option<String> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemas::event::{Approval, Check, Event, Plan, Policy, Step, Text};
 
-use super::{Facts, PlanFacts, RollbackFacts};
+use super::{Facts, PlanFacts, RollbackFacts, Window};
 use crate::fold::Marks;
 
 /// Results of checks, policies or service levels.
@@ -190,19 +190,8 @@ fn plan_facts<'a>(plan: &Plan<'a>) -> PlanFacts<'a> {
         needs_nothing: plan.resources_needed.given().is_some_and(<[_]>::is_empty),
         approvers: plan.approvals.iter().map(Text::to_cow).collect(),
         artifacts: plan.artifacts.iter().filter_map(|artifact| cow(artifact.digest.as_ref())).collect(),
-        window: plan.window.and_then(|window| window_of(&window.value())),
+        window: plan.window.and_then(Window::read),
     }
-}
-
-/// A window is two times: `{start, end}` (also `from`, `to`), or `start/end` as ISO 8601 writes it. Any other form is no window that
-/// can be judged.
-fn window_of(value: &serde_json::Value) -> Option<(i64, i64)> {
-    let member = |a: &str, b: &str| value.get(a).or_else(|| value.get(b))?.as_str();
-    let (from, to) = match value.as_str() {
-        Some(text) => text.split_once('/')?,
-        None => (member("start", "from")?, member("end", "to")?),
-    };
-    Some((schemas::time::seconds(from)?, schemas::time::seconds(to)?))
 }
 
 /// What a policy said for its change.

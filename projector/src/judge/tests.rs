@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::document::Context;
-use crate::testing::{BORN_S, EXAMPLE, Made, approval, approving, by, event, raw, told, told_with};
+use crate::document::{Context, Entry};
+use crate::testing::{BORN_S, EXAMPLE, Made, approval, approving, by, change, event, logged, raw, told, told_with};
 
 fn check(events: &[Made], expect: &[(u64, Code)]) {
     let found: Vec<_> = told(events).anomalies.iter().map(|anomaly| (anomaly.index, anomaly.code)).collect();
@@ -138,6 +138,29 @@ fn what_is_missing_a_day_after() {
     assert!(!codes.iter().any(|(_, code)| *code == Code::FailedNotRolledBack), "{codes:?}");
 }
 
+/// Whoever asks, and whenever: the document as of then, and the rows that wait for the log's time.
+#[test]
+fn an_approval_is_over_from_its_end_on() {
+    let end_ms = 1_760_011_800_000;
+    let events = [plan(), approving(&json!([approval(&json!({"expires": "2025-10-09T12:10:00Z"}))]))];
+    let over = |events: &[Made], as_of_ms: u64| {
+        let context = Context { as_of_ms, ..Context::default() };
+        let told = told_with(events, &context).anomalies;
+        told.into_iter().find(|anomaly| anomaly.code == Code::ApprovalExpired).map(|anomaly| anomaly.at)
+    };
+    assert_eq!((over(&events, end_ms), over(&events, end_ms + 1)), (None, Some(end_ms + 1)));
+    assert_eq!(over(&events, end_ms * 2), Some(end_ms + 1));
+    let logged = logged(&events);
+    let entries: Vec<_> = logged
+        .iter()
+        .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
+        .collect();
+    let waiting = crate::detail::detail(&change(), &entries, &crate::approval::Rules::default()).anomalies;
+    assert!(waiting.iter().any(|anomaly| (anomaly.code, anomaly.at) == (Code::ApprovalExpired, end_ms + 1)));
+    let late = [plan(), approving(&json!([approval(&json!({"expires": "2025-10-08T12:00:00Z"}))]))];
+    assert_eq!(over(&late, end_ms), Some(told(&late).timeline[1].at), "never from before its entry");
+}
+
 #[test]
 fn windows_closing_and_ids() {
     let within = |window: Value| event("plan", &json!({"plan": {"commands": ["a"], "window": window}}));
@@ -148,6 +171,12 @@ fn windows_closing_and_ids() {
     check(&[within(json!(open)), bob(), execute()], &[]);
     check(&[within(over), bob(), execute()], &[(12, Code::ExecutedOutsideWindow)]);
     check(&[within(json!("tuesdays")), bob(), execute()], &[]);
+    let not_yet = json!({"not_before": "2025-10-10T11:00:00Z", "not_after": "2025-10-10T13:00:00Z"});
+    let told = told(&[within(not_yet.clone()), bob(), execute()]).anomalies.remove(0);
+    assert_eq!(told.text, "Executed before the window of its plan, “2025-10-10T11:00:00Z” to “2025-10-10T13:00:00Z”.");
+    // Going back need not wait for a window.
+    let back = event("execute", &json!({"rollback": {"executed": {"outcome": "done", "steps": [{"rc": 0}]}}}));
+    check(&[within(not_yet), bob(), back, verify()], &[]);
     let closed = event("audit", &json!({"governance": {"closed": true, "visibility": "team"}}));
     check(&[plan(), bob(), execute(), closed.clone()], &[(13, Code::ClosedUnverified)]);
     check(&[plan(), bob(), closed, execute()], &[(12, Code::ClosedUnverified), (13, Code::ActedAfterClosing)]);

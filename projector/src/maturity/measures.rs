@@ -7,6 +7,7 @@ use schemas::event::{Any, Check, Execution};
 use schemas::guard;
 
 use super::story::{Story, member, says};
+use crate::document::group;
 use crate::fold::Marks;
 
 /// How long credentials may live to be called ephemeral, in seconds: a working day and a half, the longest session that cloud providers' token
@@ -200,16 +201,10 @@ fn auto_approved(story: &Story<'_>) -> Option<bool> {
 
 fn in_window(story: &Story<'_>) -> Option<bool> {
     story.executed?;
-    let (from, to) = story.plans_before().filter_map(|event| window(event.plan.as_ref()?.window?)).last()?;
-    Some(story.acts().all(|part| (from..=to).contains(&part.header.ts)))
-}
-
-/// Both ends in seconds, where they are RFC 3339.
-fn window(window: Any<'_>) -> Option<(i64, i64)> {
-    let end = |names: [&str; 3]| {
-        names.iter().find_map(|name| schemas::time::seconds(&member(window, name)??.read::<String>()?))
-    };
-    Some((end(["from", "start", "not_before"])?, end(["to", "end", "not_after"])?))
+    let attempts = group(story.parts);
+    let mut windowed = attempts.iter().filter_map(|tried| Some((tried, tried.window_in_force()?.1))).peekable();
+    windowed.peek()?;
+    Some(windowed.all(|(tried, span)| tried.outside(span).next().is_none()))
 }
 
 fn waves<'a>(story: &Story<'a>) -> impl Iterator<Item = Any<'a>> {

@@ -52,7 +52,7 @@ impl<'t> Writer<'t> {
         };
         Ok(Self {
             transaction,
-            attempts: insert("attempt_rows", 12)?,
+            attempts: insert("attempt_rows", 13)?,
             plans: insert("plan_rows", 13)?,
             approvals: insert("approval_rows", 16)?,
             policies: insert("policy_rows", 8)?,
@@ -103,6 +103,7 @@ impl<'t> Writer<'t> {
                 row.state,
                 row.reached,
                 entry(row.executed)?,
+                row.plan_digest,
                 row.needs_approval,
                 row.emergency,
                 row.approved,

@@ -34,8 +34,9 @@ impl History {
     /// An event of a change, so many hours after the birth of the log.
     fn event(&mut self, change: &str, hours: u64, phase: &str, sections: &Value) -> &mut Self {
         let at = BORN + hours * HOUR;
+        let timestamp = format!("2026-01-{:02}T{:02}:00:00Z", 1 + hours / 24, hours % 24);
         let mut body = json!({"id": format!("{change}-{}", self.headers.len()), "change_id": change, "phase": phase,
-            "timestamp": "2026-01-01T00:00:00Z", "environment": "prod",
+            "timestamp": timestamp, "environment": "prod",
             "intent": {"source": "api", "initiator": "ann", "tenant": "acme"}, "governance": {"owner": "payments"}});
         for (name, section) in sections.as_object().unwrap() {
             body[name] = section.clone();
@@ -286,7 +287,7 @@ fn each_finds_what_is_there_and_nothing_else() {
     check("changes-without-approval", &[("days", 7)], &unapproved[..2]);
     check("self-approved", &[], &["self-approved"]);
     check("failed-not-rolled-back", &[], &["failed"]);
-    check("executed-outside-window", &[], &["vague-window", "too-late", "too-early"]);
+    check("executed-outside-window", &[], &["too-late", "too-early"]);
     check("plan-changed-after-approval", &[], &["changed"]);
     check("unverified-after-a-day", &[], &["unverified", "failed"]);
     check("by-initiator", &[], &["ann", "zoe"]);
@@ -309,8 +310,12 @@ fn what_they_say_beside_it() {
     let late = found(&dir, "executed-outside-window", &[]);
     assert_eq!(
         late.1.iter().map(|row| text(&row[2])).collect::<Vec<_>>(),
-        ["window unreadable", "too late", "too early"]
+        ["after", "before"].map(|side| format!(
+            "Executed {side} the window of its plan, “2026-01-05T00:00:00Z” to “2026-01-05T02:00:00Z”."
+        ))
     );
+    let changed = found(&dir, "plan-changed-after-approval", &[]);
+    assert_eq!(text(&changed.1[0][10]), "plan_changed,no_plan_digest,no_signature");
     let emergencies = found(&dir, "emergency-changes", &[]);
     assert_eq!(emergencies.1.iter().map(|row| text(row.last().unwrap())).collect::<Vec<_>>(), ["never", "in time"]);
     let lacks = found(&dir, "evidence-incomplete", &[]);
