@@ -5,19 +5,17 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
-use ledger::entry::{EventHeader, Header, Road};
-use ledger::hash::Hash;
+use ledger::entry::{EventHeader, Header};
 use projector::approval::Rules;
 use projector::detail::{Detail, detail};
 use projector::document::Entry;
 use projector::kpi::scratch::Filter;
-use projector::kpi::{Day, Window};
 use projector_sqlite::{ChunkLimits, Row, Told as Heard, Touched, Views};
-use schemas::admit::{Scratch, derive};
-use schemas::ids::Producer;
+use schemas::admit::Scratch;
 use serde::Serialize;
 
 use crate::KpiArguments;
+use crate::against::{self, header, window};
 use crate::history::{DAY_MS, History, Options, Told, Truth};
 use crate::world::{self, Failure, per_second};
 
@@ -153,32 +151,6 @@ impl Filling {
     }
 }
 
-fn header(told: &Told, scratch: &mut Scratch) -> Result<EventHeader, Failure> {
-    let (_, _, _, facts) =
-        derive(told.payload.as_bytes(), scratch).map_err(|_| "the generator made what is not admitted")?;
-    Ok(EventHeader {
-        change: facts.change,
-        // The views ask no more of it than whether a change is new.
-        seq: u64::from(!told.id.ends_with("-0")),
-        prev: None,
-        id: facts.id,
-        phase: facts.phase,
-        env: facts.environment,
-        class: facts.class,
-        probe: false,
-        producer: Producer::parse(told.producer).ok(),
-        has: facts.has,
-        outcome: facts.outcome,
-        ts: facts.ts,
-        at: told.at_ms,
-        road: Road { epoch: 0, sequence: 1 },
-        commit: Hash([0; 32]),
-        size: told.payload.len() as u64,
-        masked: 0,
-        rules: Hash([0; 32]),
-    })
-}
-
 /// Microseconds; the histogram holds nanoseconds.
 fn micros(times: &Histogram<u64>, quantile: f64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
@@ -190,22 +162,8 @@ fn micros(times: &Histogram<u64>, quantile: f64) -> f64 {
 fn check(views: &Views, truth: &Truth, days: u64) -> Result<(), Failure> {
     let (from, to) = (FROM_DAY, FROM_DAY + days + 10);
     let sums = views.kpis(window(from, to), &Filter::default())?;
-    for expected in truth.expected(from, to) {
-        let total = sums.totals.get(expected.what).copied().unwrap_or_default();
-        if (total.num, total.den, total.sum_us) != (expected.numerator, expected.denominator, expected.sum_us) {
-            return Err(format!("{}: found {total:?}, expected {expected:?}", expected.what).into());
-        }
-    }
-    let (covered, managed) = truth.drift(from);
-    if (sums.drift.covered, sums.drift.managed) == (covered, managed) {
-        return Ok(());
-    }
-    Err(format!("drift: found {:?}, expected {covered} of {managed}", sums.drift).into())
-}
-
-fn window(from: u64, to: u64) -> Window {
-    let day = |day: u64| Day(u32::try_from(day).unwrap_or(u32::MAX));
-    Window { from: day(from), to: day(to) }
+    against::figures(&sums, truth, from, to)?;
+    Ok(against::drift(&sums, truth, from)?)
 }
 
 fn ask<E: Into<Failure>>(question: impl Fn() -> Result<(), E>) -> Result<Histogram<u64>, Failure> {

@@ -4,6 +4,8 @@
 //! figure fails anything. Leaves out what a round costs inside (profile the running process: its threads carry names).
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and draws salts like the service does")]
 
+#[path = "history/against.rs"]
+mod against;
 mod asked;
 mod drain;
 mod events;

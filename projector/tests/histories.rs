@@ -4,24 +4,24 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test every failure is a panic, in its helpers too")]
 
+#[path = "../../benches/src/history/against.rs"]
+mod against;
 #[path = "../../benches/src/history/mod.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "made for the harness, which uses all of it")]
 mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use history::truth::{Expected, PLANTED};
+use against::header;
+use history::truth::PLANTED;
 use history::{DAY_MS, History, Options, Told, Truth};
-use ledger::entry::{EventHeader, Road};
-use ledger::hash::Hash;
+use ledger::entry::EventHeader;
 use projector::account::Account;
 use projector::approval::Rules;
 use projector::document::Entry;
-use projector::kpi::figure::Sums;
+use projector::kpi::metric;
 use projector::kpi::scratch::{Filter, Scratch};
-use projector::kpi::{Day, Window, metric};
 use schemas::admit::Scratch as Admission;
-use schemas::ids::Producer;
 
 const FIRST_DAY: u64 = 20_400;
 const DAYS: u64 = 40;
@@ -41,35 +41,10 @@ fn history(seed: u64, changes: u64) -> (Vec<Told>, Truth) {
     (told, history.into_truth())
 }
 
-/// The header that a log would give the event.
-fn header(told: &Told, seq: u64) -> EventHeader {
-    let (_, _, _, facts) = schemas::admit::derive(told.payload.as_bytes(), &mut Admission::default()).unwrap();
-    assert_eq!(facts.ts, told.ts);
-    EventHeader {
-        change: facts.change,
-        seq,
-        prev: None,
-        id: facts.id,
-        phase: facts.phase,
-        env: facts.environment,
-        class: facts.class,
-        probe: facts.probe,
-        producer: Some(Producer::parse(told.producer).unwrap()),
-        has: facts.has,
-        outcome: facts.outcome,
-        ts: facts.ts,
-        at: told.at_ms,
-        road: Road { epoch: 0, sequence: 1 },
-        commit: Hash([0; 32]),
-        size: told.payload.len() as u64,
-        masked: 0,
-        rules: Hash([0; 32]),
-    }
-}
-
 fn accounts(told: &[Told]) -> Vec<Account> {
+    let mut admission = Admission::default();
     let kept: Vec<(EventHeader, &Told)> =
-        told.iter().filter(|told| !told.duplicate).map(|told| (header(told, 0), told)).collect();
+        told.iter().filter(|told| !told.duplicate).map(|told| (header(told, &mut admission).unwrap(), told)).collect();
     let mut by_change: BTreeMap<&str, Vec<Entry<'_>>> = BTreeMap::new();
     for (index, (header, told)) in kept.iter().enumerate() {
         let entry = Entry { index: index as u64, header, payload: Some(told.payload.as_bytes()) };
@@ -79,12 +54,6 @@ fn accounts(told: &[Told]) -> Vec<Account> {
     by_change.values().filter_map(|entries| Account::of(&entries[0].header.change, entries, &rules)).collect()
 }
 
-fn found(sums: &Sums, expected: &Expected) -> Expected {
-    let total = sums.totals.get(expected.what).copied().unwrap_or_default();
-    let p95_us = sums.percentiles.get(expected.what).and_then(|percentiles| percentiles[1]);
-    Expected { what: expected.what, numerator: total.num, denominator: total.den, sum_us: total.sum_us, p95_us }
-}
-
 fn check(seed: u64, changes: u64) {
     let (told, truth) = history(seed, changes);
     let accounts = accounts(&told);
@@ -92,15 +61,10 @@ fn check(seed: u64, changes: u64) {
     let scratch = Scratch::of(&accounts);
     for (from, to) in [(0, 60), (0, 20), (7, 8), (13, 37), (39, 60)] {
         let (from, to) = (FIRST_DAY + from, FIRST_DAY + to);
-        let day = |day: u64| Day(u32::try_from(day).unwrap());
-        let window = Window { from: day(from), to: day(to) };
-        let sums = scratch.sums(window, &Filter::default());
-        for expected in truth.expected(from, to) {
-            assert_eq!(found(&sums, &expected), expected, "seed {seed}, days {from} to {to}");
-        }
+        let sums = scratch.sums(against::window(from, to), &Filter::default());
+        against::figures(&sums, &truth, from, to).unwrap_or_else(|why| panic!("seed {seed}, {why}"));
         if to > FIRST_DAY + DAYS + 5 {
-            let (covered, managed) = truth.drift(from);
-            assert_eq!((sums.drift.covered, sums.drift.managed), (covered, managed), "seed {seed}, from {from}");
+            against::drift(&sums, &truth, from).unwrap_or_else(|why| panic!("seed {seed}, {why}"));
         }
     }
     let planted: BTreeSet<(String, &str)> = accounts

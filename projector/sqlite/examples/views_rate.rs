@@ -6,6 +6,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "it measures")]
 
+#[path = "../../../benches/src/history/against.rs"]
+mod against;
 #[path = "../../../benches/src/history/mod.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "made for the harness, which uses all of it")]
 mod history;
@@ -14,18 +16,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
-use history::{DAY_MS, History, Options, Told, Truth};
-use ledger::entry::{EventHeader, Header, Road};
-use ledger::hash::Hash;
+use against::{header, window};
+use history::{DAY_MS, History, Options, Truth};
+use ledger::entry::Header;
 use projector::approval::Rules;
 use projector::detail::{Detail, detail};
 use projector::document::Entry;
 use projector::facts::Gist;
 use projector::kpi::scratch::Filter;
-use projector::kpi::{Day, Window};
 use projector_sqlite::{ChunkLimits, Row, Touched, Views};
-use schemas::admit::{Scratch, derive};
-use schemas::ids::Producer;
+use schemas::admit::Scratch;
 use schemas::scan::Tape;
 
 type Failure = Box<dyn std::error::Error>;
@@ -197,46 +197,10 @@ fn entries(events: usize, days: u64) -> Result<(Vec<(Header, String)>, Truth), F
     Ok((entries, history.into_truth()))
 }
 
-fn header(told: &Told, scratch: &mut Scratch) -> Result<EventHeader, Failure> {
-    let (_, _, _, facts) =
-        derive(told.payload.as_bytes(), scratch).map_err(|_| "the generator made what is not admitted")?;
-    Ok(EventHeader {
-        change: facts.change,
-        // The views ask no more of it than whether a change is new.
-        seq: u64::from(!told.id.ends_with("-0")),
-        prev: None,
-        id: facts.id,
-        phase: facts.phase,
-        env: facts.environment,
-        class: facts.class,
-        probe: false,
-        producer: Producer::parse(told.producer).ok(),
-        has: facts.has,
-        outcome: facts.outcome,
-        ts: facts.ts,
-        at: told.at_ms,
-        road: Road { epoch: 0, sequence: 1 },
-        commit: Hash([0; 32]),
-        size: told.payload.len() as u64,
-        masked: 0,
-        rules: Hash([0; 32]),
-    })
-}
-
 /// A benchmark of wrong figures would time nothing.
 fn check(views: &Views, truth: &Truth, days: u64) -> Result<(), Failure> {
-    let day = |day: u64| Day(u32::try_from(day).unwrap_or(u32::MAX));
     let (from, to) = (FROM_DAY, FROM_DAY + days + 10);
-    let sums = views.kpis(Window { from: day(from), to: day(to) }, &Filter::default())?;
-    for expected in truth.expected(from, to) {
-        let total = sums.totals.get(expected.what).copied().unwrap_or_default();
-        if (total.num, total.den, total.sum_us) != (expected.numerator, expected.denominator, expected.sum_us) {
-            return Err(format!("{}: found {total:?}, expected {expected:?}", expected.what).into());
-        }
-    }
-    let expected = truth.drift(from);
-    if (sums.drift.covered, sums.drift.managed) == expected {
-        return Ok(());
-    }
-    Err(format!("drift: found {:?}, expected {expected:?}", sums.drift).into())
+    let sums = views.kpis(window(from, to), &Filter::default())?;
+    against::figures(&sums, truth, from, to)?;
+    Ok(against::drift(&sums, truth, from)?)
 }

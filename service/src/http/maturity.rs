@@ -61,31 +61,34 @@ pub struct ChangeSet {
 
 /// `GET …/maturity`
 pub async fn get(
-    State(app): State<Arc<App>>,
-    UrlPath(tenant): UrlPath<Tenant>,
-    UrlQuery(query): UrlQuery<Asked>,
+    app: State<Arc<App>>,
+    tenant: UrlPath<Tenant>,
+    query: UrlQuery<Asked>,
 ) -> Result<Json<Value>, Problem> {
-    let open = opened(&app, &tenant, query.at_least).await?;
-    blocking(move || {
-        let now = clock::unix_ms();
-        let (figures, _) = measured(&open, window_to(Day::of(now)), now)?;
-        with_head(&open, json!(report::report(&figures)), now)
-    })
-    .await
-    .map(Json)
+    told(app, tenant, query, |figures| json!(report::report(figures))).await
 }
 
 /// `GET …/maturity/checklist`: `{"items": […]}`
 pub async fn checklist(
+    app: State<Arc<App>>,
+    tenant: UrlPath<Tenant>,
+    query: UrlQuery<Asked>,
+) -> Result<Json<Value>, Problem> {
+    told(app, tenant, query, |figures| json!({ "items": report::checklist(figures) })).await
+}
+
+/// What is told of the figures of the window that ends today.
+async fn told(
     State(app): State<Arc<App>>,
     UrlPath(tenant): UrlPath<Tenant>,
     UrlQuery(query): UrlQuery<Asked>,
+    tell: fn(&Figures) -> Value,
 ) -> Result<Json<Value>, Problem> {
     let open = opened(&app, &tenant, query.at_least).await?;
     blocking(move || {
         let now = clock::unix_ms();
         let (figures, _) = measured(&open, window_to(Day::of(now)), now)?;
-        with_head(&open, json!({ "items": report::checklist(&figures) }), now)
+        with_head(&open, tell(&figures), now)
     })
     .await
     .map(Json)
