@@ -153,6 +153,20 @@ pub enum Mismatch {
         /// Value derived from the payload.
         expected: String,
     },
+    /// The payload holds what its rules mask.
+    #[error(
+        "entry {index}: its event is stored with what the rules mask, at byte {at}; masked it would have {marks} marks, it has {found}"
+    )]
+    Unmasked {
+        /// Index in the log.
+        index: u64,
+        /// Where the first of it stands in the payload. What it is, is not repeated.
+        at: usize,
+        /// Marks in the payload.
+        found: u32,
+        /// Marks once it is masked.
+        marks: u32,
+    },
 }
 
 /// Decodes an entry that must be an event.
@@ -244,6 +258,26 @@ pub(crate) fn check_header(tenant: &str, entry: &Opened<'_>, scratch: &mut Scrat
     field("ts", header.ts.to_string(), facts.ts.to_string())?;
     field("masked", header.masked.to_string(), masked.to_string())?;
     Ok(true)
+}
+
+/// Checks that the payload is as the rules leave it: what they mask is masked, so masking it again changes nothing. `Ok(false)` as above.
+pub(crate) fn check_masked(entry: &Opened<'_>, scratch: &mut Scratch) -> Result<bool, Mismatch> {
+    let (index, payload) = (entry.index, entry.payload);
+    if entry.header.rules.0 != rules::current().name {
+        return Ok(false);
+    }
+    let (_, admitted) = admit::admit_unaddressed(payload, scratch).map_err(|r| Mismatch::NotAdmissible {
+        index,
+        reason: r.reason.as_str().to_owned(),
+        path: r.path,
+    })?;
+    match payload.iter().zip(admitted.payload.iter()).position(|(stored, masked)| stored != masked) {
+        None if payload.len() == admitted.payload.len() => Ok(true),
+        at => {
+            let (at, found) = (at.unwrap_or_default(), schemas::redact::count_marks(payload));
+            Err(Mismatch::Unmasked { index, at, found, marks: admitted.masked })
+        }
+    }
 }
 
 /// An optional value as it is compared and shown; quoted, so that no value reads like its absence.

@@ -140,6 +140,7 @@ pub(crate) enum Id {
     LogChain,
     EventsCommitment,
     EventsHeaders,
+    EventsMasked,
     EventsForeign,
     DerivedChange,
     DerivedPage,
@@ -184,6 +185,7 @@ impl Id {
             Self::LogChain => ("log.chain", "the entries are the change from its first on, without a gap"),
             Self::EventsCommitment => ("events.commitment", "every event is the one that its entry commits to"),
             Self::EventsHeaders => ("events.headers", "what the entries say of the events is what the events say"),
+            Self::EventsMasked => ("events.masked", "no event holds what the rules mask"),
             Self::EventsForeign => {
                 ("events.foreign", "evidence of others inside the events is signed with a key that was given")
             }

@@ -10,7 +10,7 @@ use schemas::ids::ChangeId;
 
 use super::Problem;
 use super::pack::Files;
-use crate::chain::{self, Opened};
+use crate::chain::{self, Mismatch, Opened};
 use crate::document::PackDocument;
 use crate::files;
 use crate::report::{Id, Log, counted};
@@ -151,31 +151,45 @@ pub(super) fn open_events<'a>(
 }
 
 pub(super) fn check_headers(origin: Option<&Origin>, opened: Option<&[Opened<'_>]>, log: &mut Log) {
-    let (Some(opened), Some(origin)) = (opened, origin) else {
+    let Some(origin) = origin else {
         return log.not_done(Id::EventsHeaders, "not every event could be read");
+    };
+    let words = "tenant, change, id, phase, environment, class, probe, sections, outcome, time and masked places";
+    let check = |entry: &Opened<'_>, scratch: &mut Scratch| chain::check_header(origin.log(), entry, scratch);
+    under_rules(Id::EventsHeaders, words, opened, log, check);
+}
+
+pub(super) fn check_masked(opened: Option<&[Opened<'_>]>, log: &mut Log) {
+    under_rules(Id::EventsMasked, "masking them again changes nothing", opened, log, chain::check_masked);
+}
+
+/// A check of each event that needs the rules under which it was admitted.
+fn under_rules(
+    id: Id,
+    holds: &str,
+    opened: Option<&[Opened<'_>]>,
+    log: &mut Log,
+    check: impl Fn(&Opened<'_>, &mut Scratch) -> Result<bool, Mismatch>,
+) {
+    let Some(opened) = opened else {
+        return log.not_done(id, "not every event could be read");
     };
     let mut scratch = Scratch::default();
     let mut unknown = None;
     for entry in opened {
-        match chain::check_header(origin.log(), entry, &mut scratch) {
+        match check(entry, &mut scratch) {
             Ok(true) => {}
             Ok(false) => unknown = Some((entry.index, entry.header.rules)),
             Err(error) => {
                 let name = files::event_name(entry.index, entry.header.phase);
-                return log.refute(Id::EventsHeaders, format!("{name}: {error}"));
+                return log.refute(id, format!("{name}: {error}"));
             }
         }
     }
     match unknown {
         Some((index, rules)) => {
-            log.not_done(
-                Id::EventsHeaders,
-                format!("entry {index} was admitted under rules {rules}, which this verifier lacks"),
-            );
+            log.not_done(id, format!("entry {index} was admitted under rules {rules}, which this verifier lacks"));
         }
-        None => log.ok(
-            Id::EventsHeaders,
-            "tenant, change, id, phase, environment, class, probe, sections, outcome, time and masked places",
-        ),
+        None => log.ok(id, holds),
     }
 }

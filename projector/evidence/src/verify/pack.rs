@@ -7,7 +7,7 @@ use ledger::checkpoint::Origin;
 use ledger::hash::Hash;
 use schemas::ids::ChangeId;
 
-use super::entries::{check_chain, check_headers, check_inclusion, open_events, read_entries};
+use super::entries::{check_chain, check_headers, check_inclusion, check_masked, open_events, read_entries};
 use super::reach::Reached;
 use super::signed::{check_attestation, check_checkpoint, check_sums, find_key, read_document};
 use super::{derived, foreign, keys, reach};
@@ -22,7 +22,7 @@ use crate::zip::{self, MAX_ARCHIVE_BYTES, ReadError};
 pub(crate) type Files<'a> = BTreeMap<&'a str, &'a [u8]>;
 
 /// Everything after the zip's form.
-const AFTER_FORM: [Id; 18] = [
+const AFTER_FORM: [Id; 19] = [
     Id::SumsList,
     Id::SumsDigests,
     Id::PackDocument,
@@ -36,6 +36,7 @@ const AFTER_FORM: [Id; 18] = [
     Id::LogChain,
     Id::EventsCommitment,
     Id::EventsHeaders,
+    Id::EventsMasked,
     Id::DerivedChange,
     Id::DerivedPage,
     Id::DerivedParts,
@@ -116,6 +117,7 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
     check_later(&document, change.as_ref(), files, &mut log);
     let opened = open_events(&document, entries.as_deref(), files, &mut log);
     check_headers(origin.as_ref(), opened.as_deref(), &mut log);
+    check_masked(opened.as_deref(), &mut log);
     let says = foreign::check(&document, opened.as_deref(), trust, &mut log);
     let root = Hash::parse(&document.root).ok();
     let key_at_hand = key.map(|(key, _)| key);

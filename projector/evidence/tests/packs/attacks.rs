@@ -329,6 +329,23 @@ fn a_header_that_says_something_else_than_its_event_is_refuted() {
     check("masked", |h| h.masked = 1);
 }
 
+/// Its place is told, and never what it is.
+#[test]
+fn a_secret_that_was_stored_is_refuted_and_not_repeated() {
+    let mut world = World::new();
+    world.add(&event("plan", "a", r#""plan":{"commands":["true"],"password":"hunter22"}"#));
+    let report = world.verify(&world.files("a"));
+    assert_eq!(report.refuted(), ["events.masked"], "{report}");
+    let said = report.to_string();
+    assert!(said.contains("at byte ") && said.contains("masked it would have 1 marks, it has 0"), "{said}");
+    assert!(!said.contains("hunter22"), "{said}");
+    // Masked as admission would have: nothing to refute.
+    let (honest, marks) = schemas::redact::mask_document(&world.payloads("a")[0]).unwrap();
+    let mut world = World::new();
+    world.add(&honest);
+    assert_eq!((world.verify(&world.files("a")).verdict, marks), (Verdict::Ok, 1));
+}
+
 #[test]
 fn an_event_of_another_tenant_is_refuted() {
     let foreign = String::from_utf8(event("plan", "a", r#""plan":{}"#)).unwrap().replace("acme", "evil");

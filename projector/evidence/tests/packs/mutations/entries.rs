@@ -32,7 +32,14 @@ pub(super) fn all() -> Vec<Mutation> {
         check: "events.headers",
         names: "events/0000000001-plan.json",
     };
-    CHAIN.iter().chain(HEADERS).map(lied).chain(SPELLINGS.iter().map(spelt)).chain(PAYLOADS.iter().map(sent)).collect()
+    let secret = |(name, sections): &(&'static str, &str)| Mutation {
+        name,
+        pack: zipped(&unmasked(sections)),
+        check: "events.masked",
+        names: "events/0000000001-plan.json",
+    };
+    let all = CHAIN.iter().chain(HEADERS).map(lied).chain(SPELLINGS.iter().map(spelt));
+    all.chain(PAYLOADS.iter().map(sent)).chain(SECRETS.iter().map(secret)).collect()
 }
 
 const ENTRY: &str = "entries/0000000002.json";
@@ -79,6 +86,23 @@ const PAYLOADS: &[(&str, Rewrite)] = &[
     ("half a surrogate pair in an event", |event| event.replacen(r#""plan":{"#, r#""n":"\ud800","plan":{"#, 1)),
     ("an event of another tenant", |event| event.replacen("acme", "evil", 1)),
 ];
+
+/// What the rules mask, stored as it came. The header counts the marks truly: none, or the one that is there.
+const SECRETS: &[(&str, &str)] = &[
+    ("a password that was not masked", r#""plan":{"commands":["true"],"password":"hunter22"}"#),
+    (
+        "a token in a command that was not masked",
+        r#""plan":{"commands":["curl -u me:AKIAIOSFODNN7EXAMPLE https://x"]}"#,
+    ),
+    ("one of two secrets masked", r#""plan":{"commands":["true"],"password":"[masked:name]","secret":"hunter22"}"#),
+];
+
+/// The pack of a log whose operator switched masking off, and is honest about it.
+fn unmasked(sections: &str) -> Files {
+    let mut world = World::new();
+    world.add(&event("plan", "a", sections));
+    world.files("a")
+}
 
 /// A log of two entries, the second of which is not what its event says.
 fn two(lie: Lie) -> World {
