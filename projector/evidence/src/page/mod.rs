@@ -22,12 +22,14 @@ use crate::parts::PackFile;
 use crate::report::counted;
 use crate::text::VisibleLines;
 use approvals::{Approvals, approvals};
+use others::{Other, others};
 use plans::{Plans, plans};
 use rows::{Section, sections};
 use shown::{Cut, cut, time};
 use timeline::{Timeline, timeline};
 
 mod approvals;
+mod others;
 mod plans;
 mod rows;
 mod shown;
@@ -59,6 +61,7 @@ pub(crate) fn render(
         plans: plans(document, entries, &events, &links),
         approvals: approvals(document, &events, &links),
         sections: sections(&events, &links),
+        others: others(document),
         as_of: time(pack.as_of_ms),
         witnesses: pack.cosignatures.iter().filter_map(|line| witness(line.as_str()?)).collect(),
     };
@@ -84,6 +87,8 @@ struct Page<'a> {
     plans: Plans,
     approvals: Approvals,
     sections: Vec<Section>,
+    /// Told only where there is any: most changes have none.
+    others: Cut<Other>,
     as_of: String,
     witnesses: Vec<String>,
 }

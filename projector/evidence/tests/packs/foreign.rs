@@ -1,5 +1,7 @@
 //! Evidence of others inside events: told in the pack by the tenant's keys, checked by the verifier's own.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use evidence::{PackInput, Report, Status, Trust, Verdict};
 use projector::approval::{Rule, Rules, Since};
 use projector::foreign::ForeignKey;
@@ -49,7 +51,10 @@ fn a_pack_tells_what_became_of_the_evidence_of_others() {
     let standings: Vec<&str> =
         document["foreign"].as_array().unwrap().iter().map(|one| one["standing"].as_str().unwrap()).collect();
     assert_eq!((standings, &document["anomalies"]), (vec!["signed", "signed"], &serde_json::json!([])));
-    assert!(!page.contains("is not to be believed"));
+    assert!(!page.contains("not to be believed"));
+    assert!(page.contains(r##"<a href="#others">Evidence of others</a>"##), "the contents name it");
+    assert!(page.contains("Sigstore bundle at <code>/provisioning_event/plan/evidence/0</code>"), "{page}");
+    assert!(page.contains(">signed with the key cosign<") && page.contains(">signed with the key build<"), "{page}");
     assert!(
         says[0]
             .starts_with("events/0000000001-plan.json: The Sigstore bundle at “/provisioning_event/plan/evidence/0”")
@@ -62,14 +67,29 @@ fn a_pack_tells_what_became_of_the_evidence_of_others() {
     let (document, page, says) = told(&[("build", DSSE_KEY)]);
     assert_eq!(document["anomalies"][0]["code"], "foreign_signature_bad");
     assert!(page.contains("is not to be believed"), "the page tells of it");
+    assert!(page.contains(r#" class="bad">not to be believed: none of the 1 keys"#), "{page}");
     assert!(says[0].contains("is not to be believed: none of the 1 keys"), "{says:?}");
     // Nobody named a key: nothing was checked, which is said, and no anomaly.
-    let (document, _, says) = told(&[]);
+    let (document, page, says) = told(&[]);
+    assert!(page.contains("not checked: no key is named for it"), "{page}");
     assert_eq!(
         (&document["anomalies"], &document["foreign"][0]["standing"]),
         (&serde_json::json!([]), &"not_checked".into())
     );
     assert!(says[0].contains("was not checked: no key is named for it"), "{says:?}");
+}
+
+/// What others say of their evidence is text on the page, as everything is.
+#[test]
+fn hostile_evidence_is_text() {
+    let said = serde_json::json!({"subject": [{"name": "<script>x</script>\u{202e}", "digest": {"sha256": "ab".repeat(32)}}],
+        "_type": "https://in-toto.io/Statement/v1", "predicateType": "x", "predicate": {}});
+    let envelope = serde_json::json!({"payloadType": "application/vnd.in-toto+json", "signatures": [{"sig": "AAAA"}],
+        "payload": BASE64_STANDARD.encode(said.to_string())});
+    let world = world(&[&envelope.to_string()]);
+    let page = String::from_utf8(files(&world, &[("<b>", BUNDLE_KEY)])["index.html"].clone()).unwrap();
+    assert!(page.contains("&#60;script&#62;x") && page.contains(r"\u{202e}"), "{page}");
+    assert!(!page.contains("<script") && !page.contains("<b>"), "{page}");
 }
 
 #[test]
@@ -86,8 +106,9 @@ fn the_verifiers_own_keys_decide() {
     assert_eq!(report.refuted(), ["events.foreign"], "{report}");
     let refused = report.checks.iter().find(|check| check.id == "events.foreign").unwrap();
     assert!(refused.detail.contains("events/0000000001-plan.json: The DSSE envelope"), "{}", refused.detail);
-    // A pack without any has nothing to refute.
+    // A pack without any has nothing to refute, and nothing to tell.
     let plain = World::small();
+    assert!(!String::from_utf8(plain.files("a")["index.html"].clone()).unwrap().contains("Evidence of others"));
     let report = verify(&plain.pack("a"), &Trust { evidence_keys: keys(&[("mine", BUNDLE_KEY)]), ..plain.trust() });
     assert_eq!(report.verdict, Verdict::Ok, "{report}");
     let other = BUNDLE.replace("bundle.v0.3", "bundle.v0.9");
