@@ -4,7 +4,7 @@
 use std::io::Cursor;
 use std::time::Instant;
 
-use evidence::{KeyFile, PackEntry, PackInput, Trust, Verdict, verify_pack};
+use evidence::{InMemory, KeyFile, PackEntry, PackInput, Trust, Verdict, verify_pack};
 use hdrhistogram::Histogram;
 use ledger::checkpoint::{Checkpoint, Origin};
 use ledger::entry::{EventHeader, First, Header, Road, Salt, commitment};
@@ -150,7 +150,7 @@ fn input(origin: &Origin, signer: &Signer) -> Result<PackInput, Failure> {
         size,
         root,
         cosignatures: Vec::new(),
-        entries,
+        log: InMemory { entries, behind: Vec::new() },
         verifier: signer.verifier(),
         keys: None,
         headers: None,

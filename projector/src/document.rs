@@ -11,6 +11,7 @@ use schemas::admit::{Has, Outcome};
 use schemas::event::Event;
 use schemas::ids::{ChangeClass, ChangeId, Environment, EventId, Phase, Producer};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::anomaly::Anomaly;
 use crate::approval::{self, Coverage, Graded, Rules};
@@ -139,12 +140,20 @@ pub struct Moment {
 pub(crate) struct Seen<'a> {
     pub(crate) index: u64,
     pub(crate) header: &'a EventHeader,
-    pub(crate) payload: Option<&'a [u8]>,
-    /// Its sections; none where the payload is gone or cannot be read.
+    /// None where it was erased.
+    pub(crate) content: Option<Content<'a>>,
+    /// Its sections; none where the payload is gone, cannot be read or is not kept.
     pub(crate) event: Option<Event<'a>>,
     pub(crate) facts: Facts<'a>,
     /// Digest of the plan as stored; absent without a plan.
     pub(crate) plan_digest: Option<String>,
+}
+
+/// What stands for a payload where two are compared: all those of one change are held in the same way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content<'a> {
+    Whole(&'a [u8]),
+    Digest([u8; 32]),
 }
 
 /// An attempt's entries in the order of the log.
@@ -157,11 +166,65 @@ pub(crate) struct Tried<'a> {
 /// Derives the document of a change. Entries may come in any order and repeat; those of another change are left out.
 pub fn document(change: &ChangeId, entries: &[Entry<'_>], context: &Context) -> ChangeDocument {
     let seen = read(change, entries);
-    let attempts = group(&seen);
-    let as_of_ms = seen.iter().map(|seen| seen.header.at).max().unwrap_or_default().max(context.as_of_ms);
-    let approvals = approval::of(change, &seen, &attempts, &context.rules, as_of_ms);
     let foreign = foreign(&seen, &context.rules);
-    let case = judge::Case { seen: &seen, attempts: &attempts, approvals: &approvals, foreign: &foreign, as_of_ms };
+    tell(change, &seen, foreign, context)
+}
+
+/// Derives the document of a change from entries that come one after the other, and keeps of a payload only what it says: so a change that is
+/// larger than memory has a document too. The same bytes as [`document()`] gives.
+pub struct Telling<'a> {
+    change: &'a ChangeId,
+    context: &'a Context,
+    seen: Vec<Seen<'a>>,
+    foreign: Vec<Foreign>,
+    /// Whether an entry has said what was asked.
+    asked: bool,
+    /// The place of the last entry that named an owner.
+    owned: Option<usize>,
+}
+
+impl<'a> Telling<'a> {
+    /// Of a change of which nothing is known yet.
+    pub fn new(change: &'a ChangeId, context: &'a Context) -> Self {
+        Self { change, context, seen: Vec::new(), foreign: Vec::new(), asked: false, owned: None }
+    }
+
+    /// Takes the next entry and gives the attempt that it belongs to. Entries come in the order of the log; what is of another change, or does
+    /// not come behind the last one, is left out.
+    pub fn add(&mut self, index: u64, header: &'a EventHeader, payload: Option<&[u8]>) -> u64 {
+        let Seen { facts, plan_digest, .. } = see(Entry { index, header, payload });
+        let attempt = facts.attempt;
+        if header.change != *self.change || self.seen.last().is_some_and(|last| last.index >= index) {
+            return attempt;
+        }
+        let content = payload.map(|payload| Content::Digest(Sha256::digest(payload).into()));
+        self.foreign.extend(foreign_of(index, payload, &self.context.rules));
+        let mut facts = facts.into_owned();
+        // Of what was asked the document shows the first, of the owner the last: a megabyte of either in each event is not kept.
+        if self.asked {
+            facts.request = None;
+        }
+        self.asked |= facts.request.is_some();
+        if facts.owner.is_some()
+            && let Some(earlier) = self.owned.replace(self.seen.len()).and_then(|place| self.seen.get_mut(place))
+        {
+            earlier.facts.owner = None;
+        }
+        self.seen.push(Seen { index, header, content, event: None, facts, plan_digest });
+        attempt
+    }
+
+    /// The document of what was taken.
+    pub fn document(self) -> ChangeDocument {
+        tell(self.change, &self.seen, self.foreign, self.context)
+    }
+}
+
+fn tell(change: &ChangeId, seen: &[Seen<'_>], foreign: Vec<Foreign>, context: &Context) -> ChangeDocument {
+    let attempts = group(seen);
+    let as_of_ms = seen.iter().map(|seen| seen.header.at).max().unwrap_or_default().max(context.as_of_ms);
+    let approvals = approval::of(change, seen, &attempts, &context.rules, as_of_ms);
+    let case = judge::Case { seen, attempts: &attempts, approvals: &approvals, foreign: &foreign, as_of_ms };
     let anomalies = judge::anomalies(&case);
     let last = |pick: fn(&Seen<'_>) -> Option<String>| seen.iter().rev().find_map(pick);
     let first = |pick: fn(&Seen<'_>) -> Option<String>| seen.iter().find_map(pick);
@@ -232,17 +295,21 @@ fn see(entry: Entry<'_>) -> Seen<'_> {
     let event = entry.payload.and_then(|payload| Event::parse(payload).ok());
     let facts = Facts::of_event(entry.header, event.as_ref());
     let plan_digest = facts.plan.as_ref().and(entry.payload).and_then(schemas::plan::digest);
-    Seen { index: entry.index, header: entry.header, payload: entry.payload, event, facts, plan_digest }
+    let content = entry.payload.map(Content::Whole);
+    Seen { index: entry.index, header: entry.header, content, event, facts, plan_digest }
 }
 
 /// The foreign evidence of entries, each held against the keys of the rule that held for its entry.
 pub(crate) fn foreign(seen: &[Seen<'_>], rules: &Rules) -> Vec<Foreign> {
-    let of = |seen: &Seen<'_>| {
-        seen.payload.map_or_else(Vec::new, |payload| {
-            foreign::of_named(seen.index, payload, &rules.at(seen.index).evidence_keys)
-        })
+    let of = |seen: &Seen<'_>| match seen.content {
+        Some(Content::Whole(payload)) => foreign_of(seen.index, Some(payload), rules),
+        Some(Content::Digest(_)) | None => Vec::new(),
     };
     seen.iter().flat_map(of).collect()
+}
+
+fn foreign_of(index: u64, payload: Option<&[u8]>, rules: &Rules) -> Vec<Foreign> {
+    payload.map_or_else(Vec::new, |payload| foreign::of_named(index, payload, &rules.at(index).evidence_keys))
 }
 
 pub(crate) fn group<'a>(seen: &'a [Seen<'a>]) -> Vec<Tried<'a>> {
@@ -336,6 +403,43 @@ mod tests {
             document(&change(), &entries, &Context::default()).to_json()
         };
         assert_eq!(tell(&straight), tell(&mixed));
+    }
+
+    #[test]
+    fn one_after_the_other_they_tell_the_same() {
+        let approval =
+            json!({"approver": "bob", "role": "owners", "decision": "approved", "at": "2025-10-09T12:00:00Z"});
+        let plan = json!({"intent": {"request": "a", "initiator": "ann"}, "governance": {"owner": "x"}, "plan": {"commands": ["a"], "digest": "no"}});
+        let again = json!({"intent": {"request": "b"}, "governance": {"owner": "y"}, "plan": {"commands": ["b"]}});
+        let mut events = vec![
+            event("plan", &plan),
+            event("plan", &again),
+            by("chat", event("preflight", &json!({"preflight": {"approvals": [approval]}}))),
+            event(
+                "execute",
+                &json!({"attempt": 2, "execution": {"steps": [{"rc": 1}], "agent": "?", "pipe_allow_list": ["rm"]}}),
+            ),
+            event("verify", &json!({"governance": {"owner": "z"}, "verification": {"drift": {"diff": ["x"]}}})),
+            raw("execute", b"{".to_vec()),
+            raw("execute", EXAMPLE.into()),
+        ];
+        events.push(events[0].clone());
+        events.push(event("plan", &json!({"intent": {"request": "c"}})));
+        let logged = logged(&events);
+        let change = change();
+        let entries: Vec<_> = logged
+            .iter()
+            .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
+            .collect();
+        let context = Context::default();
+        let mut telling = Telling::new(&change, &context);
+        for (index, made) in &logged {
+            telling.add(*index, &made.header, Some(&made.payload.clone()));
+            telling.add(*index, &made.header, None);
+        }
+        let told = document(&change, &entries, &context);
+        assert!(!told.anomalies.is_empty());
+        assert_eq!(telling.document().to_json(), told.to_json());
     }
 
     #[test]

@@ -140,10 +140,58 @@ impl<'a> Facts<'a> {
         facts
     }
 
+    /// The same, whatever becomes of the payload.
+    pub fn into_owned(self) -> Facts<'static> {
+        Facts {
+            attempt: self.attempt,
+            marks: self.marks,
+            readable: self.readable,
+            request: owned(self.request),
+            source: owned(self.source),
+            initiator: owned(self.initiator),
+            owner: owned(self.owner),
+            visibility: owned(self.visibility),
+            agent: owned(self.agent),
+            executor: owned(self.executor),
+            plan: self.plan.map(PlanFacts::into_owned),
+            widened_pipes: all_owned(self.widened_pipes),
+            approvals: self.approvals.into_iter().map(Approval::into_owned).collect(),
+            preflight_checks: self.preflight_checks,
+            policies: self.policies,
+            steps: self.steps,
+            checks: self.checks,
+            drift: self.drift,
+            rollback: self
+                .rollback
+                .map(|rollback| RollbackFacts { steps: rollback.steps, outcome: owned(rollback.outcome) }),
+        }
+    }
+
     /// The visibility this event asks for: an unknown word asks for `private`, no word asks for nothing.
     pub fn asked_visibility(&self) -> Option<Visibility> {
         self.visibility.as_deref().map(|word| Visibility::parse(word).unwrap_or_default())
     }
+}
+
+impl PlanFacts<'_> {
+    fn into_owned(self) -> PlanFacts<'static> {
+        PlanFacts {
+            commands: self.commands,
+            digest: owned(self.digest),
+            needs_nothing: self.needs_nothing,
+            approvers: all_owned(self.approvers),
+            artifacts: all_owned(self.artifacts),
+            window: self.window,
+        }
+    }
+}
+
+fn owned(text: Option<Cow<'_, str>>) -> Option<Cow<'static, str>> {
+    text.map(|text| Cow::Owned(text.into_owned()))
+}
+
+fn all_owned(texts: Vec<Cow<'_, str>>) -> Vec<Cow<'static, str>> {
+    texts.into_iter().map(|text| Cow::Owned(text.into_owned())).collect()
 }
 
 /// What the sections of an event amount to.

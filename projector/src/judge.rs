@@ -145,7 +145,7 @@ fn of_ids(found: &mut Found, seen: &[Seen<'_>]) {
     for seen in seen {
         let known = *first.entry((&seen.header.id, seen.header.phase, seen.facts.attempt)).or_insert(seen);
         // Without payloads it cannot be told: every commitment has a salt of its own.
-        if let (Some(before), Some(now)) = (known.payload, seen.payload)
+        if let (Some(before), Some(now)) = (known.content, seen.content)
             && before != now
         {
             let id = quote(seen.header.id.as_str());

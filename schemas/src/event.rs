@@ -294,6 +294,19 @@ impl Approval<'_> {
     pub fn approver(&self) -> &str {
         self.approver.as_deref().unwrap_or_default()
     }
+
+    /// The same, whatever becomes of the payload.
+    pub fn into_owned(self) -> Approval<'static> {
+        Approval {
+            approver: self.approver.map(Text::into_owned),
+            role: self.role.map(Text::into_owned),
+            decision: self.decision.map(Text::into_owned),
+            at: self.at.map(Text::into_owned),
+            expires: self.expires.map(Text::into_owned),
+            plan_digest: self.plan_digest.map(Text::into_owned),
+            signature: self.signature.map(Text::into_owned),
+        }
+    }
 }
 
 /// `execution`.

@@ -1,16 +1,21 @@
 //! The evidence pack of a change, out of a log: reads, plans, seals. What is in a pack and why is `evidence`'s.
 
+use std::cell::RefCell;
+use std::ops::Range;
+
 use ledger::checkpoint::Origin;
+use ledger::entry::Salt;
+use ledger::frontier::Frontier;
 use ledger::governance::KeyChain;
+use ledger::hash::Hash;
 use ledger::kv::Kv;
 use ledger::note::VerifierKey;
 use ledger::read::{Log, ReadError};
-use ledger::signing::Signer;
 use projector::approval::Rules;
 use projector::document::Context;
 use schemas::ids::ChangeId;
 
-use evidence::{LaterHeaders, PackEntry, PackError, PackInput, PackPlan};
+use evidence::{PackError, PackInput, PackLog, PackPlan};
 
 /// Headers that a pack carries behind the change's last entry: some 200 MB.
 const MAX_LATER_HEADERS: u64 = 500_000;
@@ -47,9 +52,63 @@ pub enum PackingError {
     /// The entries make no pack.
     #[error(transparent)]
     Pack(#[from] PackError),
-    /// The zip could not be written.
-    #[error(transparent)]
-    Write(#[from] evidence::zip::WriteError),
+}
+
+/// Inclusion proofs that are made at once, which is cheaper than one by one.
+const PATHS_AT_ONCE: usize = 256;
+
+/// The events of a change in a log, for the pack that is made of them.
+#[derive(Clone, Debug)]
+pub struct Events<K> {
+    log: Log<K>,
+    indices: Vec<u64>,
+    size: u64,
+    /// The last proofs that were made, and the place of the first of them.
+    paths: RefCell<(usize, Vec<Vec<Hash>>)>,
+}
+
+impl<K: Kv> Events<K> {
+    fn index(&self, place: usize) -> Result<u64, ReadError> {
+        let missing = ReadError::Missing { what: "event", log: self.log.id(), number: place as u64 };
+        self.indices.get(place).copied().ok_or(missing)
+    }
+}
+
+impl<K: Kv + Clone> PackLog for Events<K> {
+    type Error = ReadError;
+
+    fn indices(&self) -> Vec<u64> {
+        self.indices.clone()
+    }
+
+    fn entry(&self, place: usize) -> Result<Vec<u8>, ReadError> {
+        let number = self.index(place)?;
+        self.log.entry(number)?.ok_or(ReadError::Missing { what: "entry", log: self.log.id(), number })
+    }
+
+    fn stored(&self, place: usize) -> Result<(Salt, Vec<u8>), ReadError> {
+        let number = self.index(place)?;
+        let missing = ReadError::Missing { what: "payload", log: self.log.id(), number };
+        let stored = self.log.stored(number)?.ok_or(missing)?;
+        Ok((stored.salt, stored.payload))
+    }
+
+    fn path(&self, place: usize) -> Result<Vec<Hash>, ReadError> {
+        let known = |(first, paths): &(usize, Vec<Vec<Hash>>)| paths.get(place.checked_sub(*first)?).cloned();
+        if let Some(path) = known(&self.paths.borrow()) {
+            return Ok(path);
+        }
+        let until = self.indices.len().min(place.saturating_add(PATHS_AT_ONCE));
+        let indices = self.indices.get(place..until).unwrap_or_default();
+        let made = self.log.inclusions(indices, self.size)?;
+        let first = made.first().cloned().unwrap_or_default();
+        *self.paths.borrow_mut() = (place, made);
+        Ok(first)
+    }
+
+    fn behind(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, ReadError> {
+        Ok(self.log.entries(range, usize::MAX)?.into_iter().map(|(_, entry)| entry).collect())
+    }
 }
 
 /// The first signed size that is at least `at`; without one, the newest.
@@ -63,24 +122,17 @@ pub fn signed_size<K: Kv>(log: &Log<K>, at: Option<u64>) -> Result<u64, PackingE
 }
 
 /// Plans the pack of `change`, whose events stand at `indices`, under the checkpoint of exactly `size` entries.
-pub fn plan<K: Kv>(
+pub fn plan<K: Kv + Clone>(
     log: &Log<K>,
     origin: &Origin,
-    indices: &[u64],
+    indices: Vec<u64>,
     change: &ChangeId,
     size: u64,
     with_headers: bool,
-) -> Result<PackPlan, PackingError> {
+) -> Result<PackPlan<Events<K>>, PackingError> {
     let checkpoint = log.checkpoint(size)?.ok_or(PackingError::NotSigned { size })?;
     if indices.is_empty() {
         return Err(PackingError::NoChange { change: change.clone(), size });
-    }
-    let mut entries = Vec::with_capacity(indices.len());
-    for (index, path) in indices.iter().copied().zip(log.inclusions(indices, size)?) {
-        let missing = |what| ReadError::Missing { what, log: log.id(), number: index };
-        let entry = log.entry(index)?.ok_or_else(|| missing("entry"))?;
-        let stored = log.stored(index)?.ok_or_else(|| missing("payload"))?;
-        entries.push(PackEntry { index, entry, salt: stored.salt, payload: stored.payload, path });
     }
     // Those that sign this size, as the log itself knew them by then: what comes later must not change a pack.
     let keys = log.governance_at(size)?;
@@ -94,10 +146,10 @@ pub fn plan<K: Kv>(
         checkpoint,
         cosignatures: log.cosignature_lines(size)?,
         context: circumstances(log, origin, size)?,
-        entries,
+        headers: if with_headers { Some(up_to_last(log, &indices, size)?) } else { None },
+        log: Events { log: log.clone(), indices, size, paths: RefCell::default() },
         keys: KeyChain::build(log, size)?,
         verifier: VerifierKey::new(origin.key_name().clone(), signing),
-        headers: if with_headers { Some(later(log, indices, size)?) } else { None },
     };
     Ok(evidence::plan(&input)?)
 }
@@ -109,20 +161,11 @@ pub fn circumstances<K: Kv>(log: &Log<K>, origin: &Origin, size: u64) -> Result<
     Ok(Context { rules, as_of_ms: last.and_then(|header| header.at()).unwrap_or_default() })
 }
 
-/// Every entry behind the change's last one, up to `size`.
-fn later<K: Kv>(log: &Log<K>, indices: &[u64], size: u64) -> Result<LaterHeaders, PackingError> {
+/// The tree up to and with the change's last entry, behind which every entry is to be in the pack.
+fn up_to_last<K: Kv>(log: &Log<K>, indices: &[u64], size: u64) -> Result<Frontier, PackingError> {
     let first = indices.last().map_or(0, |last| last + 1);
     if size - first > MAX_LATER_HEADERS {
         return Err(PackingError::TooManyHeaders { count: size - first });
     }
-    let entries = log.entries(first..size, usize::MAX)?.into_iter().map(|(_, entry)| entry).collect();
-    Ok(LaterHeaders { frontier: log.frontier(first)?, entries })
-}
-
-/// Signs a plan and writes it as a zip.
-pub fn seal(plan: PackPlan, signer: &Signer) -> Result<Vec<u8>, PackingError> {
-    let sealed = plan.seal(signer)?;
-    let mut zip = Vec::new();
-    evidence::write(&sealed, &mut zip)?;
-    Ok(zip)
+    Ok(log.frontier(first)?)
 }

@@ -17,6 +17,7 @@ mod malformed;
 mod maturity;
 mod model_example;
 mod monitoring;
+mod packs;
 mod readme;
 mod serving;
 mod sessions;

@@ -8,14 +8,13 @@ use schemas::admit::{self, Scratch};
 use schemas::ids::ChangeId;
 use schemas::rules;
 
-/// An entry of the change with its header decoded.
+/// An entry of the change with its header decoded. Its payload is read when it is looked at.
 #[derive(Debug)]
-pub(crate) struct Opened<'a> {
+pub(crate) struct Opened {
     pub(crate) index: u64,
     pub(crate) leaf: Hash,
     pub(crate) header: EventHeader,
     pub(crate) salt: Salt,
-    pub(crate) payload: &'a [u8],
 }
 
 /// Why bytes are not an entry that a pack can hold.
@@ -218,13 +217,13 @@ pub(crate) fn check_chain(change: &ChangeId, entries: &[(u64, Hash, &EventHeader
 }
 
 /// Checks that the entry commits to this salt and payload.
-pub(crate) fn check_commitment(entry: &Opened<'_>) -> Result<(), Mismatch> {
+pub(crate) fn check_commitment(entry: &Opened, payload: &[u8]) -> Result<(), Mismatch> {
     let (index, header) = (entry.index, &entry.header);
-    let size = entry.payload.len() as u64;
+    let size = payload.len() as u64;
     if header.size != size {
         return Err(Mismatch::Size { index, found: size, expected: header.size });
     }
-    let found = entry::commitment(&entry.salt, entry.payload);
+    let found = entry::commitment(&entry.salt, payload);
     if found != header.commit {
         return Err(Mismatch::Commitment { index, found: found.to_string(), expected: header.commit.to_string() });
     }
@@ -235,12 +234,17 @@ pub(crate) fn check_commitment(entry: &Opened<'_>) -> Result<(), Mismatch> {
 /// know, so nothing can be said.
 ///
 /// `producer`, `at` and `road` come from the road and are in no payload.
-pub(crate) fn check_header(tenant: &str, entry: &Opened<'_>, scratch: &mut Scratch) -> Result<bool, Mismatch> {
+pub(crate) fn check_header(
+    tenant: &str,
+    entry: &Opened,
+    payload: &[u8],
+    scratch: &mut Scratch,
+) -> Result<bool, Mismatch> {
     let (index, header) = (entry.index, &entry.header);
     if header.rules.0 != rules::current().name {
         return Ok(false);
     }
-    let (payload_tenant, phase, masked, facts) = admit::derive(entry.payload, scratch)
+    let (payload_tenant, phase, masked, facts) = admit::derive(payload, scratch)
         .map_err(|r| Mismatch::NotAdmissible { index, reason: r.reason.as_str().to_owned(), path: r.path })?;
     let field = |field: &'static str, found: String, expected: String| {
         if found == expected { Ok(()) } else { Err(Mismatch::Field { index, field, found, expected }) }
@@ -261,8 +265,8 @@ pub(crate) fn check_header(tenant: &str, entry: &Opened<'_>, scratch: &mut Scrat
 }
 
 /// Checks that the payload is as the rules leave it: what they mask is masked, so masking it again changes nothing. `Ok(false)` as above.
-pub(crate) fn check_masked(entry: &Opened<'_>, scratch: &mut Scratch) -> Result<bool, Mismatch> {
-    let (index, payload) = (entry.index, entry.payload);
+pub(crate) fn check_masked(entry: &Opened, payload: &[u8], scratch: &mut Scratch) -> Result<bool, Mismatch> {
+    let index = entry.index;
     if entry.header.rules.0 != rules::current().name {
         return Ok(false);
     }

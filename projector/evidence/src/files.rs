@@ -11,18 +11,15 @@
 //! | `SHA256SUMS`, `attestation.sigstore.json` | all of the above |
 //!
 //! `keys/chain.json` leads from earlier keys of the log to the one that signs ([`ledger::governance::KeyChain`]). Only packs of logs
-//! that have had several keys have it; whatever else a pack has in `keys/` a verifier says that it does not know.
+//! that have had several keys have it; whatever else a pack has in `keys/` a verifier says that it does not know. What follows from the
+//! events is [`crate::told`]'s.
 
 use ledger::hash::Hash;
 use ledger::note::VerifierKey;
 use ledger::receipt::TlogProof;
-use projector::document::{self, ChangeDocument, Context, Entry};
-use schemas::ids::{ChangeId, Phase};
+use schemas::ids::Phase;
 
-use crate::chain::Opened;
-use crate::document::PackDocument;
-use crate::parts::{self, PackFile, number};
-use crate::{page, summary};
+use crate::parts::{PackFile, number};
 
 /// Name of the pack's own description.
 pub(crate) const PACK: &str = "pack.json";
@@ -83,38 +80,4 @@ pub(crate) fn proof_text(index: u64, path: &[Hash], checkpoint: &str) -> String 
 /// The key hints.
 pub(crate) fn key_files(key: &VerifierKey) -> [PackFile; 2] {
     [(PEM.to_owned(), key.spki_pem().into_bytes()), (VKEY.to_owned(), format!("{}\n", key.to_vkey()).into_bytes())]
-}
-
-/// The folded change.
-pub(crate) fn change_document(change: &ChangeId, entries: &[Opened<'_>], context: &Context) -> ChangeDocument {
-    let entries: Vec<Entry<'_>> = entries
-        .iter()
-        .map(|entry| Entry { index: entry.index, header: &entry.header, payload: Some(entry.payload) })
-        .collect();
-    document::document(change, &entries, context)
-}
-
-/// The files of report version 1 beside the page: `VERIFY.md`, the five parts and what is told over several entries.
-pub(crate) fn part_files(
-    origin: &str,
-    document: &ChangeDocument,
-    entries: &[Opened<'_>],
-) -> Result<Vec<PackFile>, DeriveError> {
-    let payloads = entries.iter().map(|entry| (entry.index, entry.payload));
-    let parts = parts::all(origin, &document.change, payloads)
-        .map_err(|(index, source)| DeriveError::Payload { index, source })?;
-    let mut out = vec![("VERIFY.md".to_owned(), page::GUIDE.as_bytes().to_vec())];
-    out.extend(parts);
-    out.extend(summary::files(document, entries)?);
-    Ok(out)
-}
-
-/// The page of report version 1, which shows the folded change and links to the `parts`.
-pub(crate) fn page_file(
-    pack: &PackDocument,
-    document: &ChangeDocument,
-    entries: &[Opened<'_>],
-    parts: &[PackFile],
-) -> Result<PackFile, DeriveError> {
-    Ok((PAGE.to_owned(), page::render(pack, document, entries, parts)?.into_bytes()))
 }

@@ -1,6 +1,6 @@
 //! Evidence packs: the zip that hands one change to a stranger, and the verifier that trusts nothing in it.
 //!
-//! - [`plan`] makes every file of a pack out of entries, payloads and proofs; [`PackPlan::seal`] signs; [`write()`] copies.
+//! - [`plan`] plans every file of a pack out of entries, payloads and proofs; [`PackPlan::seal`] signs; [`SealedPack::copy`] copies.
 //! - [`verify_pack`] and [`verify_receipt`] check, offline, with a key from elsewhere, and answer with a [`Report`].
 //! - [`cli`] is the command line that `upm-verify` and `upm verify` share.
 //!
@@ -15,6 +15,7 @@
 mod attest;
 mod chain;
 pub mod cli;
+mod copy;
 pub mod document;
 mod files;
 mod headers;
@@ -22,6 +23,7 @@ mod json;
 mod page;
 mod parts;
 mod plan;
+mod planned;
 pub mod population;
 pub mod reconcile;
 pub mod report;
@@ -29,6 +31,7 @@ pub mod sample;
 mod summary;
 mod sums;
 mod text;
+mod told;
 mod trust;
 mod verify;
 pub mod worksheet;
@@ -36,8 +39,10 @@ pub mod zip;
 
 pub use attest::PREDICATE_TYPE;
 pub use chain::{Broken, Mismatch, NotAnEvent};
+pub use copy::{CopyError, SealedPack, write};
 pub use files::DeriveError;
-pub use plan::{LaterHeaders, PackEntry, PackError, PackInput, PackPlan, SealedPack, plan, write};
+pub use parts::ENTRIES_MAX;
+pub use plan::{InMemory, PackEntry, PackError, PackInput, PackLog, PackPlan, plan};
 pub use report::{Check, Report, Status, Verdict};
 pub use trust::{KeyError, KeyFile, Reach, Trust};
 pub use verify::{verify_pack, verify_receipt};

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::text::{visible, visible_lines};
+use crate::zip::MAX_FILES;
 
 /// A file of a pack: name and content.
 pub(crate) type PackFile = (String, Vec<u8>);
@@ -26,26 +27,38 @@ pub(crate) fn number(index: u64) -> String {
 /// files, of which each entry needs three.
 pub(crate) const FILES_MAX: usize = 30_000;
 
-/// The files cut out of the payloads, entry by entry, in no particular order. An entry whose files are too many gets none, and none behind it:
-/// what they say is in their payloads.
-pub(crate) fn all<'a>(
-    origin: &str,
-    change: &ChangeId,
-    payloads: impl Iterator<Item = (u64, &'a [u8])>,
-) -> Result<Vec<PackFile>, (u64, serde_json::Error)> {
-    let mut out = Vec::new();
-    for (index, payload) in payloads {
-        let made = files(origin, change, index, payload).map_err(|source| (index, source))?;
-        if out.len() + made.len() > FILES_MAX {
-            break;
-        }
-        out.extend(made);
+/// Room for the files that a pack has whatever is in its events, and for those of later headers: 12, a chain of keys, and 500,000 headers at
+/// 16,384 a file.
+const OTHERS_MAX: usize = 60;
+
+/// Most entries of a change that a pack holds.
+pub const ENTRIES_MAX: usize = (MAX_FILES - OTHERS_MAX) / 3;
+
+/// How many files the events of a pack may still give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Cut out of one event.
+    pub(crate) parts: usize,
+    /// Differences between plans.
+    pub(crate) diffs: usize,
+}
+
+impl Room {
+    /// In the pack of a change of so many entries.
+    pub(crate) fn of(entries: usize) -> Self {
+        let free = (MAX_FILES - OTHERS_MAX).saturating_sub(3 * entries);
+        let parts = free.min(FILES_MAX);
+        Self { parts, diffs: free - parts }
     }
-    Ok(out)
 }
 
 /// The files that one payload gives, in no particular order.
-fn files(origin: &str, change: &ChangeId, index: u64, payload: &[u8]) -> Result<Vec<PackFile>, serde_json::Error> {
+pub(crate) fn files(
+    origin: &str,
+    change: &ChangeId,
+    index: u64,
+    payload: &[u8],
+) -> Result<Vec<PackFile>, serde_json::Error> {
     let Document { provisioning_event: event } = serde_json::from_slice(payload)?;
     let n = number(index);
     let plan: Plan<'_> = inner(event.plan);
@@ -270,19 +283,15 @@ mod tests {
     }
 
     #[test]
-    fn more_files_than_a_pack_has_room_for_are_left_in_their_payloads() {
-        let steps = |count: usize| {
-            let steps = vec![r#"{"stdout":""}"#; count].join(",");
-            format!(r#"{{"provisioning_event":{{"execution":{{"steps":[{steps}]}}}}}}"#).into_bytes()
-        };
-        let made = |counts: &[usize]| {
-            let payloads: Vec<Vec<u8>> = counts.iter().map(|count| steps(*count)).collect();
-            all("l/acme", &change(), (0..).zip(payloads.iter().map(Vec::as_slice))).unwrap().len()
-        };
-        assert_eq!(made(&[FILES_MAX - 1]), FILES_MAX);
-        assert_eq!(made(&[FILES_MAX]), 0);
-        assert_eq!(made(&[9, FILES_MAX - 11, 1]), FILES_MAX);
-        assert_eq!(made(&[9, FILES_MAX - 10, 1]), 10, "none behind the first that is left out");
+    fn every_pack_has_room_for_its_files() {
+        for (entries, parts, diffs) in
+            [(1, 30_000, 35_471), (8_868, 30_000, 8_870), (11_824, 30_000, 2), (11_825, 29_999, 0), (21_824, 2, 0)]
+        {
+            let room = Room::of(entries);
+            assert_eq!(room, Room { parts, diffs }, "{entries}");
+            assert!(OTHERS_MAX + 3 * entries + room.parts + room.diffs <= MAX_FILES);
+        }
+        assert_eq!(ENTRIES_MAX, 21_824);
     }
 
     #[test]

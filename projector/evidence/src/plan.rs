@@ -1,9 +1,12 @@
-//! From a change's entries to a pack: first every file with its bytes, then the signature, then the zip.
+//! From a change's entries to a pack: first every file with its length and digest, then the signature, then the zip.
 //!
 //! [`plan`] makes every choice and checks what it is given, so that a pack that would be refuted is never written;
-//! [`PackPlan::seal`] signs; [`write()`] copies. The same input gives the same bytes on any machine in any year.
+//! [`PackPlan::seal`] signs; [`SealedPack::copy`] reads the log a second time and copies. No more than one payload is in memory at a time, and
+//! what is kept grows with the number of files, not with what is in them. The same input gives the same bytes on any machine in any year.
 
-use std::io::Write;
+use std::convert::Infallible;
+use std::error::Error;
+use std::ops::Range;
 
 use ledger::checkpoint::{self, CheckpointError, Origin};
 use ledger::dsse;
@@ -21,17 +24,20 @@ use serde_json::Value;
 
 use crate::attest::{self, Attestation, Predicate};
 use crate::chain::{self, Broken, Mismatch, NotAnEvent, Opened};
+use crate::copy::{Copier, CopyError, SealedPack};
 use crate::document::{EntryRef, FORMAT, PackDocument, REPORT_VERSION};
 use crate::files::{self, DeriveError};
 use crate::headers;
-use crate::parts::PackFile;
+use crate::parts::ENTRIES_MAX;
+use crate::planned::{Planned, Shelf, Source};
 use crate::sums;
-use crate::zip::{self, WriteError};
+use crate::told::{self, Subject, Told};
+use crate::zip::PlanError;
 
 /// Everything a pack is a function of.
 #[derive(Clone, Debug)]
-pub struct PackInput {
-    /// The log.
+pub struct PackInput<L = InMemory> {
+    /// The log's name.
     pub origin: Origin,
     /// The change.
     pub change: ChangeId,
@@ -45,23 +51,48 @@ pub struct PackInput {
     pub cosignatures: Vec<NoteSignature>,
     /// By what the change is judged: the tenant's rules, and the log's time of entry `size − 1`.
     pub context: Context,
-    /// All entries of the change below `size`, oldest first.
-    pub entries: Vec<PackEntry>,
+    /// All entries of the change below `size`, and what is behind them.
+    pub log: L,
     /// The log's public key: the newest of those that sign this size.
     pub verifier: VerifierKey,
     /// The way from earlier keys to it; none where the log has had no other by this size.
     pub keys: Option<KeyChain>,
-    /// Every entry behind the change's last one, to show that none of them is of this change; none where that is not asked for.
-    pub headers: Option<LaterHeaders>,
+    /// The tree up to and with the change's last entry, where the pack is to hold every entry behind it, to show that none of them is of this
+    /// change; none where that is not asked for.
+    pub headers: Option<Frontier>,
 }
 
-/// The entries between the last one of a change and the size of its pack.
-#[derive(Clone, Debug)]
-pub struct LaterHeaders {
-    /// The tree up to and with the change's last entry.
-    pub frontier: Frontier,
-    /// All entries behind it, in order.
-    pub entries: Vec<Vec<u8>>,
+/// Where the entries of a change are read: to plan its pack, and again to copy it.
+///
+/// A *place* is a position among the change's entries, oldest first. The same question has the same answer every time, as an append-only log
+/// gives it; a payload that changed or is gone meanwhile ends the copying ([`CopyError::Changed`]). A failed read is not tried again.
+pub trait PackLog: Clone {
+    /// Why it could not be read.
+    type Error: Error + Send + Sync + 'static;
+
+    /// The entries' indices in the log, by place.
+    fn indices(&self) -> Vec<u64>;
+
+    /// The bytes of an entry.
+    fn entry(&self, place: usize) -> Result<Vec<u8>, Self::Error>;
+
+    /// The payload as stored, and the salt of its commitment.
+    fn stored(&self, place: usize) -> Result<(Salt, Vec<u8>), Self::Error>;
+
+    /// The inclusion proof under the pack's size.
+    fn path(&self, place: usize) -> Result<Vec<Hash>, Self::Error>;
+
+    /// The bytes of the log's entries, of whatever change, in this range of indices.
+    fn behind(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Self::Error>;
+}
+
+/// A change that is in memory.
+#[derive(Clone, Debug, Default)]
+pub struct InMemory {
+    /// Its entries, oldest first.
+    pub entries: Vec<PackEntry>,
+    /// All entries of the log behind the last one.
+    pub behind: Vec<Vec<u8>>,
 }
 
 /// One entry of the change, with what belongs to it.
@@ -79,9 +110,49 @@ pub struct PackEntry {
     pub path: Vec<Hash>,
 }
 
+impl PackLog for InMemory {
+    type Error = Infallible;
+
+    fn indices(&self) -> Vec<u64> {
+        self.entries.iter().map(|entry| entry.index).collect()
+    }
+
+    fn entry(&self, place: usize) -> Result<Vec<u8>, Infallible> {
+        Ok(self.entries[place].entry.clone())
+    }
+
+    fn stored(&self, place: usize) -> Result<(Salt, Vec<u8>), Infallible> {
+        Ok((self.entries[place].salt, self.entries[place].payload.clone()))
+    }
+
+    fn path(&self, place: usize) -> Result<Vec<Hash>, Infallible> {
+        Ok(self.entries[place].path.clone())
+    }
+
+    fn behind(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Infallible> {
+        let first = self.entries.last().map_or(0, |last| last.index + 1);
+        let of_range = (first..).zip(&self.behind).filter(|(index, _)| range.contains(index));
+        Ok(of_range.map(|(_, entry)| entry.clone()).collect())
+    }
+}
+
 /// Why no pack can be made of an input.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
+    /// The log could not be read.
+    #[error("the log could not be read: {0}")]
+    Log(Box<dyn Error + Send + Sync>),
+    /// More entries than a pack has room for.
+    #[error(
+        "the change has {found} entries, a pack holds at most {ENTRIES_MAX}: ask for one as of an earlier size of the log"
+    )]
+    TooManyEntries {
+        /// How many it has.
+        found: usize,
+    },
+    /// The files do not fit into one zip.
+    #[error(transparent)]
+    Zip(#[from] PlanError),
     /// An entry is no event.
     #[error(transparent)]
     Entry(#[from] NotAnEvent),
@@ -134,57 +205,80 @@ pub enum PackError {
     },
 }
 
+impl PackError {
+    fn of_log(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Log(Box::new(error))
+    }
+}
+
 /// All files of a pack but the attestation, sorted by name.
 #[derive(Clone, Debug)]
-pub struct PackPlan {
-    files: Vec<PackFile>,
+pub struct PackPlan<L = InMemory> {
+    files: Vec<Planned>,
     statement: Vec<u8>,
     verifier: VerifierKey,
+    copier: Copier<L>,
 }
 
-/// All files of a pack, sorted by name.
-#[derive(Clone, Debug)]
-pub struct SealedPack {
-    files: Vec<PackFile>,
-}
-
-/// Plans the pack of a change: every file with its bytes, but for the attestation.
-pub fn plan(input: &PackInput) -> Result<PackPlan, PackError> {
-    let opened = open(input)?;
-    check(input, &opened)?;
-    let mut files = log_files(input, &opened)?;
-    let change = files::change_document(&input.change, &opened, &input.context);
-    let parts = files::part_files(input.origin.as_str(), &change, &opened)?;
-    files.push(files::page_file(&document(input), &change, &opened, &parts)?);
-    files.push((files::CHANGE.to_owned(), change.to_json()));
-    files.extend(parts);
-    files.extend(files::key_files(&input.verifier));
-    if let Some(headers) = &input.headers {
-        let made = headers::files(&input.change, headers, input.size, &input.root);
-        files.extend(made.map_err(PackError::Headers)?);
+/// Plans the pack of a change: every file, but for the attestation.
+pub fn plan<L: PackLog>(input: &PackInput<L>) -> Result<PackPlan<L>, PackError> {
+    let indices = input.log.indices();
+    if indices.len() > ENTRIES_MAX {
+        return Err(PackError::TooManyEntries { found: indices.len() });
     }
-    files.sort();
+    check_head(input)?;
+    let copier = Copier {
+        log: input.log.clone(),
+        origin: input.origin.to_string(),
+        change: input.change.clone(),
+        checkpoint: checkpoint_text(input),
+        indices,
+    };
+    let mut shelf = Shelf::new();
+    let (entries, mut files) = of_log(input, &copier, &mut shelf)?;
+    let document = document(input, &entries);
+    files.push(Planned::kept(files::PACK, document.to_json()?));
+    files.push(Planned::kept(files::CHECKPOINT, copier.checkpoint.clone().into_bytes()));
+    files.extend(input.keys.as_ref().map(|chain| Planned::kept(files::CHAIN, chain.print())));
+    files.extend(files::key_files(&input.verifier).map(|(name, bytes)| Planned::kept(name, bytes)));
+    if let Some(frontier) = &input.headers {
+        let mut behind = |range| input.log.behind(range);
+        let planned = headers::plan(&input.change, frontier, input.size, &input.root, &mut behind);
+        files.extend(planned.map_err(PackError::of_log)?.map_err(PackError::Headers)?);
+    }
+    let subject = Subject { pack: &document, change: &input.change, context: &input.context, entries: &entries };
+    let mut payload = |place| input.log.stored(place).map(|(_, payload)| payload);
+    let told = told::tell(&subject, &mut payload, &mut shelf);
+    let Told { change, parts, page } = told.map_err(PackError::of_log)?;
+    files.push(change);
+    files.extend(parts?);
+    files.extend(page?);
+    files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
 
-    let sums = sums::text(files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))).into_bytes();
+    let sums = sums::text(files.iter().map(|file| (file.name.as_str(), file.sha256))).into_bytes();
     let statement = attest::statement(&sums, &predicate(input, &sums))?;
-    files.push((sums::NAME.to_owned(), sums));
-    files.sort();
-    Ok(PackPlan { files, statement, verifier: input.verifier.clone() })
+    insert(&mut files, Planned::kept(sums::NAME, sums));
+    Ok(PackPlan { files, statement, verifier: input.verifier.clone(), copier })
 }
 
-impl PackPlan {
+fn insert(files: &mut Vec<Planned>, file: Planned) {
+    let at = files.partition_point(|other| other.name < file.name);
+    files.insert(at, file);
+}
+
+impl<L: PackLog> PackPlan<L> {
     /// The key that signs the attestation.
     pub fn verifier(&self) -> &VerifierKey {
         &self.verifier
     }
 
-    /// The planned files, sorted by name.
-    pub fn files(&self) -> &[(String, Vec<u8>)] {
-        &self.files
+    /// The content of a planned file; none where there is no such file.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, CopyError> {
+        self.copier.read(&self.files, name)
     }
 
     /// Signs the plan with the log's key, which adds the attestation.
-    pub fn seal(self, signer: &Signer) -> Result<SealedPack, PackError> {
+    pub fn seal(self, signer: &Signer) -> Result<SealedPack<L>, PackError> {
         let key = signer.verifier();
         if key.to_vkey() != self.verifier.to_vkey() {
             return Err(PackError::OtherSigner { found: key.to_vkey(), expected: self.verifier.to_vkey() });
@@ -192,36 +286,13 @@ impl PackPlan {
         let signature = signer.sign_bytes(&dsse::pae(attest::PAYLOAD_TYPE, &self.statement));
         let attestation = Attestation { statement: self.statement, signature, hint: attest::hint(key.key()) };
         let mut files = self.files;
-        files.push((attest::NAME.to_owned(), attestation.to_json()?));
-        files.sort();
-        Ok(SealedPack { files })
+        insert(&mut files, Planned::kept(attest::NAME, attestation.to_json()?));
+        Ok(SealedPack::new(files, self.copier)?)
     }
 }
 
-impl SealedPack {
-    /// The files, sorted by name.
-    pub fn files(&self) -> &[(String, Vec<u8>)] {
-        &self.files
-    }
-}
-
-/// Writes a pack as a zip.
-pub fn write(pack: &SealedPack, out: &mut impl Write) -> Result<(), WriteError> {
-    let files: Vec<zip::File<'_>> = pack.files.iter().map(|(name, bytes)| zip::File { name, bytes }).collect();
-    zip::write(&files, out)
-}
-
-fn open(input: &PackInput) -> Result<Vec<Opened<'_>>, PackError> {
-    let mut out = Vec::with_capacity(input.entries.len());
-    for PackEntry { index, entry, salt, payload, .. } in &input.entries {
-        let header = chain::event_header(*index, entry)?;
-        out.push(Opened { index: *index, leaf: chain::leaf(entry), header, salt: *salt, payload });
-    }
-    Ok(out)
-}
-
-/// Checks what a verifier will check, but for what follows from admission (header fields against payloads).
-fn check(input: &PackInput, opened: &[Opened<'_>]) -> Result<(), PackError> {
+/// Checks of the checkpoint and its keys what a verifier will check.
+fn check_head<L>(input: &PackInput<L>) -> Result<(), PackError> {
     let verified = checkpoint::open(&input.checkpoint, &input.verifier)?;
     let field = |field, found: String, expected: String| {
         if found == expected { Ok(()) } else { Err(PackError::CheckpointField { field, found, expected }) }
@@ -237,37 +308,44 @@ fn check(input: &PackInput, opened: &[Opened<'_>]) -> Result<(), PackError> {
             chain.establish(&input.verifier)?.signing(input.size).count()
         }
     };
-    field("number of signatures", signatures.to_string(), expected.to_string())?;
+    field("number of signatures", signatures.to_string(), expected.to_string())
+}
 
-    let links: Vec<_> = opened.iter().map(|e| (e.index, e.leaf, &e.header)).collect();
+/// Reads and checks the entries as a verifier will (but for what follows from admission: header fields against payloads), and plans the files
+/// that are the log's own.
+fn of_log<L: PackLog>(
+    input: &PackInput<L>,
+    copier: &Copier<L>,
+    shelf: &mut Shelf,
+) -> Result<(Vec<Opened>, Vec<Planned>), PackError> {
+    let (mut entries, mut files) = (Vec::with_capacity(copier.indices.len()), Vec::new());
+    for (place, index) in copier.indices.iter().copied().enumerate() {
+        let bytes = input.log.entry(place).map_err(PackError::of_log)?;
+        let (salt, payload) = input.log.stored(place).map_err(PackError::of_log)?;
+        let path = input.log.path(place).map_err(PackError::of_log)?;
+        let entry = Opened { index, leaf: chain::leaf(&bytes), header: chain::event_header(index, &bytes)?, salt };
+        chain::check_commitment(&entry, &payload)?;
+        proof::verify_inclusion(index, input.size, &entry.leaf, &path, &input.root)
+            .map_err(|source| PackError::Unproved { index, source })?;
+        let proof = files::proof_text(index, &path, &copier.checkpoint);
+        files.push(shelf.plan(files::entry_name(index), bytes, Source::Entry(place)));
+        files.push(shelf.plan(files::event_name(index, entry.header.phase), payload, Source::Event(place)));
+        files.push(shelf.plan(files::proof_name(index), proof.into_bytes(), Source::Proof(place)));
+        entries.push(entry);
+    }
+    let links: Vec<_> = entries.iter().map(|entry| (entry.index, entry.leaf, &entry.header)).collect();
     chain::check_chain(&input.change, &links)?;
-    for (entry, source) in opened.iter().zip(&input.entries) {
-        chain::check_commitment(entry)?;
-        proof::verify_inclusion(entry.index, input.size, &entry.leaf, &source.path, &input.root)
-            .map_err(|source| PackError::Unproved { index: entry.index, source })?;
-    }
-    Ok(())
+    Ok((entries, files))
 }
 
-fn log_files(input: &PackInput, opened: &[Opened<'_>]) -> Result<Vec<PackFile>, PackError> {
+/// The checkpoint as the pack carries it: the log's own lines and the cosignatures.
+fn checkpoint_text<L>(input: &PackInput<L>) -> String {
     let lines: String = input.cosignatures.iter().map(NoteSignature::to_line).collect();
-    let checkpoint = format!("{}{lines}", input.checkpoint);
-    let mut out = vec![
-        (files::PACK.to_owned(), document(input).to_json()?),
-        (files::CHECKPOINT.to_owned(), checkpoint.clone().into_bytes()),
-    ];
-    out.extend(input.keys.as_ref().map(|chain| (files::CHAIN.to_owned(), chain.print())));
-    for (entry, source) in opened.iter().zip(&input.entries) {
-        let proof = files::proof_text(entry.index, &source.path, &checkpoint);
-        out.push((files::entry_name(entry.index), source.entry.clone()));
-        out.push((files::event_name(entry.index, entry.header.phase), source.payload.clone()));
-        out.push((files::proof_name(entry.index), proof.into_bytes()));
-    }
-    Ok(out)
+    format!("{}{lines}", input.checkpoint)
 }
 
-fn document(input: &PackInput) -> PackDocument {
-    let entry = |e: &PackEntry| EntryRef { index: e.index, salt: Some(e.salt.to_hex()) };
+fn document<L>(input: &PackInput<L>, entries: &[Opened]) -> PackDocument {
+    let entry = |entry: &Opened| EntryRef { index: entry.index, salt: Some(entry.salt.to_hex()) };
     PackDocument {
         format: FORMAT,
         fold: FOLD_VERSION,
@@ -278,7 +356,7 @@ fn document(input: &PackInput) -> PackDocument {
         approval_rules: input.context.rules.changes().to_vec(),
         size: input.size,
         root: input.root.to_string(),
-        entries: input.entries.iter().map(entry).collect(),
+        entries: entries.iter().map(entry).collect(),
         cosignatures: input.cosignatures.iter().map(named).collect(),
         erasures: Vec::new(),
         objects: Vec::new(),
@@ -290,7 +368,7 @@ fn named(line: &NoteSignature) -> Value {
     Value::String(line.to_line().trim_end_matches('\n').to_owned())
 }
 
-fn predicate(input: &PackInput, sums: &[u8]) -> Predicate {
+fn predicate<L>(input: &PackInput<L>, sums: &[u8]) -> Predicate {
     Predicate {
         origin: input.origin.to_string(),
         change: input.change.to_string(),

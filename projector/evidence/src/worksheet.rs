@@ -4,7 +4,7 @@
 //! `pass` and `exception` rest on what an event says; `not evidenced` means that none says it. A person decides what follows: the sheet saves
 //! the looking up, not the judgement.
 
-use std::io::Cursor;
+use std::io::{Cursor, Read, Seek};
 
 use ledger::entry::{EventHeader, Header};
 use projector::approval::Rules;
@@ -16,11 +16,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::document::PackDocument;
+use crate::files;
 use crate::report::Verdict;
 use crate::sample::{Drawn, Sample, line};
 use crate::trust::Trust;
-use crate::verify::verify_pack;
-use crate::{files, zip};
+use crate::verify::{Files, verify_pack};
 
 /// What a test of an attribute found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -114,7 +114,7 @@ pub fn sheet(sample: &Sample, trust: &Trust, mut pack: impl FnMut(&Drawn) -> Opt
         None => Sheet { drawn: drawn.clone(), pack: None, tested: unseen("there is no evidence pack of it here") },
         Some(bytes) => {
             let report = verify_pack(Cursor::new(&bytes), trust);
-            let tested = match Evidence::read(&bytes, &drawn.change.change) {
+            let tested = match Evidence::read(Cursor::new(&bytes), &drawn.change.change) {
                 Ok(_) if report.verdict == Verdict::Refuted => unseen("its evidence pack is refuted"),
                 Ok(evidence) => evidence.tested(),
                 Err(why) => unseen(&why),
@@ -187,24 +187,23 @@ struct Evidence {
 }
 
 impl Evidence {
-    fn read(pack: &[u8], change: &str) -> Result<Evidence, String> {
-        let list = zip::read(pack).map_err(|error| format!("its evidence pack cannot be read: {error}"))?;
-        let find = |name: &str| list.iter().find(|file| file.name == name).map(|file| file.bytes);
+    fn read(pack: impl Read + Seek, change: &str) -> Result<Evidence, String> {
+        let files = Files::scan(pack).map_err(|error| format!("its evidence pack cannot be read: {error}"))?;
         let missing = |name: &str| format!("its evidence pack has no {name}");
-        let described = find(files::PACK).ok_or_else(|| missing(files::PACK))?;
-        let described = PackDocument::parse(described).map_err(|error| error.to_string())?;
+        let described = files.get(files::PACK).ok_or_else(|| missing(files::PACK))?;
+        let described = PackDocument::parse(&described).map_err(|error| error.to_string())?;
         let id = ChangeId::parse(change).map_err(|error| error.to_string())?;
         if described.change != change {
             return Err(format!("its evidence pack is of {}", described.change));
         }
-        let mut read: Vec<(u64, EventHeader, &[u8])> = Vec::new();
+        let mut read: Vec<(u64, EventHeader, Vec<u8>)> = Vec::new();
         for entry in &described.entries {
             let name = files::entry_name(entry.index);
-            let bytes = find(&name).ok_or_else(|| missing(&name))?;
-            let Ok(Header::Event(header)) = Header::decode(bytes) else { return Err(format!("{name} is no event")) };
+            let bytes = files.get(&name).ok_or_else(|| missing(&name))?;
+            let Ok(Header::Event(header)) = Header::decode(&bytes) else { return Err(format!("{name} is no event")) };
             let event = files::event_name(entry.index, header.phase);
             // An event that was erased says nothing any more.
-            read.extend(find(&event).map(|payload| (entry.index, header, payload)));
+            read.extend(files.get(&event).map(|payload| (entry.index, header, payload)));
         }
         let entries: Vec<Entry<'_>> = read
             .iter()

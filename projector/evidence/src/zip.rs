@@ -8,7 +8,12 @@
 
 use std::io::{self, Write};
 
-/// Largest archive that is written or read, in bytes. A pack is read into memory to be checked.
+mod scan;
+
+pub use scan::read;
+pub(crate) use scan::{Found, ScanError, scan};
+
+/// Largest archive that is written or read, in bytes: what fits on one disc, and far below the 4 GiB where zip64 begins.
 pub const MAX_ARCHIVE_BYTES: u64 = 1 << 30;
 /// Most files in one archive: one below the value that would mean zip64.
 pub const MAX_FILES: usize = 0xfffe;
@@ -64,7 +69,7 @@ pub enum PlanError {
 /// Why an archive is refused. Every variant is a refutation but [`ReadError::TooLarge`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ReadError {
-    /// Larger than a verifier takes into memory: cannot be decided here.
+    /// Larger than a pack may be: cannot be decided here.
     #[error("the file has more than {MAX_ARCHIVE_BYTES} bytes, which is more than this verifier reads")]
     TooLarge,
     /// Not an archive, or one with something after its end record.
@@ -143,19 +148,13 @@ pub struct File<'a> {
 ///
 /// Everything is planned (names, lengths, checksums, offsets) before the first byte is written.
 pub fn write(files: &[File<'_>], out: &mut impl Write) -> Result<(), WriteError> {
-    let records = plan(files)?;
+    let sizes = files.iter().map(|file| (file.name, file.bytes.len() as u64, crc32fast::hash(file.bytes)));
+    let records = layout(sizes)?;
     for (record, file) in records.iter().zip(files) {
         out.write_all(&local_header(record))?;
         out.write_all(file.bytes)?;
     }
-    let mut central = 0;
-    for record in &records {
-        let header = central_header(record);
-        central += header.len();
-        out.write_all(&header)?;
-    }
-    let start = records.last().map_or(0, |r| r.offset + (LOCAL_BYTES + r.name.len()) as u64 + u64::from(r.size));
-    out.write_all(&end_record(records.len(), central as u64, start))?;
+    out.write_all(&tail(&records))?;
     Ok(())
 }
 
@@ -168,30 +167,6 @@ pub enum WriteError {
     /// The output failed.
     #[error("writing the pack: {0}")]
     Io(#[from] io::Error),
-}
-
-/// Reads an archive, accepting only the form that [`write()`] gives. The files come sorted by name.
-pub fn read(archive: &[u8]) -> Result<Vec<File<'_>>, ReadError> {
-    if archive.len() as u64 > MAX_ARCHIVE_BYTES {
-        return Err(ReadError::TooLarge);
-    }
-    let end_at = archive.len().checked_sub(END_BYTES).ok_or(ReadError::NoEnd)?;
-    let end = &archive[end_at..];
-    if !end.starts_with(END_SIGNATURE) {
-        return Err(ReadError::NoEnd);
-    }
-    let (count, size, start) = read_end(end)?;
-    let central = slice(archive, start, size, "central directory")?;
-    require("end record", "end of the central directory", start + size, end_at as u64)?;
-    let records = read_central(central, count)?;
-    let mut files = Vec::with_capacity(records.len());
-    let mut at = 0;
-    for record in &records {
-        files.push(read_local(archive, record, at)?);
-        at += (LOCAL_BYTES + record.name.len()) as u64 + u64::from(record.size);
-    }
-    require("central directory", "offset, where the last file ends,", start, at)?;
-    Ok(files)
 }
 
 /// Why `name` may not stand in a pack, if so. Only letters, digits and `-_.` in parts separated by `/`: nothing that any
@@ -225,30 +200,53 @@ pub(crate) struct Record<'a> {
     pub(crate) offset: u64,
 }
 
-fn plan<'a>(files: &[File<'a>]) -> Result<Vec<Record<'a>>, PlanError> {
-    if files.len() > MAX_FILES {
-        return Err(PlanError::TooMany { found: files.len() });
+impl Record<'_> {
+    /// Where its content begins.
+    pub(crate) fn content(&self) -> u64 {
+        self.offset + (LOCAL_BYTES + self.name.len()) as u64
     }
-    let total: u64 = END_BYTES as u64
-        + files.iter().map(|f| (LOCAL_BYTES + CENTRAL_BYTES + 2 * f.name.len() + f.bytes.len()) as u64).sum::<u64>();
-    if total > MAX_ARCHIVE_BYTES {
-        return Err(PlanError::TooLarge { found: total });
+
+    /// Where it ends.
+    pub(crate) fn end(&self) -> u64 {
+        self.content() + u64::from(self.size)
     }
-    let mut records: Vec<Record<'a>> = Vec::with_capacity(files.len());
-    let mut offset = 0;
-    for file in files {
-        if let Some(why) = bad_name(file.name.as_bytes()) {
-            return Err(PlanError::Name { name: file.name.to_owned(), why });
+}
+
+/// Places files, given as name, length and checksum, one behind the other.
+pub(crate) fn layout<'a>(files: impl Iterator<Item = (&'a str, u64, u32)>) -> Result<Vec<Record<'a>>, PlanError> {
+    let mut records: Vec<Record<'a>> = Vec::new();
+    let (mut offset, mut central) = (0, END_BYTES as u64);
+    for (name, size, crc) in files {
+        if let Some(why) = bad_name(name.as_bytes()) {
+            return Err(PlanError::Name { name: name.to_owned(), why });
         }
-        if records.last().is_some_and(|last| last.name >= file.name) {
-            return Err(PlanError::Order { name: file.name.to_owned() });
+        if records.last().is_some_and(|last| last.name >= name) {
+            return Err(PlanError::Order { name: name.to_owned() });
         }
-        // Cannot fail: the total is far below 4 GiB.
-        let size = u32::try_from(file.bytes.len()).map_err(|_| PlanError::TooLarge { found: total })?;
-        records.push(Record { name: file.name, crc: crc32fast::hash(file.bytes), size, offset });
-        offset += (LOCAL_BYTES + file.name.len() + file.bytes.len()) as u64;
+        let end = offset + (LOCAL_BYTES + name.len()) as u64 + size;
+        central += (CENTRAL_BYTES + name.len()) as u64;
+        let fits = u32::try_from(size).ok().filter(|_| end + central <= MAX_ARCHIVE_BYTES);
+        let size = fits.ok_or(PlanError::TooLarge { found: end + central })?;
+        records.push(Record { name, crc, size, offset });
+        offset = end;
+    }
+    if records.len() > MAX_FILES {
+        return Err(PlanError::TooMany { found: records.len() });
     }
     Ok(records)
+}
+
+/// Where the last file ends and the central directory begins.
+pub(crate) fn end_of(records: &[Record<'_>]) -> u64 {
+    records.last().map_or(0, Record::end)
+}
+
+/// Everything behind the last file.
+pub(crate) fn tail(records: &[Record<'_>]) -> Vec<u8> {
+    let mut out: Vec<u8> = records.iter().flat_map(central_header).collect();
+    let end = end_record(records.len(), out.len() as u64, end_of(records));
+    out.extend_from_slice(&end);
+    out
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "names are at most MAX_NAME_BYTES long")]
@@ -300,136 +298,4 @@ pub(crate) fn end_record(files: usize, central_bytes: u64, central_at: u64) -> V
     }
     out.extend_from_slice(&0u16.to_le_bytes());
     out
-}
-
-/// (number of files, bytes of the central directory, its offset).
-fn read_end(end: &[u8]) -> Result<(u64, u64, u64), ReadError> {
-    const AT: &str = "end record";
-    let count = u16_at(end, 10);
-    require(AT, "number of this disk", u16_at(end, 4), 0)?;
-    require(AT, "disk of the central directory", u16_at(end, 6), 0)?;
-    require(AT, "number of files on this disk", u16_at(end, 8), count)?;
-    require(AT, "length of the comment", u16_at(end, 20), 0)?;
-    if count > MAX_FILES as u64 {
-        return Err(ReadError::Field {
-            at: AT.into(),
-            field: "number of files",
-            found: count,
-            expected: MAX_FILES as u64,
-        });
-    }
-    Ok((count, u32_at(end, 12), u32_at(end, 16)))
-}
-
-fn read_central(central: &[u8], count: u64) -> Result<Vec<Record<'_>>, ReadError> {
-    let mut records: Vec<Record<'_>> = Vec::new();
-    let mut folded = std::collections::HashSet::new();
-    let mut at = 0;
-    for n in 0..count {
-        let place = format!("entry {n} of the central directory");
-        let header = slice(central, at, CENTRAL_BYTES as u64, &place)?;
-        if !header.starts_with(CENTRAL_SIGNATURE) {
-            return Err(ReadError::Signature { at: place });
-        }
-        let name = slice(central, at + CENTRAL_BYTES as u64, u16_at(header, 28), &place)?;
-        let name = safe_name(name)?;
-        check_fixed(name, header, 6, u16_at(header, 4))?;
-        for (field, found) in [
-            ("length of the extra field", u16_at(header, 30)),
-            ("length of the comment", u16_at(header, 32)),
-            ("disk", u16_at(header, 34)),
-            ("internal attributes", u16_at(header, 36)),
-        ] {
-            require(name, field, found, 0)?;
-        }
-        require(
-            name,
-            "type and permissions (external attributes)",
-            u32_at(header, 38),
-            u64::from(EXTERNAL_ATTRIBUTES),
-        )?;
-        if !folded.insert(name.to_ascii_lowercase()) && records.iter().all(|r| r.name != name) {
-            return Err(ReadError::Folded { name: name.to_owned() });
-        }
-        if records.last().is_some_and(|last| last.name >= name) {
-            return Err(ReadError::Order { name: name.to_owned() });
-        }
-        let size = u32_at(header, 24);
-        require(name, "stored size", u32_at(header, 20), size)?;
-        records.push(Record { name, crc: u32_le(header, 16), size: u32_le(header, 24), offset: u32_at(header, 42) });
-        at += (CENTRAL_BYTES + name.len()) as u64;
-    }
-    if at != central.len() as u64 {
-        return Err(ReadError::Bytes { at: "central directory".into(), left: central.len() as u64, needed: at });
-    }
-    Ok(records)
-}
-
-/// Checks the fields that both headers share, from "version needed" (at `from`) to the date.
-fn check_fixed(name: &str, header: &[u8], from: usize, made_by: u64) -> Result<(), ReadError> {
-    require(name, "version made by", made_by, u64::from(VERSION_MADE_BY))?;
-    require(name, "version needed", u16_at(header, from), u64::from(VERSION_NEEDED))?;
-    require(name, "flags (encryption, data descriptor, encoding)", u16_at(header, from + 2), 0)?;
-    require(name, "method (0 = stored)", u16_at(header, from + 4), 0)?;
-    require(name, "time", u16_at(header, from + 6), 0)?;
-    require(name, "date", u16_at(header, from + 8), u64::from(DOS_DATE))
-}
-
-fn read_local<'a>(archive: &'a [u8], record: &Record<'a>, at: u64) -> Result<File<'a>, ReadError> {
-    let name = record.name;
-    require(name, "offset, where the file before it ends,", record.offset, at)?;
-    let header = slice(archive, at, LOCAL_BYTES as u64, name)?;
-    if !header.starts_with(LOCAL_SIGNATURE) {
-        return Err(ReadError::Signature { at: name.to_owned() });
-    }
-    check_fixed(name, header, 4, u64::from(VERSION_MADE_BY))?;
-    require(name, "checksum in the local header", u32_at(header, 14), u64::from(record.crc))?;
-    require(name, "stored size in the local header", u32_at(header, 18), u64::from(record.size))?;
-    require(name, "size in the local header", u32_at(header, 22), u64::from(record.size))?;
-    require(name, "length of the extra field in the local header", u16_at(header, 28), 0)?;
-    let local = slice(archive, at + LOCAL_BYTES as u64, u16_at(header, 26), name)?;
-    if local != name.as_bytes() {
-        let local = String::from_utf8_lossy(local).into_owned();
-        return Err(ReadError::TwoNames { central: name.to_owned(), local });
-    }
-    let bytes = slice(archive, at + (LOCAL_BYTES + name.len()) as u64, u64::from(record.size), name)?;
-    require(name, "checksum (CRC-32) of the content", u64::from(crc32fast::hash(bytes)), u64::from(record.crc))?;
-    Ok(File { name, bytes })
-}
-
-fn safe_name(name: &[u8]) -> Result<&str, ReadError> {
-    let lossy = || String::from_utf8_lossy(name).into_owned();
-    if let Some(why) = bad_name(name) {
-        return Err(ReadError::Name { name: lossy(), why });
-    }
-    std::str::from_utf8(name).map_err(|_| ReadError::Name { name: lossy(), why: "not UTF-8" })
-}
-
-fn require(at: &str, field: &'static str, found: u64, expected: u64) -> Result<(), ReadError> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(ReadError::Field { at: at.to_owned(), field, found, expected })
-}
-
-fn slice<'a>(bytes: &'a [u8], at: u64, len: u64, what: &str) -> Result<&'a [u8], ReadError> {
-    let total = bytes.len() as u64;
-    let short = || ReadError::Bytes { at: what.to_owned(), left: total.saturating_sub(at), needed: len };
-    let end = at.checked_add(len).filter(|end| *end <= total).ok_or_else(short)?;
-    let (at, end) = (usize::try_from(at).map_err(|_| short())?, usize::try_from(end).map_err(|_| short())?);
-    bytes.get(at..end).ok_or_else(short)
-}
-
-/// Reads two bytes of a header whose length was checked.
-fn u16_at(header: &[u8], at: usize) -> u64 {
-    u64::from(u16::from_le_bytes([header[at], header[at + 1]]))
-}
-
-/// Reads four bytes of a header whose length was checked.
-fn u32_le(header: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-}
-
-fn u32_at(header: &[u8], at: usize) -> u64 {
-    u64::from(u32_le(header, at))
 }

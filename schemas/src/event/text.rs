@@ -15,6 +15,11 @@ impl<'a> Text<'a> {
         &self.0
     }
 
+    /// The text, whatever becomes of the payload.
+    pub fn into_owned(self) -> Text<'static> {
+        Text(Cow::Owned(self.0.into_owned()))
+    }
+
     /// The text, as long as the payload lives.
     pub fn to_cow(&self) -> Cow<'a, str> {
         self.0.clone()

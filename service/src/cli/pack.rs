@@ -68,14 +68,15 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         None if args.witnessed => Some("witnessed".to_owned()),
         None => None,
     };
-    let (length, body) = client.download(&path(&tenant, change.as_str(), at, args.with_headers))?;
-    let mut body = bar(length).wrap_read(body);
+    let path = path(&tenant, change.as_str(), at, args.with_headers);
     if to_stdout {
+        let body = client.download(&path)?;
+        let mut body = bar(body.length).wrap_read(body);
         io::copy(&mut body, &mut io::stdout().lock())
             .map_err(|error| CliError::because("the pack broke off", &error))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let bytes = write(&args.output, args.force, &mut body)?;
+    let bytes = fetch(&client, &path, &args.output, args.force, bar)?;
     if globals.json {
         print::json_line(
             &json!({"file": args.output, "bytes": bytes, "change": change.as_str(), "tenant": tenant.as_str()}),
@@ -87,6 +88,29 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How often a pack is fetched from its beginning because it has become another one meanwhile: by a cosignature, once for each.
+const FETCHES_MAX: usize = 4;
+
+/// Fetches a pack into a file, and shows how far it is.
+fn fetch(
+    client: &Client,
+    path: &str,
+    target: &Path,
+    force: bool,
+    bar: fn(Option<u64>) -> ProgressBar,
+) -> Result<u64, CliError> {
+    let mut fetched = 1;
+    loop {
+        let mut body = client.download(path)?;
+        let length = body.length;
+        let done = write(target, force, &mut bar(length).wrap_read(&mut body));
+        if done.is_ok() || !body.changed || fetched == FETCHES_MAX {
+            return done;
+        }
+        fetched += 1;
+    }
 }
 
 /// The path of a pack.
@@ -112,9 +136,9 @@ fn of_sample(globals: &Globals, client: &Client, file: &Path, args: &Args) -> Re
     let mut bytes = 0;
     for drawn in &sample.drawn {
         let at = Some(format!("at={}", sample.tree_size));
-        let (_, mut body) = client.download(&path(&tenant, &drawn.change.change, at, args.with_headers))?;
+        let path = path(&tenant, &drawn.change.change, at, args.with_headers);
         let target = args.output.join(pack_name(drawn.number, &drawn.change.change));
-        bytes += write(&target, args.force, &mut body)?;
+        bytes += fetch(client, &path, &target, args.force, |_| ProgressBar::hidden())?;
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -44,8 +44,8 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     }
     let tenant = globals.tenant_or_default()?;
     let client = Client::new(globals);
-    let (length, body) = client.download(&path(tenant.as_str(), &period, !args.no_details))?;
-    let bytes = write(&args.output, args.force, &mut bar(length).wrap_read(body))?;
+    let body = client.download(&path(tenant.as_str(), &period, !args.no_details))?;
+    let bytes = write(&args.output, args.force, &mut bar(body.length).wrap_read(body))?;
     let (from, to) = (period.from_text(), period.to_text());
     if globals.json {
         print::json_line(

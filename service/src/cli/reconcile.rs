@@ -135,7 +135,7 @@ fn unread(path: &Path, error: &io::Error) -> CliError {
 /// The population of a period, from the server.
 fn fetched(globals: &Globals, period: &Period) -> Result<Vec<u8>, CliError> {
     let tenant = globals.tenant_or_default()?;
-    let (_, body) = Client::new(globals).download(&population::path(tenant.as_str(), period, true))?;
+    let body = Client::new(globals).download(&population::path(tenant.as_str(), period, true))?;
     let mut bytes = Vec::new();
     body.take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)

@@ -1,21 +1,26 @@
 //! `GET /v1/tenants/{tenant}/changes/{id}/evidence.zip`: the change's evidence pack. Without `at` it redirects to the URL
 //! that names the tree size, under which the pack never changes, but for cosignatures that its checkpoint gains.
 
+use std::io::{self, BufWriter, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use evidence::zip::PlanError;
+use evidence::{CopyError, PackError, PackPlan, SealedPack};
+use ledger_rocks::Rocks;
 use schemas::ids::{ChangeId, Tenant};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use super::app::{App, OpenTenant, blocking, log_failed};
 use super::extract::{UrlPath, UrlQuery};
 use super::logs::not_cosigned;
 use super::problem::Problem;
-use crate::packs::{self, PackingError};
+use super::streaming;
+use crate::packs::{self, Events, PackingError};
 
 /// Which pack.
 #[derive(Debug, Deserialize)]
@@ -56,20 +61,42 @@ pub async fn zip(
         let plan = planned(&open, &change, size, query.with_headers.is_some())?;
         let signer =
             open.signer(plan.verifier()).map_err(|error| Problem::internal("the pack could not be signed", &error))?;
-        let bytes = packs::seal(plan, &signer).map_err(|error| failed(&error))?;
-        Ok(answer(&change, size, bytes, &headers))
+        let pack = plan.seal(&signer).map_err(|error| failed(&error.into()))?;
+        let (response, part) = answer(&change, size, pack.length(), &pack.tag(), &headers);
+        Ok(match part {
+            Some(range) => response.map(|_| streamed(pack, range)),
+            None => response,
+        })
     })
     .await
 }
 
+/// A part of a pack, copied while it is sent. What cannot be copied to its end breaks the connection, so nobody takes it for whole.
+fn streamed(pack: SealedPack<Events<Arc<Rocks>>>, range: Range<u64>) -> Body {
+    streaming::body(move |out| {
+        let mut out = BufWriter::with_capacity(streaming::PIECE_BYTES, out);
+        pack.copy(range, &mut out).and_then(|()| Ok(out.flush()?)).map_err(|error| match error {
+            // Whoever asks for the head alone hangs up too.
+            CopyError::Io(error) => error,
+            error => {
+                tracing::warn!(%error, "a pack broke off");
+                io::Error::other(error.to_string())
+            }
+        })
+    })
+}
+
+/// The plan of a change's pack.
+pub type Plan = PackPlan<Events<Arc<Rocks>>>;
+
 /// The plan of a change's pack. Blocking.
-pub fn plan(open: &OpenTenant, change: &ChangeId, size: u64) -> Result<evidence::PackPlan, Problem> {
+pub fn plan(open: &OpenTenant, change: &ChangeId, size: u64) -> Result<Plan, Problem> {
     planned(open, change, size, false)
 }
 
-fn planned(open: &OpenTenant, change: &ChangeId, size: u64, with_headers: bool) -> Result<evidence::PackPlan, Problem> {
+fn planned(open: &OpenTenant, change: &ChangeId, size: u64, with_headers: bool) -> Result<Plan, Problem> {
     let indices = open.change_indices(change, size)?;
-    packs::plan(&open.log, &open.origin, &indices, change, size, with_headers).map_err(|error| failed(&error))
+    packs::plan(&open.log, &open.origin, indices, change, size, with_headers).map_err(|error| failed(&error))
 }
 
 /// Why there is no pack, as a problem.
@@ -77,6 +104,10 @@ pub fn failed(error: &PackingError) -> Problem {
     match error {
         PackingError::NoChange { .. } | PackingError::NotSigned { .. } => Problem::not_found(error.to_string()),
         PackingError::TooManyHeaders { .. } => Problem::bad_request(error.to_string()),
+        PackingError::Pack(PackError::TooManyEntries { .. } | PackError::Zip(PlanError::TooLarge { .. })) => {
+            let (kind, title) = ("too_large", "The change does not fit into a pack");
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, kind, title, error.to_string())
+        }
         PackingError::Read(error) => log_failed(error),
         error => Problem::internal("the pack could not be made", error),
     }
@@ -95,10 +126,11 @@ fn redirect(open: &OpenTenant, change: &ChangeId, size: u64, with_headers: bool)
         .into_response())
 }
 
-/// The pack or the part of it that is asked for. The tag is of its bytes, so a download that broke off goes on only within the same pack.
-fn answer(change: &ChangeId, size: u64, bytes: Vec<u8>, asked: &HeaderMap) -> Response {
+/// How a pack is answered, but for its body: which part of it that is, if any. The tag names its bytes, so a download that broke off goes on
+/// only within the same pack.
+fn answer(change: &ChangeId, size: u64, length: u64, tag: &str, asked: &HeaderMap) -> (Response, Option<Range<u64>>) {
     let said = |name: HeaderName| asked.get(name).and_then(|value| value.to_str().ok());
-    let tag = format!("\"{}\"", hex::encode(Sha256::digest(&bytes)));
+    let tag = format!("\"{tag}\"");
     let caching = [
         (header::ETAG, tag.clone()),
         (header::CACHE_CONTROL, "private, no-cache".to_owned()),
@@ -106,21 +138,27 @@ fn answer(change: &ChangeId, size: u64, bytes: Vec<u8>, asked: &HeaderMap) -> Re
     ];
     let is_known = |known: &str| known == "*" || known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag);
     if said(header::IF_NONE_MATCH).is_some_and(is_known) {
-        return (StatusCode::NOT_MODIFIED, caching).into_response();
+        return ((StatusCode::NOT_MODIFIED, caching).into_response(), None);
     }
     let disposition = format!("attachment; filename=\"{}-{size}.zip\"", file_name(change.as_str()));
-    let content = [(header::CONTENT_TYPE, "application/zip".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+    let content = |range: &Range<u64>| {
+        [
+            (header::CONTENT_TYPE, "application/zip".to_owned()),
+            (header::CONTENT_DISPOSITION, disposition),
+            (header::CONTENT_LENGTH, (range.end - range.start).to_string()),
+        ]
+    };
     let same = said(header::IF_RANGE).is_none_or(|known| known == tag);
-    match said(header::RANGE).filter(|_| same).map_or(Part::Whole, |range| part(range, bytes.len())) {
-        Part::Whole => (caching, content, bytes).into_response(),
+    match said(header::RANGE).filter(|_| same).map_or(Part::Whole, |range| part(range, length)) {
+        Part::Whole => ((caching, content(&(0..length))).into_response(), Some(0..length)),
         Part::Of(range) => {
-            let place = format!("bytes {}-{}/{}", range.start, range.end - 1, bytes.len());
-            let part = bytes[range].to_vec();
-            (StatusCode::PARTIAL_CONTENT, caching, content, [(header::CONTENT_RANGE, place)], part).into_response()
+            let place = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+            let head = (StatusCode::PARTIAL_CONTENT, caching, content(&range), [(header::CONTENT_RANGE, place)]);
+            (head.into_response(), Some(range))
         }
         Part::Beyond => {
-            let length = [(header::CONTENT_RANGE, format!("bytes */{}", bytes.len()))];
-            (StatusCode::RANGE_NOT_SATISFIABLE, caching, length).into_response()
+            let place = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
+            ((StatusCode::RANGE_NOT_SATISFIABLE, caching, place).into_response(), None)
         }
     }
 }
@@ -129,17 +167,17 @@ fn answer(change: &ChangeId, size: u64, bytes: Vec<u8>, asked: &HeaderMap) -> Re
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
     Whole,
-    Of(Range<usize>),
+    Of(Range<u64>),
     /// Nothing that is there.
     Beyond,
 }
 
 /// The part that `Range: bytes=…` names (RFC 9110, section 14). What is no single range of bytes asks for the whole.
-fn part(range: &str, length: usize) -> Part {
+fn part(range: &str, length: u64) -> Part {
     let Some((from, to)) = range.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-')) else {
         return Part::Whole;
     };
-    let range = match (from.parse::<usize>(), to.parse::<usize>()) {
+    let range = match (from.parse::<u64>(), to.parse::<u64>()) {
         (Ok(from), Ok(to)) if from <= to => from..to.saturating_add(1).min(length),
         (Ok(from), Err(_)) if to.is_empty() => from..length,
         (Err(_), Ok(last)) if from.is_empty() => length.saturating_sub(last)..length,
@@ -183,7 +221,7 @@ mod tests {
 
     fn ask(headers: &[(HeaderName, &str)]) -> Response {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
-        answer(&ChangeId::parse("c-1").unwrap(), 7, b"0123456789".to_vec(), &headers)
+        answer(&ChangeId::parse("c-1").unwrap(), 7, 10, "tag", &headers).0
     }
 
     #[test]

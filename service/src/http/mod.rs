@@ -25,6 +25,7 @@ mod proofs;
 mod rejected;
 mod replica;
 mod sql;
+mod streaming;
 mod tenants;
 
 pub use app::{App, OpenTenant};

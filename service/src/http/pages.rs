@@ -87,7 +87,7 @@ async fn pack_file(app: &Arc<App>, tenant: &Tenant, change: ChangeId, name: Stri
     blocking(move || {
         let size = packs::signed_size(&open.log, None).map_err(|error| evidence::failed(&error))?;
         let plan = evidence::plan(&open, &change, size)?;
-        let found = plan.files().iter().find(|(file, _)| *file == name).map(|(_, bytes)| bytes.clone());
+        let found = plan.read(&name).map_err(|error| Problem::internal("the pack could not be read", &error))?;
         let bytes = found.ok_or_else(|| Problem::not_found(format!("the pack of {change} has no file {name:?}")))?;
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static(content_type(&name))),

@@ -1,30 +1,24 @@
 //! `GET /v1/tenants/{tenant}/population?from=&to=`: the population of a period, streamed while it is made. What breaks off has no end record, so
 //! that nobody takes it for whole.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use evidence::population::{Period, PopulationInput};
 use ledger::read::ReadError;
 use ledger::signing::Signer;
 use schemas::ids::{ChangeId, Tenant};
 use serde::Deserialize;
-use tokio::sync::mpsc;
 
 use super::app::{App, OpenTenant, blocking, log_failed};
 use super::extract::{UrlPath, UrlQuery};
 use super::logs::LogName;
 use super::problem::Problem;
+use super::streaming::{self, Connection, PIECE_BYTES};
 use crate::populations::{self, PopulatingError};
-
-/// Bytes handed to the connection at once, and how many of these may wait.
-const PIECE_BYTES: usize = 256 * 1024;
-const PIECES_AHEAD: usize = 4;
 
 /// Which period.
 #[derive(Debug, Deserialize)]
@@ -56,12 +50,12 @@ pub async fn zip(
         Ok((input, signer.map_err(|error| Problem::internal("the population could not be signed", &error))?))
     })
     .await?;
-    let (pieces, receiver) = mpsc::channel(PIECES_AHEAD);
     let details = query.details.unwrap_or(true);
-    tokio::task::spawn_blocking(move || make(&open, &input, &signer, details, pieces));
-    let stream = futures::stream::unfold(receiver, |mut receiver| async move {
-        let piece = receiver.recv().await?;
-        Some((piece, receiver))
+    let body = streaming::body(move |out| {
+        make(&open, &input, &signer, details, out).map_err(|error| {
+            tracing::warn!(tenant = %open.tenant, %error, "a population broke off");
+            io::Error::other(error.to_string())
+        })
     });
     let name = |text: String| text.replace([':', '.'], "");
     let name = format!("{tenant}-{}-{}.zip", name(period.from_text()), name(period.to_text()));
@@ -70,41 +64,24 @@ pub async fn zip(
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    Ok((headers, Body::from_stream(stream)).into_response())
+    Ok((headers, body).into_response())
 }
 
 /// Makes the population into the connection. Blocking.
-fn make(open: &OpenTenant, input: &PopulationInput, signer: &Signer, details: bool, pieces: mpsc::Sender<Piece>) {
+fn make(
+    open: &OpenTenant,
+    input: &PopulationInput,
+    signer: &Signer,
+    details: bool,
+    out: Connection,
+) -> Result<(), PopulatingError> {
     let indices = |change: &str, size: u64| {
         // A name of a change out of an entry is one.
         let Ok(change) = ChangeId::parse(change) else { return Ok(Vec::new()) };
         open.change_indices(&change, size).map_err(|_| ReadError::NotSigned { size })
     };
-    let failing = pieces.clone();
-    let out = BufWriter::with_capacity(PIECE_BYTES, Connection(pieces));
-    let made = populations::write_to(&open.log, input, signer, details.then_some(&indices), out);
-    if let Err(error) = made {
-        tracing::warn!(tenant = %open.tenant, %error, "a population broke off");
-        // The client sees a connection that breaks off, never an end.
-        let _ = failing.blocking_send(Err(io::Error::other(error.to_string())));
-    }
-}
-
-type Piece = io::Result<Bytes>;
-
-/// Hands what is written to a connection, and waits where it is slow.
-struct Connection(mpsc::Sender<Piece>);
-
-impl Write for Connection {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
-        sent.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the client went away"))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let out = BufWriter::with_capacity(PIECE_BYTES, out);
+    populations::write_to(&open.log, input, signer, details.then_some(&indices), out).map(drop)
 }
 
 fn failed(error: &PopulatingError) -> Problem {

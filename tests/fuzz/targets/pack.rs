@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::sync::LazyLock;
 
 use evidence::zip::{File, read};
-use evidence::{KeyFile, PackEntry, PackInput, Trust, Verdict, verify_pack};
+use evidence::{InMemory, KeyFile, PackEntry, PackInput, Trust, Verdict, verify_pack};
 use ledger::checkpoint::{Checkpoint, Origin};
 use ledger::entry::{EventHeader, First, Header, Road, Salt, commitment};
 use ledger::hash::{self, Hash};
@@ -72,7 +72,10 @@ fn make() -> Made {
         size: 2,
         root,
         cosignatures: Vec::new(),
-        entries: vec![PackEntry { index: 1, entry, salt, payload: EVENT.to_vec(), path }],
+        log: InMemory {
+            entries: vec![PackEntry { index: 1, entry, salt, payload: EVENT.to_vec(), path }],
+            behind: Vec::new(),
+        },
         verifier: signer.verifier(),
         keys: None,
         headers: None,

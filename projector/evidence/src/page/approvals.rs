@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use projector::approval::{Coverage, Graded};
 use projector::document::{Attempt, ChangeDocument};
 
+use super::Links;
 use super::shown::{Cut, cut};
-use super::{Event, Links};
 use crate::parts::number;
 
 pub(super) struct Approvals {
@@ -40,9 +40,7 @@ pub(super) struct Given {
     pub(super) links: Vec<(&'static str, String)>,
 }
 
-pub(super) fn approvals(document: &ChangeDocument, events: &[Event<'_>], links: &Links<'_>) -> Approvals {
-    let required: BTreeSet<String> =
-        events.iter().flat_map(|event| event.at("plan", "approvals").texts()).map(|name| cut(&name)).collect();
+pub(super) fn approvals(document: &ChangeDocument, required: BTreeSet<String>, links: &Links<'_>) -> Approvals {
     let mut given: Vec<Given> = Vec::new();
     let mut place = (0, 0);
     for approval in &document.approvals {

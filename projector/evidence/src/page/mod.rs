@@ -7,25 +7,27 @@
 //! in the pack's other files ([`shown`]).
 //! Leaves out judging: state, attempts, grades and anomalies are the fold's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashSet};
 
 use askama::Template;
 use projector::anomaly::Anomaly;
 use projector::document::ChangeDocument;
 use projector::fold::State;
 use projector::fold::table::TABLE;
+use sha2::{Digest as _, Sha256};
 
 use crate::chain::Opened;
 use crate::document::PackDocument;
 use crate::json::Node;
-use crate::parts::PackFile;
 use crate::report::counted;
+use crate::summary::diff::Change;
 use crate::text::VisibleLines;
+use crate::told::Event;
 use approvals::{Approvals, approvals};
 use others::{Other, others};
-use plans::{Plans, plans};
-use rows::{Section, sections};
-use shown::{Cut, cut, time};
+use plans::Plans;
+use rows::{Section, Sections};
+use shown::{Cut, ITEMS_MAX, cut, time};
 use timeline::{Timeline, timeline};
 
 mod approvals;
@@ -38,36 +40,70 @@ mod timeline;
 /// `VERIFY.md`. The same in every pack: it holds nothing of an event, so that its commands can be pasted.
 pub(crate) const GUIDE: &str = include_str!("../../templates/VERIFY.md");
 
-/// Renders `index.html`.
-pub(crate) fn render(
-    pack: &PackDocument,
-    document: &ChangeDocument,
-    entries: &[Opened<'_>],
-    parts: &[PackFile],
-) -> Result<String, askama::Error> {
-    let parts: BTreeSet<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
-    let links = Links(&parts);
-    let events: Vec<Event<'_>> = entries.iter().map(Event::of).collect();
-    let page = Page {
-        pack,
-        document,
-        why: TABLE.iter().find(|row| row.state == document.state).map_or("", |row| row.by),
-        reached: document.attempts.last().and_then(|attempt| attempt.reached),
-        summary: summary(document, &events),
-        anomalies: Cut::of(&document.anomalies),
-        asked: asked(document, &events),
-        resources: resources(&events),
-        timeline: timeline(document, entries),
-        plans: plans(document, entries, &events, &links),
-        approvals: approvals(document, &events, &links),
-        sections: sections(&events, &links),
-        others: others(document),
-        as_of: time(pack.as_of_ms),
-        witnesses: pack.cosignatures.iter().filter_map(|line| witness(line.as_str()?)).collect(),
-    };
-    let mut out = VisibleLines::default();
-    page.render_into(&mut out)?;
-    Ok(out.0)
+/// What the page tells of the events, collected one event after the other.
+#[derive(Default)]
+pub(crate) struct Pages {
+    reason: Option<String>,
+    ticket: Option<String>,
+    impact: Option<String>,
+    resources: Distinct,
+    required: BTreeSet<String>,
+    plans: Plans,
+    sections: Sections,
+}
+
+impl Pages {
+    /// Takes the change's next event, in the order of the log, and how its plan differs from the one before.
+    pub(crate) fn add(&mut self, event: &Event<'_>, change: Option<&Change>) {
+        let first = |kept: &mut Option<String>, node: Node<'_>| {
+            if kept.is_none() && node.exists() {
+                *kept = Some(cut(&node.text()));
+            }
+        };
+        first(&mut self.reason, event.at("intent", "reason"));
+        first(&mut self.ticket, event.at("intent", "ticket"));
+        let impact = event.at("plan", "impact");
+        if self.impact.is_none() && impact.exists() {
+            self.impact = Some(cut(&impact.describe(&[])));
+        }
+        for resource in event.at("target", "resources").list() {
+            self.resources.add(cut(&resource.describe(&[])));
+        }
+        self.required.extend(event.at("plan", "approvals").texts().iter().map(|name| cut(name)));
+        self.plans.add(event, change);
+        self.sections.add(event);
+    }
+
+    /// Renders `index.html`, which shows the folded change and links to `files` beside the log's own.
+    pub(crate) fn render<'f>(
+        self,
+        pack: &PackDocument,
+        document: &ChangeDocument,
+        entries: &[Opened],
+        files: impl Iterator<Item = &'f str>,
+    ) -> Result<String, askama::Error> {
+        let links = Links(files.collect());
+        let page = Page {
+            pack,
+            document,
+            why: TABLE.iter().find(|row| row.state == document.state).map_or("", |row| row.by),
+            reached: document.attempts.last().and_then(|attempt| attempt.reached),
+            summary: summary(document, entries),
+            anomalies: Cut::of(&document.anomalies),
+            asked: asked(document, self.reason, self.ticket, self.impact),
+            resources: self.resources.into_cut(),
+            timeline: timeline(document, entries),
+            plans: self.plans.finish(document, &links),
+            approvals: approvals(document, self.required, &links),
+            sections: self.sections.finish(&links),
+            others: others(document),
+            as_of: time(pack.as_of_ms),
+            witnesses: pack.cosignatures.iter().filter_map(|line| witness(line.as_str()?)).collect(),
+        };
+        let mut out = VisibleLines::default();
+        page.render_into(&mut out)?;
+        Ok(out.0)
+    }
 }
 
 #[derive(Template)]
@@ -84,7 +120,7 @@ struct Page<'a> {
     asked: Vec<(&'static str, String)>,
     resources: Cut<String>,
     timeline: Timeline,
-    plans: Plans,
+    plans: plans::Shown,
     approvals: Approvals,
     sections: Vec<Section>,
     /// Told only where there is any: most changes have none.
@@ -94,7 +130,7 @@ struct Page<'a> {
 }
 
 /// The files that the page may link to beside the log's own.
-struct Links<'a>(&'a BTreeSet<&'a str>);
+struct Links<'a>(HashSet<&'a str>);
 
 impl Links<'_> {
     /// The name, if there is such a file.
@@ -107,80 +143,60 @@ impl Links<'_> {
     }
 }
 
-/// An entry and the sections of its event.
-struct Event<'a> {
-    index: u64,
-    entry: &'a Opened<'a>,
-    sections: BTreeMap<String, Node<'a>>,
-}
-
-impl<'a> Event<'a> {
-    fn of(entry: &'a Opened<'a>) -> Self {
-        let sections = Node::parse(entry.payload).get("provisioning_event").sections();
-        Self { index: entry.index, entry, sections }
-    }
-
-    /// A section of the event.
-    fn get(&self, section: &str) -> Node<'a> {
-        self.sections.get(section).copied().unwrap_or_default()
-    }
-
-    /// A member of a section.
-    fn at(&self, section: &str, member: &str) -> Node<'a> {
-        self.get(section).get(member)
-    }
-}
-
-fn summary(document: &ChangeDocument, events: &[Event<'_>]) -> String {
-    let at = |event: Option<&Event<'_>>| event.map_or_else(String::new, |event| time(event.entry.header.at));
+fn summary(document: &ChangeDocument, entries: &[Opened]) -> String {
+    let at = |entry: Option<&Opened>| entry.map_or_else(String::new, |entry| time(entry.header.at));
     format!(
         "{} in {}, taken in from {} to {}",
-        counted(events.len(), "event", "events"),
+        counted(entries.len(), "event", "events"),
         counted(document.attempts.len(), "attempt", "attempts"),
-        at(events.first()),
-        at(events.last())
+        at(entries.first()),
+        at(entries.last())
     )
 }
 
 /// What, why, by whom, where: as the events say.
-fn asked(document: &ChangeDocument, events: &[Event<'_>]) -> Vec<(&'static str, String)> {
-    let said = |value: &Option<String>| value.as_deref().map_or_else(|| "not stated".to_owned(), cut);
-    let first = |section: &str, member: &str| {
-        let found = events.iter().map(|event| event.at(section, member)).find(|node| node.exists());
-        found.map(Node::text)
-    };
+fn asked(
+    document: &ChangeDocument,
+    reason: Option<String>,
+    ticket: Option<String>,
+    impact: Option<String>,
+) -> Vec<(&'static str, String)> {
+    let or_not = |text: Option<String>| text.unwrap_or_else(|| "not stated".to_owned());
+    let said = |value: &Option<String>| or_not(value.as_deref().map(cut));
     vec![
         ("Request", said(&document.request)),
-        ("Reason", said(&first("intent", "reason"))),
-        ("Ticket", said(&first("intent", "ticket"))),
+        ("Reason", or_not(reason)),
+        ("Ticket", or_not(ticket)),
         ("Asked for by", said(&document.initiator)),
         ("Asked through", said(&document.source)),
         ("Owner", said(&document.owner)),
         ("Environment", said(&document.environment.as_ref().map(ToString::to_string))),
         ("Class of change", said(&document.class.as_ref().map(ToString::to_string))),
-        ("Impact", said(&first("plan", "impact").map(|_| impact(events)))),
+        ("Impact", or_not(impact)),
         ("Visible to", document.visibility.as_str().to_owned()),
     ]
 }
 
-fn impact(events: &[Event<'_>]) -> String {
-    let found = events.iter().map(|event| event.at("plan", "impact")).find(|node| node.exists());
-    found.map(|node| node.describe(&[])).unwrap_or_default()
+/// Texts, each once, in the order in which they came; and no more of them than are shown.
+#[derive(Default)]
+struct Distinct {
+    items: Vec<String>,
+    /// The beginnings of the digests of all of them: enough to tell texts apart, and far smaller than they are.
+    seen: HashSet<[u8; 16]>,
 }
 
-/// What the change is about, each resource once, as the first event that names it says.
-fn resources(events: &[Event<'_>]) -> Cut<String> {
-    let mut out: Vec<String> = Vec::new();
-    let mut seen = BTreeSet::new();
-    for event in events {
-        for resource in event.at("target", "resources").list() {
-            let text = cut(&resource.describe(&[]));
-            if seen.insert(text.clone()) {
-                out.push(text);
-            }
+impl Distinct {
+    fn add(&mut self, text: String) {
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&Sha256::digest(&text)[..16]);
+        if self.seen.insert(digest) && self.items.len() < ITEMS_MAX {
+            self.items.push(text);
         }
     }
-    Cut::from(out)
+
+    fn into_cut(self) -> Cut<String> {
+        Cut { more: self.seen.len() - self.items.len(), items: self.items }
+    }
 }
 
 /// Who a cosignature says it is by: the name in its line, which the page does not check.

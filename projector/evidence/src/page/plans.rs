@@ -1,14 +1,14 @@
 //! What was planned: each plan once, and how it differs from the one before it.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use projector::document::ChangeDocument;
+use projector::document::{Attempt, ChangeDocument};
 
+use super::Links;
 use super::shown::{Cut, cut};
-use super::{Event, Links};
-use crate::chain::Opened;
 use crate::parts::number;
-use crate::summary::diff::{self, Change};
+use crate::summary::diff::Change;
+use crate::told::Event;
 
 /// Most plans on the page.
 const PLANS_MAX: usize = 50;
@@ -16,7 +16,16 @@ const PLANS_MAX: usize = 50;
 /// Most lines of a plan and of a difference on the page.
 const LINES_MAX: usize = 200;
 
+/// The plans of the events, collected.
+#[derive(Default)]
 pub(super) struct Plans {
+    items: Vec<Plan>,
+    /// Where each digest stands among the items; beyond them it is only counted.
+    known: HashMap<String, usize>,
+}
+
+/// As they stand on the page.
+pub(super) struct Shown {
     pub(super) items: Vec<Plan>,
     pub(super) more: usize,
 }
@@ -40,41 +49,41 @@ pub(super) struct Plan {
     pub(super) stated: Vec<(&'static str, String)>,
 }
 
-pub(super) fn plans(
-    document: &ChangeDocument,
-    entries: &[Opened<'_>],
-    events: &[Event<'_>],
-    links: &Links<'_>,
-) -> Plans {
-    let attempts: BTreeMap<u64, u64> = document.timeline.iter().map(|moment| (moment.index, moment.attempt)).collect();
-    let attempt = |index: u64| attempts.get(&index).copied().unwrap_or(1);
-    let changes = diff::all(entries.iter().map(|entry| (entry.index, attempt(entry.index), entry.payload)));
-    let changes: BTreeMap<u64, Change> = changes.into_iter().map(|change| (change.index, change)).collect();
-    let mut out: Vec<Plan> = Vec::new();
-    let mut known: BTreeMap<String, usize> = BTreeMap::new();
-    for event in events.iter().filter(|event| event.get("plan").exists()) {
-        let digest = schemas::plan::digest(event.entry.payload).unwrap_or_else(|| "none".to_owned());
-        if let Some(at) = known.get(&digest) {
-            out[*at].again.push(event.index);
-            continue;
+impl Plans {
+    /// Takes the change's next event, and how its plan differs from the one before.
+    pub(super) fn add(&mut self, event: &Event<'_>, change: Option<&Change>) {
+        if !event.get("plan").exists() {
+            return;
         }
-        known.insert(digest.clone(), out.len());
-        out.push(plan(document, event, attempt(event.index), digest, changes.get(&event.index), links));
+        let digest = schemas::plan::digest(event.payload).unwrap_or_else(|| "none".to_owned());
+        match self.known.get(&digest) {
+            Some(at) => {
+                if let Some(plan) = self.items.get_mut(*at) {
+                    plan.again.push(event.index());
+                }
+            }
+            None => {
+                self.known.insert(digest.clone(), self.items.len());
+                if self.items.len() < PLANS_MAX {
+                    self.items.push(plan(event, digest, change));
+                }
+            }
+        }
     }
-    let more = out.len().saturating_sub(PLANS_MAX);
-    out.truncate(PLANS_MAX);
-    Plans { items: out, more }
+
+    /// With what only the whole change tells.
+    pub(super) fn finish(mut self, document: &ChangeDocument, links: &Links<'_>) -> Shown {
+        for plan in &mut self.items {
+            let in_force = |attempt: &Attempt| attempt.plan_digest.as_deref() == Some(plan.digest.as_str());
+            plan.in_force = document.attempts.iter().any(in_force);
+            plan.links.retain(|(_, file)| links.has(file));
+        }
+        Shown { more: self.known.len() - self.items.len(), items: self.items }
+    }
 }
 
-fn plan(
-    document: &ChangeDocument,
-    event: &Event<'_>,
-    attempt: u64,
-    digest: String,
-    change: Option<&Change>,
-    links: &Links<'_>,
-) -> Plan {
-    let n = number(event.index);
+fn plan(event: &Event<'_>, digest: String, change: Option<&Change>) -> Plan {
+    let n = number(event.index());
     let plan = event.get("plan");
     let stated = [
         ("Window", "window"),
@@ -85,7 +94,7 @@ fn plan(
         ("Artifacts", "artifacts"),
     ];
     Plan {
-        index: event.index,
+        index: event.index(),
         links: [
             ("plan", "plan.json"),
             ("target", "target.json"),
@@ -93,10 +102,10 @@ fn plan(
             ("difference", "diff.txt"),
         ]
         .into_iter()
-        .filter_map(|(word, file)| Some((word, links.to(format!("plan/{n}-{file}"))?)))
+        .map(|(word, file)| (word, format!("plan/{n}-{file}")))
         .collect(),
-        attempt,
-        in_force: document.attempts.iter().any(|attempt| attempt.plan_digest.as_deref() == Some(&digest)),
+        attempt: event.attempt,
+        in_force: false,
         digest,
         again: Vec::new(),
         commands: ended(plan.get("commands").texts().iter().map(|command| cut(command)).collect()),

@@ -2,11 +2,12 @@
 
 use schemas::admit::Outcome;
 
-use super::shown::{Cut, cut};
-use super::{Event, Links};
+use super::Links;
+use super::shown::{Cut, ITEMS_MAX, cut};
 use crate::json::Node;
 use crate::parts::number;
 use crate::report::counted;
+use crate::told::Event;
 
 /// Differences that a drift's row lists.
 const DIFFERENCES_MAX: usize = 50;
@@ -32,117 +33,176 @@ pub(super) struct Row {
     pub(super) links: Vec<(&'static str, String)>,
 }
 
-pub(super) fn sections(events: &[Event<'_>], links: &Links<'_>) -> Vec<Section> {
-    let rows = |of| rows(events, of, links);
+/// Adds to a section what one event says.
+type Of = fn(&Event<'_>, &mut Rows);
+
+/// The sections, collected one event after the other.
+pub(super) struct Sections(Vec<(Section, Of, Rows)>);
+
+impl Default for Sections {
+    fn default() -> Self {
+        Self(empty().into_iter().map(|(section, of)| (section, of, Rows::default())).collect())
+    }
+}
+
+impl Sections {
+    /// Takes the change's next event.
+    pub(super) fn add(&mut self, event: &Event<'_>) {
+        for (_, of, rows) in &mut self.0 {
+            of(event, rows);
+        }
+    }
+
+    /// With links to what is there.
+    pub(super) fn finish(self, links: &Links<'_>) -> Vec<Section> {
+        let finish = |(section, _, Rows { mut items, count }): (Section, Of, Rows)| {
+            for row in &mut items {
+                row.links.retain(|(_, file)| links.has(file));
+            }
+            let more = count - items.len();
+            Section { rows: Cut { items, more }, ..section }
+        };
+        self.0.into_iter().map(finish).collect()
+    }
+}
+
+/// Rows under construction: as many as are shown, and the number of all.
+#[derive(Default)]
+struct Rows {
+    items: Vec<Row>,
+    count: usize,
+}
+
+impl Rows {
+    fn add(&mut self, make: impl FnOnce() -> Row) {
+        self.count += 1;
+        if self.items.len() < ITEMS_MAX {
+            let Row { index, what, result, bad, detail, links } = make();
+            let (what, result, detail) = (cut(&what), cut(&result), cut(&detail));
+            self.items.push(Row { index, what, result, bad, detail, links });
+        }
+    }
+}
+
+fn empty() -> Vec<(Section, Of)> {
     vec![
-        Section {
-            id: "before",
-            title: "Checked before",
-            about: "Checks and policies before anything was run.",
-            none: "No check or policy before execution is on record.",
-            rows: rows(before),
-        },
-        Section {
-            id: "run",
-            title: "What was run",
-            about: "Each step with its result, by the word of the program that ran it.",
-            none: "No executed step is on record.",
-            rows: rows(run),
-        },
-        Section {
-            id: "verified",
-            title: "What was verified",
-            about: "Checks, health checks and service levels after execution.",
-            none: "No check after execution is on record.",
-            rows: rows(verified),
-        },
-        Section {
-            id: "drifted",
-            title: "What drifted",
-            about: "Comparisons of what is with what should be.",
-            none: "No comparison with a baseline is on record.",
-            rows: rows(drifted),
-        },
-        Section {
-            id: "rolled-back",
-            title: "What was rolled back",
-            about: "Plans for the way back, dry runs of them, and rollbacks that were executed.",
-            none: "No rollback, planned or executed, is on record.",
-            rows: rows(rolled_back),
-        },
-        Section {
-            id: "trace",
-            title: "The producer's own trace",
-            about: "As sent; the times are the producer's.",
-            none: "No trace is on record.",
-            rows: rows(trace),
-        },
+        (
+            Section {
+                id: "before",
+                title: "Checked before",
+                about: "Checks and policies before anything was run.",
+                none: "No check or policy before execution is on record.",
+                rows: Cut { items: Vec::new(), more: 0 },
+            },
+            before,
+        ),
+        (
+            Section {
+                id: "run",
+                title: "What was run",
+                about: "Each step with its result, by the word of the program that ran it.",
+                none: "No executed step is on record.",
+                rows: Cut { items: Vec::new(), more: 0 },
+            },
+            run,
+        ),
+        (
+            Section {
+                id: "verified",
+                title: "What was verified",
+                about: "Checks, health checks and service levels after execution.",
+                none: "No check after execution is on record.",
+                rows: Cut { items: Vec::new(), more: 0 },
+            },
+            verified,
+        ),
+        (
+            Section {
+                id: "drifted",
+                title: "What drifted",
+                about: "Comparisons of what is with what should be.",
+                none: "No comparison with a baseline is on record.",
+                rows: Cut { items: Vec::new(), more: 0 },
+            },
+            drifted,
+        ),
+        (
+            Section {
+                id: "rolled-back",
+                title: "What was rolled back",
+                about: "Plans for the way back, dry runs of them, and rollbacks that were executed.",
+                none: "No rollback, planned or executed, is on record.",
+                rows: Cut { items: Vec::new(), more: 0 },
+            },
+            rolled_back,
+        ),
+        (
+            Section {
+                id: "trace",
+                title: "The producer's own trace",
+                about: "As sent; the times are the producer's.",
+                none: "No trace is on record.",
+                rows: Cut { items: Vec::new(), more: 0 },
+            },
+            trace,
+        ),
     ]
 }
 
-fn rows(events: &[Event<'_>], of: fn(&Event<'_>, &mut Vec<Row>), links: &Links<'_>) -> Cut<Row> {
-    let mut out = Vec::new();
-    for event in events {
-        of(event, &mut out);
-    }
-    for row in &mut out {
-        for text in [&mut row.what, &mut row.result, &mut row.detail] {
-            *text = cut(text);
-        }
-        row.links.retain(|(_, file)| links.has(file));
-    }
-    Cut::from(out)
-}
-
-fn before(event: &Event<'_>, out: &mut Vec<Row>) {
+fn before(event: &Event<'_>, out: &mut Rows) {
     let preflight = event.get("preflight");
     for (kind, list) in [("check", "checks"), ("policy", "policies")] {
-        out.extend(preflight.get(list).list().into_iter().map(|item| judged(event.index, kind, item)));
+        preflight.get(list).list().into_iter().for_each(|item| out.add(|| judged(event.index(), kind, item)));
     }
     for (what, member) in [("risk", "risk"), ("cost", "cost"), ("quota", "quota")] {
         let said = preflight.get(member);
         if said.exists() {
-            out.push(Row { result: "stated".to_owned(), detail: said.describe(&[]), ..row(event, what) });
+            out.add(|| Row { result: "stated".to_owned(), detail: said.describe(&[]), ..row(event, what) });
         }
     }
 }
 
-fn run(event: &Event<'_>, out: &mut Vec<Row>) {
+fn run(event: &Event<'_>, out: &mut Rows) {
     let execution = event.get("execution");
     let circumstances = execution.describe(&["steps"]);
     if !circumstances.is_empty() {
-        out.push(Row { result: "stated".to_owned(), detail: circumstances, ..row(event, "by whom and how") });
+        out.add(|| Row { result: "stated".to_owned(), detail: circumstances, ..row(event, "by whom and how") });
     }
     steps(event, "logs", execution, out);
 }
 
 /// The steps of an execution or an executed rollback, each with links to what it printed.
-fn steps(event: &Event<'_>, folder: &str, section: Node<'_>, out: &mut Vec<Row>) {
+fn steps(event: &Event<'_>, folder: &str, section: Node<'_>, out: &mut Rows) {
     for (place, step) in (1..).zip(section.get("steps").list()) {
-        let (command, code) = (step.get("cmd").text(), step.get("rc").text());
-        let argv = step.get("argv").texts().join(" ");
-        let printed = |stream: &'static str| {
-            let file = format!("{folder}/{}-step-{place:03}-{stream}.txt", number(event.index));
-            step.get(stream).is_text().then_some((stream, file))
-        };
-        out.push(Row {
-            what: format!("step {place}: {}", if command.is_empty() { argv } else { command }),
-            result: if code.is_empty() { "no exit code".to_owned() } else { format!("exit code {code}") },
-            bad: !code.is_empty() && code.parse::<f64>() != Ok(0.0),
-            detail: step.describe(&["cmd", "argv", "rc", "stdout", "stderr"]),
-            links: [printed("stdout"), printed("stderr")].into_iter().flatten().collect(),
-            ..row(event, "")
-        });
+        out.add(|| run_step(event, folder, place, step));
     }
 }
 
-fn verified(event: &Event<'_>, out: &mut Vec<Row>) {
+fn run_step(event: &Event<'_>, folder: &str, place: usize, step: Node<'_>) -> Row {
+    let (command, code) = (step.get("cmd").text(), step.get("rc").text());
+    let argv = step.get("argv").texts().join(" ");
+    let printed = |stream: &'static str| {
+        let file = format!("{folder}/{}-step-{place:03}-{stream}.txt", number(event.index()));
+        step.get(stream).is_text().then_some((stream, file))
+    };
+    Row {
+        what: format!("step {place}: {}", if command.is_empty() { argv } else { command }),
+        result: if code.is_empty() { "no exit code".to_owned() } else { format!("exit code {code}") },
+        bad: !code.is_empty() && code.parse::<f64>() != Ok(0.0),
+        detail: step.describe(&["cmd", "argv", "rc", "stdout", "stderr"]),
+        links: [printed("stdout"), printed("stderr")].into_iter().flatten().collect(),
+        ..row(event, "")
+    }
+}
+
+fn verified(event: &Event<'_>, out: &mut Rows) {
     for (kind, list) in [("check", "checks"), ("service level", "slo")] {
-        out.extend(event.at("verification", list).list().into_iter().map(|item| judged(event.index, kind, item)));
+        let items = event.at("verification", list).list();
+        items.into_iter().for_each(|item| out.add(|| judged(event.index(), kind, item)));
     }
 }
 
-fn drifted(event: &Event<'_>, out: &mut Vec<Row>) {
+fn drifted(event: &Event<'_>, out: &mut Rows) {
     let drift = event.at("verification", "drift");
     if !drift.exists() {
         return;
@@ -153,7 +213,7 @@ fn drifted(event: &Event<'_>, out: &mut Vec<Row>) {
     if found > DIFFERENCES_MAX {
         listed.push(format!("and {} more", found - DIFFERENCES_MAX));
     }
-    out.push(Row {
+    out.add(|| Row {
         what: drift.describe(&["diff"]),
         result: if found == 0 {
             "no difference listed".to_owned()
@@ -166,19 +226,19 @@ fn drifted(event: &Event<'_>, out: &mut Vec<Row>) {
     });
 }
 
-fn rolled_back(event: &Event<'_>, out: &mut Vec<Row>) {
+fn rolled_back(event: &Event<'_>, out: &mut Rows) {
     let rollback = event.get("rollback");
     for command in rollback.get("plan").texts() {
-        out.push(Row { result: "planned".to_owned(), ..row(event, &command) });
+        out.add(|| Row { result: "planned".to_owned(), ..row(event, &command) });
     }
     let tried = rollback.get("dry_run");
     if tried.exists() {
-        out.push(judged(event.index, "dry run", tried));
+        out.add(|| judged(event.index(), "dry run", tried));
     }
     let executed = rollback.get("executed");
     if executed.exists() {
         let outcome = executed.get("outcome").text();
-        out.push(Row {
+        out.add(|| Row {
             bad: event.entry.header.outcome == Outcome::RollbackFailed,
             result: if outcome.is_empty() { "no outcome".to_owned() } else { format!("outcome {outcome}") },
             detail: executed.describe(&["steps", "outcome"]),
@@ -188,15 +248,18 @@ fn rolled_back(event: &Event<'_>, out: &mut Vec<Row>) {
     }
 }
 
-fn trace(event: &Event<'_>, out: &mut Vec<Row>) {
+fn trace(event: &Event<'_>, out: &mut Rows) {
     for item in event.get("audit_trace").list() {
-        let result = item.get("ts").text();
-        out.push(Row { result, detail: item.describe(&["msg", "ts"]), ..row(event, &item.get("msg").text()) });
+        out.add(|| Row {
+            result: item.get("ts").text(),
+            detail: item.describe(&["msg", "ts"]),
+            ..row(event, &item.get("msg").text())
+        });
     }
 }
 
 fn row(event: &Event<'_>, what: &str) -> Row {
-    Row { index: event.index, what: what.to_owned(), ..Row::default() }
+    Row { index: event.index(), what: what.to_owned(), ..Row::default() }
 }
 
 /// A row for something with a verdict in `ok`, `result`, `decision`, `outcome` or `status`.

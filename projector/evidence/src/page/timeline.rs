@@ -65,7 +65,7 @@ pub(super) struct Dot {
     pub(super) title: String,
 }
 
-pub(super) fn timeline(document: &ChangeDocument, entries: &[Opened<'_>]) -> Timeline {
+pub(super) fn timeline(document: &ChangeDocument, entries: &[Opened]) -> Timeline {
     let moments = moments(document, entries);
     let (first, last) = (entries.first().map_or(0, at), entries.last().map_or(0, at));
     let lanes: Vec<Lane> = (0..)
@@ -91,14 +91,14 @@ pub(super) fn timeline(document: &ChangeDocument, entries: &[Opened<'_>]) -> Tim
     }
 }
 
-fn at(entry: &Opened<'_>) -> u64 {
+fn at(entry: &Opened) -> u64 {
     entry.header.at
 }
 
-fn moments(document: &ChangeDocument, entries: &[Opened<'_>]) -> Vec<Moment> {
+fn moments(document: &ChangeDocument, entries: &[Opened]) -> Vec<Moment> {
     let told: BTreeMap<u64, &projector::document::Moment> =
         document.timeline.iter().map(|moment| (moment.index, moment)).collect();
-    let moment = |entry: &Opened<'_>| {
+    let moment = |entry: &Opened| {
         let header = &entry.header;
         let told = told.get(&entry.index);
         let n = number(entry.index);
@@ -125,7 +125,7 @@ fn lane_y(lane: u32) -> u32 {
 }
 
 /// One dot for all entries of a lane that fall into one slot; bad news in any of them shows.
-fn dots(entries: &[Opened<'_>], moments: &[Moment], first: u64, last: u64) -> Vec<Dot> {
+fn dots(entries: &[Opened], moments: &[Moment], first: u64, last: u64) -> Vec<Dot> {
     let mut slots: BTreeMap<(usize, u64), (bool, Vec<&Moment>)> = BTreeMap::new();
     for (entry, moment) in entries.iter().zip(moments) {
         let lane = PHASES.iter().position(|phase| *phase == entry.header.phase).unwrap_or_default();

@@ -8,10 +8,10 @@ use ledger::hash::{self, Hash};
 
 use super::verify::{Ask, Population, verify};
 use crate::document::PackDocument;
+use crate::files;
 use crate::report::{Check, Id, Log, Report, Verdict};
 use crate::trust::Trust;
-use crate::verify::verify_pack;
-use crate::{files, zip};
+use crate::verify::{Files, verify_pack};
 
 /// What a pack claims, read before anything is checked: only to know what to ask the population for.
 struct Claim {
@@ -50,19 +50,13 @@ pub fn verify_pack_with<R: Read + Seek, P: Read + Seek>(
 }
 
 fn claim(pack: &mut (impl Read + Seek)) -> Option<Claim> {
-    let mut bytes = Vec::new();
-    // Whoever told a pack from a receipt has read its beginning.
-    pack.rewind().ok()?;
-    pack.take(zip::MAX_ARCHIVE_BYTES).read_to_end(&mut bytes).ok()?;
-    pack.rewind().ok()?;
-    let list = zip::read(&bytes).ok()?;
-    let find = |name: &str| list.iter().find(|file| file.name == name).map(|file| file.bytes);
-    let document = PackDocument::parse(find(files::PACK)?).ok()?;
+    let files = Files::scan(pack).ok()?;
+    let document = PackDocument::parse(&files.get(files::PACK)?).ok()?;
     let entries = document.entries.iter().map(|entry| {
-        let bytes = find(&files::entry_name(entry.index))?;
-        Some((entry.index, hash::leaf(bytes)))
+        let bytes = files.get(&files::entry_name(entry.index))?;
+        Some((entry.index, hash::leaf(&bytes)))
     });
-    let root = std::str::from_utf8(find(files::CHECKPOINT)?).ok().and_then(|note| checkpoint::peek(note).ok());
+    let root = files.text(files::CHECKPOINT).and_then(|note| checkpoint::peek(&note).ok());
     Some(Claim {
         entries: entries.collect::<Option<_>>()?,
         change: document.change,

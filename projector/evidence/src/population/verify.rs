@@ -29,7 +29,6 @@ use crate::document::DocumentError;
 use crate::report::{Id, Log, Report};
 use crate::trust::{Reach, Trust};
 use crate::verify::keys::Keys;
-use crate::verify::pack::Files;
 use crate::verify::{always_unproved, cosigned, keys, reach, signed};
 use crate::zip::ReadError;
 use crate::{files, sums};
@@ -117,7 +116,7 @@ pub(crate) fn verify<R: Read + Seek>(
         Id::ZipForm,
         format!("{} files, {} bytes, nothing before, between or after them", reader.records().len(), reader.bytes),
     );
-    let views: Files<'_> = small.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let views: Views<'_> = small.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
     let Some(document) = read_document(&views, &mut log) else { return unread(trust, log) };
     contents(&mut reader, &views, document, trust, ask, log, progress)
 }
@@ -159,6 +158,9 @@ fn unread(trust: &Trust, mut log: Log) -> Population {
     Population { report, document: None, watched: Vec::new(), roots: Vec::new(), tallied: None }
 }
 
+/// The small files of a population by name.
+type Views<'a> = BTreeMap<&'a str, &'a [u8]>;
+
 /// Every file but headers and lists.
 fn small_files<R: Read + Seek>(reader: &mut Reader<R>) -> Result<BTreeMap<String, Vec<u8>>, ArchiveError> {
     // A log's keys, its own log and the sums: none of them is large, however long the period was.
@@ -178,7 +180,7 @@ fn small_files<R: Read + Seek>(reader: &mut Reader<R>) -> Result<BTreeMap<String
     numbers.into_iter().map(|(number, name)| Ok((name, reader.read(number)?))).collect()
 }
 
-fn read_document(files: &Files<'_>, log: &mut Log) -> Option<PopulationDocument> {
+fn read_document(files: &Views<'_>, log: &mut Log) -> Option<PopulationDocument> {
     let Some(bytes) = files.get(DOCUMENT) else {
         log.refute(Id::PopulationDocument, format!("{DOCUMENT} is missing"));
         return None;
@@ -214,7 +216,7 @@ fn read_document(files: &Files<'_>, log: &mut Log) -> Option<PopulationDocument>
 
 fn contents<R: Read + Seek>(
     reader: &mut Reader<R>,
-    files: &Files<'_>,
+    files: &Views<'_>,
     document: PopulationDocument,
     trust: &Trust,
     ask: &Ask,
@@ -223,8 +225,9 @@ fn contents<R: Read + Seek>(
 ) -> Population {
     let origin = Origin::parse(&document.origin).ok();
     let note = files.get(files::CHECKPOINT).and_then(|bytes| std::str::from_utf8(bytes).ok());
-    let given = signed::find_key(origin.as_ref(), files, trust, &mut log);
-    let keys = given.and_then(|(key, trusted)| Some((keys::of_pack(key, note, files, trust, &mut log)?, trusted)));
+    let given = signed::find_key(origin.as_ref(), files.get(files::VKEY).copied(), trust, &mut log);
+    let chain = files.get(files::CHAIN).copied();
+    let keys = given.and_then(|(key, trusted)| Some((keys::of_pack(key, note, chain, trust, &mut log)?, trusted)));
     let signing = keys.as_ref().map(|(keys, _)| keys);
     let head = check_checkpoint(&document, signing, note, &mut log);
     check_attestation(&document, signing, files, &mut log);
@@ -315,7 +318,7 @@ fn agrees(document: &PopulationDocument, head: &Checkpoint, keys: &Keys, note: &
         .map_err(|error| error.replace("pack.json", DOCUMENT))
 }
 
-fn check_attestation(document: &PopulationDocument, keys: Option<&Keys>, files: &Files<'_>, log: &mut Log) {
+fn check_attestation(document: &PopulationDocument, keys: Option<&Keys>, files: &Views<'_>, log: &mut Log) {
     let attestation = files.get(attest::NAME).ok_or_else(|| format!("{} is missing", attest::NAME));
     let attestation = attestation.and_then(|bytes| Attestation::parse(bytes).map_err(|error| error.to_string()));
     let attestation = match attestation {
@@ -359,7 +362,7 @@ fn check_first(
     document: &PopulationDocument,
     keys: Option<&Keys>,
     note: Option<&str>,
-    files: &Files<'_>,
+    files: &Views<'_>,
     log: &mut Log,
 ) -> Option<Frontier> {
     let frontier = files.get(FRONTIER).ok_or_else(|| "frontier is missing".to_owned());
@@ -388,7 +391,7 @@ fn first_holds(
     frontier: &Frontier,
     keys: Option<&Keys>,
     note: Option<&str>,
-    files: &Files<'_>,
+    files: &Views<'_>,
 ) -> Result<Option<String>, String> {
     if frontier.root().to_string() != document.first.root {
         return Err(format!(
@@ -515,7 +518,7 @@ fn judge_headers(
 /// Lists, digests, and that no file is missing or left over.
 fn check_lists<R: Read + Seek>(
     reader: &mut Reader<R>,
-    files: &Files<'_>,
+    files: &Views<'_>,
     document: &PopulationDocument,
     mut digests: Digests,
     tallied: Option<&Tallied>,
@@ -596,7 +599,7 @@ fn digest_rest<R: Read + Seek>(reader: &mut Reader<R>, digests: &mut Digests) ->
     Ok(())
 }
 
-fn check_sums(files: &Files<'_>, digests: &Digests, log: &mut Log) {
+fn check_sums(files: &Views<'_>, digests: &Digests, log: &mut Log) {
     let listed: Digests = digests
         .iter()
         .filter(|(name, _)| ![sums::NAME, attest::NAME].contains(&name.as_str()))
@@ -628,7 +631,7 @@ fn check_sums(files: &Files<'_>, digests: &Digests, log: &mut Log) {
 }
 
 /// Names of the small files, in their order.
-fn small_names(document: &PopulationDocument, files: &Files<'_>) -> Vec<String> {
+fn small_names(document: &PopulationDocument, files: &Views<'_>) -> Vec<String> {
     let mut names = vec![DOCUMENT, FRONTIER, GUIDE, files::CHECKPOINT, files::VKEY, files::PEM];
     if document.first.size > 0 {
         names.extend([FIRST, CONSISTENCY]);
@@ -645,7 +648,7 @@ fn check_tenants<R: Read + Seek>(
     origin: Option<&Origin>,
     document: &PopulationDocument,
     reader: &mut Reader<R>,
-    files: &Files<'_>,
+    files: &Views<'_>,
     log: &mut Log,
 ) -> Option<Listing> {
     let origin = origin?;
@@ -675,7 +678,7 @@ fn first_leaf<R: Read + Seek>(reader: &mut Reader<R>) -> Option<Hash> {
     bytes.split(|b| *b == b'\n').next().map(ledger::hash::leaf)
 }
 
-fn check_hints(keys: Option<&Keys>, files: &Files<'_>, log: &mut Log) {
+fn check_hints(keys: Option<&Keys>, files: &Views<'_>, log: &mut Log) {
     let Some(keys) = keys else { return log.not_done(Id::DerivedKeys, "there is no key to compare them with") };
     let wrong =
         files::key_files(&keys.signing).into_iter().find(|(name, bytes)| files.get(name.as_str()) != Some(&&bytes[..]));

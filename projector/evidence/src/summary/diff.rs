@@ -21,7 +21,7 @@ pub(crate) struct Change {
     attempt: u64,
     /// Its digest.
     digest: String,
-    /// Entry, attempt and digest of the plan before it.
+    /// Place, entry, attempt and digest of the plan before it.
     before: Before,
     /// None where it is the same.
     lines: Option<Vec<(Mark, String)>>,
@@ -29,9 +29,21 @@ pub(crate) struct Change {
 
 #[derive(Clone)]
 struct Before {
+    place: usize,
     index: u64,
     attempt: u64,
     digest: String,
+}
+
+/// An entry of the change, and its payload.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    /// Its position among the change's entries.
+    pub(crate) place: usize,
+    /// Its index in the log.
+    pub(crate) index: u64,
+    pub(crate) attempt: u64,
+    pub(crate) payload: &'a [u8],
 }
 
 /// What became of a line.
@@ -52,26 +64,42 @@ impl Mark {
     }
 }
 
-/// Every plan but the first of `payloads` (index, attempt, payload), held against the one before it.
-pub(crate) fn all<'a>(payloads: impl Iterator<Item = (u64, u64, &'a [u8])>) -> Vec<Change> {
-    let mut out = Vec::new();
-    let mut last: Option<(Before, Vec<String>)> = None;
-    for (index, attempt, payload) in payloads {
-        let (Some(digest), Some(subject)) = (schemas::plan::digest(payload), schemas::plan::subject(payload)) else {
-            continue;
-        };
+/// Holds each plan against the one before it.
+#[derive(Default)]
+pub(crate) struct Differ {
+    last: Option<(Before, Vec<String>)>,
+}
+
+impl Differ {
+    /// Takes the change's next entry, in the order of the log. None where it has no plan, or is the first that has one.
+    pub(crate) fn next(&mut self, at: At<'_>) -> Option<Change> {
+        let At { place, index, attempt, payload } = at;
+        let digest = schemas::plan::digest(payload)?;
+        let subject = schemas::plan::subject(payload)?;
         let lines = lines(&serde_json::from_slice(&subject).unwrap_or_default());
-        if let Some((before, old)) = &last {
+        let change = self.last.as_ref().map(|(before, old)| {
             let differs = before.digest != digest;
             let lines = differs.then(|| compare(old, &lines));
-            out.push(Change { index, attempt, digest: digest.clone(), before: before.clone(), lines });
-        }
-        last = Some((Before { index, attempt, digest }, lines));
+            Change { index, attempt, digest: digest.clone(), before: before.clone(), lines }
+        });
+        self.last = Some((Before { place, index, attempt, digest }, lines));
+        change
     }
-    out
+}
+
+/// The file of the difference between two entries' plans; none where it is the same, or one of them has none.
+pub(crate) fn between(before: At<'_>, now: At<'_>) -> Option<PackFile> {
+    let mut differ = Differ::default();
+    differ.next(before);
+    differ.next(now)?.file()
 }
 
 impl Change {
+    /// The place and the attempt of the plan before it.
+    pub(crate) fn against(&self) -> (usize, u64) {
+        (self.before.place, self.before.attempt)
+    }
+
     /// The entry whose plan this one is held against.
     pub(crate) fn before(&self) -> u64 {
         self.before.index
@@ -195,9 +223,8 @@ mod tests {
     #[track_caller]
     fn check(old: &str, new: &str, expect: &str) {
         let payloads = [plan(old), plan(new)];
-        let made =
-            all((0..).zip([1, 2]).zip(&payloads).map(|((index, attempt), bytes)| (index, attempt, bytes.as_slice())));
-        let text = made[0].file().map(|(name, bytes)| {
+        let at = |place: usize| At { place, index: place as u64, attempt: 1, payload: &payloads[place] };
+        let text = between(at(0), at(1)).map(|(name, bytes)| {
             assert_eq!(name, "plan/0000000001-diff.txt");
             String::from_utf8(bytes).unwrap().lines().skip(2).flat_map(|line| [line, "\n"]).collect::<String>()
         });
@@ -235,8 +262,8 @@ mod tests {
     #[test]
     fn the_header_names_both() {
         let payloads = [plan(r#""plan":{"commands":["a"]}"#), plan(r#""plan":{"commands":["b"]}"#)];
-        let made = all([(3, 1, payloads[0].as_slice()), (12, 2, payloads[1].as_slice())].into_iter());
-        let text = String::from_utf8(made[0].file().unwrap().1).unwrap();
+        let at = |place: usize, index, attempt| At { place, index, attempt, payload: &payloads[place] };
+        let text = String::from_utf8(between(at(0, 3, 1), at(1, 12, 2)).unwrap().1).unwrap();
         let digests = payloads.map(|payload| schemas::plan::digest(&payload).unwrap());
         assert!(text.starts_with(&format!(
             "--- entry 0000000003 attempt 1 {}\n+++ entry 0000000012 attempt 2 {}\n",

@@ -2,20 +2,21 @@
 
 use serde::Serialize;
 
-use super::Told;
 use crate::json::Node;
+use crate::told::Event;
 
 /// Words in the type or name of a check that looks at health, as the model's measures know them. Frozen with the report's version, so the
 /// measures may learn more.
 const HEALTH: [&str; 7] = ["health", "rollout", "status", "connectivity", "ready", "probe", "alive"];
 
 #[derive(Serialize)]
-struct Summary {
-    rounds: Vec<Round>,
+struct Summary<'a> {
+    rounds: &'a [Round],
 }
 
+/// One entry with a verification.
 #[derive(Serialize)]
-struct Round {
+pub(super) struct Round {
     attempt: u64,
     checks: Tests,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,19 +43,20 @@ struct Drift {
     differences: Option<usize>,
 }
 
-pub(super) fn json(told: &[Told<'_>]) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json_canonicalizer::to_vec(&Summary { rounds: told.iter().filter_map(round).collect() })
+pub(super) fn json(rounds: &[Round]) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json_canonicalizer::to_vec(&Summary { rounds })
 }
 
-fn round(told: &Told<'_>) -> Option<Round> {
-    let verification = told.get("verification");
+/// What an event says of its verification.
+pub(super) fn round(event: &Event<'_>) -> Option<Round> {
+    let verification = event.get("verification");
     if !verification.exists() {
         return None;
     }
     let checks = verification.get("checks").list();
     let drift = verification.get("drift");
     Some(Round {
-        attempt: told.moment.attempt,
+        attempt: event.attempt,
         drift: drift.exists().then(|| Drift {
             baseline_hash: text(drift.get("baseline_hash")),
             current_hash: text(drift.get("current_hash")),
@@ -62,7 +64,7 @@ fn round(told: &Told<'_>) -> Option<Round> {
         }),
         health: Tests::of(checks.iter().filter(|check| looks_at_health(**check))),
         checks: Tests::of(checks.iter()),
-        index: told.moment.index,
+        index: event.index(),
         slo: Tests::of(verification.get("slo").list().iter()),
     })
 }

@@ -10,13 +10,14 @@ use projector::document::Context;
 use projector::fold::FOLD_VERSION;
 use schemas::ids::ChangeId;
 
-use super::pack::Files;
+use super::contents::Files;
 use crate::chain::Opened;
 use crate::document::{PackDocument, REPORT_VERSION};
 use crate::files;
 use crate::headers;
-use crate::parts::PackFile;
+use crate::planned::{Planned, Shelf, Source};
 use crate::report::{Id, Log, counted};
+use crate::told::{self, Subject, Told};
 use crate::{attest, sums};
 
 /// Directories that the five parts use: what is in them is judged only by a verifier that knows the report's version.
@@ -30,22 +31,21 @@ pub(super) fn check(
     document: &PackDocument,
     change: Option<&ChangeId>,
     root: Option<&Hash>,
-    entries: Option<&[Opened<'_>]>,
+    entries: Option<&[Opened]>,
     key: Option<&VerifierKey>,
     files: &Files<'_>,
     log: &mut Log,
 ) {
     let mut expected: BTreeSet<String> = BTreeSet::new();
-    let mut note = |names: &[PackFile]| expected.extend(names.iter().map(|(name, _)| name.clone()));
     match (entries, change, root) {
-        (Some(entries), Some(change), Some(_)) => note(&of_entries(document, change, entries, files, log)),
+        (Some(entries), Some(change), Some(_)) => expected.extend(of_entries(document, change, entries, files, log)),
         _ => log.none_done(OF_ENTRIES, "not re-derived: not every entry and event could be read"),
     }
     match key {
         Some(key) => {
-            let hints = files::key_files(key);
-            note(&hints);
+            let hints = files::key_files(key).map(|(name, bytes)| Planned::kept(name, bytes));
             compare(Id::DerivedKeys, &hints, files, log);
+            expected.extend(hints.map(|hint| hint.name));
         }
         None => log.not_done(Id::DerivedKeys, "there is no key to compare them with"),
     }
@@ -53,11 +53,11 @@ pub(super) fn check(
         expected.insert(fixed.to_owned());
     }
     // Judged where the keys were found: it is refuted there if it leads nowhere.
-    if files.contains_key(files::CHAIN) {
+    if files.has(files::CHAIN) {
         expected.insert(files::CHAIN.to_owned());
     }
     // Judged beside the entries: it is refuted there if it is not all of them.
-    if files.contains_key(headers::FRONTIER) {
+    if files.has(headers::FRONTIER) {
         let first = document.entries.last().map_or(0, |last| last.index.saturating_add(1));
         expected.extend(headers::names(first, document.size));
     }
@@ -69,10 +69,10 @@ pub(super) fn check(
 fn of_entries(
     document: &PackDocument,
     change: &ChangeId,
-    entries: &[Opened<'_>],
+    entries: &[Opened],
     files: &Files<'_>,
     log: &mut Log,
-) -> Vec<PackFile> {
+) -> Vec<String> {
     if document.fold != FOLD_VERSION {
         let why = format!(
             "not re-derived: fold version {}, this verifier knows {FOLD_VERSION}: check the pack with one that knows it",
@@ -90,8 +90,21 @@ fn of_entries(
         log.refute(Id::DerivedChange, why);
     }
     let rules = Rules::from_changes(&document.origin, document.approval_rules.clone());
-    let folded = files::change_document(change, entries, &Context { rules, as_of_ms: document.as_of_ms });
-    compare(Id::DerivedChange, &[(files::CHANGE.to_owned(), folded.to_json())], files, log);
+    let context = Context { rules, as_of_ms: document.as_of_ms };
+    let subject = Subject { pack: document, change, context: &context, entries };
+    let mut payload = |place: usize| {
+        let entry = &entries[place];
+        let name = files::event_name(entry.index, entry.header.phase);
+        files.get(&name).ok_or(name)
+    };
+    let Told { change, parts, page } = match told::tell(&subject, &mut payload, &mut Shelf::new()) {
+        Ok(told) => told,
+        Err(name) => {
+            log.none_done(OF_ENTRIES, &format!("not re-derived: {name} could not be read again"));
+            return named(&[files::CHANGE, files::PAGE]);
+        }
+    };
+    compare(Id::DerivedChange, &[change], files, log);
     let mut out = named(&[files::CHANGE, files::PAGE]);
     if document.report != REPORT_VERSION {
         let why = format!(
@@ -101,35 +114,33 @@ fn of_entries(
         log.none_done(&[Id::DerivedPage, Id::DerivedParts], &why);
         return out;
     }
-    let parts = match files::part_files(&document.origin, &folded, entries) {
+    let parts = match parts {
         Ok(parts) => parts,
         Err(error) => {
             log.none_done(&[Id::DerivedPage, Id::DerivedParts], &format!("not re-derived: {error}"));
             return out;
         }
     };
-    match files::page_file(document, &folded, entries, &parts) {
-        Ok(page) => compare(Id::DerivedPage, &[page], files, log),
+    match page {
+        Ok(page) => compare(Id::DerivedPage, page.as_slice(), files, log),
         Err(error) => log.not_done(Id::DerivedPage, format!("not re-derived: {error}")),
     }
     compare(Id::DerivedParts, &parts, files, log);
-    out.extend(parts);
+    out.extend(parts.into_iter().map(|part| part.name));
     out
 }
 
-fn named(names: &[&str]) -> Vec<PackFile> {
-    names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect()
+fn named(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn compare(id: Id, derived: &[PackFile], files: &Files<'_>, log: &mut Log) {
-    for (name, bytes) in derived {
-        match files.get(name.as_str()) {
+fn compare(id: Id, derived: &[Planned], files: &Files<'_>, log: &mut Log) {
+    for planned in derived {
+        let name = &planned.name;
+        match files.sha256(name) {
             None => return log.refute(id, format!("{name} is missing")),
-            Some(found) if *found != bytes.as_slice() => {
-                return log.refute(
-                    id,
-                    format!("{name} is not what the entries give (first differs at {})", place(found, bytes)),
-                );
+            Some(found) if *found != planned.sha256 => {
+                return log.refute(id, format!("{name} is not what the entries give{}", place(planned, files)));
             }
             Some(_) => {}
         }
@@ -138,13 +149,17 @@ fn compare(id: Id, derived: &[PackFile], files: &Files<'_>, log: &mut Log) {
     log.ok(id, words);
 }
 
-fn place(found: &[u8], expected: &[u8]) -> String {
+/// Where a file differs from what was derived, as far as that is at hand.
+fn place(planned: &Planned, files: &Files<'_>) -> String {
+    let (Source::Kept(expected), Some(found)) = (&planned.source, files.get(&planned.name)) else {
+        return format!(" (expected {} bytes with SHA-256 {})", planned.size, hex::encode(planned.sha256));
+    };
     let at = found.iter().zip(expected).position(|(a, b)| a != b).unwrap_or(found.len().min(expected.len()));
-    format!("byte {at} of {}, expected {} bytes", found.len(), expected.len())
+    format!(" (first differs at byte {at} of {}, expected {} bytes)", found.len(), expected.len())
 }
 
 /// Names that the log's own files have. Events need their entry's phase.
-fn log_names(document: &PackDocument, entries: Option<&[Opened<'_>]>) -> Vec<String> {
+fn log_names(document: &PackDocument, entries: Option<&[Opened]>) -> Vec<String> {
     let mut out = Vec::new();
     for entry in &document.entries {
         out.push(files::entry_name(entry.index));
@@ -161,20 +176,20 @@ fn complete(document: &PackDocument, opened: bool, expected: &BTreeSet<String>, 
     let known = |name: &str| expected.contains(name);
     let derivable = document.report == REPORT_VERSION && document.fold == FOLD_VERSION;
     let mut unknown = None;
-    for name in files.keys().filter(|name| !known(name)) {
-        let part = PART_DIRECTORIES.iter().any(|directory| name.starts_with(directory)) || *name == "VERIFY.md";
+    for name in files.names().filter(|name| !known(name)) {
+        let part = PART_DIRECTORIES.iter().any(|directory| name.starts_with(directory)) || name == "VERIFY.md";
         let undecidable = name.starts_with(files::KEYS)
             || (part && (!derivable || !opened))
-            || (!opened && (name.starts_with("events/") || [files::CHANGE, files::PAGE].contains(name)))
-            || (*name == files::PAGE && !derivable);
+            || (!opened && (name.starts_with("events/") || [files::CHANGE, files::PAGE].contains(&name)))
+            || (name == files::PAGE && !derivable);
         if !undecidable {
             return log.refute(Id::FilesComplete, format!("nothing explains {name}"));
         }
-        unknown.get_or_insert(*name);
+        unknown.get_or_insert(name);
     }
-    match (unknown, expected.iter().find(|name| !files.contains_key(name.as_str()))) {
+    match (unknown, expected.iter().find(|name| !files.has(name))) {
         (_, Some(missing)) => log.refute(Id::FilesComplete, format!("{missing} is missing")),
         (Some(name), None) => log.not_done(Id::FilesComplete, format!("this verifier cannot judge {name}")),
-        (None, None) => log.ok(Id::FilesComplete, format!("{} files, each explained", files.len())),
+        (None, None) => log.ok(Id::FilesComplete, format!("{} files, each explained", files.count())),
     }
 }

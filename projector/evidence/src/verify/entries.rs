@@ -9,7 +9,7 @@ use schemas::admit::Scratch;
 use schemas::ids::ChangeId;
 
 use super::Problem;
-use super::pack::Files;
+use super::contents::Files;
 use crate::chain::{self, Mismatch, Opened};
 use crate::document::PackDocument;
 use crate::files;
@@ -26,9 +26,9 @@ pub(super) struct ReadEntry {
 pub(super) fn read_entries(document: &PackDocument, files: &Files<'_>, log: &mut Log) -> Option<Vec<ReadEntry>> {
     let read = |index: u64| -> Result<ReadEntry, Problem> {
         let name = files::entry_name(index);
-        let bytes = *files.get(name.as_str()).ok_or_else(|| Problem::Refuted(format!("{name} is missing")))?;
-        let header = chain::event_header(index, bytes).map_err(|error| Problem::from(error).in_file(&name))?;
-        Ok(ReadEntry { index, leaf: chain::leaf(bytes), header })
+        let bytes = files.get(&name).ok_or_else(|| Problem::Refuted(format!("{name} is missing")))?;
+        let header = chain::event_header(index, &bytes).map_err(|error| Problem::from(error).in_file(&name))?;
+        Ok(ReadEntry { index, leaf: chain::leaf(&bytes), header })
     };
     match document.entries.iter().map(|entry| read(entry.index)).collect::<Result<Vec<_>, _>>() {
         Ok(entries) => {
@@ -55,8 +55,10 @@ pub(super) fn check_inclusion(
     let Some(entries) = entries else {
         return log.not_done(Id::LogInclusion, "the entries could not be read");
     };
+    let checkpoint = files.get(files::CHECKPOINT);
     let result = entries.iter().try_for_each(|entry| {
-        included(document, entry, files).map_err(|why| format!("{}: {why}", files::proof_name(entry.index)))
+        included(document, entry, checkpoint.as_deref(), files)
+            .map_err(|why| format!("{}: {why}", files::proof_name(entry.index)))
     });
     log.result(
         Id::LogInclusion,
@@ -64,15 +66,19 @@ pub(super) fn check_inclusion(
     );
 }
 
-fn included(document: &PackDocument, entry: &ReadEntry, files: &Files<'_>) -> Result<(), String> {
-    let name = files::proof_name(entry.index);
-    let bytes = *files.get(name.as_str()).ok_or("missing")?;
-    let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
+fn included(
+    document: &PackDocument,
+    entry: &ReadEntry,
+    checkpoint: Option<&[u8]>,
+    files: &Files<'_>,
+) -> Result<(), String> {
+    let bytes = files.get(&files::proof_name(entry.index)).ok_or("missing")?;
+    let text = std::str::from_utf8(&bytes).map_err(|e| e.to_string())?;
     let proof = TlogProof::parse(text).map_err(|e| e.to_string())?;
     if proof.index != entry.index {
         return Err(format!("it is about index {}", proof.index));
     }
-    if files.get(files::CHECKPOINT).is_none_or(|checkpoint| *checkpoint != proof.checkpoint.as_bytes()) {
+    if checkpoint != Some(proof.checkpoint.as_bytes()) {
         return Err("its checkpoint is not the pack's".to_owned());
     }
     if proof.extra.is_some() || files::proof_text(entry.index, &proof.path, &proof.checkpoint) != text {
@@ -104,17 +110,17 @@ pub(super) fn check_chain(
 }
 
 /// Entries with their events, or `None` if one is missing or not the one committed to.
-pub(super) fn open_events<'a>(
+pub(super) fn open_events(
     document: &PackDocument,
     entries: Option<&[ReadEntry]>,
-    files: &Files<'a>,
+    files: &Files<'_>,
     log: &mut Log,
-) -> Option<Vec<Opened<'a>>> {
+) -> Option<Vec<Opened>> {
     let Some(entries) = entries else {
         log.not_done(Id::EventsCommitment, "the entries could not be read");
         return None;
     };
-    let open = |(entry, reference): (&ReadEntry, &crate::document::EntryRef)| -> Result<Opened<'a>, Problem> {
+    let open = |(entry, reference): (&ReadEntry, &crate::document::EntryRef)| -> Result<Opened, Problem> {
         let Some(salt) = &reference.salt else {
             let why = format!(
                 "entry {} has no salt here, as after an erasure, which this verifier cannot check",
@@ -126,9 +132,9 @@ pub(super) fn open_events<'a>(
             Problem::Refuted(format!("{}: the salt of entry {} is malformed", files::PACK, entry.index))
         })?;
         let name = files::event_name(entry.index, entry.header.phase);
-        let payload = *files.get(name.as_str()).ok_or_else(|| Problem::Refuted(format!("{name} is missing")))?;
-        let opened = Opened { index: entry.index, leaf: entry.leaf, header: entry.header.clone(), salt, payload };
-        chain::check_commitment(&opened).map_err(|error| Problem::Refuted(format!("{name}: {error}")))?;
+        let payload = files.get(&name).ok_or_else(|| Problem::Refuted(format!("{name} is missing")))?;
+        let opened = Opened { index: entry.index, leaf: entry.leaf, header: entry.header.clone(), salt };
+        chain::check_commitment(&opened, &payload).map_err(|error| Problem::Refuted(format!("{name}: {error}")))?;
         Ok(opened)
     };
     match entries.iter().zip(&document.entries).map(open).collect::<Result<Vec<_>, _>>() {
@@ -150,26 +156,29 @@ pub(super) fn open_events<'a>(
     }
 }
 
-pub(super) fn check_headers(origin: Option<&Origin>, opened: Option<&[Opened<'_>]>, log: &mut Log) {
+pub(super) fn check_headers(origin: Option<&Origin>, opened: Option<&[Opened]>, files: &Files<'_>, log: &mut Log) {
     let Some(origin) = origin else {
         return log.not_done(Id::EventsHeaders, "not every event could be read");
     };
     let words = "tenant, change, id, phase, environment, class, probe, sections, outcome, time and masked places";
-    let check = |entry: &Opened<'_>, scratch: &mut Scratch| chain::check_header(origin.log(), entry, scratch);
-    under_rules(Id::EventsHeaders, words, opened, log, check);
+    let check = |entry: &Opened, payload: &[u8], scratch: &mut Scratch| {
+        chain::check_header(origin.log(), entry, payload, scratch)
+    };
+    under_rules(Id::EventsHeaders, words, opened, files, log, check);
 }
 
-pub(super) fn check_masked(opened: Option<&[Opened<'_>]>, log: &mut Log) {
-    under_rules(Id::EventsMasked, "masking them again changes nothing", opened, log, chain::check_masked);
+pub(super) fn check_masked(opened: Option<&[Opened]>, files: &Files<'_>, log: &mut Log) {
+    under_rules(Id::EventsMasked, "masking them again changes nothing", opened, files, log, chain::check_masked);
 }
 
 /// A check of each event that needs the rules under which it was admitted.
 fn under_rules(
     id: Id,
     holds: &str,
-    opened: Option<&[Opened<'_>]>,
+    opened: Option<&[Opened]>,
+    files: &Files<'_>,
     log: &mut Log,
-    check: impl Fn(&Opened<'_>, &mut Scratch) -> Result<bool, Mismatch>,
+    check: impl Fn(&Opened, &[u8], &mut Scratch) -> Result<bool, Mismatch>,
 ) {
     let Some(opened) = opened else {
         return log.not_done(id, "not every event could be read");
@@ -177,11 +186,14 @@ fn under_rules(
     let mut scratch = Scratch::default();
     let mut unknown = None;
     for entry in opened {
-        match check(entry, &mut scratch) {
+        let name = files::event_name(entry.index, entry.header.phase);
+        let Some(payload) = files.get(&name) else {
+            return log.not_done(id, format!("{name} could not be read again"));
+        };
+        match check(entry, &payload, &mut scratch) {
             Ok(true) => {}
             Ok(false) => unknown = Some((entry.index, entry.header.rules)),
             Err(error) => {
-                let name = files::event_name(entry.index, entry.header.phase);
                 return log.refute(id, format!("{name}: {error}"));
             }
         }

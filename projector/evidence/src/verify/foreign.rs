@@ -4,6 +4,7 @@
 use projector::approval::Rules;
 use projector::foreign::{self, Foreign, ForeignKey, Standing};
 
+use super::contents::Files;
 use crate::chain::Opened;
 use crate::document::PackDocument;
 use crate::files;
@@ -16,7 +17,8 @@ const SENTENCES_MAX: usize = 50;
 /// Checks what there is, if the verifier brought keys, and gives a sentence for each piece.
 pub(super) fn check(
     document: &PackDocument,
-    opened: Option<&[Opened<'_>]>,
+    opened: Option<&[Opened]>,
+    files: &Files<'_>,
     trust: &Trust,
     log: &mut Log,
 ) -> Vec<String> {
@@ -28,7 +30,7 @@ pub(super) fn check(
         return Vec::new();
     };
     if asked {
-        let found = all(opened, |_| trust.evidence_keys.clone());
+        let found = all(opened, files, |_| trust.evidence_keys.clone());
         judge(&found, log);
         return said(&found, "");
     }
@@ -37,7 +39,10 @@ pub(super) fn check(
         let keys = rules.at(index).evidence_keys.iter();
         keys.filter_map(|(name, key)| Some((name.clone(), ForeignKey::parse(key).ok()?))).collect()
     };
-    said(&all(opened, of_tenant), " (by the keys in pack.json, which the operator states; --evidence-key takes yours)")
+    said(
+        &all(opened, files, of_tenant),
+        " (by the keys in pack.json, which the operator states; --evidence-key takes yours)",
+    )
 }
 
 /// A piece and the file that it stands in.
@@ -46,10 +51,12 @@ struct Placed {
     foreign: Foreign,
 }
 
-fn all(opened: &[Opened<'_>], keys: impl Fn(u64) -> Vec<(String, ForeignKey)>) -> Vec<Placed> {
-    let of = |entry: &Opened<'_>| {
+fn all(opened: &[Opened], files: &Files<'_>, keys: impl Fn(u64) -> Vec<(String, ForeignKey)>) -> Vec<Placed> {
+    let of = |entry: &Opened| {
         let file = files::event_name(entry.index, entry.header.phase);
-        let found = foreign::of(entry.index, entry.payload, &keys(entry.index));
+        // What could not be read again is told beside the zip's form.
+        let payload = files.get(&file).unwrap_or_default();
+        let found = foreign::of(entry.index, &payload, &keys(entry.index));
         found.into_iter().map(move |foreign| Placed { file: file.clone(), foreign }).collect::<Vec<_>>()
     };
     opened.iter().flat_map(of).collect()

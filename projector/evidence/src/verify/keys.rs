@@ -4,7 +4,6 @@ use ledger::checkpoint::{self, Checkpoint, Verified};
 use ledger::governance::{KeyChain, KeyEnd, LogKeys, LogKeysError};
 use ledger::note::VerifierKey;
 
-use super::pack::Files;
 use crate::files;
 use crate::report::{Id, Log};
 use crate::trust::Trust;
@@ -71,15 +70,15 @@ pub(super) struct Doubt {
     pub(super) unproved: String,
 }
 
-/// The keys of a pack under `note`, from the key `given`. None where the pack's own changes of keys do not lead there.
+/// The keys of a pack under `note`, from the key `given`; `chain` is what the pack itself tells of changes of keys. None where the pack's own changes of keys do not lead there.
 pub(crate) fn of_pack(
     given: VerifierKey,
     note: Option<&str>,
-    files: &Files<'_>,
+    chain: Option<&[u8]>,
     trust: &Trust,
     log: &mut Log,
 ) -> Option<Keys> {
-    let Some(bytes) = files.get(files::CHAIN) else { return of_note(given, note, trust, log) };
+    let Some(bytes) = chain else { return of_note(given, note, trust, log) };
     let established = KeyChain::parse(bytes).map_err(|error| error.to_string()).and_then(|chain| {
         // Cosignatures may follow there: they were made later, and by others.
         if !note.is_some_and(|note| note.starts_with(chain.checkpoint())) {

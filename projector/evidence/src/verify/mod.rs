@@ -6,6 +6,7 @@
 //! Leaves out: erasures, populations. A pack that carries any of them is never refuted for it:
 //! it is undecided.
 
+mod contents;
 pub(crate) mod cosigned;
 mod derived;
 mod entries;
@@ -18,6 +19,7 @@ pub(crate) mod signed;
 
 use crate::chain::NotAnEvent;
 use crate::trust::Reach;
+pub(crate) use contents::Files;
 pub use pack::verify_pack;
 pub use receipt::verify_receipt;
 

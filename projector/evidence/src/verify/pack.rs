@@ -1,12 +1,12 @@
 //! Verification of an evidence pack, from the zip's bytes to the verdict.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 
 use ledger::checkpoint::Origin;
 use ledger::hash::Hash;
 use schemas::ids::ChangeId;
 
+use super::contents::Files;
 use super::entries::{check_chain, check_headers, check_inclusion, check_masked, open_events, read_entries};
 use super::reach::Reached;
 use super::signed::{check_attestation, check_checkpoint, check_sums, find_key, read_document};
@@ -16,10 +16,7 @@ use crate::files;
 use crate::headers::{self, Checked};
 use crate::report::{Id, Log, Report};
 use crate::trust::Trust;
-use crate::zip::{self, MAX_ARCHIVE_BYTES, ReadError};
-
-/// The files of a zip by name.
-pub(crate) type Files<'a> = BTreeMap<&'a str, &'a [u8]>;
+use crate::zip::{ReadError, ScanError};
 
 /// Everything after the zip's form.
 const AFTER_FORM: [Id; 19] = [
@@ -46,46 +43,24 @@ const AFTER_FORM: [Id; 19] = [
 /// Everything that needs `pack.json`, in the order of the checks.
 const AFTER_DOCUMENT: &[Id] = AFTER_FORM.split_at(3).1;
 
-/// Verifies an evidence pack. Never fails: what could not be read is in the report.
-pub fn verify_pack<R: Read + Seek>(mut pack: R, trust: &Trust) -> Report {
+/// Verifies an evidence pack. Never fails: what could not be read is in the report. It is read several times and never held as a whole.
+pub fn verify_pack<R: Read + Seek>(pack: R, trust: &Trust) -> Report {
     let mut log = Log::default();
-    let archive = match read_archive(&mut pack) {
-        Ok(Some(archive)) => archive,
-        Ok(None) => {
-            log.not_done(Id::ZipForm, ReadError::TooLarge.to_string());
-            return unread(trust, log);
+    match Files::scan(pack) {
+        Ok(files) => {
+            let (count, bytes) = (files.count(), files.bytes);
+            log.ok(Id::ZipForm, format!("{count} files, {bytes} bytes, nothing before, between or after them"));
+            contents(&files, trust, log)
         }
-        Err(error) => {
-            log.not_done(Id::ZipForm, format!("it could not be read: {error}"));
-            return unread(trust, log);
-        }
-    };
-    match zip::read(&archive) {
-        Ok(list) => {
-            log.ok(
-                Id::ZipForm,
-                format!("{} files, {} bytes, nothing before, between or after them", list.len(), archive.len()),
-            );
-            contents(&list.iter().map(|file| (file.name, file.bytes)).collect(), trust, log)
+        Err(error @ (ScanError::Io(_) | ScanError::Form(ReadError::TooLarge))) => {
+            log.not_done(Id::ZipForm, error.to_string());
+            unread(trust, log)
         }
         Err(error) => {
             log.refute(Id::ZipForm, error);
             unread(trust, log)
         }
     }
-}
-
-/// The whole archive; `None` if it is larger than a verifier reads.
-fn read_archive(pack: &mut (impl Read + Seek)) -> io::Result<Option<Vec<u8>>> {
-    let size = pack.seek(SeekFrom::End(0))?;
-    if size > MAX_ARCHIVE_BYTES {
-        return Ok(None);
-    }
-    pack.seek(SeekFrom::Start(0))?;
-    let mut bytes = Vec::new();
-    // One byte more than allowed, should the file grow meanwhile: it is then refused by its form.
-    pack.take(MAX_ARCHIVE_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
 }
 
 /// The report on a zip whose files could not be read.
@@ -103,10 +78,13 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
         return report(Vec::new(), None, reach, log);
     };
     let origin = Origin::parse(&document.origin).ok();
-    let given = find_key(origin.as_ref(), files, trust, &mut log);
-    let note = files.get(files::CHECKPOINT).and_then(|bytes| std::str::from_utf8(bytes).ok());
-    let keys = given.and_then(|(key, trusted)| Some((keys::of_pack(key, note, files, trust, &mut log)?, trusted)));
-    let head = check_checkpoint(&document, keys.as_ref().map(|(keys, _)| keys), files, &mut log);
+    let given = find_key(origin.as_ref(), files.get(files::VKEY).as_deref(), trust, &mut log);
+    let note = files.text(files::CHECKPOINT);
+    let note = note.as_deref();
+    let chain = files.get(files::CHAIN);
+    let of_pack = |key, log: &mut Log| keys::of_pack(key, note, chain.as_deref(), trust, log);
+    let keys = given.and_then(|(key, trusted)| Some((of_pack(key, &mut log)?, trusted)));
+    let head = check_checkpoint(&document, keys.as_ref().map(|(keys, _)| keys), note, &mut log);
     let key = keys.as_ref().map(|(keys, trusted)| (&keys.signing, *trusted));
     check_attestation(&document, key.map(|(key, _)| key), files, &mut log);
 
@@ -116,9 +94,9 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
     check_chain(&document, change.as_ref(), entries.as_deref(), &mut log);
     check_later(&document, change.as_ref(), files, &mut log);
     let opened = open_events(&document, entries.as_deref(), files, &mut log);
-    check_headers(origin.as_ref(), opened.as_deref(), &mut log);
-    check_masked(opened.as_deref(), &mut log);
-    let says = foreign::check(&document, opened.as_deref(), trust, &mut log);
+    check_headers(origin.as_ref(), opened.as_deref(), files, &mut log);
+    check_masked(opened.as_deref(), files, &mut log);
+    let says = foreign::check(&document, opened.as_deref(), files, trust, &mut log);
     let root = Hash::parse(&document.root).ok();
     let key_at_hand = key.map(|(key, _)| key);
     derived::check(&document, change.as_ref(), root.as_ref(), opened.as_deref(), key_at_hand, files, &mut log);
@@ -127,7 +105,9 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
         (Some(head), Some((keys, true))) => Some((head, keys)),
         _ => None,
     };
-    let note = files.get(crate::files::CHECKPOINT).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    if files.broke() {
+        log.not_done(Id::ZipForm, "a file of it could not be read a second time, or had changed meanwhile");
+    }
     let reach = reach::establish(trust, trusted, note, &mut log);
     let later = later_entries(&document, trusted.is_some(), &log);
     Report { says, ..report(about(&document), Some(later), reach, log) }
@@ -157,14 +137,14 @@ fn about(document: &PackDocument) -> Vec<(&'static str, String)> {
 
 /// The headers behind the last entry, if the pack has them.
 fn check_later(document: &PackDocument, change: Option<&ChangeId>, files: &Files<'_>, log: &mut Log) {
-    if !files.keys().any(|name| name.starts_with(crate::population::HEADERS)) {
+    if !files.names().any(|name| name.starts_with(crate::population::HEADERS)) {
         return;
     }
     let (Some(change), Some(last), Ok(root)) = (change, document.entries.last(), Hash::parse(&document.root)) else {
         return log.not_done(Id::LaterHeaders, "change, entries or root could not be read");
     };
     let first = last.index.saturating_add(1);
-    let checked = headers::check(change, first, document.size, &root, files);
+    let checked = headers::check(change, first, document.size, &root, &|name| files.get(name));
     match checked {
         Ok(Checked { unknown: Some(index), .. }) => log.not_done(Id::LaterHeaders, headers::unknown(index)),
         Ok(Checked { count, last_at, .. }) if last_at.is_none_or(|at| at == document.as_of_ms) => {

@@ -8,11 +8,10 @@ use ledger::governance::LogKeysError;
 use ledger::hash::Hash;
 use ledger::note::{NoteError, SignedNote, VerifierKey};
 use schemas::ids::ChangeId;
-use sha2::{Digest, Sha256};
 
+use super::contents::Files;
 use super::cosigned;
 use super::keys::Keys;
-use super::pack::Files;
 use crate::attest::{self, Attestation, Predicate};
 use crate::document::{DocumentError, PackDocument};
 use crate::files;
@@ -25,7 +24,7 @@ pub(super) fn check_sums(files: &Files<'_>, log: &mut Log) {
         log.refute(Id::SumsList, format!("{} is missing", sums::NAME));
         return log.not_done(Id::SumsDigests, "there is no list");
     };
-    let lines = match sums::parse(text) {
+    let lines = match sums::parse(&text) {
         Ok(lines) => lines,
         Err(error) => {
             log.refute(Id::SumsList, format!("{}: {error}", sums::NAME));
@@ -34,19 +33,20 @@ pub(super) fn check_sums(files: &Files<'_>, log: &mut Log) {
     };
     let listed: BTreeMap<&str, &str> = lines.iter().map(|line| (line.name, line.digest)).collect();
     let excepted = [sums::NAME, attest::NAME];
-    let over = files.keys().find(|name| !listed.contains_key(*name) && !excepted.contains(name));
-    let absent = listed.keys().find(|name| !files.contains_key(*name) || excepted.contains(name));
+    let over = files.names().find(|name| !listed.contains_key(*name) && !excepted.contains(name));
+    let absent = listed.keys().find(|name| !files.has(name) || excepted.contains(name));
     let result = match (over, absent) {
         (Some(name), _) => Err(format!("{name} is in the zip but not on the list")),
         (None, Some(name)) => Err(format!("{name} is on the list but must not be, or is not in the zip")),
         (None, None) => Ok(format!("{} files", listed.len())),
     };
     log.result(Id::SumsList, result);
-    let wrong = files
-        .iter()
-        .find(|(name, bytes)| listed.get(*name).is_some_and(|digest| *digest != hex::encode(Sha256::digest(bytes))));
-    match wrong {
-        Some((name, _)) => log.refute(Id::SumsDigests, format!("{name} has another digest than listed")),
+    let is_wrong = |name: &&str| {
+        let found = files.sha256(name).map(hex::encode);
+        listed.get(*name).is_some_and(|digest| found.as_deref() != Some(*digest))
+    };
+    match files.names().find(is_wrong) {
+        Some(name) => log.refute(Id::SumsDigests, format!("{name} has another digest than listed")),
         None => log.ok(Id::SumsDigests, "SHA-256"),
     }
 }
@@ -56,7 +56,7 @@ pub(super) fn read_document(files: &Files<'_>, log: &mut Log) -> Option<PackDocu
         log.refute(Id::PackDocument, format!("{} is missing", files::PACK));
         return None;
     };
-    match PackDocument::parse(bytes) {
+    match PackDocument::parse(&bytes) {
         Ok(document) => {
             judge_document(&document, log);
             Some(document)
@@ -89,11 +89,11 @@ fn judge_document(document: &PackDocument, log: &mut Log) {
     }
 }
 
-/// The key to check with and whether it is trusted: the one given, else the hint in the pack, which only shows that the pack agrees
+/// The key to check with and whether it is trusted: the one given, else the `hint` in the pack, which only shows that the pack agrees
 /// with itself.
 pub(crate) fn find_key(
     origin: Option<&Origin>,
-    files: &Files<'_>,
+    hint: Option<&[u8]>,
     trust: &Trust,
     log: &mut Log,
 ) -> Option<(VerifierKey, bool)> {
@@ -118,7 +118,7 @@ pub(crate) fn find_key(
         "no key was given, so trust is not established; signatures are checked with the key in the pack, which shows only \
          that the pack agrees with itself",
     );
-    let hint = files.get(files::VKEY).and_then(|bytes| std::str::from_utf8(bytes).ok())?;
+    let hint = std::str::from_utf8(hint?).ok()?;
     let key = VerifierKey::parse(hint.trim_end()).ok()?;
     (key.name() == origin.key_name()).then_some((key, false))
 }
@@ -126,10 +126,9 @@ pub(crate) fn find_key(
 pub(super) fn check_checkpoint(
     document: &PackDocument,
     keys: Option<&Keys>,
-    files: &Files<'_>,
+    note: Option<&str>,
     log: &mut Log,
 ) -> Option<Verified<Checkpoint>> {
-    let note = files.get(files::CHECKPOINT).and_then(|bytes| std::str::from_utf8(bytes).ok());
     let Some(note) = note else {
         log.refute(Id::CheckpointSignature, "the checkpoint is missing or not UTF-8");
         log.not_done(Id::CheckpointHead, "there is no checkpoint");
@@ -187,7 +186,7 @@ fn head_matches(document: &PackDocument, note: &str, keys: Option<&Keys>) -> Res
 }
 
 pub(super) fn check_attestation(document: &PackDocument, key: Option<&VerifierKey>, files: &Files<'_>, log: &mut Log) {
-    let attestation = match files.get(attest::NAME).map(|bytes| Attestation::parse(bytes)) {
+    let attestation = match files.get(attest::NAME).map(|bytes| Attestation::parse(&bytes)) {
         Some(Ok(attestation)) => attestation,
         Some(Err(error)) => {
             log.refute(Id::AttestationSignature, format!("{}: {error}", attest::NAME));
@@ -220,7 +219,7 @@ pub(super) fn check_attestation(document: &PackDocument, key: Option<&VerifierKe
 
 fn statement_matches(document: &PackDocument, attestation: &Attestation, files: &Files<'_>) -> Result<String, String> {
     let sums = files.get(sums::NAME).ok_or_else(|| format!("{} is missing", sums::NAME))?;
-    let files_root = hex::encode(sums::files_root(sums));
+    let files_root = hex::encode(sums::files_root(&sums));
     let predicate = Predicate {
         origin: document.origin.clone(),
         change: document.change.clone(),
@@ -229,7 +228,7 @@ fn statement_matches(document: &PackDocument, attestation: &Attestation, files: 
         format: document.format,
         files_root: files_root.clone(),
     };
-    let expected = attest::statement(sums, &predicate).map_err(|e| e.to_string())?;
+    let expected = attest::statement(&sums, &predicate).map_err(|e| e.to_string())?;
     if attestation.statement != expected {
         return Err(format!(
             "it attests to {}; this pack would need {}",

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-use crate::world::{Files, World, event, resigned, resummed, verify, zipped};
+use crate::world::{Files, World, event, files_of, resigned, resummed, verify, zipped};
 
 /// A file of each kind, and the check that refutes a changed byte in it although the operator signed it anew.
 const KINDS: [(&str, &str); 26] = [
@@ -119,7 +119,7 @@ fn a_pack_that_judges_as_of_another_time_is_refuted() {
         assert_eq!(report.refuted(), by, "{as_of_ms}: {report}");
     };
     let sealed = evidence::plan(&world.input_at("a", 9)).unwrap().seal(&world.signer).unwrap();
-    let ends_here: Files = sealed.files().iter().cloned().collect();
+    let ends_here: Files = files_of(&sealed);
     // The page says the time too, to the second.
     check(ends_here.clone(), at(8) - 1, &["derived.change", "derived.page"]);
     check(ends_here, at(8) + 1, &["derived.change"]);
@@ -269,7 +269,7 @@ fn an_entry_of_another_change_is_refuted() {
     assert!(
         evidence::plan(&{
             let mut input = world.input("a");
-            input.entries[1] = world.pack_entry(2, world.size());
+            input.log.entries[1] = world.pack_entry(2, world.size());
             input
         })
         .is_err()
@@ -409,13 +409,13 @@ fn a_plan_that_would_be_refuted_is_never_made() {
     };
     check(|i| i.size -= 1);
     check(|i| i.root = Hash([0; 32]));
-    check(|i| i.entries.clear());
-    check(|i| drop(i.entries.remove(0)));
-    check(|i| i.entries.swap(0, 1));
-    check(|i| i.entries[2].payload.push(b' '));
-    check(|i| i.entries[2].entry.push(b' '));
-    check(|i| i.entries[2].salt.0[0] ^= 1);
-    check(|i| i.entries[2].path.clear());
+    check(|i| i.log.entries.clear());
+    check(|i| drop(i.log.entries.remove(0)));
+    check(|i| i.log.entries.swap(0, 1));
+    check(|i| i.log.entries[2].payload.push(b' '));
+    check(|i| i.log.entries[2].entry.push(b' '));
+    check(|i| i.log.entries[2].salt.0[0] ^= 1);
+    check(|i| i.log.entries[2].path.clear());
     check(|i| i.checkpoint.push_str("x\n"));
     let other = Signer::from_seed(&world.origin, [66; 32]);
     assert!(evidence::plan(&world.input("a")).unwrap().seal(&other).is_err());

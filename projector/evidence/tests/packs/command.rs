@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::witnessed::{cosigned_files, cosigned_receipt, cosigner};
-use crate::world::{World, zipped};
+use crate::world::{World, files_of, zipped};
 
 fn run(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_upm-verify")).args(args).current_dir(dir).output().unwrap()
@@ -32,8 +32,8 @@ fn exit_codes_and_forms_of_the_key() {
     write("key.pub", pem.as_bytes());
     write("head", world.checkpoint(world.size()).as_bytes());
     write("receipt", world.receipt(1).to_text().as_bytes());
-    write("event.json", &world.input("a").entries[0].payload);
-    write("other.json", &world.input("a").entries[1].payload);
+    write("event.json", &world.input("a").log.entries[0].payload);
+    write("other.json", &world.input("a").log.entries[1].payload);
     let check = |args: &[&str], expect: i32| {
         let output = run(dir.path(), args);
         let seen = text(&output.stdout) + &text(&output.stderr);
@@ -69,7 +69,7 @@ fn populations_alone_and_beside_a_pack() {
     let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
     let pack = |size: u64| {
         let sealed = evidence::plan(&world.input_at("a", size)).unwrap().seal(&world.signer).unwrap();
-        zipped(&sealed.files().iter().cloned().collect())
+        zipped(&files_of(&sealed))
     };
     let mut bad = population.clone();
     bad[60] ^= 1;
@@ -157,7 +157,7 @@ fn a_policy_on_the_command_line() {
     let (witness, stranger) = (cosigner(1), cosigner(2));
     write("pack.zip", &zipped(&cosigned_files(&world, &[&witness])));
     write("receipt", cosigned_receipt(&world, 1, &[&witness]).as_bytes());
-    write("event.json", &world.input("a").entries[0].payload);
+    write("event.json", &world.input("a").log.entries[0].payload);
     let vkey = world.signer.verifier().to_vkey();
     write("key.vkey", vkey.as_bytes());
     let (good, other) = (witness.verifier(), stranger.verifier());

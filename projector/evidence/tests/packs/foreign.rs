@@ -7,7 +7,7 @@ use projector::approval::{Rule, Rules, Since};
 use projector::foreign::ForeignKey;
 use serde_json::Value;
 
-use crate::world::{Files, World, event, verify, zipped};
+use crate::world::{Files, World, event, files_of, verify, zipped};
 
 pub(crate) const BUNDLE: &str = include_str!("../../../testdata/foreign/sigstore-v0.3-managed-key.bundle.json");
 pub(crate) const BUNDLE_KEY: &str = include_str!("../../../testdata/foreign/sigstore-v0.3-managed-key.pub");
@@ -32,7 +32,7 @@ fn files(world: &World, named: &[(&str, &str)]) -> Files {
     let rule = Rule { evidence_keys, ..Rule::default() };
     let mut input: PackInput = world.input("a");
     input.context.rules = Rules::from_changes(world.origin.as_str(), vec![Since { entry: 0, rule }]);
-    evidence::plan(&input).unwrap().seal(&world.signer).unwrap().files().iter().cloned().collect()
+    files_of(&evidence::plan(&input).unwrap().seal(&world.signer).unwrap())
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use evidence::{KeyFile, Reach, Report, Status, Trust, Verdict, verify_receipt};
 use ledger::receipt::Receipt;
 
-use crate::world::{Files, World, event, verify, zipped};
+use crate::world::{Files, World, event, files_of, verify, zipped};
 
 /// The model's own example: one event with all sections, of phase execute.
 #[test]
@@ -62,8 +62,8 @@ fn the_same_entries_give_the_same_bytes() {
 fn what_is_packed_is_what_was_logged() {
     let world = World::full();
     let (files, input) = (world.files("a"), world.input("a"));
-    assert_eq!(input.entries.len(), 6);
-    for entry in &input.entries {
+    assert_eq!(input.log.entries.len(), 6);
+    for entry in &input.log.entries {
         assert_eq!(files[&format!("entries/{:010}.json", entry.index)], entry.entry);
         let event = files.iter().find(|(name, _)| name.starts_with(&format!("events/{:010}-", entry.index)));
         assert_eq!(event.unwrap().1, &entry.payload);
@@ -118,7 +118,7 @@ fn entries_after_the_last_are_not_proved_absent_unless_the_tree_ends_there() {
     let check = |size: u64, expect: &str| {
         let world = World::full();
         let sealed = evidence::plan(&world.input_at("a", size)).unwrap().seal(&world.signer).unwrap();
-        let files: Files = sealed.files().iter().cloned().collect();
+        let files: Files = files_of(&sealed);
         let report = world.verify(&files);
         assert_eq!(report.verdict, Verdict::Ok, "{report}");
         assert!(report.later_entries.as_deref().unwrap().contains(expect), "{report}");

@@ -3,12 +3,12 @@
 use std::io::Cursor;
 
 use evidence::population::verify_pack_with;
-use evidence::{LaterHeaders, Report, Status, Verdict};
+use evidence::{PackInput, Report, Status, Verdict};
 use ledger::frontier::Frontier;
 use ledger::hash;
 
 use crate::population::{honest, input, made, period};
-use crate::world::{Files, World, event, zipped};
+use crate::world::{Files, World, event, files_of, zipped};
 
 fn with(pack: &[u8], population: &[u8], world: &World) -> Report {
     verify_pack_with(Cursor::new(pack), Cursor::new(population), &world.trust(), &mut |_, _| {})
@@ -17,15 +17,15 @@ fn with(pack: &[u8], population: &[u8], world: &World) -> Report {
 /// The pack that an operator makes who leaves out the change's entries from `size` on, and signs what is left honestly.
 fn cut(world: &World, change: &str, size: u64) -> Vec<u8> {
     let sealed = evidence::plan(&world.input_at(change, size)).unwrap().seal(&world.signer).unwrap();
-    zipped(&sealed.files().iter().cloned().collect())
+    zipped(&files_of(&sealed))
 }
 
 /// The same at the log's full size, with the later entries simply absent.
 fn short(world: &World, change: &str, keep: usize) -> Vec<u8> {
     let mut input = world.input(change);
-    input.entries.truncate(keep);
+    input.log.entries.truncate(keep);
     let sealed = evidence::plan(&input).unwrap().seal(&world.signer).unwrap();
-    zipped(&sealed.files().iter().cloned().collect())
+    zipped(&files_of(&sealed))
 }
 
 #[test]
@@ -75,17 +75,25 @@ fn a_population_of_another_time_another_key_or_a_fork_proves_nothing() {
     assert!(report.refuted().contains(&"population.pack"), "{report}");
 }
 
-fn headers(world: &World, first: u64, size: u64) -> LaterHeaders {
+/// The tree up to an entry, and all entries behind it.
+fn headers(world: &World, first: u64, size: u64) -> (Frontier, Vec<Vec<u8>>) {
     let mut frontier = Frontier::default();
     world.bytes(first).iter().for_each(|entry| frontier.push(hash::leaf(entry)));
-    LaterHeaders { frontier, entries: world.bytes(size).split_off(usize::try_from(first).unwrap()) }
+    (frontier, world.bytes(size).split_off(usize::try_from(first).unwrap()))
+}
+
+/// Asks for a pack with every header behind the last entry.
+fn ask(input: &mut PackInput, world: &World) {
+    let first = input.log.entries.last().unwrap().index + 1;
+    let (frontier, behind) = headers(world, first, world.size());
+    input.headers = Some(frontier);
+    input.log.behind = behind;
 }
 
 pub(crate) fn with_headers(world: &World, change: &str) -> Files {
     let mut input = world.input(change);
-    let first = input.entries.last().unwrap().index + 1;
-    input.headers = Some(headers(world, first, world.size()));
-    evidence::plan(&input).unwrap().seal(&world.signer).unwrap().files().iter().cloned().collect()
+    ask(&mut input, world);
+    files_of(&evidence::plan(&input).unwrap().seal(&world.signer).unwrap())
 }
 
 #[test]
@@ -107,21 +115,20 @@ fn a_pack_cut_short_cannot_carry_headers_that_hold() {
     let honest = with_headers(&world, "a");
     // The writer refuses to make it.
     let mut input = world.input("a");
-    input.entries.pop();
-    let first = input.entries.last().unwrap().index + 1;
-    input.headers = Some(headers(&world, first, world.size()));
+    input.log.entries.pop();
+    let first = input.log.entries.last().unwrap().index + 1;
+    ask(&mut input, &world);
     let error = evidence::plan(&input).unwrap_err().to_string();
     assert!(error.contains("is of this change, and the pack leaves it out"), "{error}");
     // Made all the same: a short pack with true headers, with headers that leave the entry out, and with none of some.
     input.headers = None;
-    let short: Files = evidence::plan(&input).unwrap().seal(&world.signer).unwrap().files().iter().cloned().collect();
+    let short: Files = files_of(&evidence::plan(&input).unwrap().seal(&world.signer).unwrap());
     let line = |entry: &Vec<u8>| [entry.as_slice(), b"\n"].concat();
-    let later = headers(&world, first, world.size());
-    let frontier: Vec<u8> =
-        later.frontier.peaks().iter().flat_map(|hash| (hash.to_base64() + "\n").into_bytes()).collect();
+    let (tree, behind) = headers(&world, first, world.size());
+    let frontier: Vec<u8> = tree.peaks().iter().flat_map(|hash| (hash.to_base64() + "\n").into_bytes()).collect();
     let name = format!("headers/{first:010}.ndjson");
     for skip in [None, Some(0), Some(1)] {
-        let kept = later.entries.iter().enumerate().filter(|(at, _)| Some(*at) != skip);
+        let kept = behind.iter().enumerate().filter(|(at, _)| Some(*at) != skip);
         let mut files = short.clone();
         files.insert("headers/frontier".into(), frontier.clone());
         files.insert(name.clone(), kept.flat_map(|(_, entry)| line(entry)).collect());
@@ -147,10 +154,10 @@ fn an_entry_of_an_unknown_kind_may_be_of_any_change() {
     world.respell(2, |_| br#"{"change":"a","kind":"event","v":2}"#.to_vec());
     // The honest writer does not know it either; the operator puts it there.
     let mut input = world.input("a");
-    input.headers = Some(headers(&world, 2, 3));
+    ask(&mut input, &world);
     assert!(evidence::plan(&input).unwrap_err().to_string().contains("may be of this change"));
     input.headers = None;
-    let plain: Files = evidence::plan(&input).unwrap().seal(&world.signer).unwrap().files().iter().cloned().collect();
+    let plain: Files = files_of(&evidence::plan(&input).unwrap().seal(&world.signer).unwrap());
     let mut files: Files = files.into_iter().filter(|(name, _)| name.starts_with("headers/")).chain(plain).collect();
     files.insert("headers/0000000002.ndjson".into(), b"{\"change\":\"a\",\"kind\":\"event\",\"v\":2}\n".to_vec());
     let report = world.verify(&world.resigned(files));

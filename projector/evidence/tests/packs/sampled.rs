@@ -9,7 +9,7 @@ use evidence::worksheet::{self, Found};
 use serde_json::Value;
 
 use crate::population::{BORN_MS, honest, input, made};
-use crate::world::{World, event};
+use crate::world::{World, event, files_of};
 
 fn sample(zip: &[u8], world: &World, seed: &str, size: u64, by: Option<By>) -> Result<Sample, SampleError> {
     let population = read_changes(Cursor::new(zip), &world.trust(), &mut |_, _| {});
@@ -97,7 +97,7 @@ fn a_sheet_says_what_packs_say() {
     let sheets = worksheet::sheet(&sample, &world.trust(), |drawn| {
         (drawn.change.change == "a").then(|| {
             let sealed = evidence::plan(&world.input_at("a", 11)).unwrap().seal(&world.signer).unwrap();
-            crate::world::zipped(&sealed.files().iter().cloned().collect())
+            crate::world::zipped(&files_of(&sealed))
         })
     });
     let of_a = sheets.iter().find(|sheet| sheet.drawn.change.change == "a").unwrap();

@@ -6,7 +6,7 @@ use ledger::note::{KeyName, NoteSignature, SignedNote};
 use ledger::policy::Policy;
 use serde_json::{Value, json};
 
-use crate::world::{Files, World, verify, zipped};
+use crate::world::{Files, World, files_of, verify, zipped};
 
 /// 2023-11-14T22:13:20Z
 const TIME: u64 = 1_700_000_000;
@@ -26,7 +26,7 @@ pub(crate) fn cosigned_files(world: &World, cosigners: &[&Cosigner]) -> Files {
     let mut input = world.input("a");
     input.cosignatures = lines(&input.checkpoint, cosigners);
     let sealed = evidence::plan(&input).unwrap().seal(&world.signer).unwrap();
-    sealed.files().iter().cloned().collect()
+    files_of(&sealed)
 }
 
 pub(crate) fn cosigned_receipt(world: &World, index: u64, cosigners: &[&Cosigner]) -> String {
@@ -178,7 +178,7 @@ fn whatever_is_done_to_cosignatures_is_refuted() {
         let mut input = world.input("a");
         input.cosignatures = vec![line.clone()];
         let sealed = evidence::plan(&input).unwrap().seal(&world.signer).unwrap();
-        sealed.files().iter().cloned().collect::<Files>()
+        files_of(&sealed)
     };
     check(forged(&of_other_head), &["trust.cosignatures"]);
     let mut short = of_other_head.clone();
@@ -198,7 +198,7 @@ fn whatever_is_done_to_cosignatures_is_refuted() {
 fn receipts_are_witnessed_too() {
     let world = World::full();
     let (one, two) = (cosigner(1), cosigner(2));
-    let event = world.input("a").entries[0].payload.clone();
+    let event = world.input("a").log.entries[0].payload.clone();
     let trust =
         Trust { policy: Some(policy(&[&one, &two], "quorum w0")), require: Some(Reach::Witnessed), ..world.trust() };
     let text = cosigned_receipt(&world, 1, &[&one]);

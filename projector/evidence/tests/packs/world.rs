@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use evidence::{KeyFile, PackEntry, PackInput, Report, Trust, verify_pack, zip};
+use evidence::{InMemory, KeyFile, PackEntry, PackInput, PackLog, Report, SealedPack, Trust, verify_pack, zip};
 use ledger::checkpoint::{Checkpoint, Origin};
 use ledger::entry::{EventHeader, First, Header, Heartbeat, Road, Salt, commitment};
 use ledger::hash::{self, Hash};
@@ -143,7 +143,7 @@ impl World {
         let (size, root) = (self.size(), self.root(self.size()));
         let mut document: Value = serde_json::from_slice(&files["pack.json"]).unwrap();
         document["root"] = json!(root.to_string());
-        for index in honest.input(change).entries.iter().map(|entry| entry.index) {
+        for index in honest.input(change).log.entries.iter().map(|entry| entry.index) {
             let stored = self.at(index).clone();
             let Header::Event(header) = &stored.header else { panic!("entry {index} is an event's") };
             let path: String = self.pack_entry(index, size).path.iter().map(|hash| hash.to_base64() + "\n").collect();
@@ -177,7 +177,10 @@ impl World {
         PackInput {
             origin: self.origin.clone(),
             context: Context { rules, as_of_ms },
-            entries: mine.into_iter().map(|index| self.entry_under(index, size, &tiles)).collect(),
+            log: InMemory {
+                behind: self.bytes(size).split_off(mine.last().map_or(0, |last| usize::try_from(last + 1).unwrap())),
+                entries: mine.into_iter().map(|index| self.entry_under(index, size, &tiles)).collect(),
+            },
             change,
             size,
             root: proof::root(&tiles, size).unwrap(),
@@ -223,7 +226,7 @@ impl World {
     /// The files of an honest pack.
     pub(crate) fn files(&self, change: &str) -> Files {
         let sealed = evidence::plan(&self.input(change)).unwrap().seal(&self.signer).unwrap();
-        sealed.files().iter().cloned().collect()
+        files_of(&sealed)
     }
 
     /// An honest pack.
@@ -323,6 +326,11 @@ impl TileSource for Tiles {
         let from = usize::try_from(id.index).unwrap() * 256;
         Ok(self.0[usize::from(id.level)][from..from + usize::from(width)].to_vec())
     }
+}
+
+/// The files of a pack by name.
+pub(crate) fn files_of<L: PackLog>(pack: &SealedPack<L>) -> Files {
+    pack.names().map(|name| (name.to_owned(), pack.read(name).unwrap().unwrap())).collect()
 }
 
 pub(crate) fn verify(zip: &[u8], trust: &Trust) -> Report {

@@ -1,11 +1,12 @@
 //! The client side of the HTTP API. One place says what to do when no server answers, and turns problem+json into our errors.
 
-use std::io::Read;
+use std::io::{self, Read};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::http::{Response, StatusCode, Uri};
+use ureq::{Agent, Body, BodyReader, ResponseExt as _};
 
 use super::print;
 use crate::cli::{CliError, Globals};
@@ -67,14 +68,20 @@ impl Client {
         json(&mut request.send_empty().map_err(|error| self.unreachable(&error))?)
     }
 
-    /// GETs bytes: their number if the server said it, and a reader.
-    pub fn download(&self, path: &str) -> Result<(Option<u64>, impl Read + use<>), CliError> {
+    /// GETs bytes, and goes on where the connection breaks off, if the server lets us.
+    pub fn download(&self, path: &str) -> Result<Download, CliError> {
         let mut response = self.agent.get(self.url(path)).call().map_err(|error| self.unreachable(&error))?;
         if !response.status().is_success() {
             return Err(refusal(&mut response));
         }
+        let said = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let tag = said("ETag").filter(|_| said("Accept-Ranges").as_deref() == Some("bytes"));
+        // The one that the server sent us on to: it names the tree size, so it is still of the same pack when the log has grown.
+        let uri = response.get_uri().clone();
         let body = response.into_body();
-        Ok((body.content_length(), body.into_with_config().limit(u64::MAX).reader()))
+        let length = body.content_length();
+        let body = reader(body);
+        Ok(Download { agent: self.agent.clone(), uri, tag, length, read: 0, body, failed: 0, changed: false })
     }
 
     /// Why the server takes nothing in now, if it says so. Whoever can't ask knows of nothing.
@@ -97,6 +104,79 @@ impl Client {
             _ => CliError::could_not(format!("no server answers at {base}: {error}"))
                 .with_detail("start one with `upm serve`, or say where it is with --server URL (UPM_SERVER) or --data DIR (UPM_DATA)"),
         }
+    }
+}
+
+fn reader(body: Body) -> BodyReader<'static> {
+    body.into_with_config().limit(u64::MAX).reader()
+}
+
+/// How often in a row a download is taken up again without a byte of it; each time the wait before doubles.
+const RESUMES_MAX: u32 = 6;
+
+/// The first wait before a download is taken up again.
+const RESUME_AFTER: Duration = Duration::from_millis(250);
+
+/// What is downloaded: read to its end over as many connections as it takes.
+pub struct Download {
+    agent: Agent,
+    uri: Uri,
+    /// What the server calls exactly these bytes; none where it sends no parts of them.
+    tag: Option<String>,
+    /// How many bytes there are, if the server said it.
+    pub length: Option<u64>,
+    read: u64,
+    body: BodyReader<'static>,
+    /// Connections that broke since the last byte.
+    failed: u32,
+    /// Whether the server has other bytes by now: what was read is of no use.
+    pub changed: bool,
+}
+
+impl Read for Download {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let broke = match self.body.read(buffer) {
+                Ok(0) if !buffer.is_empty() && self.length.is_some_and(|length| self.read < length) => {
+                    io::Error::from(io::ErrorKind::UnexpectedEof)
+                }
+                Ok(read) => {
+                    self.read += read as u64;
+                    self.failed = 0;
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+                Err(error) => error,
+            };
+            self.resume(broke)?;
+        }
+    }
+}
+
+impl Download {
+    /// Asks for the rest; gives up with what `broke` the download.
+    fn resume(&mut self, broke: io::Error) -> io::Result<()> {
+        let Some(tag) = self.tag.clone() else { return Err(broke) };
+        while self.failed < RESUMES_MAX {
+            thread::sleep(RESUME_AFTER * 2_u32.pow(self.failed));
+            self.failed += 1;
+            let request = self.agent.get(&self.uri).header("Range", format!("bytes={}-", self.read));
+            let Ok(response) = request.header("If-Range", &tag).call() else { continue };
+            match response.status() {
+                StatusCode::PARTIAL_CONTENT => {
+                    self.body = reader(response.into_body());
+                    return Ok(());
+                }
+                StatusCode::OK => {
+                    self.changed = true;
+                    return Err(io::Error::other("the server has another one by now"));
+                }
+                // As a server answers that has just started.
+                status if status.is_server_error() => {}
+                status => return Err(io::Error::other(format!("the server answers {status} to what is left of it"))),
+            }
+        }
+        Err(broke)
     }
 }
 

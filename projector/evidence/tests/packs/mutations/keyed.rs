@@ -11,7 +11,7 @@ use ledger::signing::Signer;
 use serde_json::{Value, json};
 
 use super::Mutation;
-use crate::world::{Files, World, event, resigned, verify, zipped};
+use crate::world::{Files, World, event, files_of, resigned, verify, zipped};
 
 const CHAIN: &str = "keys/chain.json";
 
@@ -87,7 +87,7 @@ fn an_earlier_key_leads_to_the_pack() {
     let input = PackInput { keys: Some(chain), ..log.world.input("a") };
     let sealed = evidence::plan(&input).unwrap().seal(&log.world.signer).unwrap();
     let files = log.files(&log.chain.to_string());
-    assert_eq!(sealed.files().iter().cloned().collect::<Files>(), files);
+    assert_eq!(files_of(&sealed), files);
     for trust in [World::new().trust(), log.world.trust()] {
         let report = verify(&zipped(&files), &trust);
         assert_eq!(report.exit_code(), 0, "{report}");

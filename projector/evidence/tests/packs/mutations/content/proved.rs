@@ -163,7 +163,7 @@ pub(super) const PROOFS: &[Row] = &[
         "a proof under an earlier tree",
         |world, files| {
             let sealed = evidence::plan(&world.input_at("a", 9)).unwrap();
-            files.insert(PROOF.into(), sealed.files().iter().find(|(name, _)| name == PROOF).unwrap().1.clone());
+            files.insert(PROOF.into(), sealed.read(PROOF).unwrap().unwrap());
         },
         "log.inclusion",
         PROOF,
@@ -233,10 +233,7 @@ pub(super) const DERIVED: &[Row] = &[
         "an earlier state of the change",
         |world, files| {
             let earlier = evidence::plan(&world.input_at("a", 4)).unwrap();
-            files.insert(
-                "change.json".into(),
-                earlier.files().iter().find(|(name, _)| name == "change.json").unwrap().1.clone(),
-            );
+            files.insert("change.json".into(), earlier.read("change.json").unwrap().unwrap());
         },
         "derived.change",
         "change.json",

@@ -169,7 +169,7 @@ pub(super) const ATTESTATION: &[Row] = &[
         "the attestation of an earlier pack",
         |world, files| {
             let earlier = evidence::plan(&world.input_at("a", 9)).unwrap().seal(&world.signer).unwrap();
-            files.insert(BUNDLE.into(), earlier.files().iter().find(|(name, _)| name == BUNDLE).unwrap().1.clone());
+            files.insert(BUNDLE.into(), earlier.read(BUNDLE).unwrap().unwrap());
         },
         "attestation.statement",
         BUNDLE,

@@ -1,0 +1,150 @@
+//! The story of a change that is larger than the memory its pack may take: streamed by the server, fetched over a connection that breaks off
+//! again and again, and verified. And of one that has more entries than any pack holds.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+use upm_tests::{Server, ok, run, upm};
+
+/// What a pack may take, and what the store caches while it is read twice.
+const MEMORY_KIB_MAX: u64 = 64 * 1024;
+const CACHE_KIB_MAX: u64 = 64 * 1024;
+
+/// An event of some 900 kB, which a pack has four times.
+fn long_event(number: u32) -> String {
+    let printed: String = (0..22_000).map(|line| format!("{number} wrote line {line} of its output ....\n")).collect();
+    let steps = [json!({"cmd": "undo", "rc": 0, "stdout": printed})];
+    json!({"provisioning_event": {
+        "id": format!("e-{number}"), "change_id": "c-long", "timestamp": "2025-05-01T10:00:00Z", "phase": "execute",
+        "intent": {"source": "api", "initiator": "ada", "tenant": "acme"}, "rollback": {"executed": {"steps": steps}},
+    }})
+    .to_string()
+}
+
+/// Kibibytes of a line of `/proc/PID/status`.
+fn memory_kib(server: &Server, line: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the server runs");
+    let found = status.lines().find_map(|found| found.strip_prefix(line)).expect("Linux says so");
+    found.trim_start_matches(':').split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+/// Something between client and server that ends each answer after so many bytes, and hears what is asked.
+struct Breaking {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Breaking {
+    fn before(server: &Server, after: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let target = server.http().trim_start_matches("http://").to_owned();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&asked);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (Ok(client), Ok(server)) = (client, TcpStream::connect(&target)) else { return };
+                let heard = Arc::clone(&heard);
+                thread::spawn(move || relay(&client, server, after, heard));
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("nobody panicked").clone()
+    }
+}
+
+/// One connection: requests as they come, heard before they are passed on, and the beginning of what is answered.
+fn relay(client: &TcpStream, server: TcpStream, after: u64, asked: Arc<Mutex<Vec<String>>>) {
+    let (mut from_client, mut to_server) =
+        (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
+    thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(read @ 1..) = from_client.read(&mut piece) {
+            asked.lock().expect("nobody panicked").push(String::from_utf8_lossy(&piece[..read]).into_owned());
+            if to_server.write_all(&piece[..read]).is_err() {
+                break;
+            }
+        }
+    });
+    // Whatever breaks here is meant to.
+    let _ = std::io::copy(&mut server.take(after), &mut &*client);
+    let _ = client.shutdown(std::net::Shutdown::Both);
+}
+
+#[test]
+fn a_long_pack_is_streamed_and_its_download_goes_on() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&temp.path().join("data"), &["--tenant", "acme"]);
+    for number in 0..60 {
+        let (status, body) = server.post("/v1/tenants/acme/events", "application/json", long_event(number).as_bytes());
+        assert_eq!(status, 200, "{body}");
+    }
+    let pack = temp.path().join("long.zip");
+    let resident = memory_kib(&server, "VmRSS");
+    // The peak is measured from here.
+    fs::write(format!("/proc/{}/clear_refs", server.pid()), "5").expect("our own process");
+    let breaking = Breaking::before(&server, 90_000_000);
+    let arguments = ["pack", "c-long", "--tenant", "acme", "--server", &breaking.url, "-o"];
+    ok(upm(arguments).arg(&pack));
+    let took = memory_kib(&server, "VmHWM").saturating_sub(resident);
+    let bytes = fs::metadata(&pack).expect("it is there").len();
+    assert!(bytes > 200_000_000, "{bytes} bytes");
+    assert!(took <= MEMORY_KIB_MAX + CACHE_KIB_MAX, "{took} KiB for a pack of {bytes} bytes");
+    let asked = breaking.asked();
+    let resumed = asked.iter().filter(|asked| asked.to_ascii_lowercase().contains("\r\nrange: bytes=")).count();
+    assert!(resumed >= 2, "{asked:?}");
+    assert_eq!(
+        fs::read_dir(temp.path()).expect("a folder").count(),
+        3,
+        "data, its log and the pack, and nothing partial"
+    );
+
+    let straight = temp.path().join("straight.zip");
+    ok(server.upm(&["pack", "c-long", "--tenant", "acme", "-o"]).arg(&straight));
+    assert!(fs::read(&straight).expect("it is there") == fs::read(&pack).expect("it is there"), "other bytes");
+    let key = server.vkey("acme").to_owned();
+    assert_eq!(verified(&pack, &key), 0);
+}
+
+/// By the small verifier, held to its memory by the system.
+fn verified(pack: &Path, key: &str) -> i32 {
+    let script = format!("ulimit -v {MEMORY_KIB_MAX}; exec \"$@\"");
+    let mut command = Command::new("bash");
+    command.args(["-c", &script, "bash"]).arg(upm_tests::program("upm-verify")).arg(pack).args(["--key", key]);
+    run(&mut command).0
+}
+
+#[test]
+fn a_change_with_too_many_entries_is_told_so() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&temp.path().join("data"), &["--tenant", "acme"]);
+    let event = |number: u32| {
+        json!({"provisioning_event": {
+            "id": format!("e-{number}"), "change_id": "c-many", "timestamp": "2025-05-01T10:00:00Z", "phase": "execute",
+            "intent": {"source": "api", "initiator": "ada", "tenant": "acme"},
+        }})
+    };
+    for batch in 0..44_u32 {
+        let lines: String = (0..500).map(|number| format!("{}\n", event(batch * 500 + number))).collect();
+        let (status, body) = server.post("/v1/tenants/acme/events", "application/x-ndjson", lines.as_bytes());
+        assert_eq!(status, 200, "{body}");
+    }
+    let (status, body) = server.get("/v1/tenants/acme/changes/c-many/evidence.zip");
+    let problem: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((status, problem["type"].as_str()), (422, Some("urn:upm-ledger:problem:too_large")), "{body}");
+    let pack = temp.path().join("many.zip");
+    let (code, _, told) = run(server.upm(&["pack", "c-many", "--tenant", "acme", "-o"]).arg(&pack));
+    assert_eq!(code, 2, "{told}");
+    assert!(told.contains("the change has 22000 entries, a pack holds at most 21824"), "{told}");
+    // As of an earlier size there is one.
+    ok(server.upm(&["pack", "c-many", "--tenant", "acme", "--at", "1000", "-o"]).arg(&pack));
+}
