@@ -18,7 +18,8 @@ const CACHE_KIB_MAX: u64 = 64 * 1024;
 
 /// An event of some 900 kB, which a pack has four times.
 fn long_event(number: u32) -> String {
-    let printed: String = (0..22_000).map(|line| format!("{number} wrote line {line} of its output ....\n")).collect();
+    let lines: Vec<_> = (0..22_000).map(|line| format!("{number} wrote line {line} of its output ....\n")).collect();
+    let printed = lines.concat();
     let steps = [json!({"cmd": "undo", "rc": 0, "stdout": printed})];
     json!({"provisioning_event": {
         "id": format!("e-{number}"), "change_id": "c-long", "timestamp": "2025-05-01T10:00:00Z", "phase": "execute",
@@ -134,7 +135,8 @@ fn a_change_with_too_many_entries_is_told_so() {
         }})
     };
     for batch in 0..44_u32 {
-        let lines: String = (0..500).map(|number| format!("{}\n", event(batch * 500 + number))).collect();
+        let lines: Vec<_> = (0..500).map(|number| format!("{}\n", event(batch * 500 + number))).collect();
+        let lines = lines.concat();
         let (status, body) = server.post("/v1/tenants/acme/events", "application/x-ndjson", lines.as_bytes());
         assert_eq!(status, 200, "{body}");
     }

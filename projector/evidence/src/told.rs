@@ -118,7 +118,7 @@ impl Cut {
     }
 
     /// Takes the event at a place and shows it to the page.
-    fn add(&mut self, subject: &Subject<'_>, place: usize, event: &Event<'_>, pages: &mut Pages, shelf: &mut Shelf) {
+    fn add(&mut self, subject: &Subject<'_>, place: usize, event: &Event<'_>, pages: &mut Pages, planned: &mut Shelf) {
         let (index, attempt, payload) = (event.index(), event.attempt, event.payload);
         let change = self.differ.next(At { place, index, attempt, payload });
         pages.add(event, change.as_ref());
@@ -129,7 +129,7 @@ impl Cut {
         {
             self.room.diffs -= 1;
             let pair = Pair { before: change.against(), now: (place, attempt) };
-            made.push(shelf.plan(name, bytes, Source::Diff(Box::new(pair))));
+            made.push(planned.plan(name, bytes, Source::Diff(Box::new(pair))));
         }
         if self.full {
             return;
@@ -137,7 +137,7 @@ impl Cut {
         match parts::files(&subject.pack.origin, subject.change, index, payload) {
             Ok(parts) if parts.len() <= self.room.parts => {
                 self.room.parts -= parts.len();
-                made.extend(parts.into_iter().map(|(name, bytes)| shelf.plan(name, bytes, Source::Part(place))));
+                made.extend(parts.into_iter().map(|(name, bytes)| planned.plan(name, bytes, Source::Part(place))));
             }
             Ok(_) => self.full = true,
             Err(source) => self.made = Err(DeriveError::Payload { index, source }),

@@ -80,7 +80,8 @@ impl TileSource for OneTile {
 
 /// A rollback of nine steps that each printed some 100 kB; the pack has it four times: the event, the section, its member and the text.
 fn payload(place: usize) -> Vec<u8> {
-    let printed: String = (0..2_600).map(|line| format!("{place} wrote line {line} of its output ....\\n")).collect();
+    let lines: Vec<_> = (0..2_600).map(|line| format!("{place} wrote line {line} of its output ....\\n")).collect();
+    let printed = lines.concat();
     let steps: Vec<String> =
         (0..9).map(|step| format!(r#"{{"cmd":"undo {step}","rc":0,"stdout":"{printed}"}}"#)).collect();
     format!(

@@ -3,8 +3,6 @@
 //! Puts every row of finished views into empty ones, table by table, each in the order of its keys, as a draft is written: no journal, no sync, nothing
 //! read, told or looked up. A rebuild with one writer cannot be faster than that, whatever it does.
 
-#![expect(clippy::disallowed_methods, reason = "it measures")]
-
 use std::path::Path;
 
 use projector_sqlite::Views;

@@ -19,12 +19,11 @@ pub struct Window {
 impl Window {
     /// Reads what a plan gives; `None` where nothing of it is an end.
     pub(super) fn read(given: Any<'_>) -> Option<Self> {
-        let [from, to] = match given.read::<String>() {
-            Some(text) => text.split_once('/').map(|(from, to)| [from, to].map(|end| Some(end.trim().to_owned())))?,
-            None => {
-                let members: BTreeMap<String, Any<'_>> = given.read()?;
-                ENDS.map(|names| names.iter().find_map(|name| members.get(*name)?.read::<String>()))
-            }
+        let [from, to] = if let Some(text) = given.read::<String>() {
+            text.split_once('/').map(|(from, to)| [from, to].map(|end| Some(end.trim().to_owned())))?
+        } else {
+            let members: BTreeMap<String, Any<'_>> = given.read()?;
+            ENDS.map(|names| names.iter().find_map(|name| members.get(*name)?.read::<String>()))
         };
         (from.is_some() || to.is_some()).then_some(Self { from, to })
     }

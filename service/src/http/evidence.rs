@@ -109,7 +109,7 @@ pub fn failed(error: &PackingError) -> Problem {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, kind, title, error.to_string())
         }
         PackingError::Read(error) => log_failed(error),
-        error => Problem::internal("the pack could not be made", error),
+        error @ PackingError::Pack(_) => Problem::internal("the pack could not be made", error),
     }
 }
 

@@ -56,18 +56,15 @@ impl Plans {
             return;
         }
         let digest = schemas::plan::digest(event.payload).unwrap_or_else(|| "none".to_owned());
-        match self.known.get(&digest) {
-            Some(at) => {
-                if let Some(plan) = self.items.get_mut(*at) {
-                    plan.again.push(event.index());
-                }
+        if let Some(at) = self.known.get(&digest) {
+            if let Some(plan) = self.items.get_mut(*at) {
+                plan.again.push(event.index());
             }
-            None => {
-                self.known.insert(digest.clone(), self.items.len());
-                if self.items.len() < PLANS_MAX {
-                    self.items.push(plan(event, digest, change));
-                }
-            }
+            return;
+        }
+        self.known.insert(digest.clone(), self.items.len());
+        if self.items.len() < PLANS_MAX {
+            self.items.push(plan(event, digest, change));
         }
     }
 

@@ -198,7 +198,9 @@ fn run_step(event: &Event<'_>, folder: &str, place: usize, step: Node<'_>) -> Ro
 fn verified(event: &Event<'_>, out: &mut Rows) {
     for (kind, list) in [("check", "checks"), ("service level", "slo")] {
         let items = event.at("verification", list).list();
-        items.into_iter().for_each(|item| out.add(|| judged(event.index(), kind, item)));
+        for item in items {
+            out.add(|| judged(event.index(), kind, item));
+        }
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) struct Executed {
 }
 
 /// What one event says of the way back.
+#[expect(clippy::struct_excessive_bools, reason = "each is a mark of its own, and they are independent")]
 pub(super) struct Said {
     index: u64,
     attempt: u64,
