@@ -37,7 +37,7 @@ fn sigkill_loses_and_doubles_nothing() {
     println!("{crashes} crashes, seed {seed} (UPM_SEED)");
     let mut random: u64 = seed;
     let mut answers = Vec::new();
-    let mut progress = Progress::new("SIGKILLs", crashes, Duration::from_mins(25));
+    let mut progress = Progress::new("SIGKILLs", crashes, Duration::from_mins(3));
     for round in 0..crashes {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let enough = usize::try_from(random >> 33).expect("31 bits fit") % most;

@@ -83,7 +83,15 @@ fn windows_in_every_form() {
     assert_eq!(window(&json!({"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"})), both);
     assert_eq!(window(&json!({"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z", "x": [1]})), both);
     assert_eq!(window(&json!("2026-01-01T00:00:00Z/2026-01-02T00:00:00Z")), both);
-    for other in [json!(null), json!("weekend"), json!(["a"]), json!({"from": {}, "to": null}), json!(5)] {
+    for other in [
+        json!(null),
+        json!("weekend"),
+        json!(["a"]),
+        json!({"from": {}, "to": null}),
+        json!(5),
+        json!(1.5),
+        json!(true),
+    ] {
         assert_eq!(window(&other), (None, None), "{other}");
     }
 }

@@ -49,8 +49,8 @@ const SOAK: usize = 12_000;
 /// Points over `RocksDB`, whose every round is a real synced write.
 const SLICE_ON_DISK: usize = 12;
 const SOAK_ON_DISK: usize = 400;
-/// No part takes longer, on a machine of two cores that does something else besides.
-const LIMIT: Duration = Duration::from_mins(20);
+/// No point takes longer, on a machine of two cores that does something else besides.
+const PATIENCE: Duration = Duration::from_mins(3);
 /// Histories of several failures, for each seed.
 const CHAINS: u64 = 10;
 /// One seed in so many has more logs than a round takes.
@@ -172,7 +172,7 @@ fn invariant_any_single_fault_or_chain_of_them_leaves_a_sound_ledger() {
         return;
     }
     let (enough, mut tried) = (if soak() { SOAK } else { SLICE }, 0);
-    let mut progress = Progress::new("points in memory", enough, LIMIT);
+    let mut progress = Progress::new("points in memory", enough, PATIENCE);
     let (mut writes, mut seed) = (BTreeSet::new(), 0);
     while tried < enough {
         // Wide ones have a test of their own.
@@ -205,7 +205,7 @@ fn invariant_more_logs_than_a_round_takes_survive_a_fault_in_any_round() {
     let all = singles(seed);
     let (step, skip) = if soak() { (29, 0) } else { (389, 41) };
     let mut widest = 0;
-    let mut progress = Progress::new("points with 70 logs", all.len() / step, LIMIT);
+    let mut progress = Progress::new("points with 70 logs", all.len() / step, PATIENCE);
     for point in all.iter().skip(skip).step_by(step) {
         try_in_memory(point);
         widest += 1;
@@ -221,7 +221,7 @@ fn invariant_faults_over_the_real_store_leave_a_sound_ledger() {
         return try_on_disk(&point);
     }
     let enough = if soak() { SOAK_ON_DISK } else { SLICE_ON_DISK };
-    let mut progress = Progress::new("points over RocksDB", enough, LIMIT);
+    let mut progress = Progress::new("points over RocksDB", enough, PATIENCE);
     let mut tried = 0;
     for seed in 1_000.. {
         let writes = singles(seed).into_iter().filter(|point| point.faults[0].is_write());

@@ -85,65 +85,50 @@ impl Rows {
 }
 
 fn empty() -> Vec<(Section, Of)> {
+    let section = |id, title, about, none, of: Of| {
+        (Section { id, title, about, none, rows: Cut { items: Vec::new(), more: 0 } }, of)
+    };
     vec![
-        (
-            Section {
-                id: "before",
-                title: "Checked before",
-                about: "Checks and policies before anything was run.",
-                none: "No check or policy before execution is on record.",
-                rows: Cut { items: Vec::new(), more: 0 },
-            },
+        section(
+            "before",
+            "Checked before",
+            "Checks and policies before anything was run.",
+            "No check or policy before execution is on record.",
             before,
         ),
-        (
-            Section {
-                id: "run",
-                title: "What was run",
-                about: "Each step with its result, by the word of the program that ran it.",
-                none: "No executed step is on record.",
-                rows: Cut { items: Vec::new(), more: 0 },
-            },
+        section(
+            "run",
+            "What was run",
+            "Each step with its result, by the word of the program that ran it.",
+            "No executed step is on record.",
             run,
         ),
-        (
-            Section {
-                id: "verified",
-                title: "What was verified",
-                about: "Checks, health checks and service levels after execution.",
-                none: "No check after execution is on record.",
-                rows: Cut { items: Vec::new(), more: 0 },
-            },
+        section(
+            "verified",
+            "What was verified",
+            "Checks, health checks and service levels after execution.",
+            "No check after execution is on record.",
             verified,
         ),
-        (
-            Section {
-                id: "drifted",
-                title: "What drifted",
-                about: "Comparisons of what is with what should be.",
-                none: "No comparison with a baseline is on record.",
-                rows: Cut { items: Vec::new(), more: 0 },
-            },
+        section(
+            "drifted",
+            "What drifted",
+            "Comparisons of what is with what should be.",
+            "No comparison with a baseline is on record.",
             drifted,
         ),
-        (
-            Section {
-                id: "rolled-back",
-                title: "What was rolled back",
-                about: "Plans for the way back, dry runs of them, and rollbacks that were executed.",
-                none: "No rollback, planned or executed, is on record.",
-                rows: Cut { items: Vec::new(), more: 0 },
-            },
+        section(
+            "rolled-back",
+            "What was rolled back",
+            "Plans for the way back, dry runs of them, and rollbacks that were executed.",
+            "No rollback, planned or executed, is on record.",
             rolled_back,
         ),
-        (
-            Section {
-                id: "trace",
-                title: "The producer's own trace",
-                about: "As sent; the times are the producer's.",
-                none: "No trace is on record.",
-                rows: Cut { items: Vec::new(), more: 0 },
-            },
+        section(
+            "trace",
+            "The producer's own trace",
+            "As sent; the times are the producer's.",
+            "No trace is on record.",
             trace,
         ),
     ]
@@ -152,7 +137,9 @@ fn empty() -> Vec<(Section, Of)> {
 fn before(event: &Event<'_>, out: &mut Rows) {
     let preflight = event.get("preflight");
     for (kind, list) in [("check", "checks"), ("policy", "policies")] {
-        preflight.get(list).list().into_iter().for_each(|item| out.add(|| judged(event.index(), kind, item)));
+        for item in preflight.get(list).list() {
+            out.add(|| judged(event.index(), kind, item));
+        }
     }
     for (what, member) in [("risk", "risk"), ("cost", "cost"), ("quota", "quota")] {
         let said = preflight.get(member);
