@@ -48,8 +48,7 @@ fn main() -> Result<(), Failure> {
     let argument = |place: usize, default| arguments.get(place).map_or(Ok(default), |text| text.parse::<usize>());
     // Twenty thousand events a day: ten million are a year and a half of them.
     let (events, chunk, days) = (argument(0, 240_000)?, argument(1, 16_384)?, argument(2, 12)? as u64);
-    let (entries, truth) = if days == 0 { (published(events)?, None) } else { entries(events, days)? };
-    let played = Played { entries, truth, days };
+    let played = if days == 0 { published(events)? } else { made_up(events, days)? };
     let bytes: usize = played.entries.iter().map(|(_, payload)| payload.len()).sum();
     println!("{} events of {} bytes", played.entries.len(), bytes / played.entries.len().max(1));
     let dir = tempfile::TempDir::new()?;
@@ -201,7 +200,7 @@ fn cpu_ns() -> Result<u64, Failure> {
 }
 
 /// The events of a history as a log would hold them, and its truth.
-fn entries(events: usize, days: u64) -> Result<(Vec<(Header, String)>, Option<Truth>), Failure> {
+fn made_up(events: usize, days: u64) -> Result<Played, Failure> {
     let options = Options {
         seed: 1,
         tenant: "acme".to_owned(),
@@ -217,13 +216,13 @@ fn entries(events: usize, days: u64) -> Result<(Vec<(Header, String)>, Option<Tr
     for told in history.by_ref().filter(|told| !told.duplicate) {
         entries.push((Header::Event(header(&told, &mut scratch)?), told.payload));
     }
-    Ok((entries, Some(history.into_truth())))
+    Ok(Played { entries, truth: Some(history.into_truth()), days })
 }
 
 /// The events that the harness publishes, as a log would hold them that takes 50,000 a second.
-fn published(events: usize) -> Result<Vec<(Header, String)>, Failure> {
+fn published(events: usize) -> Result<Played, Failure> {
     let (mut random, mut scratch) = (Random::new(1), Scratch::default());
-    let one = |number: u64| {
+    let one = |number: u64| -> Result<_, Failure> {
         let (phase, payload) = event(&mut random, "acme", number);
         let facts = derive(payload.as_bytes(), &mut scratch).map_err(|_| format!("not admitted: {payload}"))?.3;
         let told = Told {
@@ -241,7 +240,8 @@ fn published(events: usize) -> Result<Vec<(Header, String)>, Failure> {
         };
         Ok((Header::Event(header(&told, &mut scratch)?), told.payload))
     };
-    (0..events as u64).map(one).collect()
+    let entries = (0..events as u64).map(one).collect::<Result<_, _>>()?;
+    Ok(Played { entries, truth: None, days: 0 })
 }
 
 /// A benchmark of wrong figures would time nothing.

@@ -28,7 +28,9 @@ impl Cells {
     /// Adds a row: as many cells as the table takes.
     pub(super) fn push(&mut self, table: u8, cells: &[&dyn Cell]) {
         self.0.push(table);
-        cells.iter().for_each(|cell| cell.put(&mut self.0));
+        for cell in cells {
+            cell.put(&mut self.0);
+        }
     }
 
     /// Reads them from the first on.
