@@ -158,19 +158,34 @@ CREATE TABLE policy_rows (
     PRIMARY KEY (first_index, n)
 ) WITHOUT ROWID;
 
--- Steps and checks come by the dozen, so many of a change stand in one row: a JSON list of lists, each with the cells of its view in their order. A list
--- ends after some nine hundred bytes (what a page holds of a row without another page), and the next one goes on with the number of its first.
-CREATE TABLE step_lists (
+CREATE TABLE step_rows (
     first_index INTEGER NOT NULL,
     n INTEGER NOT NULL,
-    list TEXT NOT NULL,
+    entry INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    command TEXT,
+    rc INTEGER,
+    duration_ms REAL,
+    stdout_ref TEXT,
+    stderr_ref TEXT,
+    truncated INTEGER NOT NULL,
+    logged INTEGER NOT NULL,
     PRIMARY KEY (first_index, n)
 ) WITHOUT ROWID;
 
-CREATE TABLE check_lists (
+CREATE TABLE check_rows (
     first_index INTEGER NOT NULL,
     n INTEGER NOT NULL,
-    list TEXT NOT NULL,
+    entry INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    stage TEXT NOT NULL,
+    kind TEXT,
+    name TEXT,
+    target TEXT,
+    ok INTEGER,
+    message TEXT,
     PRIMARY KEY (first_index, n)
 ) WITHOUT ROWID;
 

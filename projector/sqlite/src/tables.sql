@@ -111,28 +111,28 @@ FROM policy_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
 
 -- Steps executed, forwards and back.
 CREATE VIEW steps AS SELECT
-    c.change, r.first_index AS first_entry, CAST(s.value ->> 0 AS INTEGER) AS entry, CAST(s.value ->> 1 AS INTEGER) AS attempt,
-    CAST(s.value ->> 2 AS TEXT) AS kind,    -- text: execute or rollback
-    CAST(s.value ->> 3 AS INTEGER) AS number, -- integer: place in the event's list, from 1
-    CAST(s.value ->> 4 AS TEXT) AS command, -- text: with arguments
-    CAST(s.value ->> 5 AS INTEGER) AS rc,   -- integer: exit code; NULL while it has not ended
-    CAST(s.value ->> 6 AS REAL) AS duration_ms, -- real
-    CAST(s.value ->> 7 AS TEXT) AS stdout_ref, -- text: where the full output lies
-    CAST(s.value ->> 8 AS TEXT) AS stderr_ref, -- text: where the full errors lie
-    CAST(s.value ->> 9 AS INTEGER) AS truncated, -- 1: output or errors were cut in the event
-    CAST(s.value ->> 10 AS INTEGER) AS logged -- 1: its output is in the event, or named there by SHA-256
-FROM step_lists r JOIN json_each(r.list) s LEFT JOIN change_rows c ON c.first_index = r.first_index;
+    c.change, r.first_index AS first_entry, r.entry, r.attempt,
+    r.kind,                                 -- text: execute or rollback
+    r.number,                               -- integer: place in the event's list, from 1
+    r.command,                              -- text: with arguments
+    r.rc,                                   -- integer: exit code; NULL while it has not ended
+    r.duration_ms,                          -- real
+    r.stdout_ref,                           -- text: where the full output lies
+    r.stderr_ref,                           -- text: where the full errors lie
+    r.truncated,                            -- 1: output or errors were cut in the event
+    r.logged                                -- 1: its output is in the event, or named there by SHA-256
+FROM step_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
 
 -- Checks before and after a change, and service levels after it.
 CREATE VIEW checks AS SELECT
-    c.change, r.first_index AS first_entry, CAST(s.value ->> 0 AS INTEGER) AS entry, CAST(s.value ->> 1 AS INTEGER) AS attempt,
-    CAST(s.value ->> 2 AS TEXT) AS stage,   -- text: preflight, verify or slo
-    CAST(s.value ->> 3 AS TEXT) AS kind,    -- text: the event's "type"
-    CAST(s.value ->> 4 AS TEXT) AS name,    -- text
-    CAST(s.value ->> 5 AS TEXT) AS target,  -- text: of what
-    CAST(s.value ->> 6 AS INTEGER) AS ok,   -- 1 held, 0 failed, NULL: the event does not say
-    CAST(s.value ->> 7 AS TEXT) AS message  -- text
-FROM check_lists r JOIN json_each(r.list) s LEFT JOIN change_rows c ON c.first_index = r.first_index;
+    c.change, r.first_index AS first_entry, r.entry, r.attempt,
+    r.stage,                                -- text: preflight, verify or slo
+    r.kind,                                 -- text: the event's "type"
+    r.name,                                 -- text
+    r.target,                               -- text: of what
+    r.ok,                                   -- 1 held, 0 failed, NULL: the event does not say
+    r.message                               -- text
+FROM check_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
 
 -- Resources that changes name: each with each action once a change, under the first entry that names it so.
 CREATE VIEW resources AS SELECT

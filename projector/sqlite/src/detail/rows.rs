@@ -1,7 +1,6 @@
 //! Rows of the detail tables: those of a change as one thread makes them of what was told ([`ChangeRows`]), and another writes them ([`Writer`]).
 
 mod cells;
-mod lists;
 
 use ledger::read::RejectedRow;
 use projector::account::Account;
@@ -12,7 +11,6 @@ use rusqlite::types::ToSqlOutput;
 use rusqlite::{CachedStatement, Transaction, params};
 
 use cells::Cells;
-use lists::lists;
 
 use crate::error::ViewError;
 use crate::rows::{BUCKET_BITS, id_key};
@@ -24,8 +22,8 @@ pub(crate) const TABLES: [&str; 11] = [
     "plan_rows",
     "approval_rows",
     "policy_rows",
-    "step_lists",
-    "check_lists",
+    "step_rows",
+    "check_rows",
     "resource_rows",
     "rollback_rows",
     "drift_rows",
@@ -34,7 +32,7 @@ pub(crate) const TABLES: [&str; 11] = [
 ];
 
 /// Their columns behind that.
-const COLUMNS: [usize; 11] = [12, 12, 15, 7, 2, 2, 10, 7, 7, 6, 0];
+const COLUMNS: [usize; 11] = [12, 12, 15, 7, 12, 9, 10, 7, 7, 6, 0];
 
 /// Places in [`TABLES`].
 const ATTEMPTS: u8 = 0;
@@ -164,22 +162,26 @@ impl ChangeRows {
 
     /// What was done.
     fn put_done(&mut self, detail: &Detail<'_>) -> Result<(), ViewError> {
-        let steps = detail.steps.iter().map(|row| {
-            (
-                row.from.entry,
-                row.from.attempt,
-                row.kind,
-                row.number,
-                &row.command,
-                row.rc,
-                row.duration_ms,
-                &row.stdout_ref,
-                &row.stderr_ref,
-                row.truncated,
-                row.logged,
-            )
-        });
-        lists(steps, |n, list| self.cells.push(STEPS, &[&n, &list]));
+        for (row, n) in detail.steps.iter().zip(0_i64..) {
+            let (entry, attempt) = place(row.from)?;
+            self.cells.push(
+                STEPS,
+                &[
+                    &n,
+                    &entry,
+                    &attempt,
+                    &row.kind,
+                    &number("step", row.number)?,
+                    &row.command,
+                    &row.rc,
+                    &row.duration_ms,
+                    &row.stdout_ref,
+                    &row.stderr_ref,
+                    &row.truncated,
+                    &row.logged,
+                ],
+            );
+        }
         for (row, n) in detail.rollbacks.iter().zip(0_i64..) {
             let (entry, attempt) = place(row.from)?;
             let (steps, failed) = (number("steps", row.steps)?, number("steps", row.failed_steps)?);
@@ -190,11 +192,13 @@ impl ChangeRows {
 
     /// What was found.
     fn put_found(&mut self, detail: &Detail<'_>) -> Result<(), ViewError> {
-        let checks = detail.checks.iter().map(|row| {
-            let (entry, attempt) = (row.from.entry, row.from.attempt);
-            (entry, attempt, row.stage, &row.kind, &row.name, &row.target, row.ok, &row.message)
-        });
-        lists(checks, |n, list| self.cells.push(CHECKS, &[&n, &list]));
+        for (row, n) in detail.checks.iter().zip(0_i64..) {
+            let (entry, attempt) = place(row.from)?;
+            self.cells.push(
+                CHECKS,
+                &[&n, &entry, &attempt, &row.stage, &row.kind, &row.name, &row.target, &row.ok, &row.message],
+            );
+        }
         for (row, n) in detail.drift.iter().zip(0_i64..) {
             let (entry, attempt) = place(row.from)?;
             let differences = row.differences.map(|count| number("differences", count)).transpose()?;

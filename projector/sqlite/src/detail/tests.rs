@@ -77,8 +77,7 @@ fn a_long_change_in_a_backlog_is_read_once() {
     let (_dir, mut views) = projected(&log, 4_000);
     let read = follow(&log, &mut views, &ChunkLimits { entries: 64, events: 64, bytes: u64::MAX });
     assert_eq!(read, 4_000, "each event once, over {} chunks", 4_000 / 64);
-    let steps = "SELECT count(*) FROM steps";
-    assert_eq!(views.connection.query_row(steps, [], |row| row.get::<_, i64>(0)).unwrap(), 2_000);
+    assert_eq!(dump(&views).iter().filter(|(table, _)| table == "step_rows").count(), 2_000);
     assert!(dump(&views).iter().all(|(table, _)| table != "ahead"), "nothing is ahead of a cursor at the end");
 }
 
