@@ -7,10 +7,10 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 use ledger::entry::{EventHeader, Header};
 use projector::approval::Rules;
-use projector::detail::{Detail, detail};
+use projector::detail::detail;
 use projector::document::Entry;
 use projector::kpi::scratch::Filter;
-use projector_sqlite::{ChunkLimits, Row, Told as Heard, Touched, Views};
+use projector_sqlite::{ChangeRows, ChunkLimits, Row, Told as Heard, Touched, ViewError, Views};
 use schemas::admit::Scratch;
 use serde::Serialize;
 
@@ -133,7 +133,8 @@ impl Filling {
             if pending.from == pending.to {
                 return Ok(());
             }
-            let details: Vec<Detail> = pending.changes.iter().map(|touched| self.tell(touched, &rules)).collect();
+            let details: Vec<ChangeRows> =
+                pending.changes.iter().map(|touched| self.tell(touched, &rules)).collect::<Result<_, _>>()?;
             let at_ms = self.kept.range(..pending.to).next_back().map_or(0, |(_, (header, _))| header.at);
             self.views.project_detail(
                 &pending,
@@ -142,12 +143,12 @@ impl Filling {
         }
     }
 
-    fn tell(&self, touched: &Touched, rules: &Rules) -> Detail {
+    fn tell(&self, touched: &Touched, rules: &Rules) -> Result<ChangeRows, ViewError> {
         let entries = touched.events.iter().filter_map(|(index, _)| {
             let (header, payload) = self.kept.get(index)?;
             Some(Entry { index: *index, header, payload: Some(payload) })
         });
-        detail(&touched.change, &entries.collect::<Vec<_>>(), rules)
+        ChangeRows::of(detail(&touched.change, &entries.collect::<Vec<_>>(), rules))
     }
 }
 

@@ -428,14 +428,14 @@ fn coverage(all: &[Seen<'_>], tried: &Tried<'_>, scene: &Scene<'_>, graded: &[Gr
         graded.iter().filter(|approval| scene.in_time(approval.index, at_ms(approval.index))).collect();
     let names = required_names(tried, scene);
     let refused = in_time.iter().find(|approval| approval.decided == Decision::Refused).map(|refusal| refusal.index);
-    let met = |grade: Grade, until: u64| missing(scene.rule, &names, &in_time, grade, until).is_empty();
+    let met = |grade: Grade, until: u64| Counting::of(&in_time, grade, until).meets(scene.rule, &names);
     let asked = scene.rule.grade.max(Grade::Recorded);
     let grade = Grade::ALL.into_iter().rev().find(|grade| met(*grade, u64::MAX));
     let approved = refused.is_none() && grade >= Some(asked);
     let mut lacking = Vec::new();
     if !approved {
         lacking.extend(refused.map(|index| format!("it was refused in entry {index}")));
-        lacking.extend(missing(scene.rule, &names, &in_time, asked, u64::MAX));
+        lacking.extend(Counting::of(&in_time, asked, u64::MAX).leaves_open(scene.rule, &names, asked));
     }
     Coverage {
         attempt: tried.number,
@@ -461,41 +461,61 @@ fn required_names<'t>(tried: &'t Tried<'_>, scene: &Scene<'_>) -> BTreeSet<&'t s
     plans.flat_map(|plan| plan.approvers.iter().map(|name| &**name)).collect()
 }
 
-/// What approvals of at least `grade`, up to entry `until`, leave open.
-fn missing(rule: &Rule, names: &BTreeSet<&str>, given: &[&Graded], grade: Grade, until: u64) -> Vec<String> {
-    let counting: Vec<_> = given
-        .iter()
-        .filter(|approval| approval.index <= until && approval.grade >= grade)
-        .filter(|approval| approval.decided == Decision::Approved && !approval.lacks.iter().any(|lack| lack.is_fatal()))
-        .collect();
-    let persons: BTreeSet<String> = counting.iter().map(|approval| same_name(&approval.approver)).collect();
-    let roles: BTreeSet<String> =
-        counting.iter().filter_map(|approval| approval.role.as_deref()).map(same_name).collect();
-    let mut missing = Vec::new();
-    // An approval that names nobody is one person's at most.
-    if (persons.len() as u64) < rule.count.max(1) {
-        let word = if rule.count > 1 { "approvals" } else { "approval" };
-        missing.push(format!(
-            "{} of {} {word} that count ({} or better)",
-            persons.len(),
-            rule.count.max(1),
-            grade.as_str()
-        ));
+/// Who approved, and as what, by approvals that count.
+struct Counting {
+    persons: BTreeSet<String>,
+    roles: BTreeSet<String>,
+}
+
+impl Counting {
+    /// Those of at least `grade`, up to entry `until`.
+    fn of(given: &[&Graded], grade: Grade, until: u64) -> Self {
+        let counting = |approval: &&&Graded| {
+            let fatal = || approval.lacks.iter().any(|lack| lack.is_fatal());
+            approval.index <= until && approval.grade >= grade && approval.decided == Decision::Approved && !fatal()
+        };
+        let (mut persons, mut roles) = (BTreeSet::new(), BTreeSet::new());
+        for approval in given.iter().filter(counting) {
+            persons.insert(same_name(&approval.approver));
+            roles.extend(approval.role.as_deref().map(same_name));
+        }
+        Self { persons, roles }
     }
-    missing.extend(
-        rule.roles
-            .iter()
-            .filter(|role| !roles.contains(&same_name(role)))
-            .map(|role| format!("nobody approved as {role}")),
-    );
-    let has = |name: &str| persons.contains(&same_name(name)) || roles.contains(&same_name(name));
-    missing.extend(
-        names
-            .iter()
-            .filter(|name| !has(name))
-            .map(|name| format!("the plan asks for {}", crate::sentence::quote(name))),
-    );
-    missing
+
+    /// An approval that names nobody is one person's at most.
+    fn are_enough(&self, rule: &Rule) -> bool {
+        self.persons.len() as u64 >= rule.count.max(1)
+    }
+
+    fn has_role(&self, role: &str) -> bool {
+        self.roles.contains(&same_name(role))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.persons.contains(&same_name(name)) || self.has_role(name)
+    }
+
+    /// Whether they are what the rule and the plans ask for.
+    fn meets(&self, rule: &Rule, names: &BTreeSet<&str>) -> bool {
+        self.are_enough(rule)
+            && rule.roles.iter().all(|role| self.has_role(role))
+            && names.iter().all(|name| self.has(name))
+    }
+
+    /// What they lack of it, where `grade` is asked for.
+    fn leaves_open(&self, rule: &Rule, names: &BTreeSet<&str>, grade: Grade) -> Vec<String> {
+        let mut open = Vec::new();
+        if !self.are_enough(rule) {
+            let (found, asked) = (self.persons.len(), rule.count.max(1));
+            let word = if rule.count > 1 { "approvals" } else { "approval" };
+            open.push(format!("{found} of {asked} {word} that count ({} or better)", grade.as_str()));
+        }
+        let roles = rule.roles.iter().filter(|role| !self.has_role(role));
+        open.extend(roles.map(|role| format!("nobody approved as {role}")));
+        let names = names.iter().filter(|name| !self.has(name));
+        open.extend(names.map(|name| format!("the plan asks for {}", crate::sentence::quote(name))));
+        open
+    }
 }
 
 /// The time that an approval's text gives, in milliseconds; `None` where there is none before 1970 or none at all.

@@ -8,6 +8,7 @@
 //! Left out: payloads that cannot be read (the anomaly `payload_not_read` names them), output of commands, and what measures need
 //! of a change.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use schemas::ids::ChangeId;
@@ -30,27 +31,30 @@ pub const TEXT_CHARS_MAX: usize = 512;
 /// Most rows of one table that a change gets. A payload of a megabyte can hold 300,000 empty steps.
 pub const ROWS_MAX: usize = 10_000;
 
-/// The rows of one change, each list in the order of the log and then as sent.
+/// With up to so many resources the next one is compared, which takes less than hashing it; with more, it would take the square of their number.
+const COMPARED_MAX: usize = 64;
+
+/// The rows of one change, each list in the order of the log and then as sent. Texts are borrowed from the payloads where they can be.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Detail {
+pub struct Detail<'a> {
     /// Attempts, by number.
     pub attempts: Vec<Attempt>,
     /// Plans.
-    pub plans: Vec<Plan>,
+    pub plans: Vec<Plan<'a>>,
     /// Approvals given or refused.
     pub approvals: Vec<Approval>,
     /// Results of policies.
-    pub policies: Vec<Policy>,
+    pub policies: Vec<Policy<'a>>,
     /// Steps executed, forwards and back.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Step<'a>>,
     /// Checks before and after, and service levels.
-    pub checks: Vec<Check>,
+    pub checks: Vec<Check<'a>>,
     /// Resources named, each with each action once.
-    pub resources: Vec<Resource>,
+    pub resources: Vec<Resource<'a>>,
     /// Executed rollbacks.
-    pub rollbacks: Vec<Rollback>,
+    pub rollbacks: Vec<Rollback<'a>>,
     /// Comparisons with a baseline.
-    pub drift: Vec<Drift>,
+    pub drift: Vec<Drift<'a>>,
     /// What an auditor should look at, by index and code; of what comes by time alone also what is still to come, with the time from which it holds.
     pub anomalies: Vec<Anomaly>,
     /// A list was ended at [`ROWS_MAX`].
@@ -103,23 +107,23 @@ pub struct Attempt {
 
 /// A plan.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub struct Plan<'a> {
     /// Where it is recorded.
     pub from: From,
     /// The ledger's own digest of it.
-    pub digest: Option<String>,
+    pub digest: Option<Cow<'a, str>>,
     /// The digest that its producer gave.
-    pub stated_digest: Option<String>,
+    pub stated_digest: Option<Cow<'a, str>>,
     /// Of what it was made from.
-    pub inputs_digest: Option<String>,
+    pub inputs_digest: Option<Cow<'a, str>>,
     /// Number of its commands.
     pub commands: u64,
     /// Who must approve, separated by commas.
-    pub required_approvals: Option<String>,
+    pub required_approvals: Option<Cow<'a, str>>,
     /// From when it may run, as sent.
-    pub window_from: Option<String>,
+    pub window_from: Option<Cow<'a, str>>,
     /// Until when it may run, as sent.
-    pub window_to: Option<String>,
+    pub window_to: Option<Cow<'a, str>>,
     /// How long it took to make, milliseconds.
     pub compile_ms: Option<f64>,
     /// It says how to go back.
@@ -159,22 +163,22 @@ pub struct Approval {
 
 /// A policy's result.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Policy {
+pub struct Policy<'a> {
     /// Where it is recorded.
     pub from: From,
     /// What it is called.
-    pub name: Option<String>,
+    pub name: Option<Cow<'a, str>>,
     /// Whether its denial stops the change.
     pub mandatory: bool,
     /// `passed`, `denied`, or `unclear`.
     pub result: &'static str,
     /// In words.
-    pub message: Option<String>,
+    pub message: Option<Cow<'a, str>>,
 }
 
 /// A step.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Step {
+pub struct Step<'a> {
     /// Where it is recorded.
     pub from: From,
     /// `execute` or `rollback`.
@@ -182,15 +186,15 @@ pub struct Step {
     /// Its place in the event's list, from 1.
     pub number: u64,
     /// The command, its arguments separated by spaces.
-    pub command: Option<String>,
+    pub command: Option<Cow<'a, str>>,
     /// Exit code; none while it has not ended.
     pub rc: Option<i64>,
     /// How long it took, milliseconds.
     pub duration_ms: Option<f64>,
     /// Where its full output lies.
-    pub stdout_ref: Option<String>,
+    pub stdout_ref: Option<Cow<'a, str>>,
     /// Where its full errors lie.
-    pub stderr_ref: Option<String>,
+    pub stderr_ref: Option<Cow<'a, str>>,
     /// Output or errors were cut.
     pub truncated: bool,
     /// Its output is in the event, or named there by digest.
@@ -199,53 +203,53 @@ pub struct Step {
 
 /// A check.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Check {
+pub struct Check<'a> {
     /// Where it is recorded.
     pub from: From,
     /// `preflight`, `verify` or `slo`.
     pub stage: &'static str,
     /// What kind, as sent.
-    pub kind: Option<String>,
+    pub kind: Option<Cow<'a, str>>,
     /// What it is called.
-    pub name: Option<String>,
+    pub name: Option<Cow<'a, str>>,
     /// Of what.
-    pub target: Option<String>,
+    pub target: Option<Cow<'a, str>>,
     /// Whether it held; none where the event does not say.
     pub ok: Option<bool>,
     /// In words.
-    pub message: Option<String>,
+    pub message: Option<Cow<'a, str>>,
 }
 
 /// A resource that a change names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Resource {
+pub struct Resource<'a> {
     /// The first entry that names it so.
     pub from: From,
     /// Which cloud.
-    pub cloud: Option<String>,
+    pub cloud: Option<Cow<'a, str>>,
     /// Which endpoint.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Cow<'a, str>>,
     /// What kind of resource.
-    pub kind: Option<String>,
+    pub kind: Option<Cow<'a, str>>,
     /// What it is called.
-    pub name: Option<String>,
+    pub name: Option<Cow<'a, str>>,
     /// Its resource group, or its namespace.
-    pub scope: Option<String>,
+    pub scope: Option<Cow<'a, str>>,
     /// Where it is.
-    pub location: Option<String>,
+    pub location: Option<Cow<'a, str>>,
     /// create, update, delete or read, as sent.
-    pub action: Option<String>,
+    pub action: Option<Cow<'a, str>>,
 }
 
 /// An executed rollback.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rollback {
+pub struct Rollback<'a> {
     /// Where it is recorded.
     pub from: From,
     /// `rolled_back`, `failed`, or `running` while it has no outcome.
     pub result: &'static str,
     /// The outcome as sent.
-    pub outcome: Option<String>,
+    pub outcome: Option<Cow<'a, str>>,
     /// Number of its steps.
     pub steps: u64,
     /// Steps that returned something else than 0.
@@ -254,21 +258,21 @@ pub struct Rollback {
 
 /// A comparison with a baseline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Drift {
+pub struct Drift<'a> {
     /// Where it is recorded.
     pub from: From,
     /// Number of differences; none where the event has no list of them.
     pub differences: Option<u64>,
     /// Of what should be.
-    pub baseline_hash: Option<String>,
+    pub baseline_hash: Option<Cow<'a, str>>,
     /// Of what is.
-    pub current_hash: Option<String>,
+    pub current_hash: Option<Cow<'a, str>>,
     /// Somebody watches on.
     pub monitored: bool,
 }
 
 /// The rows of a change. Entries may come in any order and repeat; those of another change are left out.
-pub fn detail(change: &ChangeId, entries: &[Entry<'_>], rules: &Rules) -> Detail {
+pub fn detail<'a>(change: &ChangeId, entries: &[Entry<'a>], rules: &Rules) -> Detail<'a> {
     let seen = document::read(change, entries);
     let mut detail = Detail::default();
     for seen in &seen {
@@ -288,15 +292,34 @@ pub fn detail(change: &ChangeId, entries: &[Entry<'_>], rules: &Rules) -> Detail
     detail
 }
 
-impl Detail {
-    /// All phases of a change name its resources: the first entry that does so stands for all.
+impl Resource<'_> {
+    /// Whether another entry names the same, with the same action. Names first: they differ.
+    fn is(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.action == other.action
+            && self.kind == other.kind
+            && self.scope == other.scope
+            && self.location == other.location
+            && self.cloud == other.cloud
+            && self.endpoint == other.endpoint
+    }
+}
+
+impl<'a> Detail<'a> {
+    /// Adds a resource unless it is there: all phases of a change name its resources, and the first entry that does so stands for all.
+    fn add_resource(&mut self, resource: Resource<'a>) {
+        let compared = self.resources.len() <= COMPARED_MAX;
+        if !compared || !self.resources.iter().any(|known| known.is(&resource)) {
+            self.resources.push(resource);
+        }
+    }
+
+    /// The same of those that were too many to be compared.
     fn keep_resources_once(&mut self) {
-        let mut seen = HashSet::with_capacity(self.resources.len());
-        self.resources.retain(|resource| {
-            let mut named = resource.clone();
-            named.from = From::default();
-            seen.insert(named)
-        });
+        if self.resources.len() > COMPARED_MAX {
+            let mut seen = HashSet::with_capacity(self.resources.len());
+            self.resources.retain(|resource| seen.insert(Resource { from: From::default(), ..resource.clone() }));
+        }
     }
 
     fn end_lists(&mut self) {

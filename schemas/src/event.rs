@@ -61,7 +61,12 @@ struct Document<'a> {
 impl<'a> Event<'a> {
     /// Reads a stored payload.
     pub fn parse(payload: &'a [u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice::<Document<'a>>(payload).map(|document| document.provisioning_event)
+        // Looked through once, and not each text by itself.
+        let document = match std::str::from_utf8(payload) {
+            Ok(text) => serde_json::from_str::<Document<'a>>(text),
+            Err(_) => serde_json::from_slice(payload),
+        };
+        document.map(|document| document.provisioning_event)
     }
 }
 

@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ledger::read::RejectedRow;
-use projector::detail::Detail;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use schemas::ids::ChangeId;
 
@@ -22,6 +21,8 @@ use crate::{Reader, Views};
 use crate::{kpi, maturity};
 
 mod rows;
+
+pub use rows::ChangeRows;
 
 /// How much one chunk takes, at most; a single change is taken whole, however large.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +63,7 @@ pub struct Touched {
 #[derive(Clone, Copy, Debug)]
 pub struct Told<'a> {
     /// Of its changes, in their order.
-    pub details: &'a [Detail],
+    pub details: &'a [ChangeRows],
     /// The rejections among its entries.
     pub rejections: &'a [RejectedRow],
     /// Whose attestations count, by the tenant's newest facts: names by fingerprints.
@@ -147,7 +148,7 @@ impl Views {
 }
 
 /// Every touched change's rows out and in. What measures changes hooks in here: old samples out, new ones in.
-fn replace(transaction: &Transaction<'_>, pending: &Pending, details: &[Detail]) -> Result<Moved, ViewError> {
+fn replace(transaction: &Transaction<'_>, pending: &Pending, details: &[ChangeRows]) -> Result<Moved, ViewError> {
     let mut moved = Moved::default();
     let mut writer = rows::Writer::prepare(transaction)?;
     for (touched, detail) in pending.changes.iter().zip(details) {
@@ -164,7 +165,7 @@ fn replace(transaction: &Transaction<'_>, pending: &Pending, details: &[Detail])
     writer.finish()?;
     let measured = pending.changes.iter().zip(details).filter_map(|(touched, detail)| {
         let account = detail.account.as_deref()?;
-        Some(kpi::Touched { first_index: touched.first, fresh: touched.fresh, account, more: detail.clauses.clone() })
+        Some(kpi::Touched { first_index: touched.first, fresh: touched.fresh, account, more: &detail.clauses })
     });
     kpi::replace(transaction, &(pending.from..pending.to), &measured.collect::<Vec<_>>(), &mut moved)?;
     Ok(moved)

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ledger::kv::Kv;
 use ledger::read::Log;
+use rusqlite::Connection;
 
 use crate::follow::detail_log;
 use crate::rebuild::project_log;
@@ -15,10 +16,14 @@ use crate::{ChunkLimits, DetailError, RebuildError, ViewError, Views};
 
 /// Page cache of a draft, KiB: it has the process for itself.
 const CACHE_KIB: i64 = 96 * 1024;
-/// What `SQLite` may take for the reader besides, bytes.
+/// What `SQLite` may take besides, bytes.
 const HEAP_BYTES_MAX: i64 = (CACHE_KIB << 10) + (32 << 20);
-/// Pages in the write-ahead log before it is folded into the file: pages that many chunks write are written there once. 256 MiB.
-const WAL_PAGES_MAX: i64 = 65_536;
+
+/// What nothing asks while core views are written. Made behind all rows, an index is sorted once; beside them, each row would be searched its place.
+const CORE_INDICES: [&str; 5] =
+    ["changes_by_state", "changes_by_owner", "changes_by_initiator", "changes_by_environment", "events_by_change"];
+/// The same of detail.
+const DETAIL_INDICES: [&str; 3] = ["anomalies_by_code", "kpi_changes_against", "unwatched_resources"];
 
 /// Views on their way. Dropped before they are published, they leave nothing behind.
 pub struct Draft {
@@ -55,25 +60,22 @@ impl Draft {
 
     /// Makes the core views of the log as it stands, and gives its size. `progress` hears how far they are after each transaction.
     pub fn core<K: Kv>(&mut self, log: &Log<K>, progress: &dyn Fn(u64)) -> Result<u64, RebuildError> {
-        project_log(log, &mut self.views, progress)
+        let indices = put_off(&self.views.reader.connection, &CORE_INDICES)?;
+        let size = project_log(log, &mut self.views, progress)?;
+        self.views.reader.connection.execute_batch(&indices).map_err(ViewError::from)?;
+        Ok(size)
     }
 
-    /// Makes the detail tables of what core has. One thread reads what another writes, which takes a write-ahead log.
+    /// Makes the detail tables of what core has.
     pub fn detail<K: Kv + Sync>(
         &mut self,
         log: &Log<K>,
         limits: &ChunkLimits,
         progress: &dyn Fn(u64),
     ) -> Result<(), DetailError> {
-        let pragma = |name, value| self.views.reader.connection.pragma_update(None, name, value);
-        pragma("journal_mode", "wal").map_err(ViewError::from)?;
-        self.views
-            .reader
-            .connection
-            .pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)
-            .map_err(ViewError::from)?;
-        let reader = Views::open_read_only(&self.files.0)?;
-        detail_log(log, &mut self.views, reader, limits, progress)
+        let indices = put_off(&self.views.reader.connection, &DETAIL_INDICES)?;
+        detail_log(log, &mut self.views, limits, progress)?;
+        Ok(self.views.reader.connection.execute_batch(&indices).map_err(ViewError::from)?)
     }
 
     /// Settles the levels of up to `days` days; whether there are more.
@@ -96,6 +98,18 @@ impl Draft {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(place)
     }
+}
+
+/// Drops indices, and gives the statements that make them.
+fn put_off(connection: &Connection, indices: &[&str]) -> Result<String, ViewError> {
+    let mut made = String::new();
+    let mut select = connection.prepare("SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?1")?;
+    for name in indices {
+        made.push_str(&select.query_row([name], |row| row.get::<_, String>(0))?);
+        made.push(';');
+        connection.execute_batch(&format!("DROP INDEX {name}"))?;
+    }
+    Ok(made)
 }
 
 /// Removes views and what stands beside them, where they are.

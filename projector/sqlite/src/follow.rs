@@ -4,17 +4,17 @@
 //! ([`detail_log`]). Which changes are pending, and their rows, are `detail.rs`'s; what the entries mean is [`projector::detail`]'s.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use ledger::entry::{EntryError, EventHeader, Header};
 use ledger::kv::Kv;
 use ledger::read::{Log, ReadError, RejectedRow, Stored};
 use projector::approval::Rules;
-use projector::detail::{Detail, detail};
+use projector::detail::detail;
 use projector::document::Entry;
 use projector::maturity::attestation;
 
-use crate::{ChunkLimits, Pending, Reader, Told, Touched, Unwritten, ViewError, Views};
+use crate::{ChangeRows, ChunkLimits, Pending, Told, Touched, Unwritten, ViewError, Views};
 
 /// Payload bytes of one change that are read, at most. Whoever sends more into one change gets the rest told by its headers alone, as if the payloads
 /// were gone, and the change is marked as cut: views must not fill the memory, however large a change grows.
@@ -57,37 +57,62 @@ pub fn advance<K: Kv>(log: &Log<K>, views: &mut Views, limits: &ChunkLimits) -> 
     Ok(Advanced { to, events: chunk.pending.changes.iter().map(|touched| touched.events.len()).sum() })
 }
 
-/// Makes all that detail lacks of what core has: one thread reads and tells, asking `reader` what is pending, while the caller's writes. `progress`
-/// hears how far detail is after each transaction.
+/// Makes all that detail lacks of what core has: one thread reads and tells, while the caller's looks up what is pending and writes. So nobody else has the
+/// views open. `progress` hears how far detail is after each transaction.
 pub(crate) fn detail_log<K: Kv + Sync>(
     log: &Log<K>,
     views: &mut Views,
-    reader: Reader,
     limits: &ChunkLimits,
     progress: &dyn Fn(u64),
 ) -> Result<(), DetailError> {
-    // One chunk waits while one is read and one is written.
+    // One chunk is read while another is written, and one waits to be.
+    let (wanted, asked) = mpsc::sync_channel(2);
     let (sender, chunks) = mpsc::sync_channel(1);
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            if let Err(error) = read_all(log, &reader, limits, &sender) {
+            if let Err(error) = read_all(log, &asked, &sender) {
                 // Nobody listens any more where writing failed.
                 let _ = sender.send(Err(error));
             }
         });
+        let mut asking = Asking { sent: Unwritten::default(), wanted: Some(wanted), limits };
+        asking.ask(views)?;
+        asking.ask(views)?;
         // Dropped on the way out, whichever it is, and that ends the reader.
         for chunk in chunks {
             let chunk: Chunk = chunk?;
+            asking.ask(views)?;
             progress(chunk.write(views)?);
         }
         Ok(())
     })
 }
 
+/// Asks for one chunk after the other.
+struct Asking<'l> {
+    sent: Unwritten,
+    /// None behind the last.
+    wanted: Option<SyncSender<Pending>>,
+    limits: &'l ChunkLimits,
+}
+
+impl Asking<'_> {
+    fn ask(&mut self, views: &Views) -> Result<(), ViewError> {
+        let Some(wanted) = &self.wanted else { return Ok(()) };
+        let pending = views.pending_detail_after(&self.sent, self.limits)?;
+        self.sent.add(&pending);
+        // A reader that has gone says why itself.
+        if pending.from == pending.to || wanted.send(pending).is_err() {
+            self.wanted = None;
+        }
+        Ok(())
+    }
+}
+
 /// What a chunk puts into the tables.
 struct Chunk {
     pending: Pending,
-    details: Vec<Detail>,
+    details: Vec<ChangeRows>,
     rejections: Vec<RejectedRow>,
     assessors: BTreeMap<String, String>,
     first_ms: u64,
@@ -102,25 +127,19 @@ impl Chunk {
     }
 }
 
-/// Sends chunks until there is none left, or nobody wants more.
+/// Reads the chunks that are asked for, until there is none left or nobody wants more.
 fn read_all<K: Kv>(
     log: &Log<K>,
-    reader: &Reader,
-    limits: &ChunkLimits,
+    asked: &Receiver<Pending>,
     chunks: &SyncSender<Result<Chunk, DetailError>>,
 ) -> Result<(), DetailError> {
     let governed = governed(log)?;
-    let mut sent = Unwritten::default();
-    loop {
-        let pending = reader.pending_detail_after(&sent, limits)?;
-        if pending.from == pending.to {
-            return Ok(());
-        }
-        sent.add(&pending);
+    for pending in asked {
         if chunks.send(Ok(read_chunk(log, pending, &governed)?)).is_err() {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }
 
 /// What the tenant's facts say.
@@ -152,12 +171,13 @@ fn rejections<K: Kv>(log: &Log<K>, pending: &Pending) -> Result<Vec<RejectedRow>
 }
 
 /// The rows of these changes, whose events are read together in the order of the log.
-fn tell<K: Kv>(log: &Log<K>, changes: &[Touched], rules: &Rules) -> Result<Vec<Detail>, DetailError> {
+fn tell<K: Kv>(log: &Log<K>, changes: &[Touched], rules: &Rules) -> Result<Vec<ChangeRows>, DetailError> {
     let headers = read_headers(log, changes)?;
     let mut wanted: Vec<u64> = changes.iter().flat_map(readable).collect();
     wanted.sort_unstable();
     let payloads: BTreeMap<u64, Stored> = log.stored_at(&wanted)?.into_iter().collect();
-    Ok(changes.iter().map(|touched| tell_one(touched, &headers, &payloads, rules)).collect())
+    let told = changes.iter().map(|touched| tell_one(touched, &headers, &payloads, rules));
+    Ok(told.collect::<Result<_, _>>()?)
 }
 
 /// The events of a change whose payloads are read: the first ones, while there is room for them.
@@ -174,7 +194,7 @@ fn tell_one(
     headers: &BTreeMap<u64, EventHeader>,
     payloads: &BTreeMap<u64, Stored>,
     rules: &Rules,
-) -> Detail {
+) -> Result<ChangeRows, ViewError> {
     let entries: Vec<Entry<'_>> = touched
         .events
         .iter()
@@ -185,7 +205,7 @@ fn tell_one(
         .collect();
     let mut told = detail(&touched.change, &entries, rules);
     told.cut |= touched.events.iter().map(|(_, size)| size).sum::<u64>() > CHANGE_BYTES_MAX;
-    told
+    ChangeRows::of(told)
 }
 
 /// The headers of all events of these changes, read in runs.

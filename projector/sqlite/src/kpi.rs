@@ -46,7 +46,7 @@ pub(crate) struct Touched<'a> {
     /// Its account.
     pub(crate) account: &'a Account,
     /// Samples of other measures than KPIs.
-    pub(crate) more: Vec<Sample>,
+    pub(crate) more: &'a [Sample],
 }
 
 /// Replaces the samples of the touched changes. `chunk` are the entries that are new, and chunks come in the order of the log; accounts may know more than
@@ -72,7 +72,7 @@ pub(crate) fn replace(
             .filter_map(|(inputs, _, _)| Some((inputs, first_plans.get(&inputs).copied().flatten()?)));
         let context = Context { first_plans: found.collect(), mends };
         let mut now = samples(account, &context);
-        now.extend(&one.more);
+        now.extend(one.more);
         if one.fresh {
             let group = names.group(transaction, &account.group)?;
             write_samples(transaction, &mut names, &mut deltas, one.first_index, (-1, &[], &[]), (group, now))?;
@@ -252,7 +252,7 @@ fn write_samples(
             "INSERT INTO samples VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET grp = excluded.grp, body = excluded.body",
         )?
         .execute(params![first_index, group, encoded])?;
-    deltas.change(first_index, (before_group, before), (group, &now));
+    deltas.change(names, first_index, (before_group, before), (group, &now));
     Ok(())
 }
 
@@ -266,8 +266,18 @@ pub(crate) type Numbered = (i64, Sample);
 /// Metrics and groups, by the numbers they are stored under.
 pub(crate) struct Names {
     metrics: HashMap<&'static str, i64>,
-    known: BTreeMap<i64, &'static str>,
+    known: BTreeMap<i64, Metric>,
     groups: HashMap<Group, i64>,
+}
+
+/// A metric, and what is kept of it besides its sums.
+#[derive(Clone, Copy)]
+struct Metric {
+    name: &'static str,
+    /// The changes behind it.
+    changes: bool,
+    /// Its values, one by one.
+    values: bool,
 }
 
 impl Names {
@@ -284,8 +294,9 @@ impl Names {
     }
 
     fn know(&mut self, number: i64, name: &'static str) {
+        let (changes, values) = (metric::names_changes(name), metric::DURATIONS.contains(&name));
         self.metrics.insert(name, number);
-        self.known.insert(number, name);
+        self.known.insert(number, Metric { name, changes, values });
     }
 
     /// The number of a metric, if it has one.
@@ -336,7 +347,7 @@ impl Names {
     pub(crate) fn read_samples(&self, mut bytes: &[u8]) -> Option<Vec<Numbered>> {
         let mut samples = Vec::new();
         while !bytes.is_empty() {
-            samples.push(codec::take_sample(&mut bytes, |number| self.known.get(&number).copied())?);
+            samples.push(codec::take_sample(&mut bytes, |number| Some(self.known.get(&number)?.name))?);
         }
         Some(samples)
     }

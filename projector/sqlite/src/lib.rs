@@ -30,7 +30,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-pub use detail::{ChunkLimits, Pending, Told, Touched, Unwritten};
+pub use detail::{ChangeRows, ChunkLimits, Pending, Told, Touched, Unwritten};
 pub use draft::Draft;
 pub use error::ViewError;
 pub use follow::{Advanced, CHANGE_BYTES_MAX, DetailError, advance};
@@ -40,7 +40,7 @@ pub use rows::{ChangeRow, EventRow};
 pub use write::Row;
 
 /// Version of the tables and of the fold in them. Views of another version must be rebuilt.
-pub const SCHEMA_VERSION: i64 = 7;
+pub const SCHEMA_VERSION: i64 = 8;
 
 // The fold's version is part of the schema's: raise both, so that no file mixes rows of two folds.
 const _: () = assert!(projector::fold::FOLD_VERSION == 1);

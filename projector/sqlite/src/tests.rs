@@ -113,11 +113,7 @@ impl Log {
     }
 
     /// What a chunk says: the made-up log has no rejections.
-    pub(crate) fn told<'a>(
-        &self,
-        pending: &crate::Pending,
-        details: &'a [projector::detail::Detail],
-    ) -> crate::Told<'a> {
+    pub(crate) fn told<'a>(&self, pending: &crate::Pending, details: &'a [crate::ChangeRows]) -> crate::Told<'a> {
         static NOBODY: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
         assert!(pending.from < pending.to && pending.to <= self.len() as u64);
         let at = |index: u64| self.headers[usize::try_from(index).unwrap()].at().unwrap();

@@ -51,6 +51,13 @@ fn dump(path: &Path) -> Vec<(String, Vec<Value>)> {
     all
 }
 
+/// What is made in a file: tables, indices, views.
+fn schema(path: &Path) -> Vec<(String, Option<String>)> {
+    let connection = Connection::open(path).unwrap();
+    let mut made = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
+    made.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+}
+
 #[test]
 fn a_rebuild_by_two_threads_is_what_follows_chunk_by_chunk() {
     let kv = MemKv::new();
@@ -83,6 +90,9 @@ fn a_rebuild_by_two_threads_is_what_follows_chunk_by_chunk() {
     assert!(expect.iter().filter(|(table, _)| table == "approval_rows").count() > 100);
     assert!(expect.iter().any(|(table, _)| table == "rejection_rows"));
     assert_eq!(dump(&rebuilt), expect);
+    let empty = dir.path().join("empty.db");
+    drop(Views::open(&empty).unwrap());
+    assert_eq!(schema(&rebuilt), schema(&empty), "indices that were put off are there");
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().contains("draft")), "{left:?}");
 }

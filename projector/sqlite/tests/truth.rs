@@ -17,14 +17,14 @@ use ledger::entry::{EventHeader, Gap, Header, Road};
 use ledger::hash::Hash;
 use projector::anomaly::Code;
 use projector::approval::{Grade, Rules};
-use projector::detail::{Detail, detail};
+use projector::detail::detail;
 use projector::document::{ChangeDocument, Context, Entry, document};
 use projector::kpi::scratch;
 use projector::kpi::{DAY_MS, Day, Window, metric};
 use projector::maturity;
 use projector_sqlite::ask::{AnswerLimits, AsOf, Param, Sink, ValueRef, ask};
 use projector_sqlite::kpi::{Counted, Side};
-use projector_sqlite::{ChunkLimits, Filter, Row, Told, Views, saved};
+use projector_sqlite::{ChangeRows, ChunkLimits, Filter, Row, Told, Views, saved};
 use proptest::prelude::*;
 use schemas::admit::Scratch as Admission;
 use schemas::ids::{ChangeId, Producer};
@@ -117,7 +117,7 @@ impl Log {
             if pending.from == pending.to {
                 return;
             }
-            let details: Vec<Detail> =
+            let details: Vec<ChangeRows> =
                 pending.changes.iter().map(|touched| self.tell(&touched.change, &touched.events)).collect();
             let at = |index: u64| self.entries[usize::try_from(index).unwrap()].0.at().unwrap();
             let told = Told {
@@ -131,13 +131,13 @@ impl Log {
         }
     }
 
-    fn tell(&self, change: &ChangeId, events: &[(u64, u64)]) -> Detail {
+    fn tell(&self, change: &ChangeId, events: &[(u64, u64)]) -> ChangeRows {
         let entry = |(index, _): &(u64, u64)| {
             let (header, payload) = &self.entries[usize::try_from(*index).unwrap()];
             let Header::Event(header) = header else { panic!("{index} is no event") };
             Entry { index: *index, header, payload: Some(payload) }
         };
-        detail(change, &events.iter().map(entry).collect::<Vec<_>>(), &Rules::default())
+        ChangeRows::of(detail(change, &events.iter().map(entry).collect::<Vec<_>>(), &Rules::default())).unwrap()
     }
 }
 

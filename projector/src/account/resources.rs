@@ -5,7 +5,6 @@
 //! it is gone with an execution without a failed step of a change that names it with the action `delete`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use schemas::event::{Any, Event, Resource, Target, Text};
@@ -105,28 +104,37 @@ impl<'b> Parts<'b> {
 
     pub(super) fn identity(&self) -> Identity {
         // Members in the order of RFC 8785. A string's escapes are the same there and here.
-        let mut text = String::from("{");
-        let string = |text: &mut String, name, value: Option<&str>| {
-            if let Some(value) = value {
-                push(text, name, &serde_json::to_string(value).unwrap_or_default());
-            }
-        };
+        let mut text = Vec::with_capacity(192);
+        text.push(b'{');
         string(&mut text, "cloud", self.cloud);
         string(&mut text, "cluster_endpoint_id", self.endpoint);
         string(&mut text, "name", self.name);
-        if let Some((name, json)) = self.scope {
+        if let Some((named, json)) = self.scope {
             let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-            push(&mut text, name, &serde_json_canonicalizer::to_string(&value).unwrap_or_default());
+            name(&mut text, named);
+            text.extend(serde_json_canonicalizer::to_vec(&value).unwrap_or_default());
         }
         string(&mut text, "type", self.kind);
-        text.push('}');
-        Identity(text.into())
+        text.push(b'}');
+        Identity(String::from_utf8_lossy(&text).into())
     }
 }
 
-fn push(text: &mut String, name: &str, value: &str) {
-    let comma = if text.len() > 1 { "," } else { "" };
-    let _ = write!(text, "{comma}\"{name}\":{value}");
+fn string(text: &mut Vec<u8>, named: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        name(text, named);
+        // Writing a text into memory cannot fail.
+        let _ = serde_json::to_writer(text, value);
+    }
+}
+
+fn name(text: &mut Vec<u8>, name: &str) {
+    if text.len() > 1 {
+        text.push(b',');
+    }
+    text.push(b'"');
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(b"\":");
 }
 
 /// What a change has named so far.

@@ -1,5 +1,7 @@
 //! One event, in rows.
 
+use std::borrow::Cow;
+
 use schemas::event::{self, Any, Check, Drift, Event, Executed, Policy, Step, Target, Text};
 
 use super::loose::Loose;
@@ -9,7 +11,7 @@ use crate::document::Seen;
 use crate::facts;
 
 /// Adds the rows of one entry. Nothing of a payload that cannot be read.
-pub(super) fn add(detail: &mut Detail, seen: &Seen<'_>) {
+pub(super) fn add<'a>(detail: &mut Detail<'a>, seen: &Seen<'a>) {
     let Some(event) = &seen.event else { return };
     let from = From { entry: seen.index, attempt: seen.facts.attempt };
     if let Some(target) = &event.target {
@@ -36,7 +38,7 @@ pub(super) fn add(detail: &mut Detail, seen: &Seen<'_>) {
     }
 }
 
-fn add_resources(detail: &mut Detail, from: From, target: &Target<'_>) {
+fn add_resources<'a>(detail: &mut Detail<'a>, from: From, target: &Target<'a>) {
     let (cloud, endpoint) = (cell(target.cloud.as_ref()), cell(target.cluster_endpoint_id.as_ref()));
     for resource in &target.resources {
         let row = super::Resource {
@@ -49,21 +51,21 @@ fn add_resources(detail: &mut Detail, from: From, target: &Target<'_>) {
             location: loose(resource.location),
             action: cell(resource.action.as_ref()),
         };
-        detail.resources.push(row);
+        detail.add_resource(row);
     }
 }
 
-fn plan_row(from: From, plan: &event::Plan<'_>, seen: &Seen<'_>, event: &Event<'_>) -> super::Plan {
+fn plan_row<'a>(from: From, plan: &event::Plan<'a>, seen: &Seen<'a>, event: &Event<'a>) -> super::Plan<'a> {
     let required: Vec<&str> = plan.approvals.iter().map(Text::as_str).collect();
     let window = seen.facts.plan.as_ref().and_then(|plan| plan.window.as_ref());
-    let end = |end: Option<&String>| end.map(|end| shortened(end));
+    let end = |end: Option<&String>| end.map(|end| Cow::Owned(shortened(end)));
     super::Plan {
         from,
-        digest: seen.plan_digest.clone(),
+        digest: seen.plan_digest.clone().map(Cow::Owned),
         stated_digest: cell(plan.digest.as_ref()),
         inputs_digest: cell(plan.inputs_digest.as_ref()),
         commands: plan.commands.len() as u64,
-        required_approvals: (!required.is_empty()).then(|| shortened(&required.join(","))),
+        required_approvals: (!required.is_empty()).then(|| Cow::Owned(shortened(&required.join(",")))),
         window_from: end(window.and_then(|window| window.from.as_ref())),
         window_to: end(window.and_then(|window| window.to.as_ref())),
         compile_ms: plan.compile_ms,
@@ -71,7 +73,7 @@ fn plan_row(from: From, plan: &event::Plan<'_>, seen: &Seen<'_>, event: &Event<'
     }
 }
 
-fn policy_row(from: From, policy: &Policy<'_>) -> super::Policy {
+fn policy_row<'a>(from: From, policy: &Policy<'a>) -> super::Policy<'a> {
     let word = facts::decision(policy.decision.as_deref());
     // Asked as if it were mandatory: what it said, whatever follows from it.
     let result = match facts::policy_verdict(None, policy.ok, word) {
@@ -83,7 +85,7 @@ fn policy_row(from: From, policy: &Policy<'_>) -> super::Policy {
     super::Policy { from, name: cell(policy.name.as_ref()), mandatory, result, message: cell(policy.message.as_ref()) }
 }
 
-fn add_checks(detail: &mut Detail, from: From, stage: &'static str, checks: &[Check<'_>]) {
+fn add_checks<'a>(detail: &mut Detail<'a>, from: From, stage: &'static str, checks: &[Check<'a>]) {
     detail.checks.extend(checks.iter().map(|check| super::Check {
         from,
         stage,
@@ -95,7 +97,7 @@ fn add_checks(detail: &mut Detail, from: From, stage: &'static str, checks: &[Ch
     }));
 }
 
-fn add_steps(detail: &mut Detail, from: From, kind: &'static str, steps: &[Step<'_>]) {
+fn add_steps<'a>(detail: &mut Detail<'a>, from: From, kind: &'static str, steps: &[Step<'a>]) {
     detail.steps.extend(steps.iter().zip(1..).map(|(step, number)| super::Step {
         logged: is_logged(step),
         from,
@@ -110,9 +112,9 @@ fn add_steps(detail: &mut Detail, from: From, kind: &'static str, steps: &[Step<
     }));
 }
 
-fn joined(argv: &[Text<'_>]) -> Option<String> {
+fn joined<'a>(argv: &[Text<'_>]) -> Option<Cow<'a, str>> {
     let words: Vec<&str> = argv.iter().map(Text::as_str).take(TEXT_CHARS_MAX).collect();
-    (!words.is_empty()).then(|| shortened(&words.join(" ")))
+    (!words.is_empty()).then(|| Cow::Owned(shortened(&words.join(" "))))
 }
 
 /// Exit codes are integers, of which a number of JSON holds those up to 2^53.
@@ -121,7 +123,7 @@ fn whole(number: f64) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
 }
 
-fn drift_row(from: From, drift: &Drift<'_>) -> super::Drift {
+fn drift_row<'a>(from: From, drift: &Drift<'a>) -> super::Drift<'a> {
     super::Drift {
         from,
         differences: drift.diff.given().map(|diff| diff.len() as u64),
@@ -131,7 +133,7 @@ fn drift_row(from: From, drift: &Drift<'_>) -> super::Drift {
     }
 }
 
-fn rollback_row(from: From, executed: &Executed<'_>) -> super::Rollback {
+fn rollback_row<'a>(from: From, executed: &Executed<'a>) -> super::Rollback<'a> {
     let steps = &executed.steps;
     let failed_steps = steps.iter().filter(|step| step.rc.is_some_and(|rc| rc != 0.0)).count() as u64;
     let result = match executed.outcome.as_deref() {
@@ -143,20 +145,31 @@ fn rollback_row(from: From, executed: &Executed<'_>) -> super::Rollback {
     super::Rollback { from, result, outcome: cell(executed.outcome.as_ref()), steps: steps.len() as u64, failed_steps }
 }
 
-fn cell(text: Option<&Text<'_>>) -> Option<String> {
-    text.map(|text| shortened(text))
+fn cell<'a>(text: Option<&Text<'a>>) -> Option<Cow<'a, str>> {
+    text.map(|text| beginning(text.to_cow()))
 }
 
-fn loose(value: Option<Any<'_>>) -> Option<String> {
+fn loose(value: Option<Any<'_>>) -> Option<Cow<'_, str>> {
     let Loose(text) = value.and_then(Any::read)?;
-    text.map(|text| shortened(&text))
+    text.map(beginning)
 }
 
-/// The first characters of a text; no text has more characters than bytes.
-pub(super) fn shortened(text: &str) -> String {
-    if text.len() <= TEXT_CHARS_MAX {
-        return text.to_owned();
+fn beginning(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[..end(text)]),
+        Cow::Owned(text) => Cow::Owned(shortened(&text)),
     }
-    let end = text.char_indices().nth(TEXT_CHARS_MAX).map_or(text.len(), |(end, _)| end);
-    text[..end].to_owned()
+}
+
+/// The first characters of a text.
+pub(super) fn shortened(text: &str) -> String {
+    text[..end(text)].to_owned()
+}
+
+/// Where a shortened text ends; no text has more characters than bytes.
+fn end(text: &str) -> usize {
+    if text.len() <= TEXT_CHARS_MAX {
+        return text.len();
+    }
+    text.char_indices().nth(TEXT_CHARS_MAX).map_or(text.len(), |(end, _)| end)
 }

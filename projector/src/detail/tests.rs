@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::testing::{EXAMPLE, Made, change, event, logged, raw};
 
-fn of(events: &[Made]) -> Detail {
-    let logged = logged(events);
+fn of(events: &[Made]) -> Detail<'static> {
+    // Rows borrow from it.
+    let logged: &'static [(u64, Made)] = Vec::leak(logged(events));
     let entries: Vec<_> = logged
         .iter()
         .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
@@ -15,7 +16,7 @@ fn of(events: &[Made]) -> Detail {
     detail(&change(), &entries, &Rules::default())
 }
 
-fn one(sections: &Value) -> Detail {
+fn one(sections: &Value) -> Detail<'static> {
     of(&[event("execute", sections)])
 }
 
@@ -77,7 +78,7 @@ fn rollbacks_and_their_steps() {
 fn windows_in_every_form() {
     let window = |window: &Value| {
         let plan = one(&json!({"plan": {"window": window}})).plans.remove(0);
-        (plan.window_from, plan.window_to)
+        (plan.window_from.map(Cow::into_owned), plan.window_to.map(Cow::into_owned))
     };
     let both = (Some("2026-01-01T00:00:00Z".to_owned()), Some("2026-01-02T00:00:00Z".to_owned()));
     assert_eq!(window(&json!({"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"})), both);

@@ -19,7 +19,7 @@ pub(crate) fn follow(log: &Log, views: &mut Views, limits: &ChunkLimits) -> usiz
         if pending.from == pending.to {
             return read;
         }
-        let details: Vec<Detail> = pending.changes.iter().map(|touched| log.tell(touched)).collect();
+        let details: Vec<ChangeRows> = pending.changes.iter().map(|touched| log.tell(touched)).collect();
         read += pending.changes.iter().map(|touched| touched.events.len()).sum::<usize>();
         assert_eq!(views.project_detail(&pending, &log.told(&pending, &details)).unwrap(), pending.to);
     }
@@ -86,7 +86,7 @@ fn a_chunk_out_of_turn_is_refused_whole() {
     let log = Log::new(10);
     let (_dir, mut views) = projected(&log, 1_000);
     let first = views.pending_detail(&ChunkLimits { entries: 7, ..ANY }).unwrap();
-    let details: Vec<Detail> = first.changes.iter().map(|touched| log.tell(touched)).collect();
+    let details: Vec<ChangeRows> = first.changes.iter().map(|touched| log.tell(touched)).collect();
     let told = log.told(&first, &details);
     let short = Told { details: &details[1..], ..told };
     assert!(matches!(views.project_detail(&first, &short), Err(ViewError::Hole { .. })));
@@ -163,9 +163,10 @@ fn changes_are_found_by_anomaly_and_resource() {
 
 impl Log {
     /// The rows of a change, of the entries that are asked for.
-    pub(crate) fn tell(&self, touched: &Touched) -> Detail {
+    pub(crate) fn tell(&self, touched: &Touched) -> ChangeRows {
         let entries: Vec<Entry<'_>> = touched.events.iter().map(|(index, size)| self.entry(*index, *size)).collect();
-        projector::detail::detail(&touched.change, &entries, &projector::approval::Rules::default())
+        let told = projector::detail::detail(&touched.change, &entries, &projector::approval::Rules::default());
+        ChangeRows::of(told).unwrap()
     }
 }
 
@@ -186,7 +187,7 @@ fn chunks_looked_up_before_those_ahead_of_them_are_written_are_the_same() {
         }
         for chunk in chunks {
             assert_eq!(views.pending_detail(&limits).unwrap(), chunk, "{limits:?}");
-            let details: Vec<Detail> = chunk.changes.iter().map(|touched| log.tell(touched)).collect();
+            let details: Vec<ChangeRows> = chunk.changes.iter().map(|touched| log.tell(touched)).collect();
             views.project_detail(&chunk, &log.told(&chunk, &details)).unwrap();
         }
         assert_eq!(views.detail_cursor().unwrap(), log.len() as u64);

@@ -1,9 +1,10 @@
 //! Resources: each turn once, in the order of the log, and the stock of every day on which something turned.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use projector::account::{Group, Turn};
+use projector::account::{Group, Turn, TurnKind};
 use projector::kpi::Day;
 use projector::kpi::drift::{Resource, Stock};
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -57,6 +58,8 @@ struct Met {
     number: i64,
     before: Option<Resource>,
     now: Resource,
+    /// The number of its group while it is managed.
+    group: i64,
     /// The last entry about it.
     entry: u64,
 }
@@ -73,49 +76,43 @@ impl Open<'_, '_> {
         if met.now.knows(turn) {
             return Ok(());
         }
-        let before = met.now.clone();
+        count(&mut self.stocks, met, false);
         met.now.apply(turn);
-        let now = met.now.clone();
-        self.count(&before, false)?;
-        self.count(&now, true)
-    }
-
-    fn count(&mut self, resource: &Resource, comes: bool) -> Result<(), ViewError> {
-        if !resource.managed {
-            return Ok(());
+        if turn.kind == TurnKind::Managed {
+            met.group = self.names.group(self.transaction, &turn.group)?;
+            if let Entry::Vacant(place) = self.stocks.entry(met.group) {
+                place.insert((stock(self.transaction, met.group)?, false));
+            }
         }
-        let group = self.names.group(self.transaction, &resource.group)?;
-        if !self.stocks.contains_key(&group) {
-            self.stocks.insert(group, (self.stock(group)?, false));
-        }
-        if let Some((stock, dirty)) = self.stocks.get_mut(&group) {
-            stock.count(resource, comes);
-            *dirty = true;
-        }
+        count(&mut self.stocks, met, true);
         Ok(())
     }
 
     fn meet(&mut self, key: [u8; 16], turn: &Turn) -> Result<Met, ViewError> {
-        if let Some((number, known)) = self.load(&key)? {
-            return Ok(Met { number, now: known.clone(), before: Some(known), entry: turn.index });
+        if let Some((number, group, known)) = self.load(&key)? {
+            if let Entry::Vacant(place) = self.stocks.entry(group) {
+                place.insert((stock(self.transaction, group)?, false));
+            }
+            return Ok(Met { number, group, now: known.clone(), before: Some(known), entry: turn.index });
         }
         let sql = "SELECT ifnull(max(number), 0) FROM resource_states";
         let stored: i64 = self.transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
         self.fresh.push((key, turn.resource.as_str().to_owned()));
         let number = stored + i64::try_from(self.fresh.len()).unwrap_or(i64::MAX);
-        Ok(Met { number, before: None, now: Resource::default(), entry: turn.index })
+        Ok(Met { number, before: None, now: Resource::default(), group: 0, entry: turn.index })
     }
 
-    fn load(&self, key: &[u8; 16]) -> Result<Option<(i64, Resource)>, ViewError> {
+    /// Its number, that of its group, and its state.
+    fn load(&self, key: &[u8; 16]) -> Result<Option<(i64, i64, Resource)>, ViewError> {
         let mut select = self.transaction.prepare_cached(
-            "SELECT managed, watched, checked, owner, environment, class, number FROM resource_numbers \
+            "SELECT managed, watched, checked, owner, environment, class, number, grp FROM resource_numbers \
              CROSS JOIN resource_states USING (number) CROSS JOIN kpi_groups USING (grp) WHERE resource = ?1",
         )?;
         let found = select.query_row([key.as_slice()], |row| {
             let texts: [Option<String>; 3] = [row.get(3)?, row.get(4)?, row.get(5)?];
-            Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<u32>>(2)?, texts, row.get(6)?))
+            Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<u32>>(2)?, texts, (row.get(6)?, row.get(7)?)))
         });
-        let Some((managed, watched, checked, [owner, environment, class], number)) = found.optional()? else {
+        let Some((managed, watched, checked, [owner, environment, class], (number, grp))) = found.optional()? else {
             return Ok(None);
         };
         let group = Group {
@@ -123,16 +120,7 @@ impl Open<'_, '_> {
             environment: environment.and_then(|name| schemas::ids::Environment::parse(&name).ok()),
             class: class.and_then(|word| schemas::ids::ChangeClass::parse(&word).ok()),
         };
-        Ok(Some((number, Resource { managed, watched, checked: checked.map(Day), group })))
-    }
-
-    /// The stock of a group as it was last written.
-    fn stock(&self, group: i64) -> Result<Stock, ViewError> {
-        let mut select =
-            self.transaction.prepare_cached("SELECT body FROM kpi_stock WHERE grp = ?1 ORDER BY day DESC LIMIT 1")?;
-        let body = select.query_row([group], |row| row.get::<_, Vec<u8>>(0)).optional()?;
-        let read = |body: Vec<u8>| Stock::decode(&body).ok_or_else(|| damaged("stock", &group.to_string()));
-        body.map_or_else(|| Ok(Stock::default()), read)
+        Ok(Some((number, grp, Resource { managed, watched, checked: checked.map(Day), group })))
     }
 
     /// Writes what changed on a day.
@@ -158,12 +146,12 @@ impl Open<'_, '_> {
         )?;
         // Its columns are under no index.
         let mut mention = transaction.prepare_cached("UPDATE resource_states SET entry = ?2 WHERE number = ?1")?;
-        for Met { number, before, now, entry } in met {
+        for Met { number, before, now, group, entry } in met {
             if before.as_ref() == Some(&now) {
                 mention.execute(params![number, entry])?;
                 continue;
             }
-            let group = self.names.group(transaction, &now.group)?;
+            let group = if now.managed { group } else { self.names.group(transaction, &now.group)? };
             let write = if before.is_some() { &mut update } else { &mut insert };
             write.execute(params![number, now.managed, now.watched, now.checked.map(day_number), group, entry])?;
         }
@@ -186,4 +174,23 @@ impl Open<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Takes a resource that is managed into the stock of its group, or out of it.
+fn count(stocks: &mut BTreeMap<i64, (Stock, bool)>, met: &Met, comes: bool) {
+    if met.now.managed
+        && let Some((stock, dirty)) = stocks.get_mut(&met.group)
+    {
+        stock.count(&met.now, comes);
+        *dirty = true;
+    }
+}
+
+/// The stock of a group as it was last written.
+fn stock(transaction: &Transaction<'_>, group: i64) -> Result<Stock, ViewError> {
+    let mut select =
+        transaction.prepare_cached("SELECT body FROM kpi_stock WHERE grp = ?1 ORDER BY day DESC LIMIT 1")?;
+    let body = select.query_row([group], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+    let read = |body: Vec<u8>| Stock::decode(&body).ok_or_else(|| damaged("stock", &group.to_string()));
+    body.map_or_else(|| Ok(Stock::default()), read)
 }

@@ -6,7 +6,7 @@ use projector::kpi::values::Values;
 use projector::kpi::{Day, Sample, metric};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Numbered, damaged, day_number};
+use super::{Names, Numbered, damaged, day_number};
 use crate::error::ViewError;
 
 /// By a metric's number: numerator, denominator, sum of durations.
@@ -31,13 +31,25 @@ struct Added {
 
 impl Deltas {
     /// A change goes from some samples in one group to others in another.
-    pub(super) fn change(&mut self, first_index: u64, before: (i64, &[Numbered]), now: (i64, &[Numbered])) {
+    pub(super) fn change(
+        &mut self,
+        names: &Names,
+        first_index: u64,
+        before: (i64, &[Numbered]),
+        now: (i64, &[Numbered]),
+    ) {
         for ((group, samples), sign) in [(before, -1), (now, 1)] {
+            self.add(group, samples, sign);
             let mut by_place: BTreeMap<(i64, Day), Added> = BTreeMap::new();
-            for &(number, ref sample) in samples {
-                self.add(number, group, sample, sign);
-                if metric::names_changes(sample.metric) {
-                    let added = by_place.entry((number, sample.day)).or_default();
+            for (number, sample) in samples {
+                let Some(metric) = names.known.get(number) else { continue };
+                if metric.values
+                    && let Some(value) = sample.value_us
+                {
+                    *self.values.entry((*number, group, sample.day)).or_default().entry(value).or_default() += sign;
+                }
+                if metric.changes {
+                    let added = by_place.entry((*number, sample.day)).or_default();
                     for (sum, part) in added.total.iter_mut().zip(parts(sample)) {
                         *sum = sum.saturating_add(part);
                     }
@@ -66,11 +78,17 @@ impl Deltas {
         changed.map(|((_, day), _)| *day)
     }
 
-    fn add(&mut self, number: i64, group: i64, sample: &Sample, sign: i64) {
-        let signed = parts(sample).map(|part| sign.saturating_mul(part));
-        add_to(self.sums.entry((group, sample.day)).or_default(), usize::try_from(number).unwrap_or_default(), signed);
-        if let Some(value) = sample.value_us.filter(|_| metric::DURATIONS.contains(&sample.metric)) {
-            *self.values.entry((number, group, sample.day)).or_default().entry(value).or_default() += sign;
+    /// Day by day, because a change has some sixty samples on one to three days.
+    fn add(&mut self, group: i64, samples: &[Numbered], sign: i64) {
+        let mut days: Vec<Day> = samples.iter().map(|(_, sample)| sample.day).collect();
+        days.sort_unstable();
+        days.dedup();
+        for day in days {
+            let sums = self.sums.entry((group, day)).or_default();
+            for (number, sample) in samples.iter().filter(|(_, sample)| sample.day == day) {
+                let signed = parts(sample).map(|part| sign.saturating_mul(part));
+                add_to(sums, usize::try_from(*number).unwrap_or_default(), signed);
+            }
         }
     }
 

@@ -140,7 +140,7 @@ fn projected(log: &Log, chunks: &[usize], further: usize) -> Reader {
                 first_index: *first_index,
                 fresh: known(account.change.as_str()) == 0,
                 account,
-                more: Vec::new(),
+                more: &[],
             })
             .collect();
         let transaction = connection.transaction().unwrap();

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::ask::{AnswerLimits, AsOf, Sink, ask};
-use crate::{ChunkLimits, Row, Told, Views};
+use crate::{ChangeRows, ChunkLimits, Row, Told, Views};
 
 const HOUR: u64 = 3_600_000;
 /// 2026-01-01T00:00:00Z.
@@ -128,7 +128,8 @@ impl History {
             .iter()
             .map(|touched| {
                 let entries: Vec<_> = touched.events.iter().map(|(index, _)| entry(*index)).collect();
-                projector::detail::detail(&touched.change, &entries, &projector::approval::Rules::default())
+                let told = projector::detail::detail(&touched.change, &entries, &projector::approval::Rules::default());
+                ChangeRows::of(told).unwrap()
             })
             .collect();
         let details_of = |path: &str| Details {
