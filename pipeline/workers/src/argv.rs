@@ -125,8 +125,7 @@ pub fn render(argv: &[String]) -> String {
 
 /// A word as it stands in a line: bare, between double quotes as people write them, or between single quotes.
 fn quoted(word: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-^".contains(c);
-    if !word.is_empty() && word.chars().all(bare) {
+    if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }
     if !word.contains(['"', '$', '`', '\\', '!']) {
@@ -136,6 +135,11 @@ fn quoted(word: &str) -> String {
     let pieces: Vec<String> =
         word.split('\'').map(|piece| if piece.is_empty() { String::new() } else { format!("'{piece}'") }).collect();
     pieces.join("\"'\"")
+}
+
+/// What means itself in every shell, wherever it stands.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_@%+=:,./-^".contains(c)
 }
 
 /// Whether a character is unseen or changes how others are seen.
@@ -202,6 +206,11 @@ impl Reader<'_> {
             }
             '\'' | '"' => self.quote(c),
             '|' if !self.line[self.at..].starts_with("||") && !self.line[self.at..].starts_with("|&") => self.pipe(),
+            c if is_plain(c) => {
+                self.push(c);
+                self.at += 1;
+                Ok(())
+            }
             _ => self.bare(c),
         }
     }

@@ -6,6 +6,7 @@
 //!
 //! Left out: asking whether the tools are there (preflight), and what a request means (`request`).
 
+mod document;
 mod field;
 mod read;
 mod template;

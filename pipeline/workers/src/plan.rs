@@ -208,8 +208,8 @@ pub fn plan(catalogue: &Catalogue, request: &Request, existing: Option<&Existing
     if let Some(text) = &request.words {
         let understood = words::compile(text, catalogue)?;
         request.resources.extend(understood.wanted);
-        request.environment = request.environment.or(understood.environment);
-        request.variant = request.variant.or(understood.variant);
+        once("environment", &mut request.environment, understood.environment, String::as_str)?;
+        once("variant", &mut request.variant, understood.variant, |variant| variant.as_str())?;
     }
     if request.resources.is_empty() {
         return Err(PlanError::Wrong(vec![Problem::new(
@@ -252,6 +252,21 @@ pub fn plan(catalogue: &Catalogue, request: &Request, existing: Option<&Existing
     };
     plan.simulation = existing.map(|existing| existing::simulate(catalogue, &plan, existing));
     Ok(plan)
+}
+
+/// What words say beside the request has to be the same.
+fn once<T>(field: &str, given: &mut Option<T>, said: Option<T>, text: impl Fn(&T) -> &str) -> Result<(), PlanError> {
+    match (&*given, &said) {
+        (Some(given), Some(said)) if text(given) != text(said) => {
+            let found = format!("{}, beside {} in its words", text(given), text(said));
+            Err(PlanError::Wrong(vec![Problem::new("the request", field, found, "one of them")]))
+        }
+        (None, Some(_)) => {
+            *given = said;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Resources as their first steps come.

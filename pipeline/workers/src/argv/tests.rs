@@ -349,6 +349,29 @@ fn hostile_lines() {
     }
 }
 
+/// What is accepted means to real shells what it means here: the line as it was written, and each command as it is shown.
+#[test]
+fn real_shells_read_the_same_words() {
+    let read_by = |shell: &str, words: &str| -> Vec<String> {
+        let script = format!("for w in {words}; do printf '%s\\0' \"$w\"; done");
+        let output = std::process::Command::new(shell).args(["-c", &script]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split_terminator('\0').map(str::to_owned).collect()
+    };
+    for (line, gives) in table() {
+        let Argv(commands) = gives else { continue };
+        for shell in ["sh", "bash"] {
+            if let [only] = commands {
+                assert_eq!(read_by(shell, line), *only, "{shell}: {line}");
+            }
+            for argv in commands {
+                let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+                assert_eq!(read_by(shell, &render(&argv)), argv, "{shell}: {line}");
+            }
+        }
+    }
+}
+
 #[test]
 fn long_lines_are_refused() {
     let line = format!("az {}", "x".repeat(LINE_BYTES));

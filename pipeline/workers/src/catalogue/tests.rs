@@ -208,3 +208,25 @@ fn values_are_checked_whatever_the_pattern_says() {
         assert_eq!(number.check(value).is_ok(), fits, "{value:?}");
     }
 }
+
+/// The documentation's own examples.
+#[test]
+fn the_documented_file_and_request_are_read() {
+    let text = include_str!("../../../../docs/catalogue.md");
+    let block = |kind: &str| {
+        let (_, rest) = text.split_once(&format!("```{kind}\n")).unwrap();
+        rest.split_once("```").unwrap().0.to_owned()
+    };
+    let catalogue = Catalogue::read(&[("docs".to_owned(), block("toml"))]).unwrap_or_else(|error| panic!("{error}"));
+    let plan = |bytes: &[u8]| {
+        let request = crate::request::json::read(bytes).unwrap();
+        crate::plan::plan(&catalogue, &request, None).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let made = plan(block("json").as_bytes());
+    assert!(made.is_executable() && made.steps.len() == 3, "{:?}", made.commands());
+    for words in block("text").lines().filter_map(|line| line.strip_prefix("upm plan ")) {
+        plan(format!("{{\"request\": {words}}}").as_bytes());
+    }
+    let bucket = plan(br#"{"request": "create gcs bucket logs-1 in europe"}"#);
+    assert_eq!(bucket.commands(), ["gcloud storage buckets create gs://logs-1 --location europe"]);
+}

@@ -121,10 +121,20 @@ fn window_notes(resources: &[Resource], window: Option<&Value>) -> Vec<String> {
         );
         return if in_use > 0 { vec![note] } else { Vec::new() };
     };
-    let time = |name: &str| window.get(name)?.as_str()?.parse::<jiff::Timestamp>().ok();
-    match (time("start"), time("end")) {
-        (Some(start), Some(end)) if start < end => Vec::new(),
-        (Some(_), Some(_)) => vec!["the window ends before it starts, so the plan can never run".to_owned()],
-        _ => vec!["the window has no start and end in RFC 3339, so nothing holds the plan to it".to_owned()],
+    match ends(window) {
+        Some((from, to)) if from < to => Vec::new(),
+        Some(_) => vec!["the window ends before it starts, so the plan can never run".to_owned()],
+        None => vec!["the window has no two ends in RFC 3339, so nothing holds the plan to it".to_owned()],
     }
+}
+
+/// First and last second, by the names that the ledger reads a plan's window by.
+fn ends(window: &Value) -> Option<(i64, i64)> {
+    const ENDS: [[&str; 3]; 2] = [["start", "from", "not_before"], ["end", "to", "not_after"]];
+    let seconds = |text: &str| schemas::time::seconds(text.trim());
+    if let Some((from, to)) = window.as_str().and_then(|text| text.split_once('/')) {
+        return Some((seconds(from)?, seconds(to)?));
+    }
+    let [from, to] = ENDS.map(|names| names.iter().find_map(|name| window.get(*name)?.as_str()));
+    Some((seconds(from?)?, seconds(to?)?))
 }

@@ -192,6 +192,16 @@ fn wanted(kind: &str, name: &str, depends_on: &[&str]) -> Wanted {
 }
 
 #[test]
+fn words_and_request_agree() {
+    let mut request = asked("create namespace a in production");
+    request.environment = Some("staging".to_owned());
+    let error = plan(shipped(), &request, None).unwrap_err().to_string();
+    assert!(error.contains("environment: found staging, beside production in its words"), "{error}");
+    request.environment = Some("production".to_owned());
+    assert_eq!(plan(shipped(), &request, None).unwrap().environment.as_deref(), Some("production"));
+}
+
+#[test]
 fn cycles_are_named() {
     let namespace = |name: &str, on: &[&str]| wanted("k8s_namespace", name, on);
     let resources = vec![
@@ -368,6 +378,8 @@ fn hints_add_up() {
     for (window, notes) in [
         (json!({"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T02:00:00Z"}), 0),
         (json!({"start": "2026-01-01T02:00:00Z", "end": "2026-01-01T00:00:00Z"}), 1),
+        (json!({"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T02:00:00Z"}), 0),
+        (json!("2026-01-01T00:00:00Z/2026-01-01T02:00:00Z"), 0),
         (json!("tonight"), 1),
     ] {
         request.window = Some(window);
