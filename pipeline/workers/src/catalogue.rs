@@ -96,6 +96,18 @@ pub struct Exists {
     pub command: Template,
     /// How its answer is read.
     pub when: When,
+    /// How it says that there is none.
+    pub absent: Absent,
+}
+
+/// What a failing check has to show to mean that a resource is not there. Without either, each failure means that; with one, any other
+/// failure (no network, no right) means that nobody knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Absent {
+    /// This exit code.
+    pub code: Option<u64>,
+    /// This text among its errors.
+    pub says: Option<String>,
 }
 
 /// When a resource is there, after the command.

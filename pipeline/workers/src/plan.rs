@@ -20,11 +20,11 @@ mod resolve;
 mod steps;
 pub mod waves;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::catalogue::{Catalogue, When};
+use crate::catalogue::{Absent, Catalogue, Tool, When};
 use crate::request::{Action, Request, Variant, words};
 pub use existing::{Existing, Simulation};
 pub use graph::{Cycle, Graph};
@@ -74,6 +74,8 @@ pub struct Plan {
     pub waves: Vec<Wave>,
     /// Over what is there already, where that was given.
     pub simulation: Option<Simulation>,
+    /// The tools of all its commands, as they are pinned.
+    pub tools: Vec<Tool>,
     /// The catalogue it was made from.
     pub catalogue: String,
 }
@@ -122,6 +124,8 @@ pub struct Check {
     pub argv: Vec<String>,
     /// How its answer is read.
     pub when: When,
+    /// How it says that there is none.
+    pub absent: Absent,
     /// What then: the step is left out if the resource is there (create), if it is not (delete), or halts if it is not (update).
     pub then: &'static str,
 }
@@ -202,6 +206,9 @@ impl Problem {
     }
 }
 
+/// Resources of one request. Who approves has to read them, and an event holds a million bytes.
+pub const RESOURCES: usize = 500;
+
 /// Plans a request. `existing` is what is there already, where that is known.
 pub fn plan(catalogue: &Catalogue, request: &Request, existing: Option<&Existing>) -> Result<Plan, PlanError> {
     let mut request = request.clone();
@@ -219,6 +226,10 @@ pub fn plan(catalogue: &Catalogue, request: &Request, existing: Option<&Existing
             "at least one resource",
         )]));
     }
+    if request.resources.len() > RESOURCES {
+        let (found, expected) = (request.resources.len().to_string(), format!("at most {RESOURCES}; split the change"));
+        return Err(PlanError::Wrong(vec![Problem::new("the request", "resources", found, expected)]));
+    }
     let twins = waves::twins(catalogue, &mut request, existing).map_err(PlanError::Wrong)?;
     let resolved = resolve::resolve(catalogue, &request).map_err(PlanError::Wrong)?;
     let mut steps = steps::of(catalogue, &resolved, existing, &twins).map_err(PlanError::Wrong)?;
@@ -227,6 +238,7 @@ pub fn plan(catalogue: &Catalogue, request: &Request, existing: Option<&Existing
     let resources = in_order_of(&steps.all, resolved.resources);
     let hints = hints::of(catalogue, &resources, &request);
     let waves = waves::of(request.variant, &steps.all);
+    let tools = tools(catalogue, &steps.all);
     let mut plan = Plan {
         words: request.words,
         environment: request.environment,
@@ -248,6 +260,7 @@ pub fn plan(catalogue: &Catalogue, request: &Request, existing: Option<&Existing
         quotas: hints.quotas,
         waves,
         simulation: None,
+        tools,
         catalogue: catalogue.digest().to_owned(),
     };
     plan.simulation = existing.map(|existing| existing::simulate(catalogue, &plan, existing));
@@ -267,6 +280,15 @@ fn once<T>(field: &str, given: &mut Option<T>, said: Option<T>, text: impl Fn(&T
         }
         _ => Ok(()),
     }
+}
+
+fn tools(catalogue: &Catalogue, steps: &[Step]) -> Vec<Tool> {
+    let used: BTreeSet<&String> = steps
+        .iter()
+        .flat_map(|step| [&step.argv, &step.check.argv, &step.read_back])
+        .filter_map(|argv| argv.first())
+        .collect();
+    used.into_iter().filter_map(|program| catalogue.tool_of(program).cloned()).collect()
 }
 
 /// Resources as their first steps come.

@@ -54,7 +54,7 @@ pub struct Args {
     /// Role that must approve the plan; repeatable
     #[arg(long = "needs-approval", value_name = "ROLE")]
     needs_approval: Vec<String>,
-    /// How it is printed; --json is --format json
+    /// How it is printed: for people, as sections of an event, or its dependency graph for Graphviz, for Mermaid or as a drawing
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     /// Publish it as an event of phase plan, and wait for the receipt
@@ -72,15 +72,10 @@ pub struct Args {
 /// How a plan is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people
     Table,
-    /// Sections of an event
     Json,
-    /// The dependency graph for Graphviz
     Dot,
-    /// The dependency graph for Mermaid
     Mermaid,
-    /// The dependency graph as a drawing
     Svg,
 }
 

@@ -84,11 +84,19 @@ fn some<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
 }
 
 fn exists(exists: &Exists, command: &Value) -> Value {
-    match &exists.when {
-        When::Success => json!({ "command": command }),
-        When::Prints(text) => json!({"command": command, "prints": text}),
-        When::PrintsOtherThan(text) => json!({"command": command, "prints_other_than": text}),
-    }
+    let (prints, other_than) = match &exists.when {
+        When::Success => (None, None),
+        When::Prints(text) => (Some(text), None),
+        When::PrintsOtherThan(text) => (None, Some(text)),
+    };
+    let text = |text: &String| Value::from(text.as_str());
+    some([
+        ("command", Some(command.clone())),
+        ("prints", prints.map(text)),
+        ("prints_other_than", other_than.map(text)),
+        ("absent_code", exists.absent.code.map(Into::into)),
+        ("absent_says", exists.absent.says.as_ref().map(text)),
+    ])
 }
 
 fn field(field: &Field) -> Value {

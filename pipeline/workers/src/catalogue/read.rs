@@ -6,7 +6,8 @@ use toml::{Table, Value};
 
 use super::template::{Raw, is_name};
 use super::{
-    Catalogue, CatalogueError, Cost, Exists, Field, Form, Quota, Role, SHIPPED, Template, Tool, Type, Update, When,
+    Absent, Catalogue, CatalogueError, Cost, Exists, Field, Form, Quota, Role, SHIPPED, Template, Tool, Type, Update,
+    When,
 };
 
 /// Reads the files in order.
@@ -345,14 +346,18 @@ fn exists(entry: &Entry<'_>) -> Read<Exists> {
     let Some(inner) = entry.inner("exists")? else {
         return entry.wrong("exists", "nothing", "a table with the command that says whether it is there");
     };
-    inner.only(&["command", "prints", "prints_other_than"])?;
+    inner.only(&["command", "prints", "prints_other_than", "absent_code", "absent_says"])?;
     let when = match (inner.text("prints")?, inner.text("prints_other_than")?) {
         (None, None) => When::Success,
         (Some(text), None) => When::Prints(text),
         (None, Some(text)) => When::PrintsOtherThan(text),
         (Some(_), Some(_)) => return inner.wrong("prints", "this and prints_other_than", "one of the two"),
     };
-    Ok(Exists { command: inner.needed_command("command")?, when })
+    let absent = Absent { code: inner.number("absent_code")?, says: inner.text("absent_says")? };
+    if when != When::Success && absent != Absent::default() {
+        return inner.wrong("absent_code", "this or absent_says beside prints", "one way to tell that it is not there");
+    }
+    Ok(Exists { command: inner.needed_command("command")?, when, absent })
 }
 
 fn field(entry: &Entry<'_>) -> Read<Field> {

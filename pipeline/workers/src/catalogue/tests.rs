@@ -84,6 +84,7 @@ fn users_add_files() {
 
 /// Each mistake is told with file, entry, field, what was found and what was expected.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn mistakes_are_named() {
     let check = |text: &str, told: &str| {
         let error = Catalogue::read(&[("own.toml".to_owned(), text.to_owned())]).unwrap_err().to_string();
@@ -120,6 +121,10 @@ fn mistakes_are_named() {
         (
             changed("exists = {", "exists = { prints = \"a\", prints_other_than = \"b\","),
             "exists, prints: found this and",
+        ),
+        (
+            changed("exists = {", "exists = { prints = \"a\", absent_code = 3,"),
+            "exists, absent_code: found this or absent_says beside prints",
         ),
         (format!("{WHOLE}runs_on = \"cloud\"\n"), "runs_on: found \"cloud\", expected a role"),
         (format!("{WHOLE}[types.gcp_bucket.fields.x]\nphrases = [\"in\"]\n"), "field x, phrases: found \"in\""),

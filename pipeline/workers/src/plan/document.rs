@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::argv;
 use crate::build::Sections;
-use crate::catalogue::When;
+use crate::catalogue::{Tool, When};
 
 use super::{Check, Graph, Plan, Prerequisite, Simulation, Step, Wave};
 
@@ -124,6 +124,7 @@ impl Plan {
             ("approvals", list(&self.approvals)),
             ("dependency_graph", Some(self.graph().json())),
             ("steps", Some(self.steps.iter().map(step).collect())),
+            ("tools", Some(self.tools.iter().map(tool).collect())),
             ("catalogue", Some(self.catalogue.as_str().into())),
             ("impact", Some(impact).filter(|impact| impact != &json!({}))),
             ("window", self.window.clone()),
@@ -190,8 +191,24 @@ fn when(when: &When) -> (&'static str, Option<Value>) {
     }
 }
 
+fn tool(tool: &Tool) -> Value {
+    let check: Vec<String> = [tool.program.clone()].into_iter().chain(tool.version_check.iter().cloned()).collect();
+    object([
+        ("name", Some(tool.program.as_str().into())),
+        ("version", Some(tool.version.as_str().into())),
+        ("sha256", tool.sha256.as_deref().map(Into::into)),
+        ("check", Some(argv::render(&check).into()).filter(|_| !tool.version_check.is_empty())),
+    ])
+}
+
 fn check(check: &Check) -> Value {
-    object([("command", Some(argv::render(&check.argv).into())), when(&check.when), ("then", Some(check.then.into()))])
+    object([
+        ("command", Some(argv::render(&check.argv).into())),
+        when(&check.when),
+        ("absent_code", check.absent.code.map(Into::into)),
+        ("absent_says", check.absent.says.as_deref().map(Into::into)),
+        ("then", Some(check.then.into())),
+    ])
 }
 
 fn step(step: &Step) -> Value {

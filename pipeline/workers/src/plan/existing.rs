@@ -172,7 +172,9 @@ impl Run<'_> {
                 let fits = *name == needed.name || needed.name.is_empty();
                 if is_role { fits && (by_role(kind) || *kind == needed.kind) } else { *kind == needed.kind && fits }
             });
+            // A role without a name is any that plays it.
             let label = format!("{}/{}", needed.kind, needed.name);
+            let label = label.trim_end_matches('/').to_owned();
             let told = self.told.missing.iter().any(|(known, _)| *known == label);
             if !is_there && !told {
                 self.told.missing.push((label, needed.how.clone()));

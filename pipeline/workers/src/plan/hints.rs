@@ -1,9 +1,11 @@
 //! What is said beside the commands: impact, security, the window, cost and quota. Hints of the catalogue, never facts.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::argv;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Type};
 use crate::request::{Action, Request};
 
 use super::Resource;
@@ -63,7 +65,7 @@ pub(super) fn of(catalogue: &Catalogue, resources: &[Resource], request: &Reques
         add_once(&mut hints.security, security.map(|text| format!("{}: {text}", kind.title)));
         if resource.action == Action::Create {
             cost(&mut hints.cost, kind, resource);
-            quota(&mut hints.quotas, catalogue, kind, resource);
+            quota(&mut hints.quotas, catalogue, kind, resource, resources);
         }
     }
     hints
@@ -85,7 +87,7 @@ fn count(resource: &Resource, field: &str) -> u64 {
     field.parse().ok().or_else(|| resource.values.get(field)?.parse().ok()).unwrap_or(1)
 }
 
-fn cost(cost: &mut Cost, kind: &crate::catalogue::Type, resource: &Resource) {
+fn cost(cost: &mut Cost, kind: &Type, resource: &Resource) {
     let Some(hint) = &kind.cost else {
         cost.unknown.push(resource.id.clone());
         return;
@@ -96,9 +98,10 @@ fn cost(cost: &mut Cost, kind: &crate::catalogue::Type, resource: &Resource) {
     cost.items.push((resource.id.clone(), cents, hint.note.clone()));
 }
 
-fn quota(quotas: &mut Vec<Quota>, catalogue: &Catalogue, kind: &crate::catalogue::Type, resource: &Resource) {
+fn quota(quotas: &mut Vec<Quota>, catalogue: &Catalogue, kind: &Type, resource: &Resource, all: &[Resource]) {
     let Some(hint) = &kind.quota else { return };
-    let read = hint.read.render(&catalogue.program(&hint.read.tool), &resource.values).ok();
+    let values = with_handed_over(kind, resource, all);
+    let read = hint.read.render(&catalogue.program(&hint.read.tool), &values).ok();
     // What the guard would refuse is not offered.
     let read = read.filter(|argv| argv::parse(&argv::render(argv), catalogue).is_ok());
     let units = count(resource, &hint.units);
@@ -109,6 +112,21 @@ fn quota(quotas: &mut Vec<Quota>, catalogue: &Catalogue, kind: &crate::catalogue
         }
         None => quotas.push(Quota { name: hint.name.clone(), units, read, by: vec![resource.id.clone()] }),
     }
+}
+
+/// The resource's values, and those that it handed over to a resource of the plan.
+fn with_handed_over(kind: &Type, resource: &Resource, all: &[Resource]) -> BTreeMap<String, String> {
+    let mut values = resource.values.clone();
+    for (name, field) in &kind.fields {
+        let Some(reference) = field.hand_over.as_ref().filter(|_| !values.contains_key(name)) else { continue };
+        let taker = all.iter().find(|other| {
+            kind.fields[reference].refers_to.as_ref() == Some(&other.kind)
+                && other.values.get("name") == resource.values.get(reference)
+        });
+        let value = taker.and_then(|taker| taker.values.get(name)).cloned();
+        values.extend(value.map(|value| (name.clone(), value)));
+    }
+    values
 }
 
 /// What is in use is better changed in a window; and a window has to be one.

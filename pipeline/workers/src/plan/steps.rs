@@ -84,7 +84,7 @@ impl Maker<'_> {
             id: resource.id.clone(),
             action: resource.action.kind(),
             argv,
-            check: Check { argv: check, when: kind.exists.when.clone(), then },
+            check: Check { argv: check, when: kind.exists.when.clone(), absent: kind.exists.absent.clone(), then },
             read_back: self.rendered(&kind.read_back, values, &resource.id, "read_back"),
             dry_run: dry_run.map(|template| self.rendered(template, values, &resource.id, "dry_run")),
             depends_on: Vec::new(),
@@ -120,6 +120,10 @@ impl Maker<'_> {
     fn undo(&mut self, kind: &Type, resource: &Resource) -> Result<Vec<String>, String> {
         match &resource.action {
             Action::Create => {
+                let before = self.existing.and_then(|existing| existing.find(&resource.kind, &resource.values["name"]));
+                if before.is_some() {
+                    return Err("it was there before".to_owned());
+                }
                 if let Some(reason) = &kind.keep {
                     return Err(reason.clone());
                 }

@@ -47,6 +47,18 @@ fn the_models_request() {
     assert_eq!(plan.placeholders[0].field, "ssh_key");
 }
 
+/// The model's event, planned again from the resources that it names.
+#[test]
+fn the_models_event() {
+    let model = include_str!("../../../../schemas/examples/model.json");
+    let request = request_json::read(model.as_bytes()).unwrap();
+    let plan = plan(shipped(), &request, None).unwrap();
+    assert_eq!(plan.commands(), planned(MODEL).commands());
+    assert_eq!(plan.approvals, ["platform-owners"]);
+    let tools: Vec<&str> = plan.tools.iter().map(|tool| tool.program.as_str()).collect();
+    assert_eq!(tools, ["az", "kubectl-1.29"]);
+}
+
 #[test]
 fn the_digest_is_the_ledgers() {
     let mut request = asked(&format!("{MODEL} in environment staging"));
@@ -192,6 +204,24 @@ fn wanted(kind: &str, name: &str, depends_on: &[&str]) -> Wanted {
 }
 
 #[test]
+fn a_plan_can_be_read_by_somebody() {
+    let resources = (0..=RESOURCES).map(|n| wanted("k8s_namespace", &format!("n{n}"), &[])).collect();
+    let error = plan(shipped(), &Request { resources, ..Request::default() }, None).unwrap_err().to_string();
+    assert!(error.contains("resources: found 501, expected at most 500"), "{error}");
+    // As many as may be, with the longest commands, still fit into an event.
+    let name = |n: usize| format!("aks-{n}-{}", "x".repeat(40));
+    let clusters = (0..RESOURCES / 2).map(|n| {
+        let mut cluster = wanted("az_aks", &name(n), &[]);
+        cluster.fields.insert("location".to_owned(), "eastus".to_owned());
+        cluster
+    });
+    let request = Request { resources: clusters.collect(), ..Request::default() };
+    let made = plan(shipped(), &request, None).unwrap();
+    assert_eq!(made.steps.len(), RESOURCES);
+    assert!(made.document().to_string().len() < 900_000, "{}", made.document().to_string().len());
+}
+
+#[test]
 fn words_and_request_agree() {
     let mut request = asked("create namespace a in production");
     request.environment = Some("staging".to_owned());
@@ -306,6 +336,7 @@ fn simulation() {
     let told = over(MODEL, &existing).simulation.unwrap();
     assert_eq!(told.runs, ["az_aks/aks-demo"]);
     assert_eq!(told.skipped.len(), 2);
+    assert_eq!(over(MODEL, &existing).rollback_commands().len(), 1, "what was there before is not taken back");
     assert_eq!(
         told.differs,
         [("az_resource_group/rg-demo".to_owned(), "location".to_owned(), "westus".to_owned(), "eastus".to_owned())]
@@ -374,6 +405,8 @@ fn hints_add_up() {
     assert_eq!(plan.cloud, None, "two clouds");
     let quota = plan.quotas.iter().find(|quota| quota.name.contains("vCPU")).unwrap();
     assert_eq!(quota.units, 3);
+    let read = quota.read.as_deref().map(crate::argv::render);
+    assert_eq!(read.as_deref(), Some("az vm list-usage --location eastus --output json"));
     let mut request = asked("delete namespace x");
     for (window, notes) in [
         (json!({"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T02:00:00Z"}), 0),

@@ -76,9 +76,12 @@ fn of_event(event: &Place<'_>) -> Result<Request, JsonError> {
     let section =
         |name: &str| event.member(name).unwrap_or(Place { path: format!("{}/{name}", event.path), value: &none });
     let (intent, target, plan) = (section("intent"), section("target"), section("plan"));
+    let resources = resources(&target)?;
+    // Where an event names resources, they are what its words asked for.
+    let words = intent.text("request")?.filter(|_| resources.is_empty());
     Ok(Request {
-        words: intent.text("request")?,
-        resources: resources(&target)?,
+        words,
+        resources,
         needed: needed(&plan)?,
         environment: event.text("environment")?,
         endpoint: target.text("cluster_endpoint_id")?,

@@ -39,6 +39,16 @@ fn head(plan: &Plan) -> String {
         ("endpoint", plan.endpoint.clone()),
         ("cloud", plan.cloud.clone()),
         ("variant", plan.variant.map(|variant| variant.as_str().to_owned())),
+        (
+            "tools",
+            Some(
+                plan.tools
+                    .iter()
+                    .map(|tool| format!("{} ({})", tool.program, tool.version))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            ),
+        ),
         ("approvals", Some(plan.approvals.join(", ")).filter(|text| !text.is_empty())),
     ];
     rows.extend(given.into_iter().filter_map(|(name, value)| Some(vec![name.to_owned(), value?])));
