@@ -18,6 +18,7 @@ mod maturity;
 mod model_example;
 mod monitoring;
 mod packs;
+mod planning;
 mod populations;
 mod readme;
 mod serving;

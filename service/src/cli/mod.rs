@@ -13,6 +13,7 @@
 pub mod adapt;
 pub mod assert;
 pub mod backup;
+pub mod catalogue;
 pub mod catch_up;
 pub mod change;
 pub mod check;
@@ -32,6 +33,7 @@ pub mod maturity;
 pub mod monitor;
 pub mod nats_child;
 pub mod pack;
+pub mod plan;
 pub mod population;
 pub mod rebuild;
 pub mod reconcile;
@@ -98,6 +100,10 @@ enum Command {
     Check(check::Args),
     /// Turn a foreign document into events
     Adapt(adapt::Args),
+    /// Plan a request: ordered commands with checks, ways back and a digest to approve
+    Plan(plan::Args),
+    /// List what can be asked for, and the commands behind it
+    Catalogue(catalogue::Args),
     /// Show what happened: changes, their state and their events
     Change(change::Args),
     /// Ask questions in SQL, or saved ones
@@ -240,6 +246,8 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Run(args) => run::run(globals, args),
         Command::Check(args) => check::run(globals, args),
         Command::Adapt(args) => adapt::run(globals, args),
+        Command::Plan(args) => plan::run(globals, args),
+        Command::Catalogue(args) => catalogue::run(globals, args),
         Command::Change(args) => change::run(globals, args),
         Command::Sql(args) => sql::run(globals, args),
         Command::Assert(args) => assert::run(globals, args),
