@@ -147,7 +147,7 @@ impl Progress {
         let (what, total, spent, step) = (self.what, self.total, self.begun.elapsed(), self.stepped.elapsed());
         assert!(step < self.patience, "{what}: {count} of {total} took {} s, at {at}", step.as_secs());
         self.stepped = Instant::now();
-        if count >= total || self.told.elapsed() > Duration::from_secs(10) {
+        if count == total || self.told.elapsed() > Duration::from_secs(10) {
             self.told = Instant::now();
             eprintln!("{what}: {count} of {total} in {} s, at {at}", spent.as_secs());
         }
