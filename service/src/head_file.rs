@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Nothing is synced: a slot is written after its round is durable, so that whatever a crash leaves of it, it is never ahead of an
-//! honest store. A slot that is empty or damaged says nothing.
+//! honest store. A slot that is empty says nothing; a damaged one says nothing
+//! that is believed, and is told ([`damaged`]).
 //!
 //! Left out: who replaces the file together with the store. Heads that are kept elsewhere tell that (`--kept-heads`, witnesses, monitors).
 
@@ -134,6 +135,15 @@ pub fn read(data: &Path) -> Result<Notes, LostError> {
     };
     let slots = (0..).map(LogId).zip(bytes.chunks_exact(SLOT));
     Ok(slots.filter_map(|(log, slot)| Some((log, decode(log, slot)?))).collect())
+}
+
+/// Logs whose slot is neither empty nor whole: a disk or a hand changed it, and whatever it said of a lost tail is lost too.
+pub fn damaged(data: &Path) -> Vec<LogId> {
+    // A file that can't be read is `read`'s to refuse.
+    let bytes = std::fs::read(path(data)).unwrap_or_default();
+    let slots = (0..).map(LogId).zip(bytes.chunks(SLOT));
+    let is_damaged = |(log, slot): &(LogId, &[u8])| slot.iter().any(|byte| *byte != 0) && decode(*log, slot).is_none();
+    slots.filter(is_damaged).map(|(log, _)| log).collect()
 }
 
 /// Every log of which the store has less than is noted, or something else. `evidence` is what says so.
@@ -287,6 +297,7 @@ mod tests {
         let notes = HeadFile::open(data.path()).map(|_| read(data.path()).unwrap()).unwrap();
         let sizes: Vec<_> = notes.iter().map(|(log, noted)| (log.0, noted.size)).collect();
         assert_eq!(sizes, [(1, 9), (4, 6)]);
+        assert!(damaged(data.path()).is_empty(), "holes were never written");
         // Cut in the middle of a slot.
         std::fs::File::options().write(true).open(path(data.path())).unwrap().set_len(300).unwrap();
         assert_eq!(read(data.path()).unwrap().len(), 1);

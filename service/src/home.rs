@@ -141,6 +141,10 @@ impl Home {
         if let Some(lost) = lost.into_iter().next() {
             return Err(lost.into());
         }
+        for log in head_file::damaged(root) {
+            let path = head_file::path(root);
+            tracing::warn!(path = %path.display(), log = log.0, "what was noted of a log's length is damaged: a tail that the store lost would not be noticed this time");
+        }
         let file = HeadFile::open(root)?;
         file.renew(&*self.kv)?;
         self.heads = Some(Arc::new(file));

@@ -166,7 +166,7 @@ fn a_data_directory_that_was_copied_in_the_middle_is_refused() {
     assert!(err.contains(&format!("but {after} were committed here")), "{err}");
 }
 
-/// A slot that was damaged says nothing; one that was written by a later round is believed again.
+/// A slot that was damaged says nothing, which fsck and the server's log tell; one that was written by a later round is believed again.
 #[test]
 fn a_damaged_note_stops_nobody() {
     let place = Place::new();
@@ -180,7 +180,12 @@ fn a_damaged_note_stops_nobody() {
         *byte ^= 0x55;
     }
     fs::write(&path, &bytes).expect("written");
+    let (code, told) = place.fsck();
+    let told = told.to_string();
+    assert!(code == 1 && told.contains("slot 1 of") && told.contains("ledger.heads"), "{code} {told}");
     let server = place.start();
+    let log = fs::read_to_string(place.at("data.log")).expect("a log");
+    assert!(log.contains("what was noted of a log's length is damaged"), "{log}");
     emit(&server, 3..5);
     assert_eq!(server.stop(), 0);
     assert_eq!(place.fsck().0, 0);

@@ -117,9 +117,17 @@ fn compare_noted(reading: &Reading, root: &Path, noted: &Notes, report: &mut Rep
         let at = "of the log".to_owned();
         report.findings.push(Finding { log: Some(origin.clone()), row: "head", at, expected, found, remedy: LOST });
     }
+    for log in head_file::damaged(root) {
+        let (expected, found) = ("a slot that its check value fits".to_owned(), "another check value".to_owned());
+        let at = format!("slot {} of {}", log.0, path.display());
+        report.findings.push(Finding { log: None, row: "ledger.heads", at, expected, found, remedy: DAMAGED_NOTE });
+    }
     report.findings.sort();
     Ok(())
 }
+
+/// What to do about a note that says nothing any more.
+const DAMAGED_NOTE: &str = "compare the newest checkpoint with one kept elsewhere (a monitor, a witness, a receipt); `upm serve` then writes the note anew";
 
 /// What to do about rounds that are lost.
 const LOST: &str =

@@ -24,7 +24,10 @@ pub(super) fn files(files: &[(&str, &str)]) -> Result<Catalogue, CatalogueError>
         let whole = Entry { file, name: "the file".into(), table: &table };
         whole.only(&["tools", "roles", "types", "defaults"])?;
         for (name, entry) in whole.entries("tools", "tool")? {
-            let tool = tool(&name, &entry)?;
+            let mut tool = tool(&name, &entry)?;
+            if let Some(earlier) = read.tools.get(&name) {
+                tool.keep_refusals(earlier);
+            }
             entry.put(&mut read.tools, name, tool)?;
         }
         for (name, entry) in whole.entries("roles", "role")? {
@@ -232,6 +235,13 @@ fn shown(value: &Value) -> String {
     format!("{kind} {value}")
 }
 
+/// Shells, interpreters and what starts other programs, without their versions.
+const RUNNERS: [&str; 34] = [
+    "ash", "awk", "bash", "busybox", "csh", "dash", "doas", "env", "find", "fish", "gawk", "ksh", "lua", "make",
+    "mawk", "nc", "nice", "node", "nohup", "parallel", "perl", "php", "pwsh", "python", "ruby", "setsid", "sh", "ssh",
+    "su", "sudo", "tclsh", "timeout", "xargs", "zsh",
+];
+
 fn tool(name: &str, entry: &Entry<'_>) -> Read<Tool> {
     entry.only(&["program", "version", "version_check", "sha256", "refused_options", "refused_values", "replaces"])?;
     let program = entry.needed_text("program")?;
@@ -241,6 +251,11 @@ fn tool(name: &str, entry: &Entry<'_>) -> Read<Tool> {
             format!("{program:?}"),
             "a program's name: letters, digits, dots, dashes and underlines, no path",
         );
+    }
+    let unversioned = program.trim_end_matches(|c: char| c.is_ascii_digit() || "._-".contains(c));
+    if RUNNERS.contains(&unversioned) {
+        let expected = "a tool that runs no other program and no program text: what it would run, nobody could judge";
+        return entry.wrong("program", format!("{program:?}"), expected);
     }
     let version = entry.needed_text("version")?;
     if !version.starts_with(|c: char| c.is_ascii_digit()) || version.contains(char::is_whitespace) {
@@ -479,7 +494,8 @@ fn check(read: &Catalogue) -> Read<()> {
     let mut programs: BTreeMap<&str, &str> = BTreeMap::new();
     for tool in read.tools.values() {
         // Behind a pipe these names mean something else, with other rules.
-        if schemas::canonicals::is_pipe_allowed(&tool.program) {
+        let unversioned = tool.program.trim_end_matches(|c: char| c.is_ascii_digit() || "._-".contains(c));
+        if schemas::canonicals::is_pipe_allowed(unversioned) {
             let expected = "a program that is not of the pipe allow-list";
             return Err(complaint(
                 &tool.file,

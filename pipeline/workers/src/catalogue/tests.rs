@@ -78,6 +78,7 @@ fn users_add_files() {
     assert_ne!(catalogue.digest(), shipped().digest());
     let pinned = read("[tools.kubectl]\nreplaces = true\nprogram = \"kubectl-1.31\"\nversion = \"1.31\"\n").unwrap();
     assert_eq!(pinned.program("kubectl"), "kubectl-1.31");
+    assert!(pinned.tools["kubectl"].refuses("--token=x").is_some(), "another version allows no more");
     let own = read("[defaults.az_aks]\nnode_count = 3\nssh_key = \"ssh-rsa AAAAB3Nz\"\n").unwrap();
     assert_eq!(own.types["az_aks"].fields["ssh_key"].default.as_deref(), Some("ssh-rsa AAAAB3Nz"));
 }
@@ -179,6 +180,15 @@ fn mistakes_are_named() {
             "tool x, program: found \"az\", which tool az has",
         ),
         ("[tools.x]\nprogram = \"jq\"\nversion = \"1\"\n".to_owned(), "tool x, program: found \"jq\", expected"),
+        (
+            "[tools.x]\nprogram = \"jq-1.7\"\nversion = \"1.7\"\n".to_owned(),
+            "tool x, program: found \"jq-1.7\", expected",
+        ),
+        (
+            "[tools.x]\nprogram = \"bash\"\nversion = \"5\"\n".to_owned(),
+            "tool x, program: found \"bash\", expected a tool",
+        ),
+        ("[tools.x]\nprogram = \"python3.11\"\nversion = \"3\"\n".to_owned(), "tool x, program: found \"python3.11\""),
         ("[roles.x]\ntitle = \"x\"\nhow = \"x\"\ncheck = [\"y\"]\n".to_owned(), "role x, check: found \"y\""),
         ("[defaults.nothing]\nx = 1\n".to_owned(), "defaults of nothing, name: found \"nothing\""),
         ("[defaults.az_aks]\nnodes = 1\n".to_owned(), "defaults of az_aks, nodes: found a key"),

@@ -37,23 +37,82 @@ pub struct Role {
 }
 
 impl Tool {
+    /// Takes over what the tool that this one replaces refuses: who pins another version does not mean to allow more.
+    pub(super) fn keep_refusals(&mut self, earlier: &Self) {
+        let keep = |own: &mut Vec<(String, String)>, theirs: &[(String, String)]| {
+            let missing: Vec<_> =
+                theirs.iter().filter(|(word, _)| own.iter().all(|(known, _)| known != word)).cloned().collect();
+            own.extend(missing);
+        };
+        keep(&mut self.refused_options, &earlier.refused_options);
+        keep(&mut self.refused_values, &earlier.refused_values);
+    }
+
     /// Why an argument must not be given to this tool.
     pub fn refuses(&self, argument: &str) -> Option<&str> {
         let name = argument.split('=').next().unwrap_or_default();
         let option = self.refused_options.iter().find(|(option, _)| is_or_begins(name, option));
-        let values = [argument, argument.split_once('=').map_or("", |(_, value)| value)];
-        let value =
-            || self.refused_values.iter().find(|(start, _)| values.iter().any(|value| value.starts_with(start)));
+        // A list of pairs in one argument has a value behind each sign.
+        let begins = |start: &str| {
+            argument.starts_with(start) || argument.split(['=', ',']).any(|value| value.starts_with(start))
+        };
+        let value = || self.refused_values.iter().find(|(start, _)| begins(start));
         option.or_else(value).map(|(_, reason)| reason.as_str())
     }
 }
 
-/// Whether a word is an option, with its value attached where it is a short one, or an abbreviation: many tools take any beginning
-/// that is long enough to be the only one.
+/// Whether a word is an option, or an abbreviation: many tools take any beginning that is long enough to be the only one. A short one may
+/// have its value attached, and stand behind others (`-As` is `-A -s`).
 fn is_or_begins(word: &str, option: &str) -> bool {
-    const SHORTEST: usize = "--xxx".len();
+    const SHORTEST: usize = "--x".len();
+    if let Some(letter) = option.strip_prefix('-').filter(|letter| letter.len() == 1) {
+        return word.strip_prefix('-').is_some_and(|rest| !rest.starts_with('-') && rest.contains(letter));
+    }
     if !option.starts_with("--") {
         return word.starts_with(option);
     }
     word == option || (word.len() >= SHORTEST && option.starts_with(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_refused_in_every_spelling() {
+        let reasons = |words: &[&str]| words.iter().map(|word| ((*word).to_owned(), "because".to_owned())).collect();
+        let tool = Tool {
+            name: "tool".to_owned(),
+            file: "tools.toml".to_owned(),
+            program: "tool".to_owned(),
+            version: "1".to_owned(),
+            version_check: vec!["--version".to_owned()],
+            sha256: None,
+            refused_options: reasons(&["--endpoint-url", "-s", "-chdir"]),
+            refused_values: reasons(&["file://", "@"]),
+        };
+        for refused in [
+            "--endpoint-url",
+            "--endpoint-url=x",
+            "--end=x",
+            "--e",
+            "-s",
+            "-sx",
+            "-As",
+            "-Ashttps://x",
+            "-chdir=/",
+            "file:///etc/shadow",
+            "a=file:///etc/shadow",
+            "TagSet=[{Key=a,Value@=file:///etc/shadow}]",
+            "a=b,@/etc/shadow",
+            "@x",
+        ] {
+            assert!(tool.refuses(refused).is_some(), "{refused}");
+        }
+        for passes in
+            ["--", "--region", "--endpoint-urls", "-n", "s", "--sort", "-c", "profile=a", "ada@example.org", "a,b=c"]
+        {
+            assert!(tool.refuses(passes).is_none(), "{passes}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! The same checks as `upm verify`, in a binary without a database, a network or a server in it. All of it is
 //! [`evidence::cli`].
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -22,16 +22,18 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            eprint!("{}", evidence::cli::usage("upm-verify", &error));
-            return ExitCode::from(2);
+            return could_not(&evidence::cli::usage("upm-verify", &error));
         }
         Err(help) => help.exit(),
     };
     match evidence::cli::run(&cli.verify, cli.json, &mut io::stdout().lock()) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("upm-verify: {error}");
-            ExitCode::from(2)
-        }
+        Err(error) => could_not(&format!("upm-verify: {error}\n")),
     }
+}
+
+/// Says why, to whoever still listens.
+fn could_not(why: &str) -> ExitCode {
+    let _ = io::stderr().write_all(why.as_bytes());
+    ExitCode::from(2)
 }
