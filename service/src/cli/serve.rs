@@ -440,22 +440,22 @@ fn check_views(home: &Home, tenants: &[Tenant]) -> Result<(), CliError> {
             Ok(views) => refuse_views_ahead(home, tenant, &views, &path)?,
             // Nothing is in it yet: we were killed while making it.
             Err(ViewError::NotViews { found: 0 }) => {}
-            Err(error) => {
-                let data = home.dir.root().display();
-                let command = format!("upm rebuild --data {data} --tenant {tenant}");
-                let what = format!("the views of tenant {tenant} can't be used; `{command}` derives them again");
-                return Err(CliError::because(what, &error));
-            }
+            Err(error) => return Err(unusable(home, tenant, &error)),
         }
     }
     Ok(())
+}
+
+fn unusable(home: &Home, tenant: &Tenant, error: &ViewError) -> CliError {
+    let command = format!("upm rebuild --data {} --tenant {tenant}", home.dir.root().display());
+    CliError::because(format!("the views of tenant {tenant} can't be used; `{command}` derives them again"), error)
 }
 
 /// Views are written after the log: where they know more, the log has lost what it had.
 fn refuse_views_ahead(home: &Home, tenant: &Tenant, views: &Reader, path: &Path) -> Result<(), CliError> {
     let Some(log) = ledger::birth::log_of(&*home.kv, tenant).map_err(|error| could_not(&error))? else { return Ok(()) };
     let found = Log::open(&*home.kv, log).and_then(|log| log.head()).map_err(|error| could_not(&error))?.size;
-    let noted = views.core_cursor().map_err(|error| could_not(&error))?;
+    let noted = views.core_cursor().map_err(|error| unusable(home, tenant, &error))?;
     if noted <= found {
         return Ok(());
     }

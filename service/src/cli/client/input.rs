@@ -35,15 +35,21 @@ pub fn documents(path: &Path) -> Result<Documents, CliError> {
     read(BufReader::with_capacity(1 << 16, file), path.to_owned())
 }
 
+/// Bytes of a document that is read as one, at most: a device or a wrong file must not fill the memory.
+const WHOLE_MAX: u64 = 64 << 20;
+
 /// All bytes of `path`, `-` for standard input.
 pub fn whole(path: &Path) -> Result<Vec<u8>, CliError> {
+    let read = if path == Path::new("-") { bounded(io::stdin().lock()) } else { File::open(path).and_then(bounded) };
+    read.map_err(|error| CliError::because(format!("can't read {}", path.display()), &error))
+}
+
+fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let done = if path == Path::new("-") {
-        io::stdin().lock().read_to_end(&mut bytes)
-    } else {
-        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
-    };
-    done.map(|_| bytes).map_err(|error| CliError::because(format!("can't read {}", path.display()), &error))
+    if reader.take(WHOLE_MAX + 1).read_to_end(&mut bytes)? as u64 > WHOLE_MAX {
+        return Err(io::Error::other(format!("more than {WHOLE_MAX} bytes; expected one document")));
+    }
+    Ok(bytes)
 }
 
 fn read(mut reader: impl BufRead + Send + 'static, name: PathBuf) -> Result<Documents, CliError> {
@@ -191,6 +197,12 @@ mod tests {
             found.map(|d| d.unwrap()).map(|d| (d.line, String::from_utf8(d.bytes).unwrap())).collect();
         let found: Vec<(u64, &str)> = found.iter().map(|(line, text)| (*line, text.as_str())).collect();
         assert_eq!(found, expect, "{input:?}");
+    }
+
+    #[test]
+    fn what_is_read_whole_has_a_bound() {
+        assert_eq!(bounded(&b"{}"[..]).unwrap(), b"{}");
+        assert!(bounded(io::repeat(b' ')).unwrap_err().to_string().contains("more than 67108864 bytes"));
     }
 
     #[test]
