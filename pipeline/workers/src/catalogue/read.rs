@@ -242,6 +242,11 @@ const RUNNERS: [&str; 34] = [
     "su", "sudo", "tclsh", "timeout", "xargs", "zsh",
 ];
 
+/// A program's name without the version at its end: `jq-1.7` is `jq`.
+fn unversioned(program: &str) -> &str {
+    program.trim_end_matches(|c: char| c.is_ascii_digit() || "._-".contains(c))
+}
+
 fn tool(name: &str, entry: &Entry<'_>) -> Read<Tool> {
     entry.only(&["program", "version", "version_check", "sha256", "refused_options", "refused_values", "replaces"])?;
     let program = entry.needed_text("program")?;
@@ -252,8 +257,7 @@ fn tool(name: &str, entry: &Entry<'_>) -> Read<Tool> {
             "a program's name: letters, digits, dots, dashes and underlines, no path",
         );
     }
-    let unversioned = program.trim_end_matches(|c: char| c.is_ascii_digit() || "._-".contains(c));
-    if RUNNERS.contains(&unversioned) {
+    if RUNNERS.contains(&unversioned(&program)) {
         let expected = "a tool that runs no other program and no program text: what it would run, nobody could judge";
         return entry.wrong("program", format!("{program:?}"), expected);
     }
@@ -494,8 +498,7 @@ fn check(read: &Catalogue) -> Read<()> {
     let mut programs: BTreeMap<&str, &str> = BTreeMap::new();
     for tool in read.tools.values() {
         // Behind a pipe these names mean something else, with other rules.
-        let unversioned = tool.program.trim_end_matches(|c: char| c.is_ascii_digit() || "._-".contains(c));
-        if schemas::canonicals::is_pipe_allowed(unversioned) {
+        if schemas::canonicals::is_pipe_allowed(unversioned(&tool.program)) {
             let expected = "a program that is not of the pipe allow-list";
             return Err(complaint(
                 &tool.file,
