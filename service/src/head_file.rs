@@ -11,8 +11,7 @@
 //! ```
 //!
 //! Nothing is synced: a slot is written after its round is durable, so that whatever a crash leaves of it, it is never ahead of an
-//! honest store. A slot that is empty says nothing; a damaged one says nothing
-//! that is believed, and is told ([`damaged`]).
+//! honest store. A slot that is empty says nothing; a damaged one says nothing that is believed, and is told ([`Heads::damaged`]).
 //!
 //! Left out: who replaces the file together with the store. Heads that are kept elsewhere tell that (`--kept-heads`, witnesses, monitors).
 
@@ -50,8 +49,14 @@ pub struct Noted {
     origin: [u8; 8],
 }
 
-/// What is noted, by log.
-pub type Notes = BTreeMap<LogId, Noted>;
+/// What a data directory's file says.
+#[derive(Debug, Default)]
+pub struct Heads {
+    /// What is noted, by log.
+    pub noted: BTreeMap<LogId, Noted>,
+    /// Logs whose slot is neither empty nor whole: a disk or a hand changed it, and whatever it said of a lost tail is lost too.
+    pub damaged: Vec<LogId>,
+}
 
 /// Why a store is not gone on with.
 #[derive(Debug, thiserror::Error)]
@@ -126,39 +131,38 @@ pub fn path(data: &Path) -> PathBuf {
 }
 
 /// What is noted in a data directory; nothing where there is no file.
-pub fn read(data: &Path) -> Result<Notes, LostError> {
+pub fn read(data: &Path) -> Result<Heads, LostError> {
     let path = path(data);
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Notes::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Heads::default()),
         Err(source) => return Err(LostError::Io { path, source }),
     };
-    let slots = (0..).map(LogId).zip(bytes.chunks_exact(SLOT));
-    Ok(slots.filter_map(|(log, slot)| Some((log, decode(log, slot)?))).collect())
-}
-
-/// Logs whose slot is neither empty nor whole: a disk or a hand changed it, and whatever it said of a lost tail is lost too.
-pub fn damaged(data: &Path) -> Vec<LogId> {
-    // A file that can't be read is `read`'s to refuse.
-    let bytes = std::fs::read(path(data)).unwrap_or_default();
-    let slots = (0..).map(LogId).zip(bytes.chunks(SLOT));
-    let is_damaged = |(log, slot): &(LogId, &[u8])| slot.iter().any(|byte| *byte != 0) && decode(*log, slot).is_none();
-    slots.filter(is_damaged).map(|(log, _)| log).collect()
+    let mut heads = Heads::default();
+    for (log, slot) in (0..).map(LogId).zip(bytes.chunks(SLOT)) {
+        match decode(log, slot) {
+            Some(noted) => drop(heads.noted.insert(log, noted)),
+            // Of a log that nothing was noted of yet.
+            None if slot.iter().all(|byte| *byte == 0) => {}
+            None => heads.damaged.push(log),
+        }
+    }
+    Ok(heads)
 }
 
 /// Every log of which the store has less than is noted, or something else. `evidence` is what says so.
-pub fn compare<K: Kv>(kv: &K, notes: &Notes, evidence: &Path) -> Result<Vec<LostError>, LostError> {
+pub fn compare<K: Kv>(kv: &K, heads: &Heads, evidence: &Path) -> Result<Vec<LostError>, LostError> {
     let name = birth::ledger_name(kv)?.ok_or(birth::BirthError::NoLedger)?;
     let own = Origin::of(&name, birth::LEDGER_LOG).map_err(birth::BirthError::Origin)?;
     let mut origins: BTreeMap<LogId, Origin> =
         birth::list_tenants(kv)?.into_iter().map(|(_, log, origin)| (log, origin)).collect();
     // Of another ledger that was in this directory before.
-    if notes.get(&LogId::LEDGER).is_none_or(|noted| noted.origin != short(&own)) {
+    if heads.noted.get(&LogId::LEDGER).is_none_or(|noted| noted.origin != short(&own)) {
         return Ok(Vec::new());
     }
     origins.insert(LogId::LEDGER, own);
     let mut lost = Vec::new();
-    for (log, noted) in notes {
+    for (log, noted) in &heads.noted {
         let evidence = evidence.to_owned();
         let Some(origin) = origins.get(log) else {
             // A log that was born after what the store holds.
@@ -288,18 +292,19 @@ mod tests {
     #[test]
     fn what_was_noted_is_read_by_log_and_holes_say_nothing() {
         let data = tempfile::tempdir().unwrap();
-        assert!(read(data.path()).unwrap().is_empty());
+        assert!(read(data.path()).unwrap().noted.is_empty());
         let file = HeadFile::open(data.path()).unwrap();
         let origin = Origin::parse("here/acme").unwrap();
         file.put(LogId(4), &origin, 5, &Hash([1; 32]));
         file.put(LogId(1), &origin, 9, &Hash([2; 32]));
         file.put(LogId(4), &origin, 6, &Hash([3; 32]));
-        let notes = HeadFile::open(data.path()).map(|_| read(data.path()).unwrap()).unwrap();
-        let sizes: Vec<_> = notes.iter().map(|(log, noted)| (log.0, noted.size)).collect();
+        let heads = read(data.path()).unwrap();
+        let sizes: Vec<_> = heads.noted.iter().map(|(log, noted)| (log.0, noted.size)).collect();
         assert_eq!(sizes, [(1, 9), (4, 6)]);
-        assert!(damaged(data.path()).is_empty(), "holes were never written");
+        assert!(heads.damaged.is_empty(), "holes were never written");
         // Cut in the middle of a slot.
         std::fs::File::options().write(true).open(path(data.path())).unwrap().set_len(300).unwrap();
-        assert_eq!(read(data.path()).unwrap().len(), 1);
+        let heads = read(data.path()).unwrap();
+        assert_eq!((heads.noted.len(), heads.damaged), (1, vec![LogId(4)]));
     }
 }

@@ -137,12 +137,12 @@ impl Home {
     /// Refuses a store that has less than was committed, or something else; from now on it is noted what is. For whoever signs.
     pub fn refuse_lost_rounds(&mut self) -> Result<(), HomeError> {
         let root = self.dir.root();
-        let lost = head_file::compare(&*self.kv, &head_file::read(root)?, &head_file::path(root))?;
+        let (path, heads) = (head_file::path(root), head_file::read(root)?);
+        let lost = head_file::compare(&*self.kv, &heads, &path)?;
         if let Some(lost) = lost.into_iter().next() {
             return Err(lost.into());
         }
-        for log in head_file::damaged(root) {
-            let path = head_file::path(root);
+        for log in &heads.damaged {
             tracing::warn!(path = %path.display(), log = log.0, "what was noted of a log's length is damaged: a tail that the store lost would not be noticed this time");
         }
         let file = HeadFile::open(root)?;

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::client::print;
 use super::{CliError, Globals};
 use crate::clock;
-use crate::head_file::{self, LostError, Notes};
+use crate::head_file::{self, Heads, LostError};
 use crate::keys_on_disk::Keys;
 use crate::reading::{Reading, ReadingError};
 
@@ -73,7 +73,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
 /// Checks the store of a directory; whether a server was writing to it.
 fn checked(root: &Path, tenants: &[Tenant], deep: bool, most: usize) -> Result<(Report, bool), CliError> {
     // Before the store: beside a server the store is then the newer of the two.
-    let noted = head_file::read(root).map_err(|error| CliError::of(&error))?;
+    let heads = head_file::read(root).map_err(|error| CliError::of(&error))?;
     let reading = open(root)?;
     // Whether a tenant is there is asked of a store that can be read; a damaged one is checked all the same.
     if let (false, Ok(known)) = (tenants.is_empty(), birth::list_tenants(&reading.kv))
@@ -82,7 +82,7 @@ fn checked(root: &Path, tenants: &[Tenant], deep: bool, most: usize) -> Result<(
         return Err(CliError::no(format!("there is no tenant {stranger} in this ledger")));
     }
     let mut report = check(&reading, root, tenants, deep, most);
-    compare_noted(&reading, root, &noted, &mut report)?;
+    compare_heads(&reading, root, &heads, &mut report)?;
     if report.is_sound() || !reading.beside_writer {
         return Ok((report, reading.beside_writer));
     }
@@ -91,15 +91,15 @@ fn checked(root: &Path, tenants: &[Tenant], deep: bool, most: usize) -> Result<(
     drop(reading);
     let reading = open(root)?;
     let mut report = check(&reading, root, tenants, deep, most);
-    compare_noted(&reading, root, &noted, &mut report)?;
+    compare_heads(&reading, root, &heads, &mut report)?;
     Ok((report, reading.beside_writer))
 }
 
 /// What was committed here and is not in the store: a tail that was cut off looks whole by itself.
-fn compare_noted(reading: &Reading, root: &Path, noted: &Notes, report: &mut Report) -> Result<(), CliError> {
+fn compare_heads(reading: &Reading, root: &Path, heads: &Heads, report: &mut Report) -> Result<(), CliError> {
     let path = head_file::path(root);
     // A store that can't tell which logs it has is found damaged by that already.
-    let lost = match head_file::compare(&reading.kv, noted, &path) {
+    let lost = match head_file::compare(&reading.kv, heads, &path) {
         Ok(lost) => lost,
         Err(_) if !report.is_sound() => return Ok(()),
         Err(error) => return Err(CliError::of(&error)),
@@ -117,7 +117,7 @@ fn compare_noted(reading: &Reading, root: &Path, noted: &Notes, report: &mut Rep
         let at = "of the log".to_owned();
         report.findings.push(Finding { log: Some(origin.clone()), row: "head", at, expected, found, remedy: LOST });
     }
-    for log in head_file::damaged(root) {
+    for log in &heads.damaged {
         let (expected, found) = ("a slot that its check value fits".to_owned(), "another check value".to_owned());
         let at = format!("slot {} of {}", log.0, path.display());
         report.findings.push(Finding { log: None, row: "ledger.heads", at, expected, found, remedy: DAMAGED_NOTE });
