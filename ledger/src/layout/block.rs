@@ -95,13 +95,17 @@ impl BlockWriter {
 
 const MEMBER: usize = 1 + 16 + 16 + 8 + 4;
 
-/// A payload on its way into a block: [`Stored`], borrowed.
+/// A payload on its way into a block, or in one that was read: [`Stored`], borrowed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Parts<'a> {
-    pub(crate) salt: Salt,
-    pub(crate) fingerprint: Fingerprint,
-    pub(crate) previous: Option<u64>,
-    pub(crate) payload: &'a [u8],
+pub struct Parts<'a> {
+    /// As in [`Stored`].
+    pub salt: Salt,
+    /// As in [`Stored`].
+    pub fingerprint: Fingerprint,
+    /// As in [`Stored`].
+    pub previous: Option<u64>,
+    /// As in [`Stored`].
+    pub payload: &'a [u8],
 }
 
 /// A member of a block, and where its payload lies.

@@ -35,8 +35,8 @@ mod key;
 mod tests;
 mod value;
 
-pub use block::{BLOCK_SPAN, Block};
-pub(crate) use block::{BlockWriter, Parts};
+pub(crate) use block::BlockWriter;
+pub use block::{BLOCK_SPAN, Block, Parts};
 pub use check::CHECK_BYTES;
 pub use key::{Key, KeyBytes, LogId};
 pub use value::{

@@ -18,12 +18,12 @@ type Facts = BTreeMap<String, String>;
 impl<K: Kv> Log<K> {
     /// Indices of the control entries, by counter from 1, without a gap.
     pub fn control_indices(&self) -> Result<Vec<u64>, ReadError> {
-        self.control_indices_up_to(self.head()?.control_counter)
+        self.control_indices_up_to(self.shared_head()?.control_counter)
     }
 
     /// What holds in the log after its newest entry: every control entry is decided about again.
     pub fn governance(&self) -> Result<Governance, ReadError> {
-        self.governance_at(self.head()?.size)
+        self.governance_at(self.shared_head()?.size)
     }
 
     /// What held after the first `size` entries.

@@ -13,8 +13,8 @@ use payloads::{stored, stored_at, stored_range};
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use schemas::ids::ChangeId;
 use schemas::reason::Reason;
@@ -26,8 +26,8 @@ use crate::dedupe::{DedupeKey, Fingerprint};
 use crate::entry::{EntryError, First, Header, RejectionHeader, Road};
 use crate::hash::Hash;
 use crate::kv::{Kv, KvError, Row, Space};
-pub use crate::layout::Stored;
 use crate::layout::{ChainHead, Details, Key, LayoutError, LogId, SignedAt, TILE_WIDTH, decode_head, read_u64};
+pub use crate::layout::{Parts, Stored};
 use crate::proof::{self, Prover, Remembered};
 use crate::receipt::Receipt;
 use crate::tiles::{self, Fetch, Resource, ResourcePath};
@@ -135,14 +135,22 @@ pub struct Log<K> {
     kv: K,
     id: LogId,
     ceiling: Option<Ceiling>,
-    /// Shared by its clones.
+    /// Shared by its clones, as is `known`.
     remembered: Arc<Remembered>,
+    known: Arc<Mutex<Option<KnownHead>>>,
+}
+
+/// A head that was decoded, with its row. Most proofs are under the head of the proof before, and decoding hashes its edge.
+#[derive(Debug)]
+struct KnownHead {
+    row: Vec<u8>,
+    head: Arc<Head>,
 }
 
 impl<K: Kv> Log<K> {
     /// The log `id` of `kv`; refused where it has no head.
     pub fn open(kv: K, id: LogId) -> Result<Self, ReadError> {
-        let log = Self { kv, id, ceiling: None, remembered: Arc::default() };
+        let log = Self { kv, id, ceiling: None, remembered: Arc::default(), known: Arc::default() };
         log.head()?;
         Ok(log)
     }
@@ -165,15 +173,30 @@ impl<K: Kv> Log<K> {
 
     /// The newest committed head below the ceiling. One at the ceiling has the cursor and the time of the newest all the same.
     pub fn head(&self) -> Result<Head, ReadError> {
-        let row = self.get(&Key::Head(self.id))?;
-        let head = decode_head(self.id, &row.ok_or(self.missing("head", u64::from(self.id.0)))?)?;
+        self.shared_head().map(Arc::unwrap_or_clone)
+    }
+
+    fn shared_head(&self) -> Result<Arc<Head>, ReadError> {
+        let row = self.get(&Key::Head(self.id))?.ok_or(self.missing("head", u64::from(self.id.0)))?;
+        let head = self.decode_head(row)?;
         match self.highest() {
             size if size < head.size => {
                 let edge = Edge::at(&self.tiles(&head), size)?;
-                Ok(Head { size, edge, ..head })
+                Ok(Arc::new(Head { size, edge, ..Arc::unwrap_or_clone(head) }))
             }
             _ => Ok(head),
         }
+    }
+
+    fn decode_head(&self, row: Vec<u8>) -> Result<Arc<Head>, LayoutError> {
+        // What panics holding it has changed nothing yet.
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().as_ref().filter(|known| known.row == row) {
+            return Ok(Arc::clone(&known.head));
+        }
+        let head = Arc::new(decode_head(self.id, &row)?);
+        *known() = Some(KnownHead { row, head: Arc::clone(&head) });
+        Ok(head)
     }
 
     fn highest(&self) -> u64 {
@@ -204,6 +227,28 @@ impl<K: Kv> Log<K> {
         rows.into_iter().map(|(key, entry)| Ok((number_of(Space::Entries, &key)?, entry))).collect()
     }
 
+    /// Calls `entry` with the index and bytes of each entry of `range`, in order: for long stretches that are read once.
+    pub fn scan_entries(&self, range: Range<u64>, mut entry: impl FnMut(u64, &[u8])) -> Result<(), ReadError> {
+        let (from, to) = (Key::Entry(self.id, range.start), Key::Entry(self.id, range.end));
+        let mut damaged = None;
+        self.kv.scan(
+            Space::Entries,
+            &from.bytes(),
+            &to.bytes(),
+            &mut |key, bytes| match number_of(Space::Entries, key) {
+                Ok(index) => entry(index, bytes),
+                Err(error) => damaged = damaged.take().or(Some(error)),
+            },
+        )?;
+        damaged.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Calls `payload` with each payload of `range` and its index, in order: for long stretches that are read once. Holds one block of
+    /// them in memory.
+    pub fn scan_payloads(&self, range: Range<u64>, payload: impl FnMut(u64, Parts<'_>)) -> Result<(), ReadError> {
+        payloads::scan(&self.kv, self.id, range, payload)
+    }
+
     /// What is kept beside the tree at `index`; none where the entry has no payload.
     pub fn stored(&self, index: u64) -> Result<Option<Stored>, ReadError> {
         stored(&self.kv, self.id, index)
@@ -229,7 +274,7 @@ impl<K: Kv> Log<K> {
 
     /// The note over the newest head.
     pub fn newest_checkpoint(&self) -> Result<String, ReadError> {
-        let size = self.head()?.size;
+        let size = self.shared_head()?.size;
         self.checkpoint(size)?.ok_or(self.missing("checkpoint", size))
     }
 
@@ -253,7 +298,7 @@ impl<K: Kv> Log<K> {
         let rows = self.rows(&Key::Checkpoint(self.id, size), &self.past_checkpoints(), 1)?;
         let previous = match rows.first() {
             Some((_, row)) => SignedAt::decode(row)?.previous,
-            None => self.head()?.size,
+            None => self.shared_head()?.size,
         };
         Ok(self.checkpoint(previous)?.map(|note| (previous, note)))
     }
@@ -286,7 +331,7 @@ impl<K: Kv> Log<K> {
 
     /// The first `width` hashes of a tile (1 to 256), as C2SP tlog-tiles serves them; none where the tree has not as many.
     pub fn tile(&self, id: TileId, width: u16) -> Result<Option<Vec<Hash>>, ReadError> {
-        let head = self.head()?;
+        let head = self.shared_head()?;
         if width == 0 || id.level > 7 || id.width_at(head.size) < width {
             return Ok(None);
         }
@@ -299,7 +344,7 @@ impl<K: Kv> Log<K> {
     /// log has not as many.
     pub fn bundle(&self, index: u64, width: u16) -> Result<Option<Vec<u8>>, ReadError> {
         let path = ResourcePath { resource: Resource::Entries(index), width };
-        if !path.is_in(self.head()?.size) {
+        if !path.is_in(self.shared_head()?.size) {
             return Ok(None);
         }
         let first = index * TILE_WIDTH as u64;
@@ -395,7 +440,7 @@ impl<K: Kv> Log<K> {
 
     /// The receipt of `index`, of whatever age and kind, under the newest checkpoint.
     pub fn receipt(&self, index: u64) -> Result<Receipt, ReadError> {
-        let head = self.head()?;
+        let head = self.shared_head()?;
         let checkpoint = self.checkpoint_with_cosignatures(head.size)?;
         let checkpoint = checkpoint.ok_or(self.missing("checkpoint", head.size))?;
         let tiles = self.tiles(&head);
@@ -418,8 +463,8 @@ impl<K: Kv> Log<K> {
         Ok(RejectedRow { index, at_ms: at, road, reason, size, masked, details })
     }
 
-    fn head_covering(&self, size: u64) -> Result<Head, ReadError> {
-        let head = self.head()?;
+    fn head_covering(&self, size: u64) -> Result<Arc<Head>, ReadError> {
+        let head = self.shared_head()?;
         if size > head.size {
             return Err(ReadError::BeyondSize { asked: size, size: head.size });
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{ReadError, Stored};
 use crate::kv::{Kv, Row, Space};
-use crate::layout::{BLOCK_SPAN, Block, Key, LayoutError, LogId};
+use crate::layout::{BLOCK_SPAN, Block, Key, LayoutError, LogId, Parts};
 
 /// What is kept of entry `index`; none where it has no payload.
 pub(crate) fn stored<K: Kv>(kv: &K, log: LogId, index: u64) -> Result<Option<Stored>, ReadError> {
@@ -56,11 +56,35 @@ pub(crate) fn stored_at<K: Kv>(kv: &K, log: LogId, indices: &[u64]) -> Result<Ve
     Ok(found)
 }
 
+/// Calls `payload` with each payload of `range`, in order.
+pub(crate) fn scan<K: Kv>(
+    kv: &K,
+    log: LogId,
+    range: Range<u64>,
+    mut payload: impl FnMut(u64, Parts<'_>),
+) -> Result<(), ReadError> {
+    let (from, to) = rows_of(log, &range);
+    let (mut block, mut damaged) = (Block::default(), None);
+    kv.scan(Space::Payloads, &from.bytes(), &to.bytes(), &mut |key, row| match Key::decode(Space::Payloads, key)
+        .and_then(|key| block.read(&key, row))
+    {
+        Ok(()) => {
+            block.parts().filter(|(index, _)| range.contains(index)).for_each(|(index, parts)| payload(index, parts))
+        }
+        Err(error) => damaged = damaged.take().or(Some(error)),
+    })?;
+    damaged.map_or(Ok(()), |error| Err(error.into()))
+}
+
 /// The first rows that may hold payloads of `range`.
 fn blocks<K: Kv>(kv: &K, log: LogId, range: Range<u64>, limit: usize) -> Result<Vec<Row>, ReadError> {
-    let end = range.end.saturating_add(BLOCK_SPAN - 1);
-    let (from, to) = (Key::Payload(log, range.start).bytes(), Key::Payload(log, end).bytes());
-    Ok(kv.range(Space::Payloads, &from, &to, limit)?)
+    let (from, to) = rows_of(log, &range);
+    Ok(kv.range(Space::Payloads, &from.bytes(), &to.bytes(), limit)?)
+}
+
+/// Between which keys the blocks lie that may hold payloads of `range`.
+fn rows_of(log: LogId, range: &Range<u64>) -> (Key, Key) {
+    (Key::Payload(log, range.start), Key::Payload(log, range.end.saturating_add(BLOCK_SPAN - 1)))
 }
 
 fn decode((key, row): Row) -> Result<Block, LayoutError> {

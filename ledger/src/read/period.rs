@@ -17,7 +17,7 @@ const STEP: u64 = 1_024;
 impl<K: Kv> Log<K> {
     /// Index of the first entry at or after `at_ms`, milliseconds since 1970; the log's size where there is none yet.
     pub fn index_at(&self, at_ms: u64) -> Result<u64, ReadError> {
-        let (mut low, mut high) = (0, self.head()?.size);
+        let (mut low, mut high) = (0, self.shared_head()?.size);
         while low < high {
             let middle = low + (high - low) / 2;
             let at = self.header(middle)?.ok_or(self.missing("entry", middle))?.at();
@@ -47,7 +47,7 @@ impl<K: Kv> Log<K> {
 
     /// Index of the first heartbeat from `index` on.
     pub fn heartbeat_from(&self, index: u64) -> Result<Option<u64>, ReadError> {
-        let size = self.head()?.size;
+        let size = self.shared_head()?.size;
         let mut start = index;
         while start < size {
             let end = size.min(start.saturating_add(STEP));
@@ -73,7 +73,7 @@ impl<K: Kv> Log<K> {
         let Key::Cosignatures(_, found) = Key::decode(Space::Tree, &key)? else {
             return Ok(Some(number_of(Space::Tree, &key)?));
         };
-        Ok((found <= self.head()?.size).then_some(found))
+        Ok((found <= self.shared_head()?.size).then_some(found))
     }
 
     fn known_before(&self, index: u64) -> Result<Option<u64>, ReadError> {
