@@ -16,11 +16,23 @@ const USUAL_BYTES: usize = 640;
 
 /// RFC 8785 of the header.
 pub(super) fn write(h: &EventHeader) -> Result<Vec<u8>, EntryError> {
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    say(h, &mut Writer(&mut bytes))?;
+    Ok(bytes)
+}
+
+/// Whether `entry` is what [`write`] gives, without writing it.
+pub(super) fn is_written_as(h: &EventHeader, entry: &[u8]) -> Result<bool, EntryError> {
+    let mut left = Some(entry);
+    say(h, &mut Writer(&mut left))?;
+    Ok(left.is_some_and(<[u8]>::is_empty))
+}
+
+fn say<S: Sink>(h: &EventHeader, w: &mut Writer<'_, S>) -> Result<(), EntryError> {
     if (h.seq == 0) != h.prev.is_none() {
         let found = if h.prev.is_some() { "present" } else { "absent" };
         return Err(wire::invalid("prev", format!("{found} at seq {}", h.seq)));
     }
-    let mut w = Writer(Vec::with_capacity(USUAL_BYTES));
     w.number("{\"at\":", h.at, "at")?;
     w.text(",\"change\":", h.change.as_str());
     w.optional(",\"class\":", h.class.map(ChangeClass::as_str));
@@ -45,7 +57,7 @@ pub(super) fn write(h: &EventHeader) -> Result<Vec<u8>, EntryError> {
     w.number(",\"size\":", h.size, "size")?;
     w.number(if h.ts < 0 { ",\"ts\":-" } else { ",\"ts\":" }, h.ts.unsigned_abs(), "ts")?;
     w.raw(",\"v\":1}");
-    Ok(w.0)
+    Ok(())
 }
 
 /// The header of an entry in just the form that [`write`] writes; the caller compares what is written again.
@@ -96,12 +108,30 @@ pub(super) fn read(entry: &[u8]) -> Option<EventHeader> {
     r.0.is_empty().then_some(header)
 }
 
-/// Appends a member with everything that stands before its value.
-struct Writer(Vec<u8>);
+/// Where bytes go, one piece after the other.
+trait Sink {
+    fn put(&mut self, bytes: &[u8]);
+}
 
-impl Writer {
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// What is left of bytes that should be the same; none as soon as they are not.
+impl Sink for Option<&[u8]> {
+    fn put(&mut self, bytes: &[u8]) {
+        *self = self.and_then(|left| left.strip_prefix(bytes));
+    }
+}
+
+/// Says a member with everything that stands before its value.
+struct Writer<'s, S>(&'s mut S);
+
+impl<S: Sink> Writer<'_, S> {
     fn raw(&mut self, text: &str) {
-        self.0.extend_from_slice(text.as_bytes());
+        self.0.put(text.as_bytes());
     }
 
     fn number(&mut self, before: &str, number: u64, member: &'static str) -> Result<(), EntryError> {
@@ -121,19 +151,19 @@ impl Writer {
                 break;
             }
         }
-        self.0.extend_from_slice(&digits[at..]);
+        self.0.put(&digits[at..]);
         Ok(())
     }
 
     fn text(&mut self, before: &str, text: &str) {
         self.raw(before);
         if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
-            self.0.push(b'"');
+            self.raw("\"");
             self.raw(text);
-            self.0.push(b'"');
+            self.raw("\"");
         } else {
             // Its escapes are RFC 8785's; a text cannot fail to serialise into memory.
-            serde_json::to_writer(&mut self.0, text).expect("a text serialises");
+            self.0.put(&serde_json::to_vec(text).expect("a text serialises"));
         }
     }
 
@@ -145,9 +175,9 @@ impl Writer {
 
     fn hash(&mut self, before: &str, hash: &Hash) {
         self.raw(before);
-        self.0.push(b'"');
-        self.0.extend_from_slice(&encoding::hex_digits(&hash.0));
-        self.0.push(b'"');
+        self.raw("\"");
+        self.0.put(&encoding::hex_digits(&hash.0));
+        self.raw("\"");
     }
 
     fn names(&mut self, before: &str, has: Has) {

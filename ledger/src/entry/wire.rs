@@ -130,7 +130,7 @@ pub(super) fn decode(entry: &[u8]) -> Result<Header, EntryError> {
         return Err(EntryError::TooLong(entry.len()));
     }
     if let Some(header) = event::read(entry)
-        && event::write(&header)? == entry
+        && event::is_written_as(&header, entry)?
     {
         return Ok(Header::Event(header));
     }
