@@ -1,8 +1,9 @@
 //! The `project` thread: durable entries → views, each tenant's with cursors of its own.
 //!
 //! *Core* comes first: it is what `at_least` waits for. *Detail* gets a chunk when core has nothing to do, and one in so many turns when it has. While
-//! a backlog is drained it gets none, because admission wants the processor; but past [`DETAIL_LAG_MAX`] it gets as many entries as core: so its lag
-//! is bounded however long the backlog. Levels of days are settled when nothing else is to be done.
+//! a backlog is drained it gets none, because admission wants the processor; but past [`DETAIL_LAG_MAX`] it gets as many entries as core, turn by
+//! turn: so its lag is bounded however long the backlog, and nobody waits for all of it at once. Levels of days are settled when nothing else is to be
+//! done.
 //!
 //! It takes rounds from the appender while it keeps up. When it does not, the appender drops rounds rather than wait for long, and the
 //! entries are read from the store from the cursor on; so it is after a start, too. A view that fails says so in health and is tried
@@ -154,6 +155,8 @@ struct Viewed {
     detail: u64,
     /// Turns of core until the next chunk of detail.
     rest: usize,
+    /// Entries that core took and detail has not made up for, since detail is too far behind.
+    owed: u64,
     /// Levels of days may be stale.
     unsettled: bool,
     /// Chunks of detail since a day was settled.
@@ -165,8 +168,17 @@ struct Viewed {
 impl<K: Kv + Sync> Projector<'_, K> {
     fn follow(&mut self, state: View) {
         let log = state.log;
-        let viewed =
-            Viewed { state, views: None, next: 0, detail: 0, rest: 0, unsettled: true, chunks: 0, failed: false };
+        let viewed = Viewed {
+            state,
+            views: None,
+            next: 0,
+            detail: 0,
+            rest: 0,
+            owed: 0,
+            unsettled: true,
+            chunks: 0,
+            failed: false,
+        };
         self.roads.insert(log, viewed);
     }
 
@@ -210,7 +222,7 @@ impl<K: Kv + Sync> Projector<'_, K> {
                 (outcome, self.told) = (viewed.tell_chunk(self.kv), log);
                 chunks += 1;
             }
-            while outcome.is_ok() && viewed.next.saturating_sub(viewed.detail) > DETAIL_LAG_MAX {
+            while outcome.is_ok() && viewed.owes_a_chunk() {
                 outcome = viewed.tell_chunk(self.kv);
             }
             viewed.note(outcome, self.troubles);
@@ -255,6 +267,11 @@ impl Viewed {
         self.views.is_some() && self.detail < self.next
     }
 
+    /// Whether detail is too far behind and has a chunk of entries to make up for.
+    fn owes_a_chunk(&self) -> bool {
+        self.next.saturating_sub(self.detail) > DETAIL_LAG_MAX && self.owed >= DETAIL_CHUNK.entries
+    }
+
     fn open(&mut self, dir: &std::path::Path) -> Result<(), ProjectError> {
         if self.views.is_none() {
             let path = dir.join(format!("{}.db", self.state.tenant));
@@ -277,25 +294,19 @@ impl Viewed {
         Ok(())
     }
 
+    /// The rows of rounds. Where earlier ones are missing, a chunk of those instead, and nothing of these: they are read from the store when it is
+    /// their turn.
     fn take<K: Kv>(&mut self, parts: &[Part<'_>], kv: &Arc<K>) -> Result<(), ProjectError> {
         let mut rows = Vec::new();
         let mut next = self.next;
         for (log, gists) in parts {
-            if next < log.base_size {
-                self.project(&rows)?;
-                rows.clear();
-                while self.next < log.base_size {
-                    self.read_chunk(kv)?;
-                }
-                next = self.next;
-            }
             // Where the store was read past the beginning of a round, its end is read there too.
             if next == log.base_size {
                 rows_of(log, gists, &mut rows);
                 next = log.head.size;
             }
         }
-        self.project(&rows)
+        if rows.is_empty() { self.read_chunk(kv) } else { self.project(&rows) }
     }
 
     fn read_chunk<K: Kv>(&mut self, kv: &Arc<K>) -> Result<(), ProjectError> {
@@ -334,6 +345,7 @@ impl Viewed {
         let Some(views) = &mut self.views else { return Ok(()) };
         let log = Log::open(kv, self.state.log)?;
         let advanced = projector_sqlite::advance(&log, views, &DETAIL_CHUNK)?;
+        self.owed = self.owed.saturating_sub(advanced.to - self.detail);
         (self.detail, self.unsettled) = (advanced.to, true);
         self.chunks += 1;
         // What has caught up rests the longer, the more it has read.
@@ -354,7 +366,10 @@ impl Viewed {
 
     fn project(&mut self, rows: &[Row<'_>]) -> Result<(), ProjectError> {
         let Some(views) = &mut self.views else { return Ok(()) };
-        self.next = views.project(rows)?;
+        let next = views.project(rows)?;
+        let behind = next.saturating_sub(self.detail) > DETAIL_LAG_MAX;
+        self.owed = if behind { self.owed + (next - self.next) } else { 0 };
+        self.next = next;
         Ok(())
     }
 
