@@ -8,6 +8,7 @@
 
 mod answers;
 mod backup_dir;
+mod bounded;
 mod cli;
 mod clock;
 mod cosigning;
