@@ -23,6 +23,7 @@ mod http;
 mod kept_heads;
 mod keys_on_disk;
 mod logging;
+mod manifest;
 mod offline;
 mod packs;
 mod populations;
