@@ -4,7 +4,7 @@
 //! DIR/              0700
 //!   ledger/         RocksDB: a copy of the system of record, made entry by entry and checked on the way
 //!   keys/           0700, files 0600: dedupe keys, which are secrets; signing keys only where they were asked for
-//!   manifest.json   what the last finished backup holds: the newest checkpoint of every log
+//!   manifest.json   what the last finished backup holds (see `manifest`)
 //!   lock            locked by the process that uses the directory
 //! ```
 //!
@@ -15,39 +15,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-/// Version of the manifest.
-const FORMAT: u32 = 1;
-
-/// What a finished backup holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// Version of this file.
-    pub format: u32,
-    /// The ledger's name.
-    pub ledger: String,
-    /// When the backup was finished, milliseconds since 1970.
-    pub at_ms: u64,
-    /// Whether signing keys are in it.
-    pub signing_keys: bool,
-    /// The logs, `_ledger` first.
-    pub logs: Vec<SavedLog>,
-}
-
-/// One log of a backup.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedLog {
-    /// Its name.
-    pub origin: String,
-    /// Its entries.
-    pub size: u64,
-    /// The checkpoint over them, a signed note.
-    pub checkpoint: String,
-    /// The key that it was born with, a vkey.
-    pub vkey: String,
-}
-
 /// Why a backup's files can't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -57,13 +24,34 @@ pub enum BackupError {
     /// Something else is there.
     #[error("{0} is neither empty nor a backup: give a directory of its own")]
     NotABackup(PathBuf),
-    /// The manifest is damaged, or a newer version's.
-    #[error("the manifest {path} is not one of format {FORMAT}: {found}")]
+    /// It is a file, or something else that is no directory.
+    #[error("{0} is no directory: give a directory of its own for the backup")]
+    NotADirectory(PathBuf),
+    /// One would go with the other.
+    #[error("the backup {backup} and the data directory {data} are inside each other: give each a place of its own")]
+    Inside {
+        /// The backup.
+        backup: PathBuf,
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The manifest can't be read.
+    #[error("the manifest {path} is damaged: {found}")]
     Manifest {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         found: String,
+    },
+    /// The manifest is another version's.
+    #[error("the manifest {path} has format {found}, this version knows {known} only")]
+    OtherFormat {
+        /// The file.
+        path: PathBuf,
+        /// Format of the manifest.
+        found: u32,
+        /// The format that this version knows.
+        known: u32,
     },
     /// The system refused.
     #[error("can't use {path}: {source}")]
@@ -75,50 +63,49 @@ pub enum BackupError {
     },
 }
 
-impl Manifest {
-    /// A manifest of this version.
-    pub fn new(ledger: String, at_ms: u64, signing_keys: bool, logs: Vec<SavedLog>) -> Self {
-        Self { format: FORMAT, ledger, at_ms, signing_keys, logs }
-    }
-
-    /// The manifest of the backup in `dir`.
-    pub fn read(dir: &Path) -> Result<Self, BackupError> {
-        let path = dir.join("manifest.json");
-        let text = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(BackupError::Unfinished(dir.to_owned()));
-            }
-            read => read.map_err(at(&path))?,
-        };
-        let manifest: Result<Self, _> = serde_json::from_slice(&text);
-        match manifest {
-            Ok(manifest) if manifest.format == FORMAT => Ok(manifest),
-            Ok(other) => Err(BackupError::Manifest { path, found: format!("format {}", other.format) }),
-            Err(error) => Err(BackupError::Manifest { path, found: error.to_string() }),
-        }
-    }
-
-    /// Puts the manifest in place, whole or not at all, durable when it returns.
-    pub fn write(&self, dir: &Path) -> Result<(), BackupError> {
-        let path = dir.join("manifest.json");
-        let mut text = serde_json::to_vec_pretty(self)
-            .map_err(|error| BackupError::Io { path: path.clone(), source: error.into() })?;
-        text.push(b'\n');
-        replace(&path, &text)
-    }
-}
-
-/// Refuses a directory that holds something else than a backup.
+/// Refuses a directory that holds something else than a backup. That there is none yet is fine.
 pub fn refuse_other(dir: &Path) -> Result<(), BackupError> {
     // A backup that was cut off before its first manifest has no more than these either.
     let ours = ["ledger", "keys", "manifest.json", "manifest.json.partial", "lock"];
-    for entry in fs::read_dir(dir).map_err(at(dir))? {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(BackupError::NotADirectory(dir.to_owned()));
+        }
+        read => read.map_err(at(dir))?,
+    };
+    for entry in entries {
         let name = entry.map_err(at(dir))?.file_name();
         if !ours.iter().any(|ours| name == **ours) {
             return Err(BackupError::NotABackup(dir.to_owned()));
         }
     }
     Ok(())
+}
+
+/// Refuses a backup and a data directory that are inside each other: whatever takes one away takes the other. Neither has to exist.
+pub fn refuse_inside(data: &Path, backup: &Path) -> Result<(), BackupError> {
+    let (whole_data, whole_backup) = (whole(data)?, whole(backup)?);
+    if whole_backup.starts_with(&whole_data) || whole_data.starts_with(&whole_backup) {
+        return Err(BackupError::Inside { backup: backup.to_owned(), data: data.to_owned() });
+    }
+    Ok(())
+}
+
+/// The path without links, as far as it exists.
+fn whole(path: &Path) -> Result<PathBuf, BackupError> {
+    for there in path.ancestors() {
+        let named = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+        match fs::canonicalize(named) {
+            Ok(whole) => return Ok(path.strip_prefix(there).map_or_else(|_| whole.clone(), |rest| whole.join(rest))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(BackupError::NotADirectory(path.to_owned()));
+            }
+            Err(error) => return Err(at(path)(error)),
+        }
+    }
+    Ok(path.to_owned())
 }
 
 /// The files of a directory of keys that a backup takes: dedupe keys, and with `signing` the keys that sign, but never the recovery
@@ -179,7 +166,7 @@ pub fn sync_dir(dir: &Path) -> Result<(), BackupError> {
 }
 
 /// Writes a file private to its owner, whole or not at all.
-fn replace(path: &Path, content: &[u8]) -> Result<(), BackupError> {
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), BackupError> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
@@ -198,19 +185,6 @@ pub fn at(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_manifest_reads_back_and_others_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(Manifest::read(dir.path()), Err(BackupError::Unfinished(_))));
-        let manifest = Manifest::new("here".into(), 7, false, Vec::new());
-        manifest.write(dir.path()).unwrap();
-        assert_eq!(Manifest::read(dir.path()).unwrap(), manifest);
-        for other in ["{}", "", &serde_json::to_string(&Manifest { format: 2, ..manifest }).unwrap()] {
-            fs::write(dir.path().join("manifest.json"), other).unwrap();
-            assert!(matches!(Manifest::read(dir.path()), Err(BackupError::Manifest { .. })), "{other}");
-        }
-    }
 
     #[test]
     fn keys_are_copied_privately_and_never_over_others() {
@@ -241,9 +215,33 @@ mod tests {
     }
 
     #[test]
+    fn places_inside_each_other_are_refused_before_they_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("data")).unwrap();
+        std::os::unix::fs::symlink(at("data"), at("link")).unwrap();
+        for (backup, inside) in [
+            ("backup", false),
+            ("database", false),
+            ("a/b/c", false),
+            ("data", true),
+            ("data/deep/backup", true),
+            ("link/backup", true),
+            ("", true),
+        ] {
+            let refused = refuse_inside(&at("data"), &at(backup));
+            assert_eq!(matches!(refused, Err(BackupError::Inside { .. })), inside, "{backup}: {refused:?}");
+        }
+        fs::write(at("file"), "").unwrap();
+        assert!(matches!(refuse_inside(&at("data"), &at("file/backup")), Err(BackupError::NotADirectory(_))));
+        assert!(matches!(refuse_other(&at("file")), Err(BackupError::NotADirectory(_))));
+    }
+
+    #[test]
     fn what_is_no_backup_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         refuse_other(dir.path()).unwrap();
+        refuse_other(&dir.path().join("none")).unwrap();
         fs::create_dir(dir.path().join("nats")).unwrap();
         assert!(matches!(refuse_other(dir.path()), Err(BackupError::NotABackup(_))));
     }

@@ -45,7 +45,7 @@ pub enum DataDirError {
     #[error("{0} is the data directory of a ledger; a witness needs one of its own: --data DIR")]
     Ledger(PathBuf),
     /// Another process holds it.
-    #[error("the data directory {path} is in use by another process{holder}")]
+    #[error("the directory {path} is in use by another process{holder}")]
     InUse {
         /// The directory.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum DataDirError {
         mode: u32,
     },
     /// The system refused.
-    #[error("can't use the data directory: {path}: {source}")]
+    #[error("can't use {path}: {source}")]
     Io {
         /// What was touched.
         path: PathBuf,

@@ -8,6 +8,7 @@
 
 mod answers;
 mod backup_dir;
+mod bounded;
 mod cli;
 mod clock;
 mod cosigning;
@@ -22,6 +23,7 @@ mod http;
 mod kept_heads;
 mod keys_on_disk;
 mod logging;
+mod manifest;
 mod offline;
 mod packs;
 mod populations;

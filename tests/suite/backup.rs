@@ -180,7 +180,7 @@ fn what_speaks_against_a_backup_is_said_and_nothing_is_put_in_place() {
 
 #[test]
 fn a_backup_with_a_flipped_bit_is_refused_and_its_place_named() {
-    let Saved { folder, backup, .. } = saved();
+    let Saved { folder, data, backup, .. } = saved();
     let target = folder.path().join("target");
     let mut tried = 0;
     for entry in fs::read_dir(backup.join("ledger")).expect("readable") {
@@ -192,16 +192,172 @@ fn a_backup_with_a_flipped_bit_is_refused_and_its_place_named() {
         let mut flipped = whole.clone();
         flipped[whole.len() / 3] ^= 4;
         fs::write(&path, flipped).expect("writable");
-        let (code, _, err) = told(&[&"restore", &backup, &"--data", &target]);
-        assert_eq!(code, 1, "{}: {err}", path.display());
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        assert!(err.contains(&name) && err.contains("damaged"), "{name} in {err}");
-        assert!(!target.join("ledger").join("CURRENT").exists());
+        // An earlier table is kept by the next backup, so that has to look at it as well: nobody else will until it is needed.
+        for arguments in [
+            [&"restore" as &dyn AsRef<std::ffi::OsStr>, &backup, &"--data", &target],
+            [&"backup", &backup, &"--data", &data],
+        ] {
+            let (code, _, err) = told(&arguments);
+            assert_eq!(code, 1, "{}: {err}", path.display());
+            assert!(err.contains(&name) && err.contains("damaged"), "{name} in {err}");
+        }
+        let (code, out, err) = told(&[&"fsck", &"--store", &backup]);
+        assert!(code == 1 && (out + &err).contains(&name), "{name}");
+        assert!(!target.exists());
         fs::write(&path, whole).expect("writable");
         tried += 1;
     }
     assert!(tried > 2, "only {tried} tables");
     assert_eq!(told(&[&"restore", &backup, &"--data", &target]).0, 0);
+    assert_eq!(told(&[&"backup", &backup, &"--data", &data]).0, 0);
+}
+
+/// A table that a run which was cut off had written is in no manifest: what is in it is read before it is kept.
+#[test]
+fn a_damaged_table_that_no_manifest_lists_is_not_kept() {
+    let Saved { folder: _folder, data, backup, .. } = saved();
+    fs::remove_file(backup.join("manifest.json")).expect("removed");
+    let tables = fs::read_dir(backup.join("ledger")).expect("readable").map(|entry| entry.expect("readable").path());
+    let is_table = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "sst");
+    let largest = tables.filter(is_table).max_by_key(|path| fs::metadata(path).expect("there").len()).expect("a table");
+    let whole = fs::read(&largest).expect("readable");
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 3] ^= 4;
+    fs::write(&largest, flipped).expect("writable");
+    let (code, _, err) = told(&[&"backup", &backup, &"--data", &data]);
+    let name = largest.file_name().expect("a name").to_string_lossy().into_owned();
+    assert!(code == 1 && err.contains("is damaged") && err.contains(&name), "{name}: {code} {err}");
+    assert!(!backup.join("manifest.json").exists());
+    fs::write(&largest, whole).expect("writable");
+    assert_eq!(told(&[&"backup", &backup, &"--data", &data]).0, 0);
+}
+
+/// The manifest is held against the store that it is of, and against itself: whatever was changed in it is named, by everybody who reads it.
+#[test]
+fn a_manifest_that_was_changed_is_refused_and_the_place_named() {
+    let Saved { folder, data, backup, .. } = saved();
+    let target = folder.path().join("target");
+    let path = backup.join("manifest.json");
+    let whole = fs::read_to_string(&path).expect("readable");
+    let manifest = json(&whole);
+    let refused = |text: &str, expected: &[&str]| {
+        fs::write(&path, text).expect("writable");
+        let (code, _, err) = told(&[&"restore", &backup, &"--data", &target]);
+        assert_eq!(code, 1, "{expected:?}: {err}");
+        assert!(expected.iter().all(|expected| err.contains(expected)), "{expected:?} in {err}");
+        assert!(!target.exists(), "{expected:?}");
+        let (code, _, err) = told(&[&"backup", &backup, &"--data", &data]);
+        assert!(code == 1 && expected.iter().all(|expected| err.contains(expected)), "{expected:?}: {code} {err}");
+        let (code, out, err) = told(&[&"fsck", &"--store", &backup, &"--json"]);
+        assert_eq!(code, 1, "{expected:?}: {err}");
+        let found = json(&out)["findings"].to_string();
+        assert!(found.contains("manifest"), "{expected:?}: {found}");
+    };
+    let name = manifest["ledger"].as_str().expect("a name");
+    let other = format!("{}x", &name[..name.len() - 1]);
+    let in_ledger = whole.replacen(&format!("\"ledger\": \"{name}\""), &format!("\"ledger\": \"{other}\""), 1);
+    refused(&in_ledger, &["ledger: expected", &format!("{name:?}"), &format!("found {other:?}")]);
+    let at_ms = manifest["at_ms"].to_string();
+    let later = (manifest["at_ms"].as_u64().expect("a time") + 1).to_string();
+    refused(&whole.replacen(&at_ms, &later, 1), &["check: expected", "at_ms"]);
+    let check = manifest["check"].as_str().expect("a check value");
+    let wrong = check.replacen(&check[..1], if check.starts_with('0') { "1" } else { "0" }, 1);
+    refused(&whole.replacen(check, &wrong, 1), &["check: expected", check, &wrong]);
+    let (table, digest) = manifest["tables"].as_object().expect("tables").iter().next().expect("one");
+    let digest = digest.as_str().expect("a digest");
+    refused(&whole.replacen(digest, check, 1), &["check: expected", "tables"]);
+    refused(&whole.replacen(table, "999999.sst", 1), &["check: expected"]);
+    // Each line of a checkpoint: origin, size, root, signature.
+    let note = manifest["checkpoints"][1].as_str().expect("a note").to_owned();
+    let lines: Vec<&str> = note.lines().collect();
+    let size: u64 = lines[1].parse().expect("a size");
+    let with = |line: usize, text: &str| {
+        let mut changed = lines.clone();
+        changed[line] = text;
+        let changed = serde_json::to_string(&(changed.join("\n") + "\n")).expect("JSON");
+        whole.replacen(&serde_json::to_string(&note).expect("JSON"), &changed, 1)
+    };
+    let flipped = |text: &str, at: usize| {
+        let other = if &text[at..=at] == "A" { "B" } else { "A" };
+        format!("{}{other}{}", &text[..at], &text[at + 1..])
+    };
+    refused(&with(0, &format!("{name}/acmf")), &["checkpoints[1]: expected", &format!("{name}/acmf")]);
+    refused(&with(1, &(size + 1).to_string()), &["checkpoints[1]: expected", &format!("at most {size}")]);
+    refused(&with(2, &flipped(lines[2], 7)), &["checkpoints[1]: expected line 3", lines[2]]);
+    let signature = flipped(lines[4], lines[4].len() - 20);
+    refused(&with(4, &signature), &["checkpoints[1]: expected line 5", lines[4], &signature]);
+    refused(&whole.replacen(&serde_json::to_string(&note).expect("JSON"), "\"\"", 1), &["checkpoints[1]: expected"]);
+    // The same said otherwise, no JSON at all.
+    refused(&whole.replacen("  \"at_ms\"", "   \"at_ms\"", 1), &["its form: expected"]);
+    refused(&whole.replacen(':', ";", 1), &["manifest.json is damaged"]);
+    // Every so many bytes, whatever stands there.
+    for byte in (0..whole.len()).step_by(97) {
+        let mut flipped = whole.clone().into_bytes();
+        flipped[byte] ^= 2;
+        fs::write(&path, flipped).expect("writable");
+        let (code, _, err) = told(&[&"restore", &backup, &"--data", &target]);
+        assert!(code != 0 && err.contains("manifest") && !target.exists(), "byte {byte}: {code} {err}");
+    }
+    fs::write(&path, &whole).expect("writable");
+    assert_eq!(told(&[&"backup", &backup, &"--data", &data]).0, 0);
+    assert_eq!(told(&[&"restore", &backup, &"--data", &target]).0, 0);
+}
+
+/// What is refused says what it is about, and leaves things as they were.
+#[test]
+fn what_is_refused_leaves_nothing_behind() {
+    let Saved { folder, data, backup, newer } = saved();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("file"), "a file").expect("writable");
+    fs::write(at("junk"), "no checkpoint\n\nat all\n").expect("writable");
+    fs::write(at("binary"), [0xff, 0xfe, 0]).expect("writable");
+    let refused = |arguments: &[&dyn AsRef<std::ffi::OsStr>], expect_code: i32, expected: &str| {
+        let (code, _, err) = told(arguments);
+        assert!(code == expect_code && err.contains(expected), "{expected:?}: {code} {err}");
+        assert!(!err.contains("can't use the data directory"), "{err}");
+    };
+    refused(&[&"backup", &at("file"), &"--data", &data], 2, "is no directory");
+    refused(&[&"backup", &at("file/below"), &"--data", &data], 2, "is no directory");
+    refused(&[&"backup", &data.join("backup"), &"--data", &data], 2, "are inside each other");
+    refused(&[&"backup", &at("fresh"), &"--data", &at("nothing")], 2, "there is no ledger in");
+    assert!(!data.join("backup").exists() && !at("fresh").exists());
+
+    let target = at("deep/target");
+    let known = |file: &Path, expect_code, expected: &str| {
+        refused(&[&"restore", &backup, &"--data", &target, &"--known-checkpoint", &file], expect_code, expected);
+        assert!(!at("deep").exists(), "{expected}: nothing was there before");
+    };
+    known(&newer, 1, "the backup is older than");
+    known(&at("junk"), 2, "holds no checkpoint");
+    known(&at("binary"), 2, "not text");
+    known(Path::new("/dev/zero"), 2, "more than 1048576 bytes");
+    known(&at("none"), 2, "No such file");
+    // An empty directory that was there stays.
+    fs::create_dir(at("empty")).expect("made");
+    refused(&[&"restore", &backup, &"--data", &at("empty"), &"--known-checkpoint", &newer], 1, "older than");
+    assert_eq!(fs::read_dir(at("empty")).expect("there").count(), 0);
+    for inside in [backup.join("restored"), backup.join("ledger/deep"), backup.clone()] {
+        refused(&[&"restore", &backup, &"--data", &inside], 2, "are inside each other");
+    }
+    assert!(!backup.join("restored").exists());
+    assert_eq!(told(&[&"restore", &backup, &"--data", &target]).0, 0);
+}
+
+/// A dedupe key that is no key is not said to be missing.
+#[test]
+fn a_dedupe_key_that_can_not_be_used_is_named_with_the_reason() {
+    let Saved { folder: _folder, backup, .. } = saved();
+    let key = backup.join("keys/acme.dedupe");
+    let right = fs::read_to_string(&key).expect("readable");
+    fs::write(&key, &right[..20]).expect("writable");
+    let (code, out, err) = told(&[&"fsck", &"--store", &backup]);
+    assert!(code == 2 && out.contains("acme.dedupe is not 64 hex digits"), "{code} {out}{err}");
+    fs::write(&key, "0".repeat(64)).expect("writable");
+    let (code, out, err) = told(&[&"fsck", &"--store", &backup]);
+    assert!(code == 1 && out.contains("the check value of the key keys/acme.dedupe"), "{code} {out}{err}");
+    fs::write(&key, right).expect("writable");
+    sound(&backup);
 }
 
 fn mode(path: &Path) -> u32 {

@@ -335,3 +335,32 @@ fn a_ledger_whose_own_key_was_replaced_is_followed_with_any_of_its_keys() {
     }
     assert_eq!(leader.stop(), 0);
 }
+
+/// Whoever asks a leader for what is not there, or says what nobody can read, is told so as everywhere else.
+#[test]
+fn what_is_asked_wrongly_is_a_problem_of_its_own() {
+    let place = Place::new();
+    let server = Server::start(&place.at("leader"), &["--tenant", "acme", "--follower", "east"]);
+    let problem = |(status, body): (u16, String), expect: u16, kind: &str, detail: &str| {
+        let told: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        assert_eq!((status, &told["status"]), (expect, &json!(expect)), "{body}");
+        assert_eq!(told["type"], format!("urn:upm-ledger:problem:{kind}"), "{body}");
+        assert!(told["detail"].as_str().expect("text").contains(detail), "{body}");
+    };
+    problem(server.get("/v1/replica/4294967295?from=0"), 404, "not_found", "there is no log 4294967295 here");
+    problem(server.get("/v1/replica/7?from=0"), 404, "not_found", "there is no log 7 here");
+    problem(server.get("/v1/replica/1?from=99"), 404, "not_found", "there are only 1");
+    problem(server.get("/v1/replica/x?from=0"), 400, "bad_request", "the path");
+    let position = |body: &[u8]| server.post("/v1/replica/position", "application/json", body);
+    problem(position(b"{}"), 400, "bad_request", "missing field `follower`");
+    problem(position(b"no JSON"), 400, "bad_request", "the body");
+    problem(position(b""), 400, "bad_request", "the body");
+    problem(position(b"{\"follower\": \"west\", \"logs\": []}"), 404, "not_found", "west");
+    assert_eq!(position(b"{\"follower\": \"east\", \"logs\": []}").0, 204);
+    problem(
+        server.get("/v1/tenants/acme/proofs/consistency?from=9&to=5"),
+        400,
+        "bad_request",
+        "must not be the greater",
+    );
+}

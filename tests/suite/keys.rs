@@ -112,6 +112,57 @@ fn a_key_takes_anothers_place_under_load() {
     assert_eq!(server.stop(), 0);
 }
 
+/// Every key file of the data directory, in order.
+fn key_files(data: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(data.join("keys")).expect("readable");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    files
+}
+
+/// What is refused before it is sent, however often it is tried, leaves no secret behind.
+#[test]
+fn a_rotation_that_can_not_be_signed_makes_no_key() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, data) = (temp.path(), temp.path().join("data"));
+    let server = Server::start(&data, &["--tenant", "acme", "--name", "keys"]);
+    accepted(&server, "before");
+    let before = key_files(&data);
+    let junk = file(dir, "junk.pem", b"no key");
+    std::fs::set_permissions(&junk, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
+    let log_key = data.join("keys/acme.log.pem").display().to_string();
+    let none = dir.join("none.pem").display().to_string();
+    for (key, expected) in [
+        (&junk, "is not an Ed25519 private key"),
+        (&none, "is missing"),
+        (&log_key, "none of the keys given is the recovery key"),
+    ] {
+        let (code, _, err) = run(&mut server.upm(&["keys", "rotate", "--tenant", "acme", "--key", key]));
+        assert!(code == 2 && err.contains(expected), "{code} {err}");
+        assert_eq!(key_files(&data), before, "{key}");
+    }
+    // A road that is not there: port 1 on loopback, where nothing listens.
+    let (code, _, err) = run(&mut server.upm(&["keys", "rotate", "--tenant", "acme", "--nats", "nats://127.0.0.1:1"]));
+    assert!(code == 2 && err.contains("no NATS server to publish to"), "{code} {err}");
+    assert_eq!(key_files(&data), before);
+    assert_eq!(server.stop(), 0);
+
+    // The same in the store itself.
+    let stopped = |arguments: &[&str]| run(upm([&["keys"], arguments, &["--data"]].concat()).arg(&data));
+    for arguments in [
+        &["recover", "lost", "--tenant", "acme", "--key", &junk][..],
+        &["recover", "lost", "--tenant", "acme", "--key", &log_key],
+        &["recover", "lost", "--tenant", "acme", "--from", "999"],
+        &["rotate", "--ledger", "--key", &junk],
+    ] {
+        let (code, _, err) = stopped(arguments);
+        assert_ne!(code, 0, "{arguments:?}: {err}");
+        assert_eq!(key_files(&data), before, "{arguments:?}: {err}");
+    }
+    assert_eq!(stopped(&["rotate", "--ledger"]).0, 0, "with the right keys it is done");
+    assert_eq!(key_files(&data).len(), before.len() + 1);
+}
+
 /// Two people replace the same key at once: one of them does, the other one is told why not, and no key file of theirs stays.
 #[test]
 fn the_second_of_two_rotations_hears_the_true_reason() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use upm_tests::{Server, ok, project, python};
+use upm_tests::{Server, ok, project, python, run, run_with_input, upm};
 
 const SUBJECT: &str = "upm.events.acme.execute";
 
@@ -54,4 +54,21 @@ fn each_has_its_reason_and_the_next_good_event_its_receipt() {
     let index = bad[0]["index"].to_string();
     let shown = ok(&mut server.upm(&["rejected", "show", &index, "--tenant", "acme"]));
     assert!(shown.contains(files[0].file_stem().expect("a name").to_str().expect("text")), "{shown}");
+}
+
+/// A device or a wrong file is read no further than a document may reach, and says so.
+#[test]
+fn what_never_ends_is_not_read_without_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("none");
+    for command in ["check", "emit"] {
+        let (code, _, err) = run(upm([command, "/dev/zero", "--data"]).arg(&data));
+        assert!(code == 2 && err.contains("can't read /dev/zero: more than 67108864 bytes"), "{command}: {code} {err}");
+    }
+    let blank = vec![b'\n'; 70 << 20];
+    let (code, _, err) = run_with_input(&mut upm(["check", "-"]), &blank);
+    assert!(code == 2 && err.contains("standard input: more than 67108864 bytes"), "{code} {err}");
+    let array = [&b"["[..], &blank].concat();
+    let (code, _, err) = run_with_input(&mut upm(["check", "-"]), &array);
+    assert!(code == 2 && err.contains("put one event on each line"), "{code} {err}");
 }

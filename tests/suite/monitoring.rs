@@ -105,6 +105,36 @@ fn a_log_that_only_grows_is_followed_and_mirrored() {
     assert_eq!(watch.proofs(), Vec::<String>::new());
 }
 
+/// What was mirrored long ago is looked at again where that is asked for: a file that was changed since is named.
+#[test]
+fn a_mirror_that_was_changed_is_noticed_with_check() {
+    let watch = Watch::new();
+    let server = watch.start("data");
+    let key = watch.key(&server, "acme");
+    let mirror = watch.at("mirror");
+    let look = |check: bool| {
+        let mut command = watch.monitor(&acme(&server), &key);
+        command.arg("--once").arg("--mirror").arg(&mirror);
+        run(if check { command.arg("--check") } else { &mut command })
+    };
+    emit(&server, 0..600);
+    assert_eq!(look(true).0, 0);
+    let file = mirror.join("tile/entries/000");
+    let whole = fs::read(&file).expect("mirrored");
+    let mut changed = whole.clone();
+    changed[1_000] ^= 1;
+    fs::write(&file, changed).expect("written");
+    emit(&server, 600..700);
+    let (code, _, err) = look(true);
+    assert!(code == 1 && err.contains("the mirror") && err.contains("is damaged"), "{code} {err}");
+    assert!(err.contains("tile/entries/000"), "{err}");
+    fs::write(&file, whole).expect("written");
+    assert_eq!(look(true).0, 0);
+    // Without a mirror there is nothing to read back.
+    let (code, _, err) = run(watch.monitor(&acme(&server), &key).args(["--once", "--check"]));
+    assert!(code == 2 && err.contains("--mirror"), "{code} {err}");
+}
+
 #[test]
 fn a_rollback_and_a_fork_are_cried_with_proof() {
     let watch = Watch::new();
@@ -187,6 +217,17 @@ fn what_cannot_be_told_is_no_verdict() {
         fs::write(watch.state(), &whole[..whole.floor_char_boundary(cut)]).expect("written");
         check(&acme(&server), "is no checkpoint of");
     }
+    for junk in [&b"junk"[..], b"\xff\xfe\0", b"a\n1\nAAAA\n\nno signature\n"] {
+        fs::write(watch.state(), junk).expect("written");
+        check(&acme(&server), "seen can't be used: it is no");
+        assert_eq!(fs::read(watch.state()).expect("there"), junk, "it stays as it was");
+    }
+    let endless = |command: &mut Command| {
+        let (code, _, err) = run(command.arg("--once"));
+        assert!(code == 2 && err.contains("more than 1048576 bytes"), "{code} {err}");
+    };
+    endless(upm(["monitor", &acme(&server), "--state", "/dev/zero", "--key"]).arg(&key));
+    endless(upm(["monitor", &acme(&server), "--key", "/dev/zero", "--state"]).arg(watch.state()));
     fs::write(watch.state(), server.get("/logs/_ledger/checkpoint").1).expect("written");
     check(&acme(&server), "is no checkpoint of");
     fs::write(watch.state(), &whole).expect("written");

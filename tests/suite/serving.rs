@@ -1,6 +1,9 @@
 //! How `upm serve` starts, refuses to start, and ends.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -234,4 +237,72 @@ fn a_tenant_is_added_while_serving_and_survives_a_restart() {
     assert_eq!(code, 0);
     assert!(out.contains("\"acme\"") && out.contains("\"default\""), "{out}");
     assert!(nats_server().exists());
+}
+
+/// What a connection says until the other end closes it; whoever never closes it fails the test.
+fn until_closed(mut connection: TcpStream) -> String {
+    connection.set_read_timeout(Some(upm_tests::PATIENCE)).expect("set");
+    let mut text = String::new();
+    connection.read_to_string(&mut text).expect("closed in time");
+    text
+}
+
+/// Whoever sends a body slowly, or never, does not keep a connection; whoever sends it in time is answered as ever.
+#[test]
+fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let folder = folder();
+    let server = Server::start(&folder.path().join("data"), &["--tenant", "acme", "--body-time", "1s"]);
+    let address = server.http().strip_prefix("http://").expect("an address").to_owned();
+    let begin = |path: &str, sent: &str| {
+        let mut connection = TcpStream::connect(&address).expect("it listens");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{sent}"
+        );
+        connection.write_all(head.as_bytes()).expect("sent");
+        connection
+    };
+    let paths = [
+        "/v1/tenants/acme/events",
+        "/v1/tenants/acme/proofs/inclusion",
+        "/v1/tenants/acme/sql",
+        "/v1/tenants/acme/maturity/row",
+        "/v1/replica/position",
+    ];
+    // All at once: each waits its own second.
+    let silent: Vec<_> = paths.iter().map(|path| (path, begin(path, "{"))).collect();
+    let mut slow = begin(paths[0], "{");
+    let trickle = std::thread::spawn(move || {
+        for _ in 0..200 {
+            std::thread::sleep(Duration::from_millis(100));
+            if slow.write_all(b" ").is_err() {
+                break;
+            }
+        }
+        until_closed_or_reset(slow)
+    });
+    for (path, connection) in silent {
+        let told = until_closed(connection);
+        assert!(told.starts_with("HTTP/1.1 408 "), "{path}: {told}");
+        assert!(
+            told.contains("application/problem+json") && told.contains("urn:upm-ledger:problem:too_slow"),
+            "{told}"
+        );
+        assert!(told.contains("connection: close"), "{told}");
+    }
+    let told = trickle.join().expect("it ends");
+    assert!(told.is_empty() || told.starts_with("HTTP/1.1 408 "), "{told}");
+    let (status, body) = server.post("/v1/tenants/acme/sql", "application/json", b"{\"sql\": \"SELECT 1\"}");
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(server.stop(), 0);
+    check_refusal(&folder.path().join("data"), &["--body-time", "0"], "--body-time");
+}
+
+/// The same for one who goes on writing to a closed connection, and may lose the answer by that.
+fn until_closed_or_reset(mut connection: TcpStream) -> String {
+    connection.set_read_timeout(Some(upm_tests::PATIENCE)).expect("set");
+    let mut told = Vec::new();
+    match connection.read_to_end(&mut told) {
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("not closed: {error}"),
+        _ => String::from_utf8_lossy(&told).into_owned(),
+    }
 }

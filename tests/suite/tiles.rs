@@ -233,6 +233,18 @@ fn an_entry_is_proved_by_index_id_or_its_own_bytes_with_a_server_and_without() {
             let (found, out, err) = run(&mut upm(arguments));
             assert_eq!(found, code, "{arguments:?}: {out}{err}");
         }
+        for (arguments, expected) in [
+            (&["log", "consistency", "1501", "5"][..], "from 1501 to 5: the first size must not be the greater one"),
+            (&["log", "entries", "18446744073709551615"], "there is no entry 18446744073709551615 yet; the log has"),
+            (
+                &["log", "entries", "0", "18446744073709551615"],
+                "there is no entry 18446744073709551614 yet; the log has",
+            ),
+            (&["log", "proof", "--file", "/dev/zero"], "more than 67108864 bytes"),
+        ] {
+            let (code, _, err) = run(upm(arguments).args(["--tenant", "acme"]));
+            assert!(code != 0 && err.contains(expected), "{arguments:?}: {code} {err}");
+        }
         told += &ok(&mut upm(&["log", "proof", "0", "--ledger"]));
         told += &ok(&mut upm(&["log", "entries", "0", "13", "--tenant", "acme"]));
         told += &ok(&mut upm(&["log", "checkpoint", "--list", "--tenant", "acme"]));

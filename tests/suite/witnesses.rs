@@ -30,9 +30,13 @@ pub(crate) struct Witness {
 
 impl Witness {
     pub(crate) fn start(data: &Path, logs: &[&str]) -> Witness {
+        Self::start_with(data, logs, &[])
+    }
+
+    fn start_with(data: &Path, logs: &[&str], more: &[&str]) -> Witness {
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(data.with_extension("log"));
         let mut command = upm(["witness", "--json", "--listen", "127.0.0.1:0", "--rate", "100000", "--data"]);
-        command.arg(data).args(logs.iter().flat_map(|log| ["--log", log]));
+        command.arg(data).args(logs.iter().flat_map(|log| ["--log", log])).args(more);
         let command = command.stdout(Stdio::piped()).stderr(stderr.expect("a log file beside the data directory"));
         let mut child = command.spawn().expect("upm witness starts");
         let mut line = String::new();
@@ -135,6 +139,22 @@ fn the_scripts_of_litewitness() {
         assert_eq!(witness.ask(method, path, "").expect("an answer").0, expect, "{method} {path}");
     }
     assert_eq!(witness.post(&"x".repeat(513 << 10)).0, 413);
+}
+
+/// A request that does not arrive keeps none of a stranger's connections open.
+#[test]
+fn a_request_that_does_not_arrive_is_not_waited_for() {
+    let folder = folder();
+    let witness = Witness::start_with(&folder.path().join("w"), &[SUMDB_LOG], &["--body-time", "1s"]);
+    let address = witness.http.strip_prefix("http://").expect("an address");
+    let mut connection = std::net::TcpStream::connect(address).expect("it listens");
+    let head = format!("POST /add-checkpoint HTTP/1.1\r\nhost: {address}\r\ncontent-length: 100\r\n\r\nold 0\n");
+    std::io::Write::write_all(&mut connection, head.as_bytes()).expect("sent");
+    connection.set_read_timeout(Some(upm_tests::PATIENCE)).expect("set");
+    let mut told = String::new();
+    std::io::Read::read_to_string(&mut connection, &mut told).expect("closed in time");
+    assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
+    assert_eq!(witness.get("/healthz").0, 200);
 }
 
 /// A log of one leaf a size, only its checkpoints: enough to be cosigned.

@@ -111,8 +111,8 @@ pub(super) fn behind(prefix: &[u8]) -> Vec<u8> {
 pub(super) fn locate<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>, sums: &Tally) {
     let before = place.findings.count();
     if sums.dedupe != 0 {
-        events_without_dedupe(place, log);
-        dedupe_without_events(place, log);
+        let strays = dedupe_without_events(place, log);
+        events_without_dedupe(place, log, &strays);
     }
     if sums.links != 0 || sums.heads != 0 {
         walk_chains(place, log);
@@ -138,14 +138,21 @@ fn entries<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>, mut entry: impl FnMu
     }
 }
 
-fn events_without_dedupe<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>) {
+/// What is said of a row that is not where it belongs, where it was found under another key.
+fn elsewhere(key: Option<&[u8; 16]>) -> String {
+    key.map_or("nothing".to_owned(), |key| {
+        format!("nothing; it stands under {}, which is not its key", hex::encode(key))
+    })
+}
+
+fn events_without_dedupe<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>, strays: &HashMap<u64, [u8; 16]>) {
     let mut wanted: Vec<(Fingerprint, u64)> = Vec::with_capacity(LOOK_UP);
     let look_up = |wanted: &mut Vec<(Fingerprint, u64)>| {
         for (fingerprint, index) in wanted.drain(..) {
             let key = Key::Dedupe(place.log, fingerprint);
             let Ok(row) = place.kv.get(Space::Index, &key.bytes()) else { continue };
             let found = match row.map(|row| read_u64("dedupe", &row)) {
-                None => "nothing".to_owned(),
+                None => elsewhere(strays.get(&index)),
                 Some(Ok(found)) if found == index => continue,
                 Some(Ok(found)) => format!("entry {found}"),
                 Some(Err(error)) => error.to_string(),
@@ -174,8 +181,10 @@ fn events_without_dedupe<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>) {
     look_up(&mut wanted);
 }
 
-fn dedupe_without_events<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>) {
-    let check = |key: &[u8], row: &[u8]| {
+/// Rows that do not fit the event that they point to; under which keys they stand. Only of a damaged log.
+fn dedupe_without_events<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>) -> HashMap<u64, [u8; 16]> {
+    let mut strays = HashMap::new();
+    let mut check = |key: &[u8], row: &[u8]| {
         let (Ok(Key::Dedupe(_, fingerprint)), Ok(index)) = (Key::decode(Space::Index, key), read_u64("dedupe", row))
         else {
             return;
@@ -183,17 +192,21 @@ fn dedupe_without_events<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>) {
         let stored = Log::open(place.kv, place.log).and_then(|log| log.stored(index)).ok().flatten();
         let found = match stored.filter(|_| index < log.head.size) {
             Some(stored) if stored.fingerprint == fingerprint => return,
-            Some(_) => "another fingerprint beside it",
+            Some(stored) => {
+                strays.insert(index, fingerprint.0);
+                format!("{} beside it: this key does not belong to it", hex::encode(stored.fingerprint.0))
+            }
             // That its payload is not there was reported, or the event that it should point to was.
             None if index < log.head.size => return,
-            None => "no such entry",
+            None => "no such entry".to_owned(),
         };
         let expected = format!("the event that it points to, entry {index}, to have this fingerprint");
         place.finding("dedupe", hex::encode(fingerprint.0), expected, found);
     };
     for part in 0..PARTS {
-        rows(place, "dedupe", |key| Key::Dedupe(place.log, Fingerprint(key)), part, check);
+        rows(place, "dedupe", |key| Key::Dedupe(place.log, Fingerprint(key)), part, &mut check);
     }
+    strays
 }
 
 /// Every change's chain from its first event on. Keeps one row a change in memory: only a damaged log is walked.
@@ -226,6 +239,7 @@ fn walk_chains<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>) {
             expected.insert(Key::Chain(place.log, key.change_key(&change)).bytes().to_vec(), (change, head));
         }
     }
+    let mut strays: HashMap<u64, [u8; 16]> = HashMap::new();
     for part in 0..PARTS {
         rows(
             place,
@@ -242,14 +256,20 @@ fn walk_chains<K: Kv>(place: &Place<'_, K>, log: &LogFacts<'_>) {
                 match wanted {
                     Some(head) if head == found => {}
                     Some(head) => place.finding("chain", at, described(&head), described(&found)),
-                    None => place.finding("chain", at, "no chain of this key", described(&found)),
+                    None => {
+                        if let Ok(Key::Chain(_, key)) = Key::decode(Space::Index, key) {
+                            strays.insert(found.index, key);
+                        }
+                        place.finding("chain", at, "no chain of this key", described(&found));
+                    }
                 }
             },
         );
     }
     for (key, (change, head)) in expected {
         let at = hex::encode(key.get(5..).unwrap_or_default());
-        place.finding("chain", at, format!("{} of change {change}", described(&head)), "nothing");
+        let found = elsewhere(strays.get(&head.index));
+        place.finding("chain", at, format!("{} of change {change}", described(&head)), found);
     }
     if log.dedupe.is_none() {
         for head in by_index.into_values() {

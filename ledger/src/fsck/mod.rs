@@ -202,12 +202,14 @@ fn dedupe_key<K: Kv>(place: &Place<'_, K>, store: &Store, tenant: &Tenant, optio
     match store.rows.get(&place.log) {
         Some(LogRow::Tenant { dedupe_check, .. }) if *dedupe_check == key.check_value() => Some(key),
         _ => {
-            place.finding(
-                "log row",
-                place.log,
-                "the check value of the key in keys/",
-                "another: one of the two is not this log's",
-            );
+            // One way: whoever reads it learns nothing of the key.
+            let expected =
+                format!("{}, the check value of the key keys/{tenant}.dedupe", hex::encode(key.check_value()));
+            let found = match store.rows.get(&place.log) {
+                Some(LogRow::Tenant { dedupe_check, .. }) => hex::encode(dedupe_check),
+                _ => "no row of a tenant".to_owned(),
+            };
+            place.finding("log row", place.log, expected, format!("{found}: one of the two is not this log's"));
             None
         }
     }

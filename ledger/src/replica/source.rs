@@ -57,6 +57,9 @@ pub enum SourceError {
         /// What is wrong with it.
         source: EntryError,
     },
+    /// It has no such log.
+    #[error("there is no {0} here")]
+    NoLog(LogId),
     /// It has fewer entries than it was asked to go on from.
     #[error("{log}: asked for entries from {from} on, there are only {size}")]
     Beyond {
@@ -216,7 +219,13 @@ impl<K: Kv> Source for KvSource<'_, K> {
 
     fn chunk(&self, log: LogId, from: u64, limits: Limits) -> Result<Chunk, SourceError> {
         // The head first: rows under it never change, and its cursor belongs to exactly this size.
-        let newest = Log::open(&self.kv, log)?.head()?;
+        let newest = match Log::open(&self.kv, log) {
+            // A log has a row of its own beside its head: without both it never was.
+            Err(ReadError::Missing { .. }) if self.kv.get(Space::Meta, &Key::Log(log).bytes())?.is_none() => {
+                return Err(SourceError::NoLog(log));
+            }
+            open => open?.head()?,
+        };
         let head = self.log(log)?.head()?;
         if from > head.size {
             return Err(SourceError::Beyond { log, from, size: head.size });

@@ -380,6 +380,46 @@ fn every_row_that_is_gone_added_or_swapped_is_found() {
     }
 }
 
+/// A row of the index under a key that is not its own is not only missed where it belongs: both places are named in one finding.
+#[test]
+fn a_row_under_a_wrong_key_is_named_with_the_key_that_it_belongs_under() {
+    let leader = grown();
+    let all = rows(&leader.kv);
+    for kind in ["dedupe", "chain"] {
+        let of_kind = |(space, key): &&(Space, Vec<u8>)| place(*space, key).0 == kind;
+        let (space, key) = all.keys().find(of_kind).unwrap();
+        let mut wrong = key.clone();
+        *wrong.last_mut().unwrap() ^= 1;
+        let value = all[&(*space, key.clone())].clone();
+        let changes = [(*space, key.clone(), None), (*space, wrong.clone(), Some(value))];
+        let found = with(&leader.kv, &changes, || check(&leader.kv, &|tenant| leader.dedupe(tenant), false).findings);
+        let (right, stray) = (place(*space, key).1, place(*space, &wrong).1);
+        let named = |finding: &&Finding| finding.row == kind && finding.at == right;
+        let missed = found.iter().find(named).unwrap_or_else(|| panic!("{found:#?}"));
+        assert!(missed.found.contains(&format!("it stands under {stray}, which is not its key")), "{found:#?}");
+        let named = |finding: &Finding| finding.row == kind && finding.at == stray;
+        assert!(found.iter().any(named), "{found:#?}");
+        if kind == "dedupe" {
+            let stray = found.iter().find(|finding| finding.at == stray).unwrap();
+            assert!(stray.found.contains(&right), "{found:#?}");
+        }
+    }
+}
+
+/// Another tenant's dedupe key in `keys/`: both check values are named.
+#[test]
+fn a_wrong_dedupe_key_is_named_beside_the_one_that_it_should_be() {
+    let leader = grown();
+    let (tenant, wrong) = (&leader.world.tenants[0].tenant, DedupeKey::new([9; 32]));
+    let right = leader.dedupe(tenant).unwrap().check_value();
+    let given = |asked: &Tenant| if asked == tenant { Some(DedupeKey::new([9; 32])) } else { leader.dedupe(asked) };
+    let found = check(&leader.kv, &given, false).findings;
+    let [finding] = &found[..] else { panic!("{found:#?}") };
+    let expected = format!("{}, the check value of the key keys/{tenant}.dedupe", hex::encode(wrong.check_value()));
+    assert_eq!((finding.row, finding.expected.as_str()), ("log row", expected.as_str()));
+    assert!(finding.found.starts_with(&hex::encode(right)), "{found:#?}");
+}
+
 /// Tiles of the second level, several stretches, and threads that finish them in any order.
 #[test]
 fn upper_tiles_and_stretches_are_checked() {

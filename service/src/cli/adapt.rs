@@ -12,6 +12,7 @@ use super::client::flags::Intent;
 use super::client::send::{Event, Item, NatsFlags, Route};
 use super::client::{input, print};
 use super::{CliError, Globals, emit};
+use crate::bounded::NOTE_MAX;
 
 mod subscribe;
 
@@ -123,8 +124,7 @@ fn refusal(file: &str, error: &AdaptError) -> CliError {
 fn chosen(args: &Args) -> Result<(Program, String), CliError> {
     match (args.program.as_ref(), args.what.as_slice()) {
         (Some(path), [file]) => {
-            let source = fs::read_to_string(path)
-                .map_err(|error| CliError::because(format!("can't read {}", path.display()), &error))?;
+            let source = input::text(path, NOTE_MAX)?;
             Ok((Program::new(path.display().to_string(), source), file.clone()))
         }
         (Some(_), _) => {

@@ -2,31 +2,30 @@
 //! copies what is new. Every entry is checked and made again on the way, under the log's own signed checkpoints.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger::append::LogId;
 use ledger::birth;
-use ledger::checkpoint::Origin;
 use ledger::fsck;
 use ledger::kv::{Batch, Kv, Space};
 use ledger::layout::Key;
 use ledger::note::VerifierKey;
 use ledger::read::{Ceiling, Log};
 use ledger::replica::{Copier, KvSource, Limits, Progress, ReplicaError, Trust};
-use ledger_rocks::Rocks;
+use ledger_rocks::{OpenError, Rocks};
 use schemas::ids::Tenant;
 use serde_json::json;
 
 use super::client::print;
 use super::{CliError, Globals};
-use crate::backup_dir::{self, Manifest, SavedLog};
+use crate::backup_dir::{self, BackupError};
 use crate::clock;
 use crate::data_dir;
 use crate::kept_heads::Bounds;
 use crate::keys_on_disk::Keys;
+use crate::manifest::{self, Difference, Found, Manifest};
 use crate::reading::Reading;
 
 /// Options of `upm backup`.
@@ -34,9 +33,10 @@ use crate::reading::Reading;
 #[command(after_help = "Examples:\n  upm backup /backup/upm\n  upm backup /backup/upm --with-keys --json\n\n\
                   The server may be running: what it had when the command started is copied. Again into the same directory, only what is\n\
                   new is copied. The dedupe keys are copied too; they are secrets, and the directory is closed to others. Signing keys are\n\
-                  copied with --with-keys only, the recovery key never. Not in it: views (they are derived again) and the road.\n\n\
-                  Exit codes: 0 done; 1 the ledger and the backup contradict each other, or an entry is not what it should be; 2 could\n\
-                  not be done. Run again after a crash, it goes on where it stood.")]
+                  copied with --with-keys only, the recovery key never. Not in it: views (they are derived again) and the road. What is kept from\n\
+                  earlier runs is read again and compared with the manifest.\n\n\
+                  Exit codes: 0 done; 1 the ledger and the backup contradict each other, or something in one of them is not what it\n\
+                  should be; 2 could not be done. Run again after a crash, it goes on where it stood.")]
 pub struct Args {
     /// Where the backup is or will be: a directory of its own, best on another disk
     #[arg(value_name = "DIR")]
@@ -48,34 +48,96 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    // What can be refused is refused before anything is made.
     let source = Reading::open(&globals.data).map_err(|error| CliError::of(&error))?;
-    data_dir::make_private(&args.dir).map_err(|error| CliError::of(&error))?;
-    refuse_inside(&globals.data, &args.dir)?;
+    backup_dir::refuse_inside(&globals.data, &args.dir).map_err(|error| CliError::of(&error))?;
     backup_dir::refuse_other(&args.dir).map_err(|error| CliError::of(&error))?;
+    let ceilings = ceilings(&source.kv, &globals.data)?;
+    data_dir::make_private(&args.dir).map_err(|error| CliError::of(&error))?;
     let _lock = data_dir::lock_file(&args.dir).map_err(|error| CliError::of(&error))?;
+    let found = earlier(&args.dir)?;
     // Keys first: a store without its dedupe keys is no backup.
     let keys = copy_keys(&globals.data, &args.dir, args.with_keys)?;
-    let kv = Rocks::open(&args.dir.join("ledger")).map_err(|error| CliError::of(&error))?;
+    let kv = open_earlier(&args.dir, found.as_ref())?;
     let before = fsck::total(&kv);
-    let copied = copy(&source.kv, &globals.data, &kv)?;
+    let copied = copy(&source.kv, &globals.data, &ceilings, &kv)?;
     copy_cosignatures(&source.kv, &kv)?;
-    let manifest = manifest(&kv, args.with_keys)?;
     kv.close().map_err(|error| CliError::of(&error))?;
-    manifest.write(&args.dir).map_err(|error| CliError::of(&error))?;
-    tell(globals, &args.dir, &manifest, before, copied, keys)
+    let manifest = finish(&args.dir, found)?;
+    tell(globals, &args, &manifest, before, copied, keys)
 }
 
-/// A backup inside the data directory would go with it.
-fn refuse_inside(data: &Path, dir: &Path) -> Result<(), CliError> {
-    let whole = |path: &Path| fs::canonicalize(path).map_err(|error| CliError::of(&backup_dir::at(path)(error)));
-    let (data, dir) = (whole(data)?, whole(dir)?);
-    if dir.starts_with(&data) || data.starts_with(&dir) {
-        let (data, dir) = (data.display(), dir.display());
-        return Err(CliError::could_not(format!(
-            "the backup {dir} and the data directory {data} are inside each other"
-        )));
+/// What an earlier run left, none where none was finished. A table that is kept from it must be what it was: entries are only compared when
+/// they are copied, and nobody would notice until the backup is needed.
+fn earlier(dir: &Path) -> Result<Option<Found>, CliError> {
+    if !dir.join(manifest::NAME).exists() {
+        return Ok(None);
     }
-    Ok(())
+    let found = read_manifest(dir)?;
+    let changed = found.changed_tables(&dir.join("ledger")).map_err(|error| CliError::of(&error))?;
+    if changed.is_empty() { Ok(Some(found)) } else { Err(damaged(dir, &changed)) }
+}
+
+/// Opens the store of the backup, if it is what its manifest says.
+fn open_earlier(dir: &Path, found: Option<&Found>) -> Result<Rocks, CliError> {
+    let store = dir.join("ledger");
+    let there = manifest::table_names(&store).map_err(|error| CliError::of(&error))?;
+    let kv = Rocks::open(&store).map_err(|error| match &error {
+        OpenError::Damaged { .. } => damaged_by(dir, &error),
+        _ => CliError::of(&error),
+    })?;
+    if let Some(found) = found {
+        let differences = found.differences(&kv).map_err(|error| damaged_by(dir, &error))?;
+        if !differences.is_empty() {
+            return Err(damaged(dir, &differences));
+        }
+    }
+    // Written by a run that was cut off: no digest is known, but every block has a checksum.
+    if there.iter().any(|name| found.is_none_or(|found| !found.manifest.tables.contains_key(name))) {
+        for space in Space::ALL {
+            kv.scan(space, &[], &[u8::MAX; 64], &mut |_, _| ()).map_err(|error| damaged_by(dir, &error))?;
+        }
+    }
+    Ok(kv)
+}
+
+/// Says what the backup holds now.
+fn finish(dir: &Path, found: Option<Found>) -> Result<Manifest, CliError> {
+    let store = dir.join("ledger");
+    let known = found.map(|found| found.manifest.tables).unwrap_or_default();
+    // Closed before, so that no table changes any more.
+    let tables = manifest::tables(&store, &known).map_err(|error| CliError::of(&error))?;
+    let kv = Rocks::open_read_only(&store).map_err(|error| CliError::of(&error))?;
+    let manifest = Manifest::of(&kv, clock::unix_ms(), tables).map_err(|error| CliError::of(&error))?;
+    manifest.write(dir).map_err(|error| CliError::of(&error))?;
+    Ok(manifest)
+}
+
+/// The manifest of a backup. That it can't be read is damage.
+pub(super) fn read_manifest(dir: &Path) -> Result<Found, CliError> {
+    Found::read(dir).map_err(|error| match error {
+        BackupError::Manifest { .. } => CliError::no(error.to_string()).with_detail(MANIFEST_ALONE),
+        error => CliError::of(&error),
+    })
+}
+
+/// What to do where only the manifest is damaged.
+const MANIFEST_ALONE: &str = "use another backup; if `upm fsck --store` finds nothing but the manifest, remove it, and `upm backup` into the directory writes it anew";
+
+/// A backup that is not what its manifest says.
+pub(super) fn damaged(dir: &Path, differences: &[Difference]) -> CliError {
+    let mut lines: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    let first = if lines.is_empty() { String::new() } else { lines.remove(0) };
+    lines.push(MANIFEST_ALONE.to_owned());
+    CliError::no(format!("the backup {} is damaged: {first}", dir.display())).with_detail(lines.join("\n"))
+}
+
+fn damaged_by(dir: &Path, error: &dyn std::error::Error) -> CliError {
+    match CliError::because(format!("the backup {} is damaged", dir.display()), error) {
+        CliError::CouldNot { line, detail } | CliError::No { line, detail } => {
+            CliError::no(line).with_detail(format!("{detail}\nkeep it for what is sound in it, and begin another one"))
+        }
+    }
 }
 
 fn copy_keys(data: &Path, dir: &Path, signing: bool) -> Result<usize, CliError> {
@@ -90,9 +152,8 @@ fn copy_keys(data: &Path, dir: &Path, signing: bool) -> Result<usize, CliError> 
 }
 
 /// Copies what is new, checked on the way; the number of entries.
-fn copy(source: &Rocks, data: &Path, kv: &Rocks) -> Result<u64, CliError> {
+fn copy(source: &Rocks, data: &Path, ceilings: &BTreeMap<LogId, Ceiling>, kv: &Rocks) -> Result<u64, CliError> {
     let keys = Keys::at(data.join("keys"));
-    let ceilings = ceilings(source, data)?;
     let first = Log::open(source, LogId::LEDGER).and_then(|log| log.first()).map_err(|error| CliError::of(&error))?;
     let own = VerifierKey::new(first.origin.key_name().clone(), first.log_key);
     let dedupe = |tenant: &Tenant| keys.dedupe(tenant.as_str()).ok();
@@ -184,48 +245,32 @@ fn copy_row(kv: &Rocks, key: &Key, row: &[u8]) -> Result<(), CliError> {
     kv.write(batch).map_err(|error| failed(&error))
 }
 
-/// What the backup holds now.
-fn manifest(kv: &Rocks, signing_keys: bool) -> Result<Manifest, CliError> {
-    let name = birth::ledger_name(kv).map_err(|error| CliError::of(&error))?.unwrap_or_default();
-    let tenants = birth::list_tenants(kv).map_err(|error| CliError::of(&error))?;
-    let own = Origin::of(&name, birth::LEDGER_LOG).map_err(|error| CliError::of(&error))?;
-    let logs = [(LogId::LEDGER, own)].into_iter().chain(tenants.into_iter().map(|(_, log, origin)| (log, origin)));
-    let saved = |(log, origin): (LogId, Origin)| {
-        let log = Log::open(kv, log)?;
-        let first = log.first()?;
-        Ok(SavedLog {
-            origin: origin.to_string(),
-            size: log.head()?.size,
-            checkpoint: log.newest_checkpoint()?,
-            vkey: VerifierKey::new(first.origin.key_name().clone(), first.log_key).to_vkey(),
-        })
-    };
-    let logs: Result<Vec<SavedLog>, ledger::read::ReadError> = logs.map(saved).collect();
-    Ok(Manifest::new(name, clock::unix_ms(), signing_keys, logs.map_err(|error| CliError::of(&error))?))
-}
-
 fn tell(
     globals: &Globals,
-    dir: &Path,
+    args: &Args,
     manifest: &Manifest,
     before: u64,
     copied: u64,
     keys: usize,
 ) -> Result<ExitCode, CliError> {
+    let logs = manifest.logs();
     if globals.json {
-        print::json_line(&json!({ "copied": copied, "before": before, "keys": keys, "manifest": manifest }))?;
+        let logs: Vec<_> = logs.iter().map(|(origin, size)| json!({ "origin": origin, "size": size })).collect();
+        print::json_line(
+            &json!({ "copied": copied, "before": before, "keys": keys, "logs": logs, "manifest": manifest }),
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
-    for log in &manifest.logs {
-        print::line(&print::clean(&format!("{}: {} entries", log.origin, log.size)))?;
+    for (origin, size) in &logs {
+        print::line(&print::clean(&format!("{origin}: {size} entries")))?;
     }
     print::line(&format!("{copied} entries copied and checked; {before} were there"))?;
-    let kinds = if manifest.signing_keys { "dedupe keys and signing keys" } else { "dedupe keys" };
+    let kinds = if args.with_keys { "dedupe keys and signing keys" } else { "dedupe keys" };
     print::line(&format!(
         "{} holds {keys} files with {kinds}: they are secrets, keep the backup as safe as the ledger",
-        dir.join("keys").display()
+        args.dir.join("keys").display()
     ))?;
-    if !manifest.signing_keys {
+    if !args.with_keys {
         print::line("the signing keys are not in it: keep copies of keys/*.pem elsewhere (or use --with-keys)")?;
     }
     Ok(ExitCode::SUCCESS)

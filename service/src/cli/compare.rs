@@ -1,7 +1,6 @@
 //! `upm compare`: the model's comparison template, all 18 columns. Our stack's row comes from the ledger, a platform's from its assessment.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use super::client::http::{Client, segment};
 use super::client::print;
 use super::{CliError, Globals};
+use crate::bounded::{self, DOCUMENT_MAX};
 
 /// Options of `upm compare`.
 #[derive(Debug, clap::Args)]
@@ -93,7 +93,7 @@ fn platform(name: &str) -> Result<&'static Assessment, CliError> {
 
 fn read(path: &Path) -> Result<Assessment, CliError> {
     let what = || path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| CliError::because(what(), &error))?;
+    let text = bounded::text(path, DOCUMENT_MAX).map_err(|error| CliError::because(what(), &error))?;
     Assessment::parse(&text).map_err(|error| CliError::because(what(), &error))
 }
 
@@ -114,7 +114,7 @@ fn own_row(globals: &Globals, change_set: Option<&Path>) -> Result<Row, CliError
 
 fn changes(file: &Path) -> Result<Vec<ChangeId>, CliError> {
     let what = || file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| CliError::because(what(), &error))?;
+    let text = bounded::text(file, DOCUMENT_MAX).map_err(|error| CliError::because(what(), &error))?;
     let words: Vec<String> = if text.trim_start().starts_with('[') {
         serde_json::from_str(&text).map_err(|error| CliError::because(what(), &error))?
     } else {

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use ledger::birth::LEDGER_LOG;
 use ledger::layout::LogId;
@@ -38,7 +39,7 @@ pub async fn serve(
     globals: &Globals,
     dir: DataDir,
     lock: Lock,
-    listener: TcpListener,
+    (listener, body_time): (TcpListener, Duration),
     url: &str,
     args: &FollowArgs,
 ) -> Result<(), CliError> {
@@ -79,7 +80,7 @@ pub async fn serve(
     app.publish(file).map_err(|error| CliError::of(&error))?;
     let following = follow(config, source, trust, args.follow_as.clone(), &app)?;
     app.engage(following);
-    let (http, stop_http) = super::serve::answer_in_background(listener, &app);
+    let (http, stop_http) = super::serve::answer_in_background(listener, &app, body_time);
     if let Err(error) = print::line(&told) {
         tracing::warn!(%error, "nobody was told that it is there");
     }

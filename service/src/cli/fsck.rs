@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,10 +14,12 @@ use serde_json::json;
 
 use super::client::print;
 use super::{CliError, Globals};
+use crate::backup_dir::BackupError;
 use crate::clock;
 use crate::head_file::{self, Heads, LostError};
-use crate::keys_on_disk::Keys;
-use crate::reading::{Reading, ReadingError};
+use crate::keys_on_disk::{KeyFileError, Keys};
+use crate::manifest::{self, Found};
+use crate::reading::{Reading, ReadingError, store_of};
 
 /// Options of `upm fsck`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +27,7 @@ use crate::reading::{Reading, ReadingError};
                   Checks every row of the store: entries, payloads, tree, checkpoints and their signatures, chains, the index. Finds any\n\
                   flipped bit, and says where. The server may be running: the store is checked as it stands at the start. With --tenant:\n\
                   the logs of these tenants alone. The dedupe keys are looked for in keys/; without them it is not checked which change\n\
-                  a chain belongs to.\n\n\
+                  a chain belongs to. A backup is compared with its manifest as well.\n\n\
                   Exit codes: 0 sound; 1 something is wrong; 2 it could not be checked, or not all of it.")]
 pub struct Args {
     /// Admit payloads again as well: what is stored must be what admission stores; several times as slow
@@ -74,6 +77,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
 fn checked(root: &Path, tenants: &[Tenant], deep: bool, most: usize) -> Result<(Report, bool), CliError> {
     // Before the store: beside a server the store is then the newer of the two.
     let heads = head_file::read(root).map_err(|error| CliError::of(&error))?;
+    let manifest = root.join(manifest::NAME).exists().then(|| Found::read(root));
     let reading = open(root)?;
     // Whether a tenant is there is asked of a store that can be read; a damaged one is checked all the same.
     if let (false, Ok(known)) = (tenants.is_empty(), birth::list_tenants(&reading.kv))
@@ -83,6 +87,7 @@ fn checked(root: &Path, tenants: &[Tenant], deep: bool, most: usize) -> Result<(
     }
     let mut report = check(&reading, root, tenants, deep, most);
     compare_heads(&reading, root, &heads, &mut report)?;
+    compare_manifest(&reading, root, manifest.as_ref(), &mut report)?;
     if report.is_sound() || !reading.beside_writer {
         return Ok((report, reading.beside_writer));
     }
@@ -92,6 +97,7 @@ fn checked(root: &Path, tenants: &[Tenant], deep: bool, most: usize) -> Result<(
     let reading = open(root)?;
     let mut report = check(&reading, root, tenants, deep, most);
     compare_heads(&reading, root, &heads, &mut report)?;
+    compare_manifest(&reading, root, manifest.as_ref(), &mut report)?;
     Ok((report, reading.beside_writer))
 }
 
@@ -126,6 +132,52 @@ fn compare_heads(reading: &Reading, root: &Path, heads: &Heads, report: &mut Rep
     Ok(())
 }
 
+/// Where a backup and its manifest say different things.
+fn compare_manifest(
+    reading: &Reading,
+    root: &Path,
+    manifest: Option<&Result<Found, BackupError>>,
+    report: &mut Report,
+) -> Result<(), CliError> {
+    let mut add = |row, at, expected, found, remedy| {
+        report.findings.push(Finding { log: None, row, at, expected, found, remedy });
+    };
+    let of = |error: &dyn std::error::Error| CliError::of(error);
+    match manifest {
+        None => return Ok(()),
+        Some(Err(error)) => {
+            let expected = "one that `upm backup` wrote".to_owned();
+            add("manifest", manifest::NAME.to_owned(), expected, error.to_string(), MANIFEST);
+        }
+        Some(Ok(found)) => {
+            // Beside a backup at work tables come and go.
+            let store = store_of(root);
+            let tables = if reading.beside_writer { Ok(Vec::new()) } else { found.changed_tables(&store) };
+            for table in tables.map_err(|error| of(&error))? {
+                add("table", table.place, table.expected, table.found, TABLE);
+            }
+            match found.differences(&reading.kv) {
+                Ok(differences) => {
+                    for member in differences {
+                        add("manifest", member.place, member.expected, member.found, MANIFEST);
+                    }
+                }
+                // A store that can't tell what it has is found damaged by that already.
+                Err(error) if report.is_sound() => return Err(of(&error)),
+                Err(_) => {}
+            }
+        }
+    }
+    report.findings.sort();
+    Ok(())
+}
+
+/// What to do about a manifest, where nothing else is found.
+const MANIFEST: &str = "where only the manifest is damaged, remove it: `upm backup` into the directory writes it anew, and `upm catch-up --from` needs none";
+
+/// What to do about a file of a backup.
+const TABLE: &str = "use another backup, or begin one in another directory";
+
 /// What to do about a note that says nothing any more.
 const DAMAGED_NOTE: &str = "compare the newest checkpoint with one kept elsewhere (a monitor, a witness, a receipt); `upm serve` then writes the note anew";
 
@@ -146,13 +198,23 @@ pub(super) fn open(root: &Path) -> Result<Reading, CliError> {
 /// Checks an opened store, with a progress bar.
 pub(super) fn check(reading: &Reading, root: &Path, tenants: &[Tenant], deep: bool, most: usize) -> Report {
     let keys = Keys::at(root.join("keys"));
-    let dedupe = |tenant: &Tenant| keys.dedupe(tenant.as_str()).ok();
+    let unusable = Mutex::new(Vec::new());
+    let dedupe = |tenant: &Tenant| match keys.dedupe(tenant.as_str()) {
+        Ok(key) => Some(key),
+        Err(KeyFileError::Missing(_)) => None,
+        Err(error) => {
+            unusable.lock().unwrap_or_else(PoisonError::into_inner).push(error.to_string());
+            None
+        }
+    };
     let bar = bar(fsck::total(&reading.kv));
     let progress = |entries: u64| bar.inc(entries);
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let options = Options { threads, deep, tenants, dedupe: &dedupe, progress: &progress };
-    let report = fsck::check_keeping(&reading.kv, &options, most);
+    let mut report = fsck::check_keeping(&reading.kv, &options, most);
     bar.finish_and_clear();
+    // The report says what was not checked for lack of a key; this is why there is none, where its file is there.
+    report.unchecked.splice(0..0, unusable.into_inner().unwrap_or_else(PoisonError::into_inner));
     report
 }
 

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use ledger::append::LogId;
 use ledger::birth::LEDGER_LOG;
 use ledger::checkpoint::Origin;
+use ledger::control::ControlOp;
 use ledger::governance::{Act, KeyChange, KeyStatus};
 use ledger::hash::Hash;
 use ledger::note::VerifierKey;
@@ -21,7 +22,9 @@ use serde_json::{Map, Value, json};
 use super::client::act::{self, ActArgs};
 use super::client::http::Client;
 use super::client::print;
+use super::client::send::Unanswered;
 use super::{CliError, Globals};
+use crate::bounded::{self, NOTE_MAX};
 use crate::data_dir::DataDir;
 use crate::governed;
 use crate::home::{Home, HomeError};
@@ -165,6 +168,7 @@ fn rotate(globals: &Globals, overlap: u64, how: &ActArgs) -> Result<(), CliError
     let keys = Keys::at(globals.data.join("keys"));
     let (origin, current) = current_key(&holds)?;
     let old = keys.log_signer(&origin, &current).map_err(|error| CliError::of(&error))?;
+    act::refuse_unsigned(&holds, ControlOp::Key, &globals.data, how)?;
     let (new, path) = keys.new_log_signer(&origin).map_err(|error| CliError::of(&error))?;
     let change = |holds: &Value, made: u32| -> Result<Act, CliError> {
         let (_, now) = current_key(holds)?;
@@ -190,12 +194,12 @@ fn rotate(globals: &Globals, overlap: u64, how: &ActArgs) -> Result<(), CliError
             let what = format!("the key of {origin} is now {}", new.verifier().to_vkey());
             act::told(globals, &tenant, &done, &what)
         }
-        // Refused for certain: nobody signs with it, ever.
-        Err(error @ CliError::No { .. }) => {
+        // Refused, or never sent: nobody signs with it, ever.
+        Err(Unanswered { error, sent: false }) => {
             let _ = std::fs::remove_file(&path);
             Err(error)
         }
-        Err(error) => Err(error.with_detail(format!(
+        Err(Unanswered { error, .. }) => Err(error.with_detail(format!(
             "the new key stays in {}: `upm keys show --history` says whether it took over",
             path.display()
         ))),
@@ -235,23 +239,24 @@ fn replace(
     let log = Log::open(&*home.kv, id).map_err(|error| CliError::of(&error))?;
     let governance = log.governance().map_err(|error| CliError::of(&error))?;
     let head = log.head().map_err(|error| CliError::of(&error))?;
-    let (new, path) = home.keys.new_log_signer(governance.origin()).map_err(|error| CliError::of(&error))?;
-    let act = Act::Key(KeyChange {
-        new: new.public_key(),
-        old: *governance.log_keys().current(),
-        status,
-        from: from.unwrap_or(head.size),
-        // Whoever states that the key was stolen earlier vouches for no more than that.
-        size: from.unwrap_or(head.size).min(head.size).max(1),
-        root: log.root(from.unwrap_or(head.size).min(head.size).max(1)).map_err(|error| CliError::of(&error))?,
-    });
+    // Whoever states that the key was stolen earlier vouches for no more than that.
+    let size = from.unwrap_or(head.size).min(head.size).max(1);
+    let root = log.root(size).map_err(|error| CliError::of(&error))?;
     let old = home.keys.log_signer(governance.origin(), governance.log_keys().current());
     let old = if status == KeyStatus::Retired { Some(old.map_err(|error| CliError::of(&error))?) } else { None };
-    let done = perform_stopped(globals, &home, id, &act, old.as_ref(), how);
-    let index = done.inspect_err(|error| {
-        if matches!(error, CliError::No { .. }) {
+    let signing = Signing::load(globals, &home, id, how)?;
+    // Last of all that may be refused: a key file that nobody needs must not stay.
+    let (new, path) = home.keys.new_log_signer(governance.origin()).map_err(|error| CliError::of(&error))?;
+    let current = *governance.log_keys().current();
+    let from = from.unwrap_or(head.size);
+    let act = Act::Key(KeyChange { new: new.public_key(), old: current, status, from, size, root });
+    let done = signing.perform(&home, id, &act, old.as_ref());
+    let index = done.map_err(|error| {
+        // Refused, or not even sealed: nobody signs with it, ever.
+        if !matches!(error, OfflineError::Poisoned(_) | OfflineError::Read(_)) {
             let _ = std::fs::remove_file(&path);
         }
+        refused(&error)
     })?;
     let vkey = new.verifier().to_vkey();
     if globals.json {
@@ -286,7 +291,9 @@ fn role(
             let act = act(keys?);
             if ledger {
                 let home = stopped(globals)?;
-                let index = perform_stopped(globals, &home, LogId::LEDGER, &act, None, &how)?;
+                let signing = Signing::load(globals, &home, LogId::LEDGER, &how)?;
+                let done = signing.perform(&home, LogId::LEDGER, &act, None);
+                let index = done.map_err(|error| refused(&error))?;
                 if globals.json {
                     return print::json_line(&json!({ "log": LEDGER_LOG, "index": index }));
                 }
@@ -299,31 +306,46 @@ fn role(
     }
 }
 
-/// Signs an act and appends it to the store itself.
-fn perform_stopped(
-    globals: &Globals,
-    home: &Home,
-    id: LogId,
-    act: &Act,
-    old: Option<&Signer>,
-    how: &ActArgs,
-) -> Result<u64, CliError> {
-    let governed = |id| Log::open(&*home.kv, id).and_then(|log| log.governance()).map_err(|error| CliError::of(&error));
-    let (governance, ledger) = (governed(id)?, governed(LogId::LEDGER)?);
-    let keys = act::load(governance.origin(), &globals.data, how.keys(), true)?;
-    let recovery = format!("the recovery key of {}", governance.origin());
-    let mut signers = vec![act::pick(&keys, &[*governance.recovery_key()], &recovery)?];
-    signers.extend(old);
-    let done = if id == LogId::LEDGER {
-        offline::on_ledger(home, act, &signers)
-    } else {
+/// The keys that sign an act which is appended to the store itself.
+struct Signing {
+    keys: Vec<Signer>,
+    /// Which of them is the recovery key.
+    recovery: usize,
+    /// Which of them lists it in `_ledger`; there an act needs no listing.
+    admin: Option<usize>,
+}
+
+impl Signing {
+    /// The keys that were named, or those in `keys/`, if they may: to be asked before anything is made for the act.
+    fn load(globals: &Globals, home: &Home, id: LogId, how: &ActArgs) -> Result<Self, CliError> {
+        let governed =
+            |id| Log::open(&*home.kv, id).and_then(|log| log.governance()).map_err(|error| CliError::of(&error));
+        let (governance, ledger) = (governed(id)?, governed(LogId::LEDGER)?);
+        let keys = act::load(governance.origin(), &globals.data, how.keys(), true)?;
+        let recovery = format!("the recovery key of {}", governance.origin());
+        let recovery = act::pick(&keys, &[*governance.recovery_key()], &recovery)?;
         let admin = format!("an admin key of {}, which lists every act", ledger.origin());
-        offline::on_log(home, id, act, &signers, act::pick(&keys, ledger.admin_keys(), &admin)?)
-    };
-    done.map_err(|error| match error {
+        let admin = (id != LogId::LEDGER).then(|| act::pick(&keys, ledger.admin_keys(), &admin)).transpose()?;
+        Ok(Self { keys, recovery, admin })
+    }
+
+    /// Signs an act and appends it to the store.
+    fn perform(&self, home: &Home, id: LogId, act: &Act, old: Option<&Signer>) -> Result<u64, OfflineError> {
+        let mut signers = vec![&self.keys[self.recovery]];
+        signers.extend(old);
+        match self.admin {
+            None => offline::on_ledger(home, act, &signers),
+            Some(admin) => offline::on_log(home, id, act, &signers, &self.keys[admin]),
+        }
+    }
+}
+
+/// A refusal is an answer; all else could not be done.
+fn refused(error: &OfflineError) -> CliError {
+    match error {
         OfflineError::Refused(_) | OfflineError::Act(_) | OfflineError::Extend(_) => CliError::no(error.to_string()),
-        error => CliError::of(&error),
-    })
+        error => CliError::of(error),
+    }
 }
 
 /// The ledger in the data directory, which no server may hold.
@@ -366,7 +388,7 @@ fn current_key(holds: &Value) -> Result<(Origin, PublicKey), CliError> {
 
 fn public_key(file: &Path) -> Result<PublicKey, CliError> {
     let named = |error: &dyn std::error::Error| CliError::because(file.display().to_string(), error);
-    let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
+    let text = bounded::text(file, NOTE_MAX).map_err(|error| named(&error))?;
     if text.contains("PRIVATE KEY") {
         return Err(CliError::could_not(format!("{} is a private key; expected the public one", file.display()))
             .with_detail("`openssl pkey -in KEY -pubout` writes it"));

@@ -1,4 +1,4 @@
-//! How much a ledger may hold and for how long: options of `upm serve` on roads, disk and signs of life.
+//! How much a ledger may hold and for how long: options of `upm serve` on roads, disk, signs of life and requests.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use pipeline::Disk;
 use pipeline::streams::StreamLimits;
 
-/// Options on what roads hold, when they are swept, and how often every log says that we live.
+/// Options on what roads hold, when they are swept, how often every log says that we live, and how long whoever asks may take.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct LimitArgs {
     /// How long messages stay on the road once they are in the log (such as 72h, 30m, 0: as short as possible); a road that is
@@ -23,6 +23,9 @@ pub struct LimitArgs {
     /// How far signs of life are apart in every log (such as 1h, 15m); there is one at midnight UTC too. 0 writes none
     #[arg(long, value_name = "TIME", default_value = "1h", env = "UPM_HEARTBEAT", value_parser = time)]
     heartbeat: Duration,
+    /// How long the body of a request may take to arrive (such as 60s, 5m); whoever takes longer gets 408
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = some_time)]
+    pub body_time: Duration,
 }
 
 impl LimitArgs {
@@ -59,6 +62,14 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     parsed.map(Duration::from_secs).ok_or_else(|| "expected a number with d, h, m or s, or 0".to_owned())
 }
 
+/// The same, but not none.
+pub(super) fn some_time(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        none if none.is_zero() => Err("expected more than 0".to_owned()),
+        some => Ok(some),
+    }
+}
+
 /// `4096`, `500M`, `16G`: powers of 1024.
 fn bytes(text: &str) -> Result<u64, String> {
     let units = [("K", 10_u32), ("M", 20), ("G", 30), ("T", 40)];
@@ -79,6 +90,7 @@ mod tests {
         {
             assert_eq!(time(text).ok().map(|time| time.as_secs()), expect, "{text}");
         }
+        assert!(some_time("0").is_err() && some_time("0s").is_err() && some_time("1s").is_ok());
         for text in ["", "h", "72", "-1s", "1w", "1.5h", "99999999999999999999d", "9999999999999999d"] {
             assert!(time(text).is_err(), "{text}");
         }

@@ -6,8 +6,7 @@
 
 mod source;
 
-use std::fs;
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,8 +19,9 @@ use ledger::tiles::TiledLog;
 use schemas::ids::EventId;
 use serde_json::{Value, json};
 
-use super::client::print;
+use super::client::{input, print};
 use super::{CliError, Globals};
+use crate::bounded::NOTE_MAX;
 use crate::export;
 use crate::proofs::Inclusion;
 use source::Source;
@@ -102,7 +102,7 @@ enum Action {
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let event = match &args.action {
-        Action::Proof { file: Some(file), .. } => Some(event(file)?),
+        Action::Proof { file: Some(file), .. } => Some(input::whole(file)?),
         _ => None,
     };
     let source = Source::open(globals, args.ledger, event.as_deref())?;
@@ -170,6 +170,10 @@ fn told(globals: &Globals, document: &Value, proofs: &[Inclusion]) -> Result<(),
 }
 
 fn consistency(globals: &Globals, source: &Source, from: u64, to: Option<u64>) -> Result<(), CliError> {
+    if let Some(to) = to.filter(|to| from > *to) {
+        let line = format!("from {from} to {to}: the first size must not be the greater one");
+        return Err(CliError::no(line).with_detail(format!("did you mean `upm log consistency {to} {from}`?")));
+    }
     let proof = source.consistency(from, to)?;
     proof.check().map_err(|error| CliError::because("the proof is wrong", &error))?;
     if globals.json {
@@ -184,15 +188,18 @@ fn consistency(globals: &Globals, source: &Source, from: u64, to: Option<u64>) -
 
 fn entries(globals: &Globals, source: &Source, from: u64, to: Option<u64>) -> Result<(), CliError> {
     let (_, head) = source.checkpoint(None)?;
-    let to = to.unwrap_or_else(|| from.saturating_add(1));
-    if from >= to || to > head.size {
-        let asked = if from >= to {
-            format!("no entries from {from} up to {to}")
-        } else {
-            format!("there is no entry {} yet", to - 1)
-        };
-        return Err(CliError::no(format!("{asked}; the log has {} entries", head.size)));
+    let last = match to {
+        Some(to) if from >= to => {
+            let line = format!("no entries from {from} up to {to}; the log has {} entries", head.size);
+            return Err(CliError::no(line));
+        }
+        Some(to) => to - 1,
+        None => from,
+    };
+    if last >= head.size {
+        return Err(CliError::no(format!("there is no entry {last} yet; the log has {} entries", head.size)));
     }
+    let to = last + 1;
     let log = TiledLog::open(source, &head).map_err(|error| CliError::of(&error))?;
     for number in from / 256..to.div_ceil(256) {
         let bundle = log.bundle(number).map_err(|error| CliError::of(&error))?;
@@ -244,23 +251,8 @@ fn exported(globals: &Globals, source: &Source, dir: &Path, key: Option<&str>, c
 }
 
 fn read_key(given: &str) -> Result<VerifierKey, CliError> {
-    let text = if Path::new(given).is_file() {
-        fs::read_to_string(given).map_err(|error| CliError::because(format!("can't read {given}"), &error))?
-    } else {
-        given.to_owned()
-    };
+    let text = if Path::new(given).is_file() { input::text(Path::new(given), NOTE_MAX)? } else { given.to_owned() };
     VerifierKey::parse(text.trim()).map_err(|error| CliError::because("--key", &error))
-}
-
-/// An event's own bytes.
-fn event(path: &Path) -> Result<Vec<u8>, CliError> {
-    let cannot = |error: &io::Error| CliError::because(format!("can't read {}", path.display()), error);
-    if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
-        return Ok(bytes);
-    }
-    fs::read(path).map_err(|error| cannot(&error))
 }
 
 /// Shown on a terminal only.

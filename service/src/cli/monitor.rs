@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::client::print;
 use super::client::tiles::{HttpLog, HttpLogError};
 use super::{CliError, Globals, say};
+use crate::bounded::{self, NOTE_MAX};
 use crate::export::{self, ExportError};
 use crate::follow::read_vkeys;
 use keys::Keys;
@@ -32,8 +33,8 @@ use keys::Keys;
                   The state is the newest checkpoint that was seen: a signed note, good for `upm verify --known-checkpoint`.\n\
                   On a fork, a rollback or a bad signature it ends with exit code 1 and leaves both checkpoints beside the state,\n\
                   as STATE.<what>.<size>-<size>.kept and .seen: two signed heads of one log that contradict each other are the proof.\n\n\
-                  Exit codes: 0 the log only grew; 1 it did not, or was not signed by the key; 2 could not tell (with --once; without,\n\
-                  it says so and tries again)."
+                  Exit codes: 0 the log only grew; 1 it did not, or was not signed by the key, or the mirror is not what was written there;\n\
+                  2 could not tell (with --once; without, it says so and tries again)."
 )]
 pub struct Args {
     /// Where the log is published: the address that `/checkpoint` and `/tile/…` are below
@@ -55,6 +56,9 @@ pub struct Args {
     /// Keep a copy of all headers in this directory, each checked under the signed root (laid out like `upm log export`)
     #[arg(long, value_name = "DIR")]
     mirror: Option<PathBuf>,
+    /// At the first look, read every file of the mirror back and compare it with the checkpoint; without, only its newest tiles
+    #[arg(long, requires = "mirror")]
+    check: bool,
 }
 
 /// Why a look did not end well.
@@ -99,11 +103,15 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     }
     let mut keys = Keys::read(keys, &args.state)?;
     let log = HttpLog::new(&args.url);
+    let mut check = args.check;
     loop {
         // Read again at each look: what counts is what is on disk.
         let kept = read_state(&args.state)?;
-        match look(&log, &mut keys, kept, &args) {
-            Ok(told) => tell(globals, &told)?,
+        match look(&log, &mut keys, kept, &args, check) {
+            Ok(told) => {
+                check = false;
+                tell(globals, &told)?;
+            }
             Err(Trouble::Cry { what, why, seen, size, kept }) => {
                 return Err(cry(&args.state, kept.as_deref(), what, &why, &seen, size));
             }
@@ -118,8 +126,8 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     }
 }
 
-/// One look. When it returns, what it saw is the state.
-fn look(log: &HttpLog, keys: &mut Keys, state: Option<String>, args: &Args) -> Result<Value, Trouble> {
+/// One look. When it returns, what it saw is the state; with `check` the mirror was read back.
+fn look(log: &HttpLog, keys: &mut Keys, state: Option<String>, args: &Args, check: bool) -> Result<Value, Trouble> {
     // Before the head: who signs it is known then.
     keys.learn(log.key_chain().map_err(CliError::from)?.as_deref())?;
     let kept = state.map(|note| believed(note, keys, &args.state)).transpose()?;
@@ -162,11 +170,16 @@ fn look(log: &HttpLog, keys: &mut Keys, state: Option<String>, args: &Args) -> R
             }
         }
     }
-    let mirrored = args.mirror.as_deref().map(|dir| export::export(dir, log, &note, &head, |_, _| ()));
+    let mirrored = args.mirror.as_deref().map(|dir| {
+        let done = export::export(dir, log, &note, &head, |_, _| ())?;
+        if check { export::check(dir, &head, |_, _| ()).map(|()| done) } else { Ok(done) }
+    });
     let mirrored = mirrored.transpose().map_err(|error| match error {
         // The mirror's own checkpoint is signed too: with what was seen it is the proof.
         ExportError::Forked { .. } => seen("fork", error.to_string()),
         ExportError::Newer { .. } => seen("rollback", error.to_string()),
+        // Not the log's doing: somebody else wrote to the mirror, or its disk fails.
+        ExportError::Damaged { .. } => CliError::no(format!("the mirror {error}")).into(),
         error => CliError::because("the mirror", &error).into(),
     })?;
     let mirrored = mirrored.map(|exported| exported.files);
@@ -206,10 +219,13 @@ fn unproved(error: &TiledError<HttpLogError>) -> CliError {
 }
 
 fn read_state(path: &Path) -> Result<Option<String>, CliError> {
-    match fs::read_to_string(path) {
-        Ok(note) => Ok(Some(note)),
+    match bounded::read(path, NOTE_MAX) {
+        Ok(note) => match String::from_utf8(note) {
+            Ok(note) => Ok(Some(note)),
+            Err(error) => Err(no_state(path, &format!("it is no text: {}", error.utf8_error()))),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(state_error(path, &error)),
+        Err(error) => Err(no_state(path, &error.to_string())),
     }
 }
 
@@ -217,14 +233,14 @@ fn read_state(path: &Path) -> Result<Option<String>, CliError> {
 fn believed(note: String, keys: &Keys, path: &Path) -> Result<Kept, CliError> {
     match keys.open_kept(&note) {
         Ok(head) => Ok(Kept { note, head }),
-        Err(why) => {
-            let line =
-                format!("the state {} is no checkpoint of {} signed by the key: {why}", path.display(), keys.name());
-            Err(CliError::could_not(line).with_detail(
-                "restore it from your own copy; only if there is none, move it away: then what is met next is believed as the first",
-            ))
-        }
+        Err(why) => Err(no_state(path, &format!("it is no checkpoint of {} signed by the key: {why}", keys.name()))),
     }
+}
+
+fn no_state(path: &Path, why: &str) -> CliError {
+    CliError::could_not(format!("the state {} can't be used: {why}", path.display())).with_detail(
+        "restore it from your own copy; only if there is none, move it away: then what is met next is believed as the first",
+    )
 }
 
 /// The whole new state or the whole old one, whatever happens.

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::client::http::{Client, segment};
 use super::client::lookup::tenant_of;
-use super::client::print;
+use super::client::{input, print};
 use super::{CliError, Globals};
 
 /// Options of `upm pack`.
@@ -122,7 +122,7 @@ fn path(tenant: &Tenant, change: &str, at: Option<String>, with_headers: bool) -
 
 /// The packs of a sample, into a folder.
 fn of_sample(globals: &Globals, client: &Client, file: &Path, args: &Args) -> Result<ExitCode, CliError> {
-    let text = fs::read(file).map_err(|error| CliError::because(format!("can't read {}", file.display()), &error))?;
+    let text = input::whole(file)?;
     let sample = Sample::parse(&text).map_err(|why| CliError::could_not(format!("{}: {why}", file.display())))?;
     let origin = Origin::parse(&sample.origin).map_err(|error| CliError::because("the sample's log", &error))?;
     let tenant = match globals.tenant() {

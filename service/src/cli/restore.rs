@@ -6,18 +6,19 @@ use std::process::ExitCode;
 
 use ledger::append::LogId;
 use ledger::birth;
-use ledger::checkpoint::{Checkpoint, Origin, peek};
+use ledger::checkpoint::{Checkpoint, peek};
 use ledger::read::Log;
 use ledger_rocks::Rocks;
 use serde_json::json;
 
-use super::client::print;
-use super::{CliError, Globals, fsck};
-use crate::backup_dir::{self, Manifest};
+use super::client::{input, print};
+use super::{CliError, Globals, backup, fsck};
+use crate::backup_dir;
+use crate::bounded::NOTE_MAX;
 use crate::data_dir::{self, DataDir};
 use crate::head_file;
 use crate::keys_on_disk::Keys;
-use crate::reading::Reading;
+use crate::manifest::{self, Found};
 
 /// Options of `upm restore`.
 #[derive(Debug, clap::Args)]
@@ -43,21 +44,42 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
-    let manifest = Manifest::read(&args.backup).map_err(|error| CliError::of(&error))?;
+    let found = backup::read_manifest(&args.backup)?;
+    let known: Result<Vec<Known>, _> = args.known.iter().map(|file| Known::read(file)).collect();
+    let known = known?;
+    backup_dir::refuse_inside(&globals.data, &args.backup).map_err(|error| CliError::of(&error))?;
     // Nobody writes to the backup while it is copied; on a medium that can't be written to nobody can.
     let _backup = match data_dir::lock_file(&args.backup) {
         Err(error @ data_dir::DataDirError::InUse { .. }) => return Err(CliError::of(&error)),
         locked => locked.ok(),
     };
     refuse_ledger(&globals.data)?;
+    let made = Made::of(&globals.data);
+    let restored = restore(globals, &args, &found, &known);
+    if restored.is_err() {
+        made.undo();
+    }
+    tell(globals, &restored?)
+}
+
+/// What was restored.
+struct Restored {
+    dir: DataDir,
+    sizes: Vec<(String, u64)>,
+    keys: usize,
+    missing: Vec<PathBuf>,
+    behind: Vec<String>,
+}
+
+fn restore(globals: &Globals, args: &Args, found: &Found, known: &[Known]) -> Result<Restored, CliError> {
     let dir = DataDir::create(&globals.data).map_err(|error| CliError::of(&error))?;
-    let lock = dir.lock().map_err(|error| CliError::of(&error))?;
+    let _lock = dir.lock().map_err(|error| CliError::of(&error))?;
     let copy = dir.restoring();
     if copy.exists() {
         // Left by a restore that was cut off: never used.
         fs::remove_dir_all(&copy).map_err(|error| CliError::of(&backup_dir::at(&copy)(error)))?;
     }
-    let checked = copy_and_check(&args, &manifest, &copy);
+    let checked = copy_and_check(args, found, known, &copy);
     if checked.is_err() {
         let _ = fs::remove_dir_all(&copy);
     }
@@ -65,10 +87,26 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     drop_views(&dir)?;
     let keys = restore_keys(&args.backup.join("keys"), &dir)?;
     put_in_place(&copy, &dir)?;
-    let missing = missing_keys(&dir)?;
-    let behind = behind(&dir)?;
-    drop(lock);
-    tell(globals, &dir, &sizes, keys, (&missing, &behind))
+    let (missing, behind) = (missing_keys(&dir)?, behind(&dir)?);
+    Ok(Restored { dir, sizes, keys, missing, behind })
+}
+
+/// What a restore is about to make: one that is refused leaves nothing of it behind.
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    fn of(root: &Path) -> Self {
+        let parts = ["lock", "ledger", "views", "nats", "keys"].map(|part| root.join(part));
+        let above = root.ancestors().filter(|path| !path.as_os_str().is_empty()).map(Path::to_owned);
+        Self(parts.into_iter().chain(above).filter(|path| !path.exists()).collect())
+    }
+
+    fn undo(self) {
+        for path in self.0 {
+            // Only what is empty goes: whatever else came there meanwhile is not ours.
+            let _ = if path.is_file() { fs::remove_file(path) } else { fs::remove_dir(path) };
+        }
+    }
 }
 
 /// What was committed in this data directory before, and is not in the backup: `upm serve` will refuse it.
@@ -101,9 +139,13 @@ fn refuse_ledger(data: &Path) -> Result<(), CliError> {
 }
 
 /// Copies the backup's store and checks the copy; the logs with their sizes.
-fn copy_and_check(args: &Args, manifest: &Manifest, copy: &Path) -> Result<Vec<(String, u64)>, CliError> {
+fn copy_and_check(args: &Args, found: &Found, known: &[Known], copy: &Path) -> Result<Vec<(String, u64)>, CliError> {
     let from = args.backup.join("ledger");
     backup_dir::copy_store(&from, copy, |_| ()).map_err(|error| CliError::of(&error))?;
+    let changed = found.changed_tables(copy).map_err(|error| CliError::of(&error))?;
+    if !changed.is_empty() {
+        return Err(backup::damaged(&args.backup, &changed));
+    }
     let reading = fsck::open(copy)?;
     let report = fsck::check(&reading, &args.backup, &[], args.deep, ledger::fsck::FINDINGS);
     if !report.is_sound() {
@@ -119,43 +161,58 @@ fn copy_and_check(args: &Args, manifest: &Manifest, copy: &Path) -> Result<Vec<(
     if let Some(what) = report.unchecked.first() {
         return Err(CliError::could_not(format!("not all of the backup can be checked: {what}")));
     }
-    for saved in &manifest.logs {
-        let claimed = peek(&saved.checkpoint).map_err(|error| CliError::because("manifest.json", &error))?;
-        compare(&reading.kv, &claimed, "its manifest")?;
+    let differences = found.differences(&reading.kv).map_err(|error| CliError::of(&error))?;
+    if !differences.is_empty() {
+        return Err(backup::damaged(&args.backup, &differences));
     }
-    for file in &args.known {
-        known(&reading, file)?;
-    }
+    known.iter().try_for_each(|known| known.check(&reading.kv))?;
     Ok(report.logs.into_iter().map(|log| (log.origin, log.size)).collect())
 }
 
-/// A checkpoint that somebody kept: signed by the log's key, and of this history.
-fn known(reading: &Reading, file: &Path) -> Result<(), CliError> {
-    let shown = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| CliError::of(&backup_dir::at(file)(error)))?;
-    // A receipt ends in the checkpoint that it is under.
-    let note = text.rsplit_once("\n\n").and_then(|(before, _)| {
-        let start = before.rfind("\n\n").map_or(0, |at| at + 2);
-        text.get(start..)
-    });
-    let note = note.unwrap_or(&text);
-    let claimed = peek(note).map_err(|error| CliError::because(format!("{shown} is no checkpoint"), &error))?;
-    let Some(log) = log_of(&reading.kv, &claimed.origin)? else {
-        return Err(CliError::no(format!("{shown} is a checkpoint of {}, which is not in the backup", claimed.origin)));
-    };
-    let keys = log.governance().map_err(|error| CliError::of(&error))?;
-    keys.log_keys().open_stored(note).map_err(|error| {
-        CliError::could_not(format!("{shown} is not signed by the key of {}: {error}", claimed.origin))
-    })?;
-    compare(&reading.kv, &claimed, &shown)
+/// A checkpoint that somebody kept.
+struct Known {
+    /// Its file, for messages.
+    file: String,
+    note: String,
+    claimed: Checkpoint,
+}
+
+impl Known {
+    fn read(file: &Path) -> Result<Self, CliError> {
+        let text = input::text(file, NOTE_MAX)?;
+        // A receipt ends in the checkpoint that it is under.
+        let note = text.rsplit_once("\n\n").and_then(|(before, _)| {
+            let start = before.rfind("\n\n").map_or(0, |at| at + 2);
+            text.get(start..)
+        });
+        let note = note.unwrap_or(&text).to_owned();
+        let file = file.display().to_string();
+        let claimed = peek(&note).map_err(|error| {
+            CliError::because(format!("{file} holds no checkpoint"), &error).with_detail(
+                "expected a signed note, as `upm log checkpoint` prints it, or a receipt, which ends in one",
+            )
+        })?;
+        Ok(Self { file, note, claimed })
+    }
+
+    /// Signed by the log's key, and of this history?
+    fn check(&self, kv: &Rocks) -> Result<(), CliError> {
+        let Self { file, note, claimed } = self;
+        let Some(log) = manifest::log_named(kv, &claimed.origin).map_err(|error| CliError::of(&error))? else {
+            let line = format!("{file} is a checkpoint of {}, which is not in the backup", claimed.origin);
+            return Err(CliError::no(line));
+        };
+        let keys = log.governance().map_err(|error| CliError::of(&error))?;
+        keys.log_keys().open_stored(note).map_err(|error| {
+            CliError::could_not(format!("{file} is not signed by the key of {}: {error}", claimed.origin))
+        })?;
+        compare(&log, claimed, file)
+    }
 }
 
 /// Whether the store holds what a checkpoint says.
-fn compare(kv: &Rocks, claimed: &Checkpoint, what: &str) -> Result<(), CliError> {
+fn compare(log: &Log<&Rocks>, claimed: &Checkpoint, what: &str) -> Result<(), CliError> {
     let Checkpoint { origin, size, root } = claimed;
-    let Some(log) = log_of(kv, origin)? else {
-        return Err(CliError::no(format!("{what} names {origin}, which is not in the backup")));
-    };
     let found = log.head().map_err(|error| CliError::of(&error))?.size;
     if found < *size {
         return Err(CliError::no(format!(
@@ -174,19 +231,6 @@ fn compare(kv: &Rocks, claimed: &Checkpoint, what: &str) -> Result<(), CliError>
         .with_detail("keep both: together they prove that two histories were signed"));
     }
     Ok(())
-}
-
-fn log_of<'a>(kv: &'a Rocks, origin: &Origin) -> Result<Option<Log<&'a Rocks>>, CliError> {
-    let tenants = birth::list_tenants(kv).map_err(|error| CliError::of(&error))?;
-    let own = origin.log() == birth::LEDGER_LOG;
-    let id = match tenants.into_iter().find(|(.., found)| found == origin) {
-        Some((_, log, _)) => log,
-        None if own => LogId::LEDGER,
-        None => return Ok(None),
-    };
-    let log = Log::open(kv, id).map_err(|error| CliError::of(&error))?;
-    let named = log.first().map_err(|error| CliError::of(&error))?.origin;
-    Ok((named == *origin).then_some(log))
 }
 
 /// The keys of the backup that are not there yet; those that are have to be the same. How many were copied.
@@ -231,13 +275,8 @@ fn missing_keys(dir: &DataDir) -> Result<Vec<PathBuf>, CliError> {
     Ok(missing)
 }
 
-fn tell(
-    globals: &Globals,
-    dir: &DataDir,
-    sizes: &[(String, u64)],
-    keys: usize,
-    (missing, behind): (&[PathBuf], &[String]),
-) -> Result<ExitCode, CliError> {
+fn tell(globals: &Globals, restored: &Restored) -> Result<ExitCode, CliError> {
+    let Restored { dir, sizes, keys, missing, behind } = restored;
     if globals.json {
         let logs: Vec<_> = sizes.iter().map(|(origin, size)| json!({ "origin": origin, "size": size })).collect();
         let told =

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use axum::Router;
 use ledger::birth::LEDGER_LOG;
 use ledger::note::VerifierKey;
 use ledger::policy::Policy;
@@ -109,7 +110,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let lock = dir.lock().map_err(|error| could_not(&error))?;
     let listener = bind(args.listen)?;
     if let Some(url) = &args.follow.follow {
-        let following = following::serve(globals, dir, lock, listener, url, &args.follow);
+        let following = following::serve(globals, dir, lock, (listener, args.limits.body_time), url, &args.follow);
         return runtime()?.block_on(following).map(|()| ExitCode::SUCCESS);
     }
     let road = road(&args)?;
@@ -176,6 +177,7 @@ async fn start(
     let sweep = Sweep { after: limits.sweep_after, followers: followers.hook(&home.kv) };
     let disk = limits.disk(home.dir.root().to_owned());
     let heartbeat = limits.heartbeat();
+    let body_time = limits.body_time;
     let limits = limits.streams(child.is_some());
     let setups = set_up(&home, &target, &limits, &tenants).await?;
     let open: Result<Vec<_>, _> = tenants.iter().map(|tenant| OpenTenant::new(&home, tenant)).collect();
@@ -205,7 +207,7 @@ async fn start(
     let file = serve_file(&home, listen, nats_url, &open, &own);
     let banner = if json { as_json(&file) } else { banner(&home, &file, &open, &own) };
     let app = Arc::new(App::new(home, followers, running, producer, limits, open));
-    let (http, stop_http) = answer_in_background(listener, &app);
+    let (http, stop_http) = answer_in_background(listener, &app, body_time);
     ready(&app).await;
     app.publish(file).map_err(|error| could_not(&error))?;
     tokio::spawn(republish(Arc::downgrade(&app), rekeyed));
@@ -259,26 +261,23 @@ pub async fn drain(serving: Serving) -> Result<(), CliError> {
     unpublished.map_err(|error| could_not(&error))
 }
 
-/// Answers requests until it is told to stop.
+/// Answers requests, whose bodies may take `body_time` to arrive, until it is told to stop.
 pub fn answer_in_background(
     listener: TcpListener,
     app: &Arc<App>,
+    body_time: Duration,
 ) -> (JoinHandle<std::io::Result<()>>, watch::Sender<bool>) {
     let loopback = listener.local_addr().is_ok_and(|listen| listen.ip().is_loopback());
     let (stop_http, stopped) = watch::channel(false);
-    (tokio::spawn(answer(listener, Arc::clone(app), Guard { loopback }, stopped)), stop_http)
+    let router = http::router(Arc::clone(app), Guard { loopback }, body_time);
+    (tokio::spawn(answer(listener, router, stopped)), stop_http)
 }
 
-async fn answer(
-    listener: TcpListener,
-    app: Arc<App>,
-    guard: Guard,
-    mut stopped: watch::Receiver<bool>,
-) -> std::io::Result<()> {
+async fn answer(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let stopping = async move { drop(stopped.wait_for(|stop| *stop).await) };
-    axum::serve(listener, http::router(app, guard)).with_graceful_shutdown(stopping).await
+    axum::serve(listener, router).with_graceful_shutdown(stopping).await
 }
 
 async fn ready(app: &App) {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::cosignature::{Algorithm, Cosigner};
 use ledger::note::{KeyName, VerifierKey};
@@ -14,6 +15,7 @@ use ledger::witness::WatchedLogs;
 use serde_json::json;
 
 use super::client::print;
+use super::limits::some_time;
 use super::{CliError, Globals};
 use crate::data_dir::{DataDir, Lock};
 use crate::keys_on_disk::{cosigner_or_new, write_private};
@@ -66,6 +68,9 @@ struct ServeArgs {
     /// Requests taken in a second, over all logs
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
+    /// How long the body of a request may take to arrive (such as 10s, 1m)
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    body_time: Duration,
 }
 
 /// Its name, its keys, and the right to use them.
@@ -94,7 +99,8 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let witness = witness.map_err(|error| CliError::of(&error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| CliError::because("can't start threads", &error))?;
-    runtime.block_on(serve(listener, witness, Limits { requests_per_second: args.rate }, &banner))?;
+    let limits = Limits { requests_per_second: args.rate, body_time: args.body_time };
+    runtime.block_on(serve(listener, witness, limits, &banner))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use ledger::note::{VerifierKey, VerifierKeyError};
 
+use crate::bounded::{self, NOTE_MAX};
+
 /// A file that holds no verifier key.
 #[derive(Debug, thiserror::Error)]
 pub enum VkeyFileError {
@@ -38,7 +40,7 @@ pub fn read_vkeys(paths: &[PathBuf]) -> Result<Vec<VerifierKey>, VkeyFileError> 
 }
 
 fn read_one(path: &Path) -> Result<Vec<VerifierKey>, VkeyFileError> {
-    let text = std::fs::read_to_string(path).map_err(|source| VkeyFileError::Io { path: path.to_owned(), source })?;
+    let text = bounded::text(path, NOTE_MAX).map_err(|source| VkeyFileError::Io { path: path.to_owned(), source })?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let keys: Result<Vec<_>, _> = lines.map(VerifierKey::parse).collect();
     let keys = keys.map_err(|source| VkeyFileError::Malformed { path: path.to_owned(), source })?;

@@ -5,6 +5,7 @@
 
 mod app;
 mod assert;
+mod body_time;
 mod changes;
 mod events;
 mod evidence;
@@ -29,11 +30,13 @@ mod streaming;
 mod tenants;
 
 pub use app::{App, OpenTenant};
+pub use body_time::in_time;
 pub use evidence::segment;
 pub use guard::Guard;
 pub use replica::{Report, ReportedLog};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -48,8 +51,8 @@ use problem::Problem;
 /// The largest body: about 24,000 events of 1.3 KB. It is held in memory.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
-/// All routes.
-pub fn router(app: Arc<App>, guard: Guard) -> Router {
+/// All routes. A request's body may take `body_time` to arrive.
+pub fn router(app: Arc<App>, guard: Guard, body_time: Duration) -> Router {
     let tenant = Router::new()
         .route("/", put(tenants::add))
         .route("/events", get(events::by_id).post(post::events))
@@ -98,6 +101,7 @@ pub fn router(app: Arc<App>, guard: Guard) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(body_time, in_time))
         .layer(middleware::from_fn_with_state(guard, guard::guard))
         .layer(middleware::map_response(safe))
         // What fails on our side is logged where it fails, with its cause.

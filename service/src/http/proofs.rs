@@ -91,7 +91,7 @@ pub async fn of_event(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
     let open = tenant(&app, &name)?;
-    let event = body.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let event = body?;
     blocking(move || {
         let found = open.ask(|views| Ok(proofs::of_event(&open.log, Some(views), &event)))?;
         let found = found.map_err(|error| lookup_failed(&error))?.map_err(|rejection| {
@@ -118,9 +118,14 @@ pub async fn consistency(
     UrlPath(name): UrlPath<LogName>,
     UrlQuery(query): UrlQuery<ConsistencyQuery>,
 ) -> Result<Json<Value>, Problem> {
+    let ConsistencyQuery { from, to } = query;
+    if let Some(to) = to.filter(|to| from > *to) {
+        let detail = format!("from {from} to {to}: the first size must not be the greater one");
+        return Err(Problem::bad_request(detail));
+    }
     blocking(move || {
         let log = app.log(&name)?;
-        let proof = proofs::consistency(&log, query.from, query.to);
+        let proof = proofs::consistency(&log, from, to);
         proof.map(|proof| Json(json!(proof))).map_err(|error| log_failed(&error))
     })
     .await

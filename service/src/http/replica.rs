@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -13,7 +12,7 @@ use ledger::replica::{Limits, Source as _, SourceError};
 use serde::{Deserialize, Serialize};
 
 use super::app::{App, blocking};
-use super::extract::{UrlPath, UrlQuery};
+use super::extract::{JsonBody, UrlPath, UrlQuery};
 use super::problem::Problem;
 
 /// Entries of a chunk at most, whoever asks for more.
@@ -76,7 +75,7 @@ pub async fn chunk(
 }
 
 /// `POST /v1/replica/position`: 204. What nobody here is named is refused, so that a misspelt name is noticed.
-pub async fn position(State(app): State<Arc<App>>, Json(report): Json<Report>) -> Result<StatusCode, Problem> {
+pub async fn position(State(app): State<Arc<App>>, JsonBody(report): JsonBody<Report>) -> Result<StatusCode, Problem> {
     if app.followers().report(&report) {
         return Ok(StatusCode::NO_CONTENT);
     }
@@ -89,7 +88,7 @@ pub async fn position(State(app): State<Arc<App>>, Json(report): Json<Report>) -
 
 fn failed(error: &SourceError) -> Problem {
     match error {
-        SourceError::Beyond { .. } => Problem::not_found(error.to_string()),
+        SourceError::Beyond { .. } | SourceError::NoLog(_) => Problem::not_found(error.to_string()),
         SourceError::Read(read) => super::app::log_failed(read),
         _ => Problem::internal("the log could not be copied from", error),
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemas::ids::Tenant;
@@ -67,10 +68,10 @@ pub async fn ask(
     State(app): State<Arc<App>>,
     UrlPath(tenant): UrlPath<Tenant>,
     UrlQuery(query): UrlQuery<SqlQuery>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let open = app.tenant(&tenant)?;
-    let asked: Asked = serde_json::from_slice(&body)
+    let asked: Asked = serde_json::from_slice(&body?)
         .map_err(|error| Problem::bad_request(format!("the body: {error}; expected {{\"sql\": \"SELECT …\"}}")))?;
     app.covered(&tenant, query.at_least).await?;
     let _turn = tokio::time::timeout(TURN, app.questions.acquire())

@@ -10,12 +10,14 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use ledger::witness::{MAX_REQUEST_BYTES, Refusal};
 
 use super::{NotCosigned, Witness};
 use crate::clock;
+use crate::http::in_time;
 
 /// Requests that are worked on at once; the others wait. Each holds a body and, in turn, the disk.
 const AT_ONCE: usize = 32;
@@ -25,6 +27,8 @@ const AT_ONCE: usize = 32;
 pub struct Limits {
     /// Requests in a second, over all logs. A log asks once a second, or once more after a conflict.
     pub requests_per_second: u32,
+    /// How long the body of a request may take to arrive.
+    pub body_time: Duration,
 }
 
 struct Shared {
@@ -52,6 +56,7 @@ pub fn router(witness: Arc<Witness>, limits: Limits) -> Router {
         .route("/", get(about))
         // A request that is one byte too long is told so by its own decision, not by the framework's.
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES + 1))
+        .layer(middleware::from_fn_with_state(limits.body_time, in_time))
         .with_state(shared)
 }
 

@@ -16,6 +16,8 @@ use pipeline::produce::{Outgoing, Patience, Producer};
 use serde_json::json;
 
 use super::{Args, given, known, names, print};
+use crate::bounded::NOTE_MAX;
+use crate::cli::client::input;
 use crate::cli::client::send::Route;
 use crate::cli::{CliError, Globals, say};
 
@@ -35,8 +37,7 @@ pub(super) fn run(globals: &Globals, args: &Args, subject: &str) -> Result<ExitC
     let program = match (&args.program, args.what.as_slice()) {
         (None, [kind]) => known(kind)?.program(),
         (Some(path), []) => {
-            let source = std::fs::read_to_string(path)
-                .map_err(|error| CliError::because(format!("can't read {}", path.display()), &error))?;
+            let source = input::text(path, NOTE_MAX)?;
             Program::new(path.display().to_string(), source)
         }
         _ => {

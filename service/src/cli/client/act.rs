@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::http::{Client, segment};
 use super::print;
-use super::send::{NatsFlags, Route, send_one};
+use super::send::{NatsFlags, Route, Unanswered, send_one};
 use crate::cli::{CliError, Globals};
 use crate::{clock, keys_on_disk};
 
@@ -63,7 +63,7 @@ pub fn perform(
     args: &ActArgs,
     also: Option<&Signer>,
     make: impl Fn(&Value, u32) -> Result<Act, CliError>,
-) -> Result<Done, CliError> {
+) -> Result<Done, Unanswered> {
     let route = Route::find(globals, &args.nats);
     for made in 0.. {
         let holds = governance(globals, tenant)?;
@@ -82,10 +82,11 @@ pub fn perform(
         let late = matches!(&act, Act::Key(change) if change.status == KeyStatus::Retired && index > change.from);
         if !(late || reason == "control_stale_counter") || made + 1 == ATTEMPTS {
             let line = format!("the ledger refuses it: {reason}: {}", print::clean(&found));
-            return Err(CliError::no(line).with_detail(format!("the refusal is entry {index} of {tenant}'s log")));
+            let error = CliError::no(line).with_detail(format!("the refusal is entry {index} of {tenant}'s log"));
+            return Err(error.into());
         }
     }
-    Err(CliError::could_not("not tried"))
+    Err(CliError::could_not("not tried").into())
 }
 
 /// Prints what became of an act.
@@ -107,22 +108,35 @@ pub fn salt() -> Result<Salt, CliError> {
     Ok(salt)
 }
 
+/// Refuses where the keys that were named can't sign such an act: to be asked before anything is made for it.
+pub fn refuse_unsigned(holds: &Value, op: ControlOp, data: &Path, args: &ActArgs) -> Result<(), CliError> {
+    let keys = load(&place(holds)?.origin, data, &args.keys, needs_recovery(op))?;
+    who_signs(&keys, holds, op).map(|_| ())
+}
+
+/// Who of `keys` signs such an act, and who its listing in `_ledger`.
+fn who_signs<'k>(keys: &'k [Signer], holds: &Value, op: ControlOp) -> Result<(&'k Signer, &'k Signer), CliError> {
+    let (on, ledger) = (place(holds)?.origin, place(&holds["ledger"])?.origin);
+    let signer = if needs_recovery(op) {
+        let recovery = public_keys(&json!([holds["recovery_key"]]))?;
+        &keys[pick(keys, &recovery, &format!("the recovery key of {on}"))?]
+    } else {
+        &keys[pick(keys, &public_keys(&holds["admin_keys"])?, &format!("an admin key of {on}"))?]
+    };
+    let admins = public_keys(&holds["ledger"]["admin_keys"])?;
+    let lister = pick(keys, &admins, &format!("an admin key of {ledger}, which lists every act"))?;
+    Ok((signer, &keys[lister]))
+}
+
 fn signed(holds: &Value, act: &Act, data: &Path, args: &ActArgs, also: Option<&Signer>) -> Result<Vec<u8>, CliError> {
     let on = place(holds)?;
     let ledger = place(&holds["ledger"])?;
     let keys = load(&on.origin, data, &args.keys, needs_recovery(act.op()))?;
-    let mut signers: Vec<&Signer> = Vec::new();
-    if needs_recovery(act.op()) {
-        let recovery = public_keys(&json!([holds["recovery_key"]]))?;
-        signers.push(pick(&keys, &recovery, &format!("the recovery key of {}", on.origin))?);
-    } else {
-        signers.push(pick(&keys, &public_keys(&holds["admin_keys"])?, &format!("an admin key of {}", on.origin))?);
-    }
+    let (signer, lister) = who_signs(&keys, holds, act.op())?;
+    let mut signers: Vec<&Signer> = vec![signer];
     if matches!(act, Act::Key(change) if change.status == KeyStatus::Retired) {
         signers.extend(also);
     }
-    let admins = public_keys(&holds["ledger"]["admin_keys"])?;
-    let lister = pick(&keys, &admins, &format!("an admin key of {}, which lists every act", ledger.origin))?;
     let message = message(act, &on, &signers, &ledger, lister, salt()?);
     Ok(message.map_err(|error| CliError::because("the act can't be written", &error))?.print())
 }
@@ -142,9 +156,9 @@ pub fn load(name: &Origin, data: &Path, named: &[PathBuf], recovery: bool) -> Re
     files.iter().map(read).collect()
 }
 
-/// The first of `keys` that may.
-pub fn pick<'k>(keys: &'k [Signer], may: &[PublicKey], what: &str) -> Result<&'k Signer, CliError> {
-    keys.iter().find(|key| may.contains(&key.public_key())).ok_or_else(|| {
+/// The place of the first of `keys` that may.
+pub fn pick(keys: &[Signer], may: &[PublicKey], what: &str) -> Result<usize, CliError> {
+    keys.iter().position(|key| may.contains(&key.public_key())).ok_or_else(|| {
         CliError::could_not(format!("none of the keys given is {what}")).with_detail("name its file with --key FILE")
     })
 }

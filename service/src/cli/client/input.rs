@@ -1,16 +1,18 @@
 //! Events out of a file or standard input, byte for byte: one document, an array, or one a line (NDJSON; documents over many
-//! lines one after the other are taken too). NDJSON is read line by line, so that an endless producer can be piped in.
+//! lines one after the other are taken too). NDJSON is read line by line, so that an endless producer can be piped in; a line, and
+//! whatever has to be read as a whole, has a bound.
 //!
 //! Nothing is judged here but where one document ends. A line that is no JSON is handed on like any other: the door (or
 //! `check`) says what is wrong with it.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use crate::bounded::{self, DOCUMENT_MAX};
 use crate::cli::CliError;
 
 /// One event as it stands in its file.
@@ -35,29 +37,29 @@ pub fn documents(path: &Path) -> Result<Documents, CliError> {
     read(BufReader::with_capacity(1 << 16, file), path.to_owned())
 }
 
-/// Bytes of a document that is read as one, at most: a device or a wrong file must not fill the memory.
-const WHOLE_MAX: u64 = 64 << 20;
-
 /// All bytes of `path`, `-` for standard input.
 pub fn whole(path: &Path) -> Result<Vec<u8>, CliError> {
-    let read = if path == Path::new("-") { bounded(io::stdin().lock()) } else { File::open(path).and_then(bounded) };
+    let read = if path == Path::new("-") {
+        bounded::all_of(io::stdin().lock(), DOCUMENT_MAX)
+    } else {
+        bounded::read(path, DOCUMENT_MAX)
+    };
     read.map_err(|error| CliError::because(format!("can't read {}", path.display()), &error))
 }
 
-fn bounded(reader: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if reader.take(WHOLE_MAX + 1).read_to_end(&mut bytes)? as u64 > WHOLE_MAX {
-        return Err(io::Error::other(format!("more than {WHOLE_MAX} bytes; expected one document")));
-    }
-    Ok(bytes)
+/// A file of text that has at most `max` bytes, such as a key or a signed note.
+pub fn text(path: &Path, max: u64) -> Result<String, CliError> {
+    bounded::text(path, max).map_err(|error| CliError::because(format!("can't read {}", path.display()), &error))
 }
 
 fn read(mut reader: impl BufRead + Send + 'static, name: PathBuf) -> Result<Documents, CliError> {
     let cannot = |error: io::Error| CliError::because(format!("can't read {}", name.display()), &error);
     // Up to the end of the first line with something on it, to see what this is.
     let mut start = Vec::new();
-    while start.trim_ascii().is_empty() {
-        if reader.read_until(b'\n', &mut start).map_err(cannot)? == 0 {
+    let mut blank = 0;
+    while start[blank..].trim_ascii().is_empty() {
+        blank = start.len();
+        if read_line(&mut reader, &mut start).map_err(cannot)? == 0 {
             return Err(CliError::could_not(format!("{} is empty; expected events in JSON", name.display())));
         }
     }
@@ -65,9 +67,21 @@ fn read(mut reader: impl BufRead + Send + 'static, name: PathBuf) -> Result<Docu
     if !first.starts_with(b"[") && is_json(first) {
         return stream(start, reader).map_err(cannot);
     }
-    reader.read_to_end(&mut start).map_err(cannot)?;
+    let room = DOCUMENT_MAX + 1 - start.len() as u64;
+    if reader.take(room).read_to_end(&mut start).map_err(cannot)? as u64 == room {
+        return Err(cannot(bounded::too_large(DOCUMENT_MAX)).with_detail(
+            "an array, or documents over several lines, are read whole; put one event on each line (NDJSON)",
+        ));
+    }
     let found = if start.trim_ascii_start().starts_with(b"[") { array(&start, &name)? } else { several(start) };
     Ok(Box::new(found.into_iter().map(Ok)))
+}
+
+/// Appends up to the end of the line. What is in `line` then has the bound of a document.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    let room = (DOCUMENT_MAX + 1).saturating_sub(line.len() as u64);
+    let read = reader.take(room).read_until(b'\n', line)?;
+    if line.len() as u64 > DOCUMENT_MAX { Err(bounded::too_large(DOCUMENT_MAX)) } else { Ok(read) }
 }
 
 fn is_json(bytes: &[u8]) -> bool {
@@ -90,7 +104,7 @@ fn stream(mut start: Vec<u8>, mut reader: impl BufRead + Send + 'static) -> io::
         loop {
             let mut next = Vec::new();
             number += 1;
-            match reader.read_until(b'\n', &mut next) {
+            match read_line(&mut reader, &mut next) {
                 Err(error) => return Some(Err(error)),
                 Ok(0) => return None,
                 Ok(_) if next.trim_ascii().is_empty() => {}
@@ -112,6 +126,9 @@ fn only_white_space_left(reader: &mut impl BufRead, space: &mut Vec<u8>) -> io::
         let more = white == buffer.len();
         space.extend_from_slice(&buffer[..white]);
         reader.consume(white);
+        if space.len() as u64 > DOCUMENT_MAX {
+            return Err(bounded::too_large(DOCUMENT_MAX));
+        }
         if !more {
             return Ok(false);
         }
@@ -199,10 +216,21 @@ mod tests {
         assert_eq!(found, expect, "{input:?}");
     }
 
+    /// A device never ends: neither its first line, nor the blank lines before one, nor what follows an event.
     #[test]
-    fn what_is_read_whole_has_a_bound() {
-        assert_eq!(bounded(&b"{}"[..]).unwrap(), b"{}");
-        assert!(bounded(io::repeat(b' ')).unwrap_err().to_string().contains("more than 67108864 bytes"));
+    fn what_does_not_end_is_refused() {
+        let endless = |start: &str, byte: u8| {
+            let input = io::Cursor::new(start.as_bytes().to_vec()).chain(io::repeat(byte));
+            let read = read(BufReader::new(input), "x".into());
+            let refused = match read {
+                Err(error) => error.to_string(),
+                Ok(mut documents) => documents.find_map(Result::err).unwrap().to_string(),
+            };
+            assert!(refused.contains("more than 67108864 bytes"), "{start:?}, {byte}: {refused}");
+        };
+        for (start, byte) in [("", 0), ("", b'\n'), ("{}", b' '), ("{}\n{}\n", b'x'), ("[", b' '), ("{\n", b'\n')] {
+            endless(start, byte);
+        }
     }
 
     #[test]

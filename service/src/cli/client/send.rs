@@ -153,19 +153,44 @@ fn refuse_in_vain(data: &Path) -> Result<(), CliError> {
     }
 }
 
+/// A message that has no answer.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// Why.
+    pub error: CliError,
+    /// Whether it may be on the road all the same.
+    pub sent: bool,
+}
+
+impl From<CliError> for Unanswered {
+    /// Before anything was sent, or after it was refused.
+    fn from(error: CliError) -> Self {
+        Self { error, sent: false }
+    }
+}
+
+impl From<Unanswered> for CliError {
+    fn from(unanswered: Unanswered) -> Self {
+        unanswered.error
+    }
+}
+
 /// Sends one message that is no event, such as an administrative act, and waits for its answer.
-pub fn send_one(route: &Route, message: &Outgoing) -> Result<Answer, CliError> {
+pub fn send_one(route: &Route, message: &Outgoing) -> Result<Answer, Unanswered> {
     let Route::Nats { target, data } = route else {
-        return Err(CliError::could_not("an administrative act travels over NATS, and only a server's URL is known")
+        let error = CliError::could_not("an administrative act travels over NATS, and only a server's URL is known");
+        return Err(error
             .with_detail(
                 "name the ledger's NATS with --nats URL (UPM_NATS), or its data directory with --data DIR (UPM_DATA)",
-            ));
+            )
+            .into());
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| CliError::because("can't start", &error))?;
     let answered = runtime.block_on(async {
         let producer = connect(target, data.as_deref(), &Patience::default()).await?;
-        producer.send(message).await.map_err(|error| CliError::because(&message.subject, &error))
+        let answered = producer.send(message).await;
+        answered.map_err(|error| Unanswered { error: CliError::because(&message.subject, &error), sent: true })
     });
     runtime.shutdown_background();
     answered

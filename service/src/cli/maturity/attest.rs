@@ -13,8 +13,9 @@ use schemas::time;
 use serde_json::{Value, json};
 use workers::build;
 
+use crate::bounded::NOTE_MAX;
 use crate::cli::client::http::{Client, segment};
-use crate::cli::client::print;
+use crate::cli::client::{input, print};
 use crate::cli::{CliError, Globals};
 use crate::clock;
 
@@ -61,8 +62,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode, CliError> {
             return Ok(ExitCode::SUCCESS);
         }
         (Some(key), _) => sign(key, &said)?,
-        (None, Some(file)) => std::fs::read_to_string(file)
-            .map_err(|error| CliError::because(format!("can't read {}", file.display()), &error))?,
+        (None, Some(file)) => input::text(file, NOTE_MAX)?,
     };
     let signer = ssh::verify(&signature, attestation::NAMESPACE, &said)
         .map_err(|error| CliError::because("the signature would count for nothing", &error))?;

@@ -5,7 +5,6 @@
 //! that hides it later changes nothing. Of a log that says nothing of its keys the given ones count in their order: after one of them
 //! has signed, an earlier one alone does not.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use ledger::governance::{KeyChain, LogKey, LogKeys};
 use ledger::note::VerifierKey;
 
 use super::{CliError, state_error, with_suffix, write_state};
+use crate::bounded::{self, DOCUMENT_MAX};
 
 /// The keys of one log, as far as they are known.
 pub struct Keys {
@@ -42,7 +42,7 @@ impl Keys {
     pub fn read(given: Vec<VerifierKey>, state: &Path) -> Result<Self, CliError> {
         let path = with_suffix(state, "keys");
         let mut keys = Self { given, learned: None, path };
-        match fs::read(&keys.path) {
+        match bounded::read(&keys.path, DOCUMENT_MAX) {
             Ok(bytes) => {
                 let learned = keys.establish(&bytes);
                 keys.learned = Some(learned.map_err(|why| {

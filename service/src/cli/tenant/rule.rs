@@ -2,7 +2,6 @@
 //! signed, listed and kept.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
 use ledger::governance::Act;
@@ -11,6 +10,7 @@ use projector::approval::{FACTS, Rule};
 use schemas::ids::Tenant;
 use serde_json::{Value, json};
 
+use crate::bounded::{self, NOTE_MAX};
 use crate::cli::client::act::{self, ActArgs};
 use crate::cli::client::print;
 use crate::cli::{CliError, Globals};
@@ -97,7 +97,8 @@ fn set(args: &Args) -> Result<BTreeMap<String, String>, CliError> {
 
 fn key(file: &Path) -> Result<SshKey, CliError> {
     let named = file.display();
-    let text = fs::read_to_string(file).map_err(|error| CliError::because(format!("can't read {named}"), &error))?;
+    let text =
+        bounded::text(file, NOTE_MAX).map_err(|error| CliError::because(format!("can't read {named}"), &error))?;
     let line = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#')).unwrap_or_default();
     SshKey::parse(line).map_err(|error| CliError::because(named.to_string(), &error))
 }
