@@ -8,6 +8,7 @@
 //! - [`command`]: a wrapped command's outcome as an event, as `upm run` sends it.
 //! - [`plan`]: ordered commands with checks, ways back, waves and digest, from a request.
 //! - [`request`]: what is asked for, from words or JSON.
+//! - [`table`]: TOML files read by hand, and what is wrong in them.
 //!
 //! Left out: spawning, reading and publishing (`service`, `pipeline`).
 
@@ -19,3 +20,4 @@ pub mod command;
 pub mod conformance;
 pub mod plan;
 pub mod request;
+pub mod table;

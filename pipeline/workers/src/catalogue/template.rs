@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::table::is_name;
+
 /// A command with places for values. Its first word is the name of a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
@@ -154,11 +156,4 @@ fn word(text: &str) -> Result<Word, (String, &'static str)> {
         parts.push(Part::Text(fixed));
     }
     Ok(Word(parts))
-}
-
-/// What names of fields, types, tools and roles look like.
-pub(super) fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.len() <= 64
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
