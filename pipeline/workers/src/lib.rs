@@ -7,6 +7,7 @@
 //! - [`ci`]: what a CI system's variables say about who changes what, as defaults for those fields.
 //! - [`command`]: a wrapped command's outcome as an event, as `upm run` sends it.
 //! - [`plan`]: ordered commands with checks, ways back, waves and digest, from a request.
+//! - [`policy`]: Rego over a document.
 //! - [`request`]: what is asked for, from words or JSON.
 //! - [`table`]: TOML files read by hand, and what is wrong in them.
 //!
@@ -19,5 +20,6 @@ pub mod ci;
 pub mod command;
 pub mod conformance;
 pub mod plan;
+pub mod policy;
 pub mod request;
 pub mod table;
