@@ -9,6 +9,7 @@
 mod document;
 mod field;
 mod read;
+mod reading;
 mod template;
 mod tool;
 

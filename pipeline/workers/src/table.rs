@@ -1,5 +1,7 @@
 //! Tables of TOML files, read by hand: what is wrong is told with file, entry, field, what was found and what was expected (decision 121).
-//! Catalogue files are read through this.
+//! Catalogue files and the workers' configuration are read through this.
+
+use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
@@ -9,7 +11,7 @@ use toml::{Table, Value};
 pub struct Mistake {
     /// The file as named by whoever gave it.
     pub file: String,
-    /// `type az_aks`, `tool az`, …, or `the file`.
+    /// `type az_aks`, `tool az`, `lane 2`, …, or `the file`.
     pub entry: String,
     /// The field, with the way to it.
     pub field: String,
@@ -97,6 +99,22 @@ impl<'a> Entry<'a> {
         Ok(entries)
     }
 
+    /// The tables of a list, each called by its name where it has one, by its place from 1 where not.
+    pub(crate) fn list(&self, key: &str, called: &str) -> Read<Vec<Entry<'a>>> {
+        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
+        let expected = format!("a list of tables, [[{key}]]");
+        let Value::Array(items) = value else { return self.wrong(key, shown(value), expected) };
+        let mut entries = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            let Value::Table(table) = item else {
+                return self.wrong(&format!("{key}[{at}]"), shown(item), expected);
+            };
+            let name = table.get("name").and_then(Value::as_str).map_or_else(|| (at + 1).to_string(), str::to_owned);
+            entries.push(Entry { file: self.file, name: format!("{called} {name}"), table });
+        }
+        Ok(entries)
+    }
+
     /// The same entry with only one of its inner tables, named in complaints by the way to it.
     pub(crate) fn inner(&self, key: &str) -> Read<Option<Entry<'a>>> {
         match self.table.get(key) {
@@ -138,6 +156,40 @@ impl<'a> Entry<'a> {
             }
         }
         Ok(texts)
+    }
+
+    /// Texts of which none stands twice and none is empty; `None` without the key.
+    pub(crate) fn names(&self, key: &str) -> Read<Option<BTreeSet<String>>> {
+        let texts = self.texts(key)?;
+        if !self.table.contains_key(key) {
+            return Ok(None);
+        }
+        if texts.is_empty() || texts.iter().any(|text| text.trim().is_empty()) {
+            return self.wrong(key, "nothing, or an empty name", "at least one name, or no such key");
+        }
+        let count = texts.len();
+        let names: BTreeSet<String> = texts.into_iter().collect();
+        if names.len() < count { self.wrong(key, "a name twice", "each name once") } else { Ok(Some(names)) }
+    }
+
+    /// A whole number between two others, both included.
+    pub(crate) fn number_within(&self, key: &str, least: u64, most: u64) -> Read<Option<u64>> {
+        match self.number(key)? {
+            Some(found) if !(least..=most).contains(&found) => {
+                self.wrong(key, found.to_string(), format!("a whole number from {least} to {most}"))
+            }
+            number => Ok(number),
+        }
+    }
+
+    /// One of these words.
+    pub(crate) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Read<Option<T>> {
+        let Some(found) = self.text(key)? else { return Ok(None) };
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == found) {
+            return Ok(Some(*value));
+        }
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        self.wrong(key, format!("{found:?}"), known.join(" or "))
     }
 
     pub(crate) fn flag(&self, key: &str) -> Read<bool> {
