@@ -290,18 +290,47 @@ pub(crate) fn of(
 /// Whether an attempt is approved for somebody who asks before executing: the newest rule and the newest plan count, whoever plans counts as
 /// executing, everything given by now is in time, and `now_ms` decides about expiry.
 pub(crate) fn at_gate(change: &ChangeId, seen: &[Seen<'_>], tried: &Tried<'_>, rules: &Rules, now_ms: u64) -> Coverage {
-    let parties = Parties::at_gate(seen);
-    let plans: Vec<(u64, &str)> = plans_of(tried);
-    let scene = Scene {
-        rule: rules.at(u64::MAX),
-        execution: None,
-        emergency: false,
-        plan: plans.last().map(|(_, digest)| *digest),
-        plans,
-        expiry_ms: now_ms,
-    };
+    let (scene, parties) = (Scene::at_gate(tried, rules, now_ms), Parties::at_gate(seen));
     let graded = graded(change, tried, &parties, &scene, rules);
     coverage(seen, tried, &scene, &graded)
+}
+
+/// The approvals of a change as they stand for whoever is about to execute it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The highest attempt, which is the one that is asked about.
+    pub attempt: u64,
+    /// Digest of its newest plan.
+    pub plan_digest: Option<String>,
+    /// Its approvals and refusals, as recorded; each with the change that its signature is for, where that is another one.
+    pub given: Vec<(Graded, Option<ChangeId>)>,
+    /// Whether they are what the tenant's rule and the plans ask for.
+    pub coverage: Coverage,
+}
+
+/// Grades the approvals of a change's highest attempt as the gate does ([`crate::assert`]). An approval whose signature does not fit is held against
+/// `others` too, so that one taken from another change can be called by its name. `None` where nothing is on record of the change.
+pub fn standing(
+    change: &ChangeId,
+    entries: &[Entry<'_>],
+    rules: &Rules,
+    now_ms: u64,
+    others: &[ChangeId],
+) -> Option<Standing> {
+    let seen = read(change, entries);
+    let attempts = group(&seen);
+    let tried = attempts.last()?;
+    let (scene, parties) = (Scene::at_gate(tried, rules, now_ms), Parties::at_gate(&seen));
+    let graded = graded(change, tried, &parties, &scene, rules);
+    let coverage = coverage(&seen, tried, &scene, &graded);
+    let of_other = |(graded, approval): (Graded, &Approval<'_>)| {
+        let fits_not = graded.lacks.contains(&Lack::BadSignature);
+        let other = if fits_not { grade::signed_for(others, approval, rules) } else { None };
+        (graded, other.cloned())
+    };
+    let given = graded.into_iter().zip(tried.seen.iter().flat_map(|seen| &seen.facts.approvals)).map(of_other);
+    let plan_digest = scene.plan.map(str::to_owned);
+    Some(Standing { attempt: tried.number, plan_digest, given: given.collect(), coverage })
 }
 
 fn graded(
@@ -372,8 +401,8 @@ fn initiators(seen: &[Seen<'_>]) -> BTreeSet<String> {
     if acting.is_empty() { names(true) } else { acting }
 }
 
-/// Names are compared without regard to case and outer spaces, so that `Ann` cannot approve what `ann` asked for.
-fn same_name(name: &str) -> String {
+/// A name as names are compared: without regard to case and outer spaces, so that `Ann` cannot approve what `ann` asked for.
+pub fn same_name(name: &str) -> String {
     name.trim().to_lowercase()
 }
 
@@ -404,6 +433,19 @@ impl<'a> Scene<'a> {
             plan: tried.plan_in_force(),
             plans: plans_of(tried),
             expiry_ms: execution.map_or(as_of_ms, |(_, at)| at),
+        }
+    }
+
+    /// Before an execution: see [`at_gate`].
+    fn at_gate(tried: &'a Tried<'_>, rules: &'a Rules, now_ms: u64) -> Self {
+        let plans = plans_of(tried);
+        Self {
+            rule: rules.at(u64::MAX),
+            execution: None,
+            emergency: false,
+            plan: plans.last().map(|(_, digest)| *digest),
+            plans,
+            expiry_ms: now_ms,
         }
     }
 

@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("upm-projector", &["upm-schemas", "upm-ledger"]),
     ("upm-projector-sqlite", &["upm-schemas", "upm-ledger", "upm-projector"]),
     ("upm-evidence", &["upm-schemas", "upm-ledger", "upm-projector"]),
-    ("upm-workers", &["upm-schemas"]),
+    ("upm-workers", &["upm-schemas", "upm-projector"]),
     ("upm-adapters", &["upm-schemas"]),
     ("upm-pipeline", &["upm-schemas", "upm-ledger", "upm-projector", "upm-projector-sqlite", "upm-workers"]),
     (

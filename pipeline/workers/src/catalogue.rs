@@ -9,6 +9,7 @@
 mod document;
 mod field;
 mod read;
+mod reading;
 mod template;
 mod tool;
 
@@ -16,6 +17,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use sha2::{Digest, Sha256};
+
+use crate::table::Mistake;
 
 pub use field::{Field, Form};
 pub(crate) use read::places;
@@ -156,22 +159,6 @@ pub struct Cost {
     pub note: String,
 }
 
-/// What is wrong in a file, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: {entry}, {field}: found {found}, expected {expected}")]
-pub struct CatalogueError {
-    /// The file as named by whoever gave it.
-    pub file: String,
-    /// `type az_aks`, `tool az`, `role …`, `defaults of …`, or `the file`.
-    pub entry: String,
-    /// The field, with the way to it.
-    pub field: String,
-    /// What stands there.
-    pub found: String,
-    /// What should.
-    pub expected: String,
-}
-
 static OWN: LazyLock<Catalogue> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "the files are compiled in, and a test reads them")]
     Catalogue::read(&[]).expect("the shipped files are a catalogue")
@@ -184,7 +171,7 @@ pub fn shipped() -> &'static Catalogue {
 
 impl Catalogue {
     /// The shipped files, and these (name and text) after them, in order.
-    pub fn read(more: &[(String, String)]) -> Result<Self, CatalogueError> {
+    pub fn read(more: &[(String, String)]) -> Result<Self, Mistake> {
         let files: Vec<(&str, &str)> =
             SHIPPED.into_iter().chain(more.iter().map(|(name, text)| (name.as_str(), text.as_str()))).collect();
         let mut read = read::files(&files)?;

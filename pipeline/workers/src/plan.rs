@@ -28,6 +28,7 @@ use crate::catalogue::{Absent, Catalogue, Tool, When};
 use crate::request::{Action, Request, Variant, words};
 pub use existing::{Existing, Simulation};
 pub use graph::{Cycle, Graph};
+pub(crate) use hints::ends as window_seconds;
 pub use hints::{Cost, Quota};
 pub use waves::Wave;
 

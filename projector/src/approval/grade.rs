@@ -135,3 +135,11 @@ fn sign(lacks: &mut Vec<Lack>, change: &ChangeId, seen: &Seen<'_>, approval: &Ap
     }
     allowed
 }
+
+/// The first of these changes that the approval's signature is for.
+pub(super) fn signed_for<'c>(changes: &'c [ChangeId], approval: &Approval<'_>, rules: &Rules) -> Option<&'c ChangeId> {
+    let signature = approval.signature.as_deref()?;
+    let fits =
+        |other: &&ChangeId| ssh::verify(signature, NAMESPACE, &statement(&rules.origin, other, approval)).is_ok();
+    changes.iter().find(fits)
+}

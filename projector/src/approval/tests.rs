@@ -277,3 +277,38 @@ proptest! {
         prop_assert!(found.given.iter().all(|given| !given.counts));
     }
 }
+
+/// A signature for change `c`, sent again for another one.
+#[test]
+fn an_approval_of_another_change_is_called_by_its_name() {
+    let other = ChangeId::parse("d").unwrap();
+    let moved = |mut made: Made| {
+        made.header.change = other.clone();
+        made
+    };
+    let logged = logged(&[moved(plan()), moved(signed_approval(&json!({})))]);
+    let entries: Vec<_> = logged
+        .iter()
+        .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
+        .collect();
+    let bob = rules("ledger/acme", "bob");
+    let standing = |others: &[ChangeId]| standing(&other, &entries, &bob, 0, others).unwrap().given.remove(0);
+    let (graded, of) = standing(&[ChangeId::parse("b").unwrap(), change()]);
+    assert_eq!((graded.grade, graded.lacks, of), (Grade::Bound, vec![Lack::BadSignature], Some(change())));
+    assert_eq!(standing(&[]).1, None);
+    assert!(super::standing(&change(), &entries, &bob, 0, &[]).is_none());
+}
+
+/// Whoever asks before executing gets what the gate answers, with each approval.
+#[test]
+fn the_standing_is_the_gates() {
+    let events = [plan(), approving(&json!([approval(&json!({"plan_digest": digest()}))]))];
+    let logged = logged(&events);
+    let entries: Vec<_> = logged
+        .iter()
+        .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
+        .collect();
+    let found = standing(&change(), &entries, &Rules::default(), 0, &[]).unwrap();
+    assert!(found.coverage.approved && found.given.len() == 1);
+    assert_eq!((found.plan_digest, found.given[0].0.grade), (Some(digest()), Grade::Bound));
+}

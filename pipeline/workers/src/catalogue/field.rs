@@ -52,13 +52,19 @@ impl Field {
         }
     }
 
+    /// Whatever a pattern says: a value is never taken for an option, and can be seen.
+    pub(super) fn is_harmless(value: &str) -> bool {
+        !value.starts_with('-')
+            && value.len() <= VALUE_BYTES
+            && !value.chars().any(|c| c.is_control() || crate::argv::is_invisible(c))
+    }
+
     /// What was expected, where a value does not fit.
     pub fn check(&self, value: &str) -> Result<(), String> {
         if value.len() > VALUE_BYTES || value.chars().any(|c| c.is_control() || crate::argv::is_invisible(c)) {
             return Err(format!("at most {VALUE_BYTES} bytes without control and invisible characters"));
         }
-        // Whatever a pattern says: a value is never taken for an option.
-        if value.starts_with('-') {
+        if !Self::is_harmless(value) {
             return Err("a value that does not begin with a dash, as options do".to_owned());
         }
         let fits = match &self.form {

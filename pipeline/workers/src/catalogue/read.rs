@@ -4,24 +4,18 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::template::{Raw, is_name};
-use super::{
-    Absent, Catalogue, CatalogueError, Cost, Exists, Field, Form, Quota, Role, SHIPPED, Template, Tool, Type, Update,
-    When,
-};
+use super::template::Raw;
+use super::{Absent, Catalogue, Cost, Exists, Field, Form, Quota, Role, SHIPPED, Template, Tool, Type, Update, When};
+use crate::table::{self, Entry, Read, complaint, shown};
 
 /// Reads the files in order.
-pub(super) fn files(files: &[(&str, &str)]) -> Result<Catalogue, CatalogueError> {
+pub(super) fn files(files: &[(&str, &str)]) -> Read<Catalogue> {
     let mut read =
         Catalogue { tools: BTreeMap::new(), roles: BTreeMap::new(), types: BTreeMap::new(), digest: String::new() };
     let mut defaults = Vec::new();
     for (file, text) in files {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let at = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
-            let message = error.message().to_owned();
-            complaint(file, "the file", &format!("line {at}"), message, "TOML")
-        })?;
-        let whole = Entry { file, name: "the file".into(), table: &table };
+        let table = table::parse(file, text)?;
+        let whole = Entry::whole(file, &table);
         whole.only(&["tools", "roles", "types", "defaults"])?;
         for (name, entry) in whole.entries("tools", "tool")? {
             let mut tool = tool(&name, &entry)?;
@@ -49,79 +43,7 @@ pub(super) fn files(files: &[(&str, &str)]) -> Result<Catalogue, CatalogueError>
     Ok(read)
 }
 
-fn complaint(
-    file: &str,
-    entry: &str,
-    field: &str,
-    found: impl Into<String>,
-    expected: impl Into<String>,
-) -> CatalogueError {
-    let short =
-        |text: String| if text.chars().count() > 80 { text.chars().take(79).chain(['…']).collect() } else { text };
-    CatalogueError {
-        file: file.to_owned(),
-        entry: entry.to_owned(),
-        field: field.to_owned(),
-        found: short(found.into()),
-        expected: expected.into(),
-    }
-}
-
-/// A table of a file, with what is needed to complain about it.
-struct Entry<'a> {
-    file: &'a str,
-    name: String,
-    table: &'a Table,
-}
-
-type Read<T> = Result<T, CatalogueError>;
-
-impl<'a> Entry<'a> {
-    fn wrong<T>(&self, field: &str, found: impl Into<String>, expected: impl Into<String>) -> Read<T> {
-        Err(complaint(self.file, &self.name, field, found, expected))
-    }
-
-    fn only(&self, known: &[&str]) -> Read<()> {
-        match self.table.keys().find(|key| !known.contains(&key.as_str())) {
-            Some(key) => self.wrong(key, "a key that means nothing here", format!("one of {}", known.join(", "))),
-            None => Ok(()),
-        }
-    }
-
-    /// The tables below `key`, each with its name.
-    fn entries(&self, key: &str, called: &str) -> Read<Vec<(String, Entry<'a>)>> {
-        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
-        let Value::Table(tables) = value else { return self.wrong(key, shown(value), "a table of tables") };
-        let mut entries = Vec::new();
-        for (name, value) in tables {
-            let entry_name = format!("{called} {name}");
-            let Value::Table(table) = value else {
-                return Err(complaint(self.file, &entry_name, name, shown(value), "a table"));
-            };
-            let entry = Entry { file: self.file, name: entry_name, table };
-            if !is_name(name) {
-                return entry.wrong(
-                    "name",
-                    format!("{name:?}"),
-                    "a lower-case letter, then letters, digits and underlines",
-                );
-            }
-            entries.push((name.clone(), entry));
-        }
-        Ok(entries)
-    }
-
-    /// The same entry with only one of its inner tables, named in complaints by the way to it.
-    fn inner(&self, key: &str) -> Read<Option<Entry<'a>>> {
-        match self.table.get(key) {
-            None => Ok(None),
-            Some(Value::Table(table)) => {
-                Ok(Some(Entry { file: self.file, name: format!("{}, {key}", self.name), table }))
-            }
-            Some(other) => self.wrong(key, shown(other), "a table"),
-        }
-    }
-
+impl Entry<'_> {
     /// Adds to what was read. What is there already is only replaced on purpose.
     fn put<T>(&self, into: &mut BTreeMap<String, T>, name: String, value: T) -> Read<()> {
         let replaces = self.flag("replaces")?;
@@ -134,57 +56,6 @@ impl<'a> Entry<'a> {
                 into.insert(name, value);
                 Ok(())
             }
-        }
-    }
-
-    fn text(&self, key: &str) -> Read<Option<String>> {
-        match self.table.get(key) {
-            None => Ok(None),
-            Some(Value::String(text)) if text.chars().any(char::is_control) => {
-                self.wrong(key, format!("{text:?}"), "text on one line")
-            }
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => self.wrong(key, shown(other), "text"),
-        }
-    }
-
-    fn needed_text(&self, key: &str) -> Read<String> {
-        match self.text(key)? {
-            Some(text) if !text.is_empty() => Ok(text),
-            Some(_) => self.wrong(key, "no text", "text"),
-            None => self.wrong(key, "nothing", "text"),
-        }
-    }
-
-    fn texts(&self, key: &str) -> Read<Vec<String>> {
-        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
-        let Value::Array(items) = value else { return self.wrong(key, shown(value), "a list of texts") };
-        let mut texts = Vec::new();
-        for (at, item) in items.iter().enumerate() {
-            match item {
-                Value::String(text) => texts.push(text.clone()),
-                other => return self.wrong(&format!("{key}[{at}]"), shown(other), "text"),
-            }
-        }
-        Ok(texts)
-    }
-
-    fn flag(&self, key: &str) -> Read<bool> {
-        match self.table.get(key) {
-            None => Ok(false),
-            Some(Value::Boolean(flag)) => Ok(*flag),
-            Some(other) => self.wrong(key, shown(other), "true or false"),
-        }
-    }
-
-    fn number(&self, key: &str) -> Read<Option<u64>> {
-        match self.table.get(key) {
-            None => Ok(None),
-            Some(Value::Integer(n)) => match u64::try_from(*n) {
-                Ok(n) => Ok(Some(n)),
-                Err(_) => self.wrong(key, n.to_string(), "a whole number from 0"),
-            },
-            Some(other) => self.wrong(key, shown(other), "a whole number from 0"),
         }
     }
 
@@ -221,18 +92,6 @@ impl<'a> Entry<'a> {
         let Some(inner) = self.inner(key)? else { return Ok(Vec::new()) };
         inner.table.keys().map(|what| Ok((what.clone(), inner.needed_text(what)?))).collect()
     }
-}
-
-fn shown(value: &Value) -> String {
-    let kind = match value {
-        Value::Array(_) => "a list",
-        Value::Table(_) => "a table",
-        Value::String(_) => "text",
-        Value::Boolean(_) => "true or false:",
-        Value::Integer(_) | Value::Float(_) => "a number:",
-        Value::Datetime(_) => "a time:",
-    };
-    format!("{kind} {value}")
 }
 
 /// Shells, interpreters and what starts other programs, without their versions.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::table::is_name;
+
 /// A command with places for values. Its first word is the name of a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
@@ -88,6 +90,11 @@ impl Template {
         if missing.is_empty() { Ok(argv) } else { Err(missing) }
     }
 
+    /// Whether arguments are what [`Template::render`] makes of some values, each allowed for its field.
+    pub(super) fn takes(&self, arguments: &[String], allows: &dyn Fn(&str, &str) -> bool) -> bool {
+        pieces_take(&self.pieces, arguments, allows)
+    }
+
     /// As people write it: groups in brackets.
     pub fn shown(&self, program: &str) -> String {
         let mut words = vec![program.to_owned()];
@@ -123,6 +130,36 @@ impl Word {
     }
 }
 
+fn pieces_take(pieces: &[Piece], words: &[String], allows: &dyn Fn(&str, &str) -> bool) -> bool {
+    match pieces.split_first() {
+        None => words.is_empty(),
+        Some((Piece::Word(word), rest)) => words
+            .split_first()
+            .is_some_and(|(text, after)| parts_take(&word.0, text, allows) && pieces_take(rest, after, allows)),
+        Some((Piece::Group(group), rest)) => {
+            let with = words.split_at_checked(group.len()).is_some_and(|(texts, after)| {
+                group.iter().zip(texts).all(|(word, text)| parts_take(&word.0, text, allows))
+                    && pieces_take(rest, after, allows)
+            });
+            with || pieces_take(rest, words, allows)
+        }
+    }
+}
+
+fn parts_take(parts: &[Part], text: &str, allows: &dyn Fn(&str, &str) -> bool) -> bool {
+    match parts.split_first() {
+        None => text.is_empty(),
+        Some((Part::Text(fixed), rest)) => {
+            text.strip_prefix(fixed.as_str()).is_some_and(|text| parts_take(rest, text, allows))
+        }
+        Some((Part::Field(name), [])) => allows(name, text),
+        Some((Part::Field(name), rest)) => {
+            let mut ends = text.char_indices().map(|(at, _)| at);
+            ends.any(|end| allows(name, &text[..end]) && parts_take(rest, &text[end..], allows))
+        }
+    }
+}
+
 /// `{field}` is a place, `{{` and `}}` are braces.
 fn word(text: &str) -> Result<Word, (String, &'static str)> {
     let wrong = |expected| (format!("{text:?}"), expected);
@@ -154,11 +191,4 @@ fn word(text: &str) -> Result<Word, (String, &'static str)> {
         parts.push(Part::Text(fixed));
     }
     Ok(Word(parts))
-}
-
-/// What names of fields, types, tools and roles look like.
-pub(super) fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.len() <= 64
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }

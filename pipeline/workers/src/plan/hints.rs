@@ -147,7 +147,7 @@ fn window_notes(resources: &[Resource], window: Option<&Value>) -> Vec<String> {
 }
 
 /// First and last second, by the names that the ledger reads a plan's window by.
-fn ends(window: &Value) -> Option<(i64, i64)> {
+pub(crate) fn ends(window: &Value) -> Option<(i64, i64)> {
     const ENDS: [[&str; 3]; 2] = [["start", "from", "not_before"], ["end", "to", "not_after"]];
     let seconds = |text: &str| schemas::time::seconds(text.trim());
     if let Some((from, to)) = window.as_str().and_then(|text| text.split_once('/')) {
