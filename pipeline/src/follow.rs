@@ -30,6 +30,8 @@ use crate::shared::{Health, Progress, Troubles};
 const LOOK: Duration = Duration::from_millis(200);
 /// How long until it is asked again after trouble, at first and at most.
 const TROUBLE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Looks in a row that something listed may wait for what it lists: it comes with the next heads that a leader keeps elsewhere.
+const WAITS: u32 = 150;
 /// Under this name the follower's trouble is kept.
 const WHO: &str = "follow";
 
@@ -150,7 +152,7 @@ impl<K: Kv> Copying<'_, K> {
     fn run<S: Source>(&mut self, mut copier: Copier<'_, K, S>, report: &Reporter<S>) {
         let mut delay = TROUBLE.0;
         let mut told: Option<Vec<Standing>> = None;
-        let mut silence = 0;
+        let (mut silence, mut waited) = (0, 0);
         if let Err(error) = self.note_progress() {
             self.troubles.set(WHO, format!("the copy can't be read: {error}"));
         }
@@ -160,7 +162,8 @@ impl<K: Kv> Copying<'_, K> {
                 Ok((round, standings)) => {
                     delay = TROUBLE.0;
                     (told, silence) = self.tell(&copier, report, standings, told, silence);
-                    self.say(&round);
+                    waited = if round.waiting > 0 && round.copied == 0 { waited + 1 } else { 0 };
+                    self.say(&round, waited);
                     if round.behind == 0 {
                         self.wait(LOOK);
                     }
@@ -205,17 +208,23 @@ impl<K: Kv> Copying<'_, K> {
         }
     }
 
-    /// What the last round means for health.
-    fn say(&self, round: &Round) {
+    /// What the last round means for health; `waited` looks before it copied nothing, and waited.
+    fn say(&self, round: &Round, waited: u32) {
         if let Some(set_back) = round.set_back.first() {
             let reason = format!(
                 "{}: the other copy has {} entries, we have {}: it was set back; `upm catch-up --from` us brings it up to date",
                 set_back.origin, set_back.found, set_back.ours
             );
             self.troubles.set(WHO, reason);
+        } else if waited > WAITS {
+            let reason = format!(
+                "{} entries wait: the other copy's own log lists an act or a log that it does not show; run `upm fsck` there",
+                round.waiting
+            );
+            self.troubles.set(WHO, reason);
         } else if round.behind > 0 {
-            self.troubles.await_first(WHO, format!("copying: {} entries to go", round.behind));
-        } else {
+            self.troubles.await_first(WHO, format!("copying: {} entries to go", round.behind + round.waiting));
+        } else if round.waiting == 0 {
             self.troubles.clear(WHO);
         }
     }

@@ -156,11 +156,14 @@ pub fn compare<K: Kv>(kv: &K, heads: &Heads, evidence: &Path) -> Result<Vec<Lost
     let own = Origin::of(&name, birth::LEDGER_LOG).map_err(birth::BirthError::Origin)?;
     let mut origins: BTreeMap<LogId, Origin> =
         birth::list_tenants(kv)?.into_iter().map(|(_, log, origin)| (log, origin)).collect();
-    // Of another ledger that was in this directory before.
-    if heads.noted.get(&LogId::LEDGER).is_none_or(|noted| noted.origin != short(&own)) {
+    origins.insert(LogId::LEDGER, own);
+    // The slots are of one ledger, and any of a log that is here says whether of this one. Where none does, it is taken for this
+    // one's: a slot that is damaged must not silence the others.
+    let foreign = |(log, origin): (&LogId, &Origin)| Some(heads.noted.get(log)?.origin != short(origin));
+    if origins.iter().find_map(foreign) == Some(true) {
+        // Of another ledger that was in this directory before.
         return Ok(Vec::new());
     }
-    origins.insert(LogId::LEDGER, own);
     let mut lost = Vec::new();
     for (log, noted) in &heads.noted {
         let evidence = evidence.to_owned();
@@ -273,6 +276,13 @@ fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use ledger::birth::{LedgerBirth, LogBirth};
+    use ledger::dedupe::DedupeKey;
+    use ledger::entry::Salt;
+    use ledger::kv::MemKv;
+    use ledger::signing::Signer;
+    use schemas::ids::Tenant;
+
     use super::*;
 
     #[test]
@@ -287,6 +297,66 @@ mod tests {
             assert_eq!(decode(LogId(2), &changed), None, "byte {place}");
         }
         assert_eq!(decode(LogId(0), &[0; SLOT]), None, "what was never noted");
+    }
+
+    /// A ledger of two tenants, or of the first alone.
+    fn ledger(name: &str, tenants: usize) -> MemKv {
+        let kv = MemKv::new();
+        let origin = |log: &str| Origin::of(name, log).unwrap();
+        let signer = |log: &str, seed| Signer::from_seed(&origin(log), [seed; 32]);
+        let (own, admin, recovery) = (signer("_ledger", 1), signer("_ledger", 2), signer("_ledger", 3));
+        let (admin_keys, recovery_key) = ([admin.public_key()], recovery.public_key());
+        let rules = Hash([9; 32]);
+        let founding = LedgerBirth { name, signer: &own, admin_keys: &admin_keys, recovery_key, rules, at_ms: 1 };
+        birth::found_ledger(&kv, &founding).unwrap();
+        for (number, tenant) in (4..).zip(["acme", "beta"]).take(tenants) {
+            let born = LogBirth {
+                tenant: &Tenant::parse(tenant).unwrap(),
+                signer: &signer(tenant, number),
+                dedupe: &DedupeKey::new([number; 32]),
+                ledger_signer: &own,
+                admin: &admin,
+                rules,
+                stream_created_ms: None,
+                opening_salt: Salt([number; 16]),
+                envelope_salt: Salt([number + 1; 16]),
+                at_ms: 2,
+            };
+            birth::found_log(&kv, &born).unwrap();
+        }
+        kv
+    }
+
+    /// Whichever slot is damaged, the others tell what is lost.
+    #[test]
+    fn a_damaged_slot_silences_no_other() {
+        let data = tempfile::tempdir().unwrap();
+        let (older, newer, other) = (ledger("here", 1), ledger("here", 2), ledger("there", 2));
+        let lost = |kv: &MemKv| -> Vec<String> {
+            let heads = read(data.path()).unwrap();
+            compare(kv, &heads, &path(data.path())).unwrap().iter().map(ToString::to_string).collect()
+        };
+        for damaged in [None, Some(0), Some(1), Some(2)] {
+            HeadFile::open(data.path()).unwrap().renew(&newer).unwrap();
+            let mut bytes = std::fs::read(path(data.path())).unwrap();
+            assert_eq!(bytes.len(), 3 * SLOT);
+            if let Some(slot) = damaged {
+                bytes[slot * SLOT] ^= 1;
+            }
+            std::fs::write(path(data.path()), bytes).unwrap();
+            assert_eq!(lost(&newer), [""; 0], "slot {damaged:?}");
+            assert_eq!(lost(&other), [""; 0], "another ledger's file says nothing, slot {damaged:?}");
+            let lost = lost(&older);
+            let tells = |text: &str| lost.iter().any(|line| line.contains(text));
+            assert_eq!(tells("here/_ledger"), damaged != Some(0), "slot {damaged:?}: {lost:?}");
+            assert_eq!(tells("log 2 of here"), damaged != Some(2), "slot {damaged:?}: {lost:?}");
+        }
+        // All that is left says nothing of a log that is here: it is believed.
+        HeadFile::open(data.path()).unwrap().renew(&newer).unwrap();
+        let mut bytes = std::fs::read(path(data.path())).unwrap();
+        (bytes[0], bytes[SLOT]) = (bytes[0] ^ 1, bytes[SLOT] ^ 1);
+        std::fs::write(path(data.path()), bytes).unwrap();
+        assert_eq!(lost(&older).len(), 1);
     }
 
     #[test]

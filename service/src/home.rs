@@ -121,6 +121,10 @@ impl Home {
 
     /// Opens the ledger in `dir`; where there is none, one is born, with its keys, named `name` or after this host.
     pub fn open_or_found(dir: DataDir, lock: Lock, name: Option<&str>) -> Result<Self, HomeError> {
+        // Before the store is opened, which makes one.
+        if dir.restoring().exists() && Rocks::is_unwritten(&dir.ledger())? {
+            return Err(HomeError::UnfinishedRestore { copy: dir.restoring() });
+        }
         let kv = Arc::new(Rocks::open(&dir.ledger())?);
         let keys = Keys::at(dir.keys());
         keys.sweep()?;
@@ -360,10 +364,6 @@ fn same_name(found: String, asked: Option<&str>) -> Result<String, HomeError> {
 
 /// Makes a ledger in an empty store, and gives its name.
 fn found(dir: &DataDir, keys: &Keys, kv: &Rocks, name: Option<&str>) -> Result<String, HomeError> {
-    let unfinished = dir.restoring();
-    if unfinished.exists() {
-        return Err(HomeError::UnfinishedRestore { copy: unfinished });
-    }
     // A second history under the same keys would be what every witness calls a fork.
     if let Some(key) = keys.any_tenant_key()? {
         return Err(HomeError::LostStore { key, store: dir.ledger(), keys: dir.keys() });

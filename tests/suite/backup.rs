@@ -360,6 +360,41 @@ fn a_dedupe_key_that_can_not_be_used_is_named_with_the_reason() {
     sound(&backup);
 }
 
+/// The story of a restore that was cut off, beside a unit that starts the server again and again: what the refused starts leave is
+/// no ledger, and the advised way on stays open.
+#[test]
+fn a_restore_that_was_cut_off_is_done_again_whoever_tried_to_serve_meanwhile() {
+    let Saved { folder, backup, .. } = saved();
+    let target = folder.path().join("target");
+    fs::create_dir_all(target.join("ledger")).expect("made");
+    fs::create_dir(target.join("ledger.restoring")).expect("made");
+    fs::copy(backup.join("ledger/CURRENT"), target.join("ledger.restoring/CURRENT")).expect("copied");
+    for _ in 0..2 {
+        let (code, _, err) = told(&[&"serve", &"--listen", &"127.0.0.1:0", &"--tenant", &"acme", &"--data", &target]);
+        assert!(code == 2 && err.contains("run `upm restore` again"), "{code} {err}");
+    }
+    // An earlier version opened the store before it looked: an empty one was made.
+    drop(Rocks::open(&target.join("ledger")).expect("made"));
+    let (code, _, err) = told(&[&"serve", &"--listen", &"127.0.0.1:0", &"--tenant", &"acme", &"--data", &target]);
+    assert!(code == 2 && err.contains("run `upm restore` again"), "{code} {err}");
+    assert_eq!(told(&[&"restore", &backup, &"--data", &target]).0, 0);
+    sound(&target);
+    let left = |name: &str| target.join(name).exists();
+    assert!(!left("ledger.restoring") && !left("ledger.unwritten"));
+    let (code, _, err) = told(&[&"restore", &backup, &"--data", &target]);
+    assert!(code == 2 && err.contains("there is a ledger in"), "{code} {err}");
+
+    // A start that was refused for its name left a store, and no ledger.
+    let other = folder.path().join("other");
+    let (code, _, err) = told(&[&"serve", &"--listen", &"127.0.0.1:0", &"--name", &"a b", &"--data", &other]);
+    assert!(code == 2 && err.contains("can't be the name"), "{code} {err}");
+    assert_eq!(told(&[&"restore", &backup, &"--data", &other]).0, 0);
+    // What can't be read may be one.
+    fs::remove_file(other.join("ledger/CURRENT")).expect("removed");
+    let (code, _, err) = told(&[&"restore", &backup, &"--data", &other]);
+    assert!(code == 2 && err.contains("there is a ledger in"), "{code} {err}");
+}
+
 fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt as _;
     fs::metadata(path).expect("it is there").permissions().mode() & 0o777

@@ -3,6 +3,9 @@
 //! - every answer the producer holds is still true: its receipt verifies, and its index holds that very event;
 //! - every message the road ever stored is exactly one entry, or a repetition of one;
 //! - the whole tree, recomputed from raw entries, has the root that was signed.
+//!
+//! And of a start that never came to its end: the very first one of a data directory, killed again and again, is still followed by one
+//! that is ready.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -22,7 +25,7 @@ use ledger_rocks::Rocks;
 use rs_merkle::{Hasher, MerkleTree};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use upm_tests::{Progress, Server, ok, python, wait_for};
+use upm_tests::{Progress, Server, ok, python, upm, wait_for};
 
 const SEED: u64 = 0x7570_6d6c;
 const BURST: &str = "4000";
@@ -63,6 +66,33 @@ fn sigkill_loses_and_doubles_nothing() {
     every_answer_is_true(&log, &key, &answers);
     every_message_is_one_entry(&log, &road);
     the_root_is_the_signed_one(&log, &key);
+}
+
+#[test]
+fn a_first_start_that_was_killed_is_followed_by_one_that_is_ready() {
+    let (places, kills) = if std::env::var_os("UPM_SOAK").is_some() { (200, 4) } else { (10, 4) };
+    let folder = tempfile::tempdir().expect("a folder");
+    let seed = std::env::var("UPM_SEED").ok().map_or(SEED, |seed| seed.parse().expect("UPM_SEED is a number"));
+    println!("{places} first starts, seed {seed} (UPM_SEED)");
+    let mut random: u64 = seed;
+    let mut progress = Progress::new("first starts", places, Duration::from_mins(3));
+    for place in 0..places {
+        let data = folder.path().join(place.to_string());
+        for _ in 0..kills {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let mut serve = upm(["serve", "--listen", "127.0.0.1:0", "--tenant", "acme", "--data"]);
+            let serve = serve.arg(&data).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut serve = serve.spawn().expect("upm starts");
+            // The store is made within the first 100 ms, most of it within 30.
+            std::thread::sleep(Duration::from_micros((random >> 33) % [10_000, 30_000, 100_000][place % 3]));
+            serve.kill().expect("it can be killed");
+            serve.wait().expect("it can be waited for");
+        }
+        let server = Server::start(&data, &["--tenant", "acme"]);
+        assert_eq!(server.get("/readyz").0, 200);
+        assert_eq!(server.stop(), 0);
+        progress.done(place + 1, format_args!("seed {seed}"));
+    }
 }
 
 /// One life of the server: returns the answers that the producer got before the SIGKILL.

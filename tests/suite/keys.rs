@@ -36,6 +36,18 @@ fn entries(server: &Server) -> u64 {
     server.json("/v1/tenants/acme/governance")["size"].as_u64().expect("a size")
 }
 
+/// Both keys sign until the overlap ends: one that never ends binds the old secret for ever.
+#[test]
+fn an_overlap_has_an_end() {
+    for entries in ["1000001", "9007199254740993", "18446744073709551615", "-1", "many"] {
+        let (code, _, err) = run(&mut upm(["keys", "rotate", "--tenant", "acme", &format!("--overlap={entries}")]));
+        assert!(code == 2 && err.contains("up to 1000000: until then both keys sign"), "{entries}: {code} {err}");
+    }
+    // As far as that goes: there is no server.
+    let (code, _, err) = run(&mut upm(["keys", "rotate", "--tenant", "acme", "--overlap=1000000"]));
+    assert!(code == 2 && !err.contains("overlap"), "{code} {err}");
+}
+
 #[test]
 fn a_key_takes_anothers_place_under_load() {
     let temp = tempfile::tempdir().expect("a directory");

@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use upm_tests::{Server, ok, python, run, upm, wait_for};
 use ureq::http::Response;
 use ureq::{Agent, Body};
@@ -373,4 +376,31 @@ fn a_stranger_reads_a_log_by_its_documentation() {
     std::fs::write(&sent[0], &events[10]).expect("written");
     let (code, _, err) = read();
     assert!(code == 1 && err.contains("commits to another payload"), "{err}");
+}
+
+/// What docs/log-format.md says of the bytes of an act, and of how `events/<index>` writes an entry.
+#[test]
+fn an_act_is_what_the_page_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, _) = grown(folder.path(), 2);
+    ok(&mut server.upm(&["hold", "add", "case-1", "--all", "--reason", "litigation", "--tenant", "acme"]));
+    let entry = server.json("/v1/tenants/acme/events/3");
+    let bytes = |member: &str| STANDARD.decode(entry[member].as_str().expect("text")).expect("base64");
+    assert_eq!((&entry["index"], &entry["kind"], entry.get("event")), (&json!(3), &json!("control"), None), "{entry}");
+    assert_eq!(serde_json::from_slice::<Value>(&bytes("entry")).expect("JSON"), entry["header"]);
+    let salt = hex::decode(entry["salt"].as_str().expect("text")).expect("hex");
+    let payload = bytes("payload");
+    let commit = hex::encode(Sha256::new().chain_update(&salt).chain_update(&payload).finalize());
+    let body = &entry["header"]["body"];
+    assert_eq!((salt.len(), &body["commit"], &body["size"]), (16, &json!(commit), &json!(payload.len())), "{entry}");
+    let message: Value = serde_json::from_slice(&payload).expect("JSON");
+    let members: Vec<&String> = message.as_object().expect("an object").keys().collect();
+    assert_eq!(members, ["act", "listing", "salt"], "{message}");
+    // The first entry of the ledger's own log: there is no road, and no stream that was created.
+    let bundle = get(&server, "/logs/_ledger/tile/entries/000.p/1", None).body;
+    let (length, first) = bundle.split_first_chunk::<2>().expect("a length");
+    assert_eq!(usize::from(u16::from_be_bytes(*length)), first.len());
+    let first: Value = serde_json::from_slice(first).expect("JSON");
+    assert_eq!((&first["kind"], first["body"].get("stream_created")), (&json!("first"), None), "{first}");
+    assert_eq!(server.stop(), 0);
 }

@@ -15,6 +15,9 @@ use ledger::kv::{Batch, Kv, KvError, Row, Space};
 use ledger::layout::{FORMAT_VERSION, Key, read_u32};
 use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, ReadOptions, WriteBatch};
 
+/// The manifest that `RocksDB` makes for a new store; every later opening makes one with a higher number.
+const FIRST_MANIFEST: &str = "MANIFEST-000001";
+
 /// A store on disk. One process has it open for writing at a time; closed when dropped.
 pub struct Rocks {
     db: DB,
@@ -34,6 +37,35 @@ impl Rocks {
         let db = DB::open_cf_descriptors(&tuning::database(), path, tuning::families())
             .map_err(|source| OpenError::of(path, source))?;
         Self::opened(db, path, false)
+    }
+
+    /// Whether nothing was ever written to the store in `path`, which may be missing, or may have been made by a start that came no
+    /// further. A store that can't be read is an error: something is in it.
+    pub fn is_unwritten(path: &Path) -> Result<bool, OpenError> {
+        let unreadable = |source| OpenError::Directory { path: path.to_owned(), source };
+        match remains_without_current(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(unreadable(error)),
+            Ok(Some(_)) => return Ok(false),
+            Ok(None) if !path.join("CURRENT").exists() => return Ok(true),
+            Ok(None) => {}
+        }
+        let families = DB::list_cf(&tuning::reading(), path).map_err(|error| OpenError::of(path, error))?;
+        if Space::ALL.iter().any(|space| !families.iter().any(|family| family == space.name())) {
+            // The first opening was cut off before it had made all families, and nothing is written before.
+            return holds_nothing(path).map_err(unreadable);
+        }
+        let kv = Self::open_read_only(path)?;
+        for space in Space::ALL {
+            // Behind every key: the first byte of one is its kind.
+            let found = kv.range(space, &[], &[u8::MAX], 1);
+            let found =
+                found.map_err(|error| OpenError::Damaged { path: path.to_owned(), detail: error.to_string() })?;
+            if !found.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Opens the store in `path` for reading, beside the process that writes to it, as it stood at this moment; what is
@@ -206,19 +238,42 @@ impl Kv for Rocks {
 
 /// `RocksDB` takes a directory without the file `CURRENT` for a new store, and deletes the tables that it finds there.
 fn refuse_without_current(path: &Path) -> Result<(), OpenError> {
-    if path.join("CURRENT").exists() {
-        return Ok(());
-    }
-    let unreadable = |source| OpenError::Directory { path: path.to_owned(), source };
-    for entry in std::fs::read_dir(path).map_err(unreadable)? {
-        let file = entry.map_err(unreadable)?.path();
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("MANIFEST-") || file.extension().is_some_and(|kind| kind == "sst" || kind == "log") {
+    match remains_without_current(path).map_err(|source| OpenError::Directory { path: path.to_owned(), source })? {
+        Some(name) => {
             let detail = format!("the file CURRENT is missing, and {name} is there: restore a backup");
-            return Err(OpenError::Damaged { path: path.to_owned(), detail });
+            Err(OpenError::Damaged { path: path.to_owned(), detail })
+        }
+        None => Ok(()),
+    }
+}
+
+/// A file of a store that was opened once and lacks `CURRENT`. Its first manifest is none: it is written before `CURRENT`, and the
+/// write-ahead log only after it, so that where it stands alone the very first opening was cut off, and nothing was ever written.
+fn remains_without_current(path: &Path) -> std::io::Result<Option<String>> {
+    if path.join("CURRENT").exists() {
+        return Ok(None);
+    }
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let manifest = name.starts_with("MANIFEST-") && name != FIRST_MANIFEST;
+        if manifest || file.extension().is_some_and(|kind| kind == "sst" || kind == "log") {
+            return Ok(Some(name));
         }
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Whether there are neither tables nor anything in a write-ahead log.
+fn holds_nothing(path: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        let kind = file.extension().unwrap_or_default();
+        if kind == "sst" || (kind == "log" && file.metadata()?.len() > 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn read_error(what: &'static str, space: Space, error: rocksdb::Error) -> KvError {

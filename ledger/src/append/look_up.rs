@@ -31,6 +31,15 @@ pub(super) struct KnownItem {
 
 /// Reads what the store knows, one [`Known`] a turn. To be called after the previous round is committed.
 pub fn look_up<K: Kv>(kv: &K, turns: &[Turn]) -> Result<Vec<Known>, ReadError> {
+    look_up_governed(kv, turns, |log| Ok(Arc::new(Log::open(kv, log)?.governance()?)))
+}
+
+/// [`look_up`] for whoever knows what holds in a log, which `governance` gives.
+pub(crate) fn look_up_governed<K: Kv>(
+    kv: &K,
+    turns: &[Turn],
+    governance: impl Fn(LogId) -> Result<Arc<Governance>, ReadError>,
+) -> Result<Vec<Known>, ReadError> {
     let (fingerprints, changes) = (Wanted::of(turns, fingerprint), Wanted::of(turns, change));
     // Fingerprints stand before chains in the index: both sorted, so are all keys together.
     let keys = fingerprints.keys(|log, key| Key::Dedupe(log, Fingerprint(key)));
@@ -59,8 +68,8 @@ pub fn look_up<K: Kv>(kv: &K, turns: &[Turn]) -> Result<Vec<Known>, ReadError> {
     let known = |turn: &Turn| -> Result<Known, ReadError> {
         let items: Result<_, _> = turn.items.iter().map(|found| item(turn.log, found)).collect();
         let governed = turn.items.iter().any(|item| matches!(item, Item::Control(_)));
-        let governance = governed.then(|| Log::open(kv, turn.log)?.governance()).transpose()?;
-        Ok(Known { items: items?, governance: governance.map(Arc::new) })
+        let governance = governed.then(|| governance(turn.log)).transpose()?;
+        Ok(Known { items: items?, governance })
     };
     turns.iter().map(known).collect()
 }

@@ -22,6 +22,7 @@ pub use desk::{ActError, Desk, DeskError, DeskGuard};
 pub use extend::{ExtendError, Extension, Refused, Sealed, extend, extend_listing};
 pub(crate) use grow::{Beside, Growth};
 pub use load::{LoadError, load_head, load_heads};
+pub(crate) use look_up::look_up_governed;
 pub use look_up::{Known, look_up};
 
 use bytes::Bytes;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::acts::Acts;
 use super::tally::Tally;
 use super::tree::{Stack, root_of};
 use super::unit::{Checked, ControlFact, Fact, LogFacts, Signed, Step, UNIT, UNIT_HEIGHT, opening};
@@ -9,7 +10,6 @@ use super::{LogSummary, Place};
 use crate::append::Head;
 use crate::birth::Opening;
 use crate::entry::commitment;
-use crate::governance::{Act, Governance, Roots};
 use crate::hash::Hash;
 use crate::kv::{Kv, Space};
 use crate::layout::{Key, TILE_WIDTH, decode_tile, read_u64};
@@ -28,7 +28,7 @@ pub(super) struct LogState {
     road: u64,
     stream_created_ms: Option<u64>,
     /// What the control entries make hold; none where the first entry can't be read.
-    governance: Option<Governance>,
+    holds: Option<Acts>,
     /// Indices of the control entries.
     controls: Vec<u64>,
     last_signed: u64,
@@ -51,7 +51,7 @@ pub(super) struct Known<'a, K> {
 
 impl LogState {
     /// Before the first stretch.
-    pub(super) fn new(governance: Option<Governance>) -> Self {
+    pub(super) fn new(holds: Option<Acts>) -> Self {
         Self {
             next: 0,
             waiting: BTreeMap::new(),
@@ -61,7 +61,7 @@ impl LogState {
             epoch: 0,
             road: 0,
             stream_created_ms: None,
-            governance,
+            holds,
             controls: Vec::new(),
             last_signed: 0,
             checkpoints: 0,
@@ -150,23 +150,19 @@ impl LogState {
         if let Some((epoch, sequence)) = fact.road {
             self.road(known, index, epoch, sequence, sequence);
         }
-        let (Some(message), Some(governance)) = (&fact.message, &mut self.governance) else { return };
-        // Roots were compared when it was written; here every root is compared with what was signed.
-        let decided = match governance.decide(message, index, Roots::Compared) {
-            Ok(decided) => decided,
-            Err(error) => {
-                let expected = "the next control message, signed by who may";
-                place.finding("payload", index, expected, error.to_string());
-                return governance.pass(fact.leaf);
-            }
+        let (Some(message), Some(holds)) = (&fact.message, &mut self.holds) else { return };
+        let judged = holds.judge(message, index);
+        holds.pass(fact.leaf);
+        let judged = match judged {
+            Ok(judged) => judged,
+            Err(found) => return place.finding("payload", index, "the next control message, signed by who may", found),
         };
-        governance.apply(&decided.act, index, fact.leaf);
-        if decided.act.op() != fact.op {
-            let expected = format!("op {}, as its message", decided.act.op().as_str());
+        if judged.op != fact.op {
+            let expected = format!("op {}, as its message", judged.op.as_str());
             place.finding("entry", index, expected, fact.op.as_str());
         }
-        self.acts.extend(decided.listing.map(|listing| (index, listing.opening)));
-        if let Act::Listed(commit) = decided.act {
+        self.acts.extend(judged.opening.map(|opening| (index, opening)));
+        if let Some(commit) = judged.listed {
             self.listing(known, index, fact, &commit);
         }
     }
@@ -237,8 +233,8 @@ impl LogState {
         head_says("time", self.at_ms.to_string(), head.at_ms.to_string());
         head_says("road", self.epoch.to_string(), head.epoch.to_string());
         head_says("control entries", self.controls.len().to_string(), head.control_counter.to_string());
-        if let Some(governance) = &self.governance {
-            head_says("last control entry", governance.prev().to_string(), head.control_prev.to_string());
+        if let Some(holds) = &self.holds {
+            head_says("last control entry", holds.prev().to_string(), head.control_prev.to_string());
         }
         self.control_rows(place);
         cosignatures(place, head);

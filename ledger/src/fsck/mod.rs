@@ -1,8 +1,9 @@
 //! fsck: everything in a store derived again from raw entries and payloads, and compared. Any flipped bit is found, and its place
 //! named; so is any row that was deleted, added or put elsewhere.
 //!
-//! Read are raw rows; shared with the writer are hashing and formats (headers, rows, notes, control messages), nothing of
-//! appending: tree, chains, road and heads are followed by code of its own. What is checked: keys of all rows; entries in their only
+//! Read are raw rows; shared with the writer are hashing and formats (headers, rows, notes, envelopes and bodies of control
+//! messages, marks of what was masked), nothing of deciding or appending: tree, chains, road, acts, keys and heads are followed by code
+//! of its own. With [`Options::deep`] admission is asked again, which is the writer's. What is checked: keys of all rows; entries in their only
 //! form, without a hole; leaf hashes → tiles of every level → head → the root of every checkpoint ever signed, each signed by the
 //! log's key; payloads and salts against commitments, sizes, masked marks; time, road and control chain in order; each change's
 //! chain; dedupe and chain rows against the events, both ways; details of rejections; openings of `_ledger` and the logs that they
@@ -14,6 +15,7 @@
 //!
 //! Memory stays flat: a log is checked in stretches of 1,024 entries, on several threads, and sets of rows are compared by sums.
 
+mod acts;
 mod index;
 mod log;
 mod report;
@@ -36,11 +38,10 @@ use crate::append::Head;
 use crate::birth::Opening;
 use crate::dedupe::DedupeKey;
 use crate::entry::Header;
-use crate::governance::{Governance, LogKeys};
 use crate::hash::leaf;
 use crate::kv::{Kv, Space};
 use crate::layout::{Key, LogId, LogRow, decode_head};
-use crate::read::Log;
+use acts::{Acts, Signers};
 use log::{Known, LogState};
 use report::Findings;
 use store::Store;
@@ -175,20 +176,17 @@ fn job<'a, K: Kv>(
     if let Some(first) = first.as_ref().filter(|first| first.origin != head.origin) {
         place.finding("entry", 0, format!("the origin {}, as the head", head.origin), first.origin.to_string());
     }
-    // Where the control entries can't be followed, that is found with them.
-    let governed = Log::open(kv, log).and_then(|log| log.governance()).map(|governance| governance.log_keys().clone());
-    let first_key = first.as_ref().map(|first| LogKeys::new(first.origin.clone(), first.log_key));
     let tenant = tenant_of(store, log);
     let facts = LogFacts {
         head,
         tenant,
         dedupe: tenant.and_then(|tenant| dedupe_key(&place, store, tenant, options)),
-        keys: governed.ok().or(first_key),
+        signers: first.as_ref().map(|first| Signers::of(&place, first, head)),
         chain_heads: (0..head.size.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
         deep: options.deep,
     };
-    let governance = first.as_ref().zip(entry).map(|(first, entry)| Governance::new(first, leaf(&entry)));
-    Job { place, facts, state: Mutex::new(LogState::new(governance)) }
+    let acts = first.as_ref().zip(entry).map(|(first, entry)| Acts::born(first, leaf(&entry)));
+    Job { place, facts, state: Mutex::new(LogState::new(acts)) }
 }
 
 /// The tenant's dedupe key, if it is at hand and the one that the log was born with.

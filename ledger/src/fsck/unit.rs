@@ -9,6 +9,7 @@ use schemas::ids::{Subject, Tenant};
 use schemas::{admit, redact, rules};
 
 use super::Place;
+use super::acts::Signers;
 use super::tally::{self, Tally};
 use super::tree::{Stack, root_of};
 use crate::append::Head;
@@ -16,7 +17,6 @@ use crate::checkpoint::Checkpoint;
 use crate::control::ControlOp;
 use crate::dedupe::{DedupeKey, Fingerprint};
 use crate::entry::{EventHeader, Header, Salt, commitment};
-use crate::governance::LogKeys;
 use crate::hash::{Hash, leaf};
 use crate::kv::{Kv, Space};
 use crate::layout::{Details, Key, Parts, SignedAt, TILE_WIDTH, decode_tile};
@@ -36,8 +36,8 @@ pub(super) struct LogFacts<'a> {
     pub(super) head: &'a Head,
     pub(super) tenant: Option<&'a Tenant>,
     pub(super) dedupe: Option<DedupeKey>,
-    /// Keys that sign the checkpoints; none where the first entry can't be read.
-    pub(super) keys: Option<LogKeys>,
+    /// Who signs the checkpoints; none where the first entry can't be read.
+    pub(super) signers: Option<Signers>,
     /// One bit an entry: whether a chain row names it.
     pub(super) chain_heads: Vec<AtomicU64>,
     /// Payloads are admitted again too.
@@ -453,17 +453,13 @@ impl<K: Kv> Unit<'_, K> {
             let checkpoint = Checkpoint::parse_text(note.text()).map_err(|error| error.to_string())?;
             Ok((signed, note, checkpoint))
         });
-        let (SignedAt { previous, note: text }, note, checkpoint) = read.map_err(refused).ok()?;
+        let (SignedAt { previous, .. }, note, checkpoint) = read.map_err(refused).ok()?;
         let Checkpoint { origin, size: found, .. } = &checkpoint;
         if (origin, *found) != (&self.log.head.origin, size) {
             refused(format!("one of {origin} with size {found}"));
         }
-        if let Some(keys) = &self.log.keys {
-            match keys.open_stored(&text) {
-                Ok(_) if note.signatures().len() == keys.signing(size).count() => {}
-                Ok(_) => refused("a signature by somebody else beside it".to_owned()),
-                Err(error) => refused(error.to_string()),
-            }
+        if let Some(Err(found)) = self.log.signers.as_ref().map(|signers| signers.signed(size, &note)) {
+            refused(found);
         }
         Some((previous, checkpoint))
     }

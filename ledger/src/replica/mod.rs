@@ -9,6 +9,9 @@
 //! 4. every act among them is listed in `_ledger`, at the place and with the very envelope that it names;
 //! 5. everything is written in one synced write, under the leader's checkpoint.
 //!
+//! A listing in `_ledger` is written with what it lists, a log's first entry or an act, as it was at the leader. So a copy is a
+//! ledger after every write: one that was cut off is sound, can be copied from and gone on with, and only has less.
+//!
 //! What the tree does not commit to is taken as told: details of rejections, fingerprints where the tenant's dedupe key is not at
 //! hand (with it, those of unmasked events are made again), change keys of a change's first event without that key, and how far
 //! the leader has read its road. [`Chunk::encode`] ends with a digest, so none of it changes on its way unseen.

@@ -1,5 +1,8 @@
 //! The checks: checkpoints over the copied entries, payloads admitted again, entries made again and compared byte for byte.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use schemas::admit::{self, Scratch};
 use schemas::ids::{Subject, Tenant};
 use schemas::{redact, rules};
@@ -8,24 +11,25 @@ use serde_json::{Map, Value};
 use super::{Checked, Chunk, Copied, CopiedRow, Difference, Position, ReplicaError, reason_of};
 use crate::append::{
     Beside, Cursor, ExtendError, Growth, Head, Item, NewRow, PendingControl, PendingEvent, PendingRejection, Turn,
-    extend, look_up,
+    extend, look_up_governed,
 };
 use crate::birth::Opening;
 use crate::checkpoint::{Checkpoint, Origin};
 use crate::dedupe::{DedupeKey, Fingerprint};
 use crate::entry::{ControlHeader, EventHeader, First, Header, Heartbeat, RejectionHeader, commitment};
-use crate::governance::{Act, Listing, LogKeys, Roots};
+use crate::governance::{Act, Governance, Listing, LogKeys, Roots};
 use crate::hash::{Hash, empty_root, leaf};
 use crate::kv::{Kv, Space};
 use crate::layout::{Key, LogId, SignedAt};
 use crate::note::VerifierKey;
-use crate::read::Log;
 use crate::tree::{Edge, TileId};
 
 /// What a log's chunk is checked with.
 pub(super) struct Redo<'a, K> {
     pub(super) kv: &'a K,
     pub(super) first: &'a First,
+    /// What holds in the log as far as it was copied.
+    pub(super) governance: &'a Governance,
     /// Whose log; none for `_ledger`.
     pub(super) tenant: Option<&'a Tenant>,
     /// The tenant's dedupe key, where it is at hand.
@@ -37,46 +41,60 @@ pub(super) struct Redo<'a, K> {
 pub(super) struct Redone {
     /// Its rows.
     pub(super) checked: Checked,
-    /// The tenants that it lists, in `_ledger`.
-    pub(super) tenants: Vec<Listed>,
+    /// What holds in the log behind it.
+    pub(super) governance: Governance,
+    /// What it lists, in `_ledger`.
+    pub(super) listings: Listings,
     /// The listings in `_ledger` that its acts name, by their indices.
     pub(super) acts: Vec<(u64, Listing)>,
 }
 
-/// A listing of `_ledger` with what it opens to, where that is still kept.
-pub(super) struct Listed {
-    pub(super) opening: Option<Opening>,
+impl Redone {
+    /// Number of its entries.
+    pub(super) fn entries(&self) -> u64 {
+        self.checked.head.size - self.checked.base.unwrap_or(0)
+    }
+}
+
+/// Control entries of `_ledger`, and what those among them open to that list something, where that is still kept.
+#[derive(Default)]
+pub(super) struct Listings {
+    /// Logs that were born.
+    pub(super) births: Vec<Opening>,
+    /// Acts: what their listings open to.
+    pub(super) acts: Vec<Vec<u8>>,
+    /// Envelopes of all control entries, by their counters.
+    pub(super) controls: BTreeMap<u64, Vec<u8>>,
 }
 
 impl<K: Kv> Redo<'_, K> {
     /// Checks a chunk that begins where `head` ends.
     pub(super) fn chunk(&mut self, head: &Head, chunk: &Chunk) -> Result<Redone, ReplicaError> {
         let origin = &head.origin;
-        let (keys, acts) = self.acts(head, chunk)?;
-        let note = check_checkpoints(head, chunk, &keys).map_err(differs(origin))?;
-        if head.log == LogId::LEDGER {
-            let (mut growth, listed) = self.own_log(head, chunk)?;
-            compare(origin, chunk, &growth.rows)?;
-            return Ok(Redone { checked: finish(&mut growth, chunk, &note), tenants: listed, acts });
-        }
-        let mut growth = self.tenant_log(head, chunk)?;
+        let (governance, acts) = self.acts(chunk);
+        let note = check_checkpoints(head, chunk, governance.log_keys()).map_err(differs(origin))?;
+        let (mut growth, listings) = if head.log == LogId::LEDGER {
+            self.own_log(head, chunk)?
+        } else {
+            (self.tenant_log(head, chunk)?, Listings::default())
+        };
         compare(origin, chunk, &growth.rows)?;
-        Ok(Redone { checked: finish(&mut growth, chunk, &note), tenants: Vec::new(), acts })
+        Ok(Redone { checked: finish(&mut growth, chunk, &note), governance, listings, acts })
     }
 
-    /// The log's keys with those that the chunk brings (it ends under a checkpoint that they sign already), and the listings that
-    /// its acts name, by index.
-    fn acts(&self, head: &Head, chunk: &Chunk) -> Result<(LogKeys, Vec<(u64, Listing)>), ReplicaError> {
-        let mut governance = Log::open(self.kv, head.log)?.governance()?;
+    /// What holds with the acts that the chunk brings (it ends under a checkpoint that their keys sign already), and the listings
+    /// that they name, by index.
+    fn acts(&self, chunk: &Chunk) -> (Governance, Vec<(u64, Listing)>) {
+        let mut governance = self.governance.clone();
         let mut acts = Vec::new();
         for (index, row) in (chunk.from..).zip(&chunk.rows) {
+            let Some(beside) = row.beside.as_ref().filter(|_| is_control(&row.entry)) else { continue };
             // What is wrong with an entry is said where it is made again; here it changes no key.
-            let (Ok(Header::Control(_)), Some(beside)) = (Header::decode(&row.entry), &row.beside) else { continue };
             let Ok(decided) = governance.decide(&beside.payload, index, Roots::Compared) else { break };
             governance.apply(&decided.act, index, leaf(&row.entry));
             acts.extend(decided.listing.map(|listing| (index, listing)));
         }
-        Ok((governance.log_keys().clone(), acts))
+        (governance, acts)
     }
 
     /// The tenant's entries made again by the leader's own code.
@@ -91,7 +109,7 @@ impl<K: Kv> Redo<'_, K> {
         let position = chunk.position.unwrap_or_else(|| derived_position(head, &headers, chunk));
         let turn = Turn { log: head.log, items, cursor: position.cursor, answered: position.answered };
         let turns = [turn];
-        let known = look_up(self.kv, &turns)?;
+        let known = look_up_governed(self.kv, &turns, |_| Ok(Arc::new(self.governance.clone())))?;
         let [turn] = turns;
         let (Some(known), from) = (known.first(), chunk.from) else {
             return Err(ReplicaError::Stale { log: head.log, found: None, expected: head.size });
@@ -233,12 +251,12 @@ impl<K: Kv> Redo<'_, K> {
     }
 
     /// `_ledger`: control entries alone, each signed by who may and next in their chain.
-    fn own_log(&mut self, head: &Head, chunk: &Chunk) -> Result<(Growth, Vec<Listed>), ReplicaError> {
+    fn own_log(&self, head: &Head, chunk: &Chunk) -> Result<(Growth, Listings), ReplicaError> {
         let origin = &head.origin;
         let payload_bytes = chunk.rows.iter().filter_map(|row| row.beside.as_ref()).map(|b| b.payload.len()).sum();
         let mut growth = Growth::new(head.clone(), chunk.rows.len(), payload_bytes);
-        let mut governance = Log::open(self.kv, head.log)?.governance()?;
-        let mut listed = Vec::new();
+        let mut governance = self.governance.clone();
+        let mut listings = Listings::default();
         for (index, row) in (chunk.from..).zip(&chunk.rows) {
             let header = match decode(origin, index, &row.entry)? {
                 Header::Control(header) => header,
@@ -262,12 +280,16 @@ impl<K: Kv> Redo<'_, K> {
             };
             let pushed = growth.control(&mut governance, &decided, None, header.at, stored);
             pushed.map_err(|source| differs(origin)(Difference::Entry { index, source }))?;
-            if let Act::Listed(_) = decided.act {
-                let body = decided.act.to_body();
-                listed.push(listing(&mut growth, index, row, &body).map_err(differs(origin))?);
+            listings.controls.insert(decided.counter, beside.payload.clone());
+            if let Act::Listed(commit) = decided.act {
+                match opened(&mut growth, index, row, &commit).map_err(differs(origin))? {
+                    Some(Opened::Birth(opening)) => listings.births.push(opening),
+                    Some(Opened::Act(opening)) => listings.acts.push(opening),
+                    None => {}
+                }
             }
         }
-        Ok((growth, listed))
+        Ok((growth, listings))
     }
 }
 
@@ -407,17 +429,23 @@ fn differing_member(index: u64, found: &[u8], expected: &[u8]) -> Difference {
     Difference::Member { index, found: shown(&found, &member), expected: shown(&expected, &member), member }
 }
 
-/// What a listing opens to has to be what it commits to.
-fn listing(growth: &mut Growth, index: u64, row: &CopiedRow, body: &Value) -> Result<Listed, Difference> {
-    let Some((salt, opening)) = &row.opening else { return Ok(Listed { opening: None }) };
-    let wrong = Difference::Beside { index, what: "what the listing opens to is not what it commits to" };
-    if body.get("commit").and_then(Value::as_str) != Some(&commitment(salt, opening).to_string()) {
-        return Err(wrong);
+/// What a listing of `_ledger` opens to.
+enum Opened {
+    Birth(Opening),
+    Act(Vec<u8>),
+}
+
+/// What a listing opens to, which has to be what it commits to; none where that is not kept any more.
+fn opened(growth: &mut Growth, index: u64, row: &CopiedRow, commit: &Hash) -> Result<Option<Opened>, Difference> {
+    let Some((salt, opening)) = &row.opening else { return Ok(None) };
+    if commitment(salt, opening) != *commit {
+        let what = "what the listing opens to is not what it commits to";
+        return Err(Difference::Beside { index, what });
     }
-    // The commitment fits: what is no tenant's birth is the opening of an act.
-    let opened = serde_json::from_slice(opening).ok();
     growth.others.put(Space::Tree, &Key::Opening(growth.head.log, index).bytes(), &[&salt.0, opening]);
-    Ok(Listed { opening: opened })
+    // The commitment fits: what is no log's birth is an act.
+    let birth = serde_json::from_slice(opening).map(Opened::Birth);
+    Ok(Some(birth.unwrap_or_else(|_| Opened::Act(opening.clone()))))
 }
 
 /// How far the road was read at least, where the source doesn't say it: to the last entry. A leader that goes on from here
@@ -441,6 +469,12 @@ fn derived_position(head: &Head, headers: &[Header], chunk: &Chunk) -> Position 
         cursor = Cursor { sequence, at_ns: at_ms.saturating_mul(1_000_000), digest, ..cursor };
     }
     Position { cursor, answered: cursor.sequence }
+}
+
+/// Whether it is a control entry. Nearly none is, and entries have one spelling only: only those that may be are read.
+pub(super) fn is_control(entry: &[u8]) -> bool {
+    const KIND: &[u8] = br#""kind":"control""#;
+    entry.windows(KIND.len()).any(|found| found == KIND) && matches!(Header::decode(entry), Ok(Header::Control(_)))
 }
 
 fn road_sequence_of(header: &Header) -> Option<u64> {

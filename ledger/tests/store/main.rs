@@ -8,6 +8,7 @@ mod births;
 mod contract;
 mod copied_acts;
 mod cosigned;
+mod cut_copies;
 mod documented;
 mod faults;
 mod fsck;

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use ledger::append::{Cursor, Head, Item, LogId, PendingEvent, PendingRejection, Turn, commit, extend, look_up};
+use ledger::append::{
+    Cursor, Desk, Disposition, Head, Item, LogId, PendingControl, PendingEvent, PendingRejection, Turn, commit, extend,
+    extend_listing, look_up,
+};
 use ledger::birth;
 use ledger::checkpoint::Origin;
 use ledger::dedupe::DedupeKey;
 use ledger::entry::commitment;
+use ledger::governance::{Act, message as message_of};
 use ledger::hash::Hash;
 use ledger::kv::{Batch, Kv, MemKv, Space};
 use ledger::layout::{Block, Key, Stored};
@@ -67,6 +71,55 @@ impl Leader {
         }
     }
 
+    /// The same tenants and keys over another store, whose roads go on where it has read them.
+    pub(crate) fn over(kv: MemKv, seed: u64, tenants: usize) -> Self {
+        let mut leader = Self { kv, ..Self::new(seed, tenants) };
+        for (tenant, road) in leader.world.tenants.iter().zip(&mut leader.roads) {
+            let Some(log) = birth::log_of(&leader.kv, &tenant.tenant).unwrap() else { continue };
+            let head = Log::open(&leader.kv, log).unwrap().head().unwrap();
+            let Cursor { sequence, stream_created_ns, .. } = head.cursor;
+            (road.sequence, road.created_ns, road.at_ms) = (sequence, stream_created_ns.max(1), head.at_ms);
+        }
+        leader
+    }
+
+    /// One round with events and an act on a tenant's log, and its listing.
+    pub(crate) fn act(&mut self, number: usize, act: &Act) {
+        let log = birth::log_of(&self.kv, &self.world.tenants[number].tenant).unwrap().unwrap();
+        let place = |log| Log::open(&self.kv, log).unwrap().governance().unwrap().place();
+        let (on, ledger, admin) = (place(log), place(LogId::LEDGER), &self.world.admin);
+        let sent = message_of(act, &on, &[admin], &ledger, admin, self.rng.salt()).unwrap().print();
+        let head = Log::open(&self.kv, log).unwrap().head().unwrap();
+        let mut turn = self.turn(number, &head);
+        let (tenant, road) = (&self.world.tenants[number], &mut self.roads[number]);
+        road.sequence += 1;
+        let subject = format!("upm.control.{}", tenant.tenant);
+        let fingerprint = tenant.dedupe.fingerprint(&subject, &sent);
+        turn.items.push(Item::Control(PendingControl {
+            road_sequence: Some(road.sequence),
+            at_ms: road.at_ms,
+            fingerprint,
+            salt: self.rng.salt(),
+            listing_salt: self.rng.salt(),
+            subject,
+            message: sent,
+            new_key_here: true,
+            rules: Hash(rules::current().name),
+        }));
+        turn.cursor = Cursor { sequence: road.sequence, digest: fingerprint, ..turn.cursor };
+        let turns = [turn];
+        let known = look_up(&self.kv, &turns).unwrap();
+        let [turn] = turns;
+        let mut desk = Desk::open(&self.kv).unwrap();
+        let extension = extend_listing(&head, turn, &known[0], &mut desk).unwrap();
+        let done = extension.dispositions().last().map(|(_, what)| *what);
+        assert!(matches!(done, Some(Disposition::Accepted { .. })), "{done:?}");
+        let (listing, guard) = desk.finish();
+        let round = vec![extension.seal(&tenant.signer), listing.seal(&self.world.ledger_signer)];
+        commit(&self.kv, round).unwrap();
+        drop(guard);
+    }
+
     /// One round of the tenants that have a log.
     pub(crate) fn round(&mut self) {
         let mut turns = Vec::new();
@@ -118,7 +171,7 @@ impl Leader {
         Turn { log: head.log, items, answered: cursor.sequence - rng.below(2), cursor }
     }
 
-    fn source(&self) -> KvSource<'_, &MemKv> {
+    pub(crate) fn source(&self) -> KvSource<'_, &MemKv> {
         KvSource::new(&self.kv, |tenant| self.dedupe(tenant))
     }
 
@@ -130,7 +183,7 @@ impl Leader {
         self.world.ledger_signer.verifier()
     }
 
-    fn trust(&self) -> Trust {
+    pub(crate) fn trust(&self) -> Trust {
         Trust::of([self.key()])
     }
 }

@@ -184,7 +184,8 @@ pub(super) fn ceilings(source: &Rocks, data: &Path) -> Result<BTreeMap<LogId, Ce
     let Some(bounds) = Bounds::of(data, &name).map_err(|error| of(&error))? else { return Ok(BTreeMap::new()) };
     let tenants = birth::list_tenants(source).map_err(|error| of(&error))?;
     let mut ceilings = BTreeMap::new();
-    for log in [LogId::LEDGER].into_iter().chain(tenants.into_iter().map(|(_, log, _)| log)) {
+    // `_ledger` last: its head is kept before those of the acts that it lists, so that it reaches at least as far as theirs.
+    for log in tenants.into_iter().map(|(_, log, _)| log).chain([LogId::LEDGER]) {
         let open = Log::open(source, log).map_err(|error| of(&error))?;
         ceilings.insert(log, bounds.ceiling(&open).map_err(|error| of(&error))?);
     }
@@ -216,7 +217,11 @@ fn copy_cosignatures(source: &Rocks, kv: &Rocks) -> Result<(), CliError> {
             copy_rows(kv, &rows)?;
         }
         let newest = Key::NewestCosigned(log);
-        if let Some(row) = source.get(Space::Meta, &newest.bytes()).map_err(|error| CliError::of(&error))? {
+        let size = Log::open(source, log).and_then(|log| log.newest_cosigned_size());
+        if let Some(size) = size.map_err(|error| CliError::of(&error))?
+            && has_checkpoint(kv, log, size)?
+            && let Some(row) = source.get(Space::Meta, &newest.bytes()).map_err(|error| CliError::of(&error))?
+        {
             copy_row(kv, &newest, &row)?;
         }
     }
@@ -226,12 +231,16 @@ fn copy_cosignatures(source: &Rocks, kv: &Rocks) -> Result<(), CliError> {
 fn copy_rows(kv: &Rocks, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<(), CliError> {
     for (key, row) in rows {
         let Ok(key @ Key::Cosignatures(log, size)) = Key::decode(Space::Tree, key) else { continue };
-        let checkpoint = kv.get(Space::Tree, &Key::Checkpoint(log, size).bytes());
-        if checkpoint.map_err(|error| CliError::of(&error))?.is_some() {
+        if has_checkpoint(kv, log, size)? {
             copy_row(kv, &key, row)?;
         }
     }
     Ok(())
+}
+
+fn has_checkpoint(kv: &Rocks, log: LogId, size: u64) -> Result<bool, CliError> {
+    let row = kv.get(Space::Tree, &Key::Checkpoint(log, size).bytes());
+    row.map(|row| row.is_some()).map_err(|error| CliError::of(&error))
 }
 
 fn copy_row(kv: &Rocks, key: &Key, row: &[u8]) -> Result<(), CliError> {

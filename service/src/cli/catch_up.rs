@@ -77,14 +77,23 @@ fn copy(
     let dedupe = move |tenant: &Tenant| own.dedupe(tenant.as_str()).ok().or_else(|| theirs(tenant));
     let mut copier = Copier::new(kv, source, Trust::of(given), dedupe);
     let bar = bar();
-    let mut lagging = Vec::new();
+    let (mut lagging, mut waiting) = (Vec::new(), 0);
     let done = copier.catch_up(Limits::default(), |progress: &Progress| {
         bar.set_length(bar.position() + progress.copied + progress.behind);
         bar.inc(progress.copied);
         lagging.clone_from(&progress.set_back);
+        waiting = progress.waiting;
     });
     bar.finish_and_clear();
     let entries = done.map_err(|error| refused(&error))?;
+    if waiting > 0 {
+        let line = format!(
+            "{entries} entries copied, {waiting} more can't be: they wait for what the other copy does not show"
+        );
+        return Err(CliError::could_not(line).with_detail(
+            "its own log lists an act or a log that it does not show yet: run the command again; if it stays so, run `upm fsck` on it",
+        ));
+    }
     if globals.json {
         let ahead =
             lagging.iter().map(|log| json!({ "origin": log.origin.as_str(), "there": log.found, "here": log.ours }));

@@ -63,8 +63,8 @@ enum Action {
     },
     /// Replace a log key; old and new sign together for a while
     Rotate {
-        /// How many entries long the old key goes on signing beside the new one
-        #[arg(long, value_name = "ENTRIES", default_value_t = 1_000)]
+        /// How many entries long the old key goes on signing beside the new one, at most 1,000,000
+        #[arg(long, value_name = "ENTRIES", default_value_t = 1_000, value_parser = overlap)]
         overlap: u64,
         /// The key of the ledger's own log instead of a tenant's (there both never sign together)
         #[arg(long)]
@@ -122,6 +122,19 @@ enum RoleAction {
         #[command(flatten)]
         how: ActArgs,
     },
+}
+
+/// Entries that both keys may sign at most, as far as the command line asks: for as long the old secret is needed.
+const OVERLAP_MAX: u64 = 1_000_000;
+
+/// A number of entries that both keys sign.
+fn overlap(text: &str) -> Result<u64, String> {
+    let entries = text.parse::<u64>().ok().filter(|entries| *entries <= OVERLAP_MAX);
+    entries.ok_or_else(|| {
+        format!(
+            "expected a number of entries up to {OVERLAP_MAX}: until then both keys sign, and the old one is needed"
+        )
+    })
 }
 
 /// What happened to a key that is replaced without its signature.

@@ -74,6 +74,8 @@ struct Restored {
 fn restore(globals: &Globals, args: &Args, found: &Found, known: &[Known]) -> Result<Restored, CliError> {
     let dir = DataDir::create(&globals.data).map_err(|error| CliError::of(&error))?;
     let _lock = dir.lock().map_err(|error| CliError::of(&error))?;
+    // Again, now that nobody else can make one.
+    refuse_ledger(&globals.data)?;
     let copy = dir.restoring();
     if copy.exists() {
         // Left by a restore that was cut off: never used.
@@ -127,15 +129,16 @@ fn drop_views(dir: &DataDir) -> Result<(), CliError> {
     Ok(())
 }
 
+/// A store that nothing was written to is no ledger: it is left by a start that was refused, or cut off before a ledger was born.
 fn refuse_ledger(data: &Path) -> Result<(), CliError> {
-    let ledger = data.join("ledger");
-    let taken = fs::read_dir(&ledger).is_ok_and(|mut entries| entries.next().is_some());
-    if taken {
-        let line = format!("there is a ledger in {} already: restore never overwrites one", data.display());
-        return Err(CliError::could_not(line)
-            .with_detail("give another --data, or stop the server and move the old directory away"));
+    let detail = "give another --data, or stop the server and move the old directory away";
+    let line = format!("there is a ledger in {} already: restore never overwrites one", data.display());
+    match Rocks::is_unwritten(&data.join("ledger")) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(CliError::could_not(line).with_detail(detail)),
+        // What can't be read may be a ledger.
+        Err(error) => Err(CliError::could_not(line).with_detail(format!("{error}\n{detail}"))),
     }
-    Ok(())
 }
 
 /// Copies the backup's store and checks the copy; the logs with their sizes.
@@ -247,11 +250,16 @@ fn restore_keys(from: &Path, dir: &DataDir) -> Result<usize, CliError> {
 
 /// The one step that makes it the ledger.
 fn put_in_place(copy: &Path, dir: &DataDir) -> Result<(), CliError> {
-    let ledger = dir.ledger();
-    // Made empty with the data directory; anything in it would have been refused.
-    fs::remove_dir(&ledger).map_err(|error| CliError::of(&backup_dir::at(&ledger)(error)))?;
-    fs::rename(copy, &ledger).map_err(|error| CliError::of(&backup_dir::at(copy)(error)))?;
-    backup_dir::sync_dir(dir.root()).map_err(|error| CliError::of(&error))
+    let (ledger, aside) = (dir.ledger(), dir.root().join("ledger.unwritten"));
+    let of = |path: &Path, error| CliError::of(&backup_dir::at(path)(error));
+    // Nothing was ever written to the store that is there. Aside in one step, so that a crash never leaves a part of it.
+    if aside.exists() {
+        fs::remove_dir_all(&aside).map_err(|error| of(&aside, error))?;
+    }
+    fs::rename(&ledger, &aside).map_err(|error| of(&ledger, error))?;
+    fs::rename(copy, &ledger).map_err(|error| of(copy, error))?;
+    backup_dir::sync_dir(dir.root()).map_err(|error| CliError::of(&error))?;
+    fs::remove_dir_all(&aside).map_err(|error| of(&aside, error))
 }
 
 /// Files without which the ledger can't go on.

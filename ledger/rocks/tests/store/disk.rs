@@ -114,6 +114,46 @@ fn a_store_that_lost_its_current_file_is_refused_and_left_as_it_is() {
     assert_eq!(Rocks::open(dir.path()).unwrap().get(Space::Meta, b"key").unwrap().as_deref(), Some(&b"value"[..]));
 }
 
+/// The story of a first start that was killed: the manifest is there, `CURRENT` is not, and nothing was ever written. Whatever else
+/// is there besides says that the store was open once.
+#[test]
+fn a_store_whose_very_first_opening_was_cut_off_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let born = dir.path().join("born");
+    drop(Rocks::open(&born).unwrap());
+    assert!(!born.join("MANIFEST-000001").exists(), "a store that was opened has a later manifest");
+    let cut = |name: &str, more: &[&str]| {
+        let path = dir.path().join(name);
+        fs::create_dir(&path).unwrap();
+        for file in ["IDENTITY", "LOCK", "LOG", "000001.dbtmp"].iter().chain(more) {
+            fs::write(path.join(file), "cut off").unwrap();
+        }
+        path
+    };
+    for (name, more) in [("early", &[][..]), ("late", &["MANIFEST-000001"][..])] {
+        let path = cut(name, more);
+        assert!(Rocks::is_unwritten(&path).unwrap());
+        let kv = Rocks::open(&path).unwrap();
+        put(&kv, Space::Meta, b"key", b"value");
+        drop(kv);
+        assert!(!Rocks::is_unwritten(&path).unwrap());
+        assert_eq!(Rocks::open(&path).unwrap().get(Space::Meta, b"key").unwrap().as_deref(), Some(&b"value"[..]));
+    }
+    for other in ["MANIFEST-000005", "000004.log", "000009.sst"] {
+        let path = cut(other, &["MANIFEST-000001", other]);
+        assert!(!Rocks::is_unwritten(&path).unwrap(), "{other}");
+        let refused = Rocks::open(&path).map(drop).unwrap_err();
+        assert!(matches!(&refused, OpenError::Damaged { detail, .. } if detail.contains(other)), "{refused}");
+    }
+    // Opened and never written to, and not there at all.
+    assert!(Rocks::is_unwritten(&born).unwrap() && Rocks::is_unwritten(&dir.path().join("none")).unwrap());
+    for space in Space::ALL {
+        let path = dir.path().join(space.name());
+        put(&Rocks::open(&path).unwrap(), space, b"key", b"value");
+        assert!(!Rocks::is_unwritten(&path).unwrap(), "{space:?}");
+    }
+}
+
 #[test]
 fn another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
