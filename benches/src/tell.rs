@@ -22,6 +22,7 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
         days: arguments.days,
         played_at_ms: None,
         anomalies: arguments.truth.is_some(),
+        sign: None,
     };
     let mut history = History::new(options);
     match (&arguments.emit, &arguments.output) {

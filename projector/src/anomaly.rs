@@ -190,9 +190,13 @@ impl Code {
             Self::VerificationMissing => "A day after its last execute entry no verification behind it is recorded.",
             Self::FailedNotRolledBack => "A day after a failure neither a rollback nor a later success is recorded.",
             Self::RollbackUnverified => "A day after a rollback no check behind it is recorded.",
-            Self::ClosedUnverified => "Closed, executed, and neither verified since its last execution nor rolled back.",
+            Self::ClosedUnverified => {
+                "Closed, executed, and neither verified since its last execution nor rolled back."
+            }
             Self::ActedAfterClosing => "Planned, executed or rolled back after it was closed.",
-            Self::AttemptsSkipped => "Attempts before this one are not on record; the state of a change is that of its highest.",
+            Self::AttemptsSkipped => {
+                "Attempts before this one are not on record; the state of a change is that of its highest."
+            }
             Self::SameIdOtherBytes => "The same event id, phase and attempt with other content.",
             Self::ProducerTimeOff => "The producer's time and the log's are more than five minutes apart.",
             Self::UnknownSource => "intent.source is none of the model's words.",

@@ -56,7 +56,7 @@ pub struct ChangeDocument {
     /// The state of its highest attempt.
     pub state: State,
     /// Every entry says that it is a probe, so that no figure counts the change; absent where it is none.
-    #[serde(skip_serializing_if = "is_no")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub probe: bool,
     /// Who asked: the first entry that says so.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,7 +133,7 @@ pub struct Moment {
     /// The sections in its header.
     pub has: Has,
     /// It says that it is a probe; absent where it does not.
-    #[serde(skip_serializing_if = "is_no")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub probe: bool,
     /// Who the road says sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -333,11 +333,6 @@ pub(crate) fn group<'a>(seen: &'a [Seen<'a>]) -> Vec<Tried<'a>> {
 /// Whether every entry of a change says that it is a probe. One that does not makes it a change like all others: bad news is not hidden by a word.
 pub(crate) fn is_probe(seen: &[Seen<'_>]) -> bool {
     !seen.is_empty() && seen.iter().all(|seen| seen.header.probe)
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_no(yes: &bool) -> bool {
-    !yes
 }
 
 fn attempt(tried: &Tried<'_>, approval: Coverage) -> Attempt {

@@ -237,7 +237,10 @@ fn of_verification(found: &mut Found, tried: &Tried<'_>) {
         && executions().any(|execution| execution.index <= verification.index)
         && let Some(again) = executions().find(|execution| execution.index > verification.index)
     {
-        let text = format!("Executed again after the verification in entry {}; nothing is verified since.", verification.index);
+        let text = format!(
+            "Executed again after the verification in entry {}; nothing is verified since.",
+            verification.index
+        );
         found.add(Code::ExecutedAfterVerification, again, text);
     }
 }
@@ -288,7 +291,7 @@ fn of_silence(found: &mut Found, case: &Case<'_>) {
             && rolling.is_none()
             && !is_checked_since(tried, execution)
         {
-            let text = "Executed; a day later no verification is recorded.";
+            let text = "Executed; a day later no verification behind it is recorded.";
             found.add_missing(Code::VerificationMissing, execution, text);
         }
         if let Some(failure) = last(tried, Marks::FAILED | Marks::VERIFY_FAILED)

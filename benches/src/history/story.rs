@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::emit::{Teller, noted, time};
 use super::random::Random;
 use super::truth::Happens;
-use super::{DAY_MS, Told};
+use super::{DAY_MS, Options, Sign, Told};
 
 pub(super) const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -15,6 +15,8 @@ const ENVIRONMENTS: [&str; 3] = ["production", "staging", "development"];
 /// How good its approval is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
+    /// Names the plan, and signed.
+    Signed,
     /// Names the plan.
     Bound,
     /// Who, role, time.
@@ -70,15 +72,28 @@ pub(super) struct Event {
 /// What an event is to its story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    Plan { compile_us: Option<u64> },
-    Policies { passed: bool },
+    Plan {
+        compile_us: Option<u64>,
+    },
+    Policies {
+        passed: bool,
+    },
     Checks,
-    Approval { counts: bool },
+    Approval {
+        counts: bool,
+    },
     /// An approval of the second attempt.
     Again,
-    Execute { failed: bool },
-    Verify { good: bool, duration_us: u64 },
-    Rollback { good: bool },
+    Execute {
+        failed: bool,
+    },
+    Verify {
+        good: bool,
+        duration_us: u64,
+    },
+    Rollback {
+        good: bool,
+    },
     Close,
     /// An event of an attempt that nobody began.
     Stray,
@@ -118,16 +133,16 @@ pub(super) struct Story {
 
 impl Story {
     /// The stories that begin with change `number`: itself, perhaps its fix, perhaps a monitor's run.
-    pub(super) fn tell(random: &mut Random, tenant: &str, number: u64, start: u64) -> Vec<Self> {
+    pub(super) fn tell(random: &mut Random, options: &Options, number: u64, start: u64) -> Vec<Self> {
         let mut stories = Vec::new();
         let team = random.pick(&TEAMS);
         let environment = random.pick(&ENVIRONMENTS);
-        let mut one = Drawn::draw(random, tenant, number, start, team, environment);
+        let mut one = Drawn::draw(random, options, number, start, team, environment);
         let mut story = one.tell(random);
         if story.course == Course::Fixed {
             let failed = story.change.clone();
             let begins = one.clock + 10 * MINUTE_MS;
-            let mut fix = Drawn::draw(random, tenant, number, begins, team, environment);
+            let mut fix = Drawn::draw(random, options, number, begins, team, environment);
             fix.is_fix_of(&failed);
             let fix = fix.tell(random);
             let verified = fix.events.iter().find(|event| matches!(event.what, What::Verify { good: true, .. }));
@@ -136,7 +151,7 @@ impl Story {
         }
         stories.insert(0, story);
         if random.permille(80) {
-            stories.push(monitor(random, tenant, number, start, team, environment));
+            stories.push(monitor(random, &options.tenant, number, start, team, environment));
         }
         stories
     }
@@ -172,6 +187,7 @@ struct Drawn {
     fixes: Option<String>,
     /// How long behind the execution it is approved.
     approve_after: Option<u64>,
+    sign: Option<Sign>,
     /// When the first event is told.
     start: u64,
     /// When the last event was told.
@@ -182,7 +198,7 @@ struct Drawn {
 impl Drawn {
     fn draw(
         random: &mut Random,
-        tenant: &str,
+        options: &Options,
         number: u64,
         start: u64,
         team: &'static str,
@@ -196,13 +212,16 @@ impl Drawn {
         let resources = resources(random, team, environment, template);
         let planless = template.is_none() && random.permille(15);
         // There is nothing to name, and afterwards nothing is over.
-        if planless && word == Word::Bound || emergency && word == Word::Expired {
+        if word == Word::Signed && options.sign.is_none() {
+            word = Word::Bound;
+        }
+        if planless && matches!(word, Word::Bound | Word::Signed) || emergency && word == Word::Expired {
             word = Word::Recorded;
         }
         let moved = random.permille(20) && !planless && !emergency && matches!(word, Word::Bound | Word::Recorded);
         Self {
             teller: Teller {
-                tenant: tenant.to_owned(),
+                tenant: options.tenant.clone(),
                 change: change.clone(),
                 team,
                 environment,
@@ -237,6 +256,7 @@ impl Drawn {
             duplicate: random.permille(30),
             fixes: None,
             approve_after: None,
+            sign: options.sign,
             start,
             clock: start,
             change,
@@ -349,7 +369,11 @@ impl Drawn {
             plan["compile_ms"] = json!(f64::from(u32::try_from(us).unwrap_or(0)) / 1000.0);
         }
         if let Some(within) = self.window {
-            let [from, to] = if within { [self.start - DAY_MS, self.start + 60 * DAY_MS] } else { [self.start - 20 * DAY_MS, self.start - 10 * DAY_MS] };
+            let [from, to] = if within {
+                [self.start - DAY_MS, self.start + 60 * DAY_MS]
+            } else {
+                [self.start - 20 * DAY_MS, self.start - 10 * DAY_MS]
+            };
             plan["window"] = json!({"from": time(from), "to": time(to)});
         }
         if self.wrong_digest {
@@ -444,7 +468,7 @@ impl Drawn {
 
     fn give(&mut self, at: u64, events: &mut Vec<Event>) {
         let plan = match self.word {
-            Word::Bound => events
+            Word::Bound | Word::Signed => events
                 .iter()
                 .rev()
                 .find(|event| matches!(event.what, What::Plan { .. }))
@@ -460,6 +484,10 @@ impl Drawn {
         let mut body = Teller::approval("approved", &who, at, plan.as_deref());
         if self.word == Word::Expired {
             body["preflight"]["approvals"][0]["expires"] = time(at + MINUTE_MS).into();
+        }
+        if let (Word::Signed, Some(sign)) = (self.word, self.sign) {
+            let approval = &mut body["preflight"]["approvals"][0];
+            approval["signature"] = sign(&self.change, approval).into();
         }
         let worthless = matches!(self.word, Word::Own | Word::Claimed | Word::Runner | Word::Expired);
         let counts = !worthless && !self.moved;
@@ -511,7 +539,12 @@ impl Drawn {
                 self.verify(random, events, true, 2, 0);
             }
         }
-        if self.closes && !matches!(self.course, Course::Unverified | Course::LateLook | Course::LeftOpen | Course::Fixed | Course::RollbackFails) {
+        if self.closes
+            && !matches!(
+                self.course,
+                Course::Unverified | Course::LateLook | Course::LeftOpen | Course::Fixed | Course::RollbackFails
+            )
+        {
             self.close(random, events);
         }
     }
@@ -621,6 +654,7 @@ fn word(random: &mut Random) -> Word {
         75..400 => Word::Recorded,
         400..412 => Word::Runner,
         412..424 => Word::Expired,
+        424..480 => Word::Signed,
         _ => Word::Bound,
     }
 }

@@ -92,11 +92,12 @@ pub(crate) const PLANTED: [&str; 22] = [
 pub(crate) const DUE: [&str; 3] = ["verification_missing", "failed_not_rolled_back", "rollback_unverified"];
 
 /// Everything that is counted.
-pub(super) const COUNTED: [&str; 19] = [
+pub(super) const COUNTED: [&str; 20] = [
     "plan_determinism",
     "plan_determinism.weak",
     "approval_coverage",
     "approval_coverage.emergency",
+    "approval_coverage.signed",
     "approval_coverage.bound",
     "approval_coverage.recorded",
     "approval_coverage.claimed",
@@ -228,8 +229,9 @@ impl Truth {
         self.add("approval_coverage", day, covered);
         let grade = match story.word {
             _ if again == Some(false) || story.moved => "approval_coverage.none",
+            Word::Signed if again.is_none() => "approval_coverage.signed",
             Word::Bound if again.is_none() => "approval_coverage.bound",
-            Word::Bound | Word::Recorded => "approval_coverage.recorded",
+            Word::Signed | Word::Bound | Word::Recorded => "approval_coverage.recorded",
             Word::Claimed => "approval_coverage.claimed",
             Word::Own | Word::None | Word::Late | Word::Runner | Word::Expired => "approval_coverage.none",
         };
@@ -379,8 +381,8 @@ impl Truth {
             ),
         ];
         let found = |all: &[(&'static str, bool)]| {
-            let found: Vec<_> = all.iter().filter(|(_, holds)| *holds).map(|(code, _)| (story.change.clone(), *code)).collect();
-            found
+            let holding = all.iter().filter(|(_, holds)| *holds);
+            holding.map(|(code, _)| (story.change.clone(), *code)).collect::<Vec<_>>()
         };
         self.anomalies.extend(found(&planted));
         self.due.extend(found(&due).into_iter().filter(|_| runs));

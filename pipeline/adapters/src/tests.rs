@@ -68,10 +68,7 @@ fn other_real_records_of_cloudtrail_become_these_events() {
     for (name, number) in
         [("service", 7), ("throttled", 12), ("create-vpc", 61), ("assume-role-denied", 84), ("vpc-limit-exceeded", 100)]
     {
-        insta::assert_snapshot!(
-            format!("cloudtrail-{name}"),
-            serde_json::to_string_pretty(&events[number]).unwrap()
-        );
+        insta::assert_snapshot!(format!("cloudtrail-{name}"), serde_json::to_string_pretty(&events[number]).unwrap());
     }
 }
 
@@ -102,7 +99,8 @@ fn cloudevents_become_these_events() {
     let cdevent: Value = serde_json::from_slice(CDEVENT).unwrap();
     let own = json!({"provisioning_event": {"id": "own-1", "timestamp": "2026-01-02T03:04:05Z", "phase": "plan",
         "intent": {"source": "api", "initiator": "ines", "tenant": "acme"}, "plan": {"commands": ["make it"]}}});
-    let sections = json!({"initiator": "ines", "change_id": "chg-7", "execution": {"steps": [{"cmd": "make it", "rc": 0}]}});
+    let sections =
+        json!({"initiator": "ines", "change_id": "chg-7", "execution": {"steps": [{"cmd": "make it", "rc": 0}]}});
     let batch = [
         cloudevent(&json!({"data": own})),
         cloudevent(&json!({"type": "dev.cdevents.approval.closed.0.1.0", "data": cdevent})),

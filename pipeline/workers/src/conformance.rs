@@ -123,9 +123,7 @@ pub fn judge(case: &Case, inputs: &[Value], ran: &[Ran]) -> Verdict {
         "missing_prerequisite" => prerequisite(&told),
         "idempotent_steps" => idempotent(&told),
         "meta_blocking" => behind(&told, 1, "commands without metas", "commands with metas"),
-        "pipe_allow_list" => {
-            behind(&told, ALLOWED_PIPES.len(), "pipes into listed commands", "pipes outside the list")
-        }
+        "pipe_allow_list" => behind(&told, ALLOWED_PIPES.len(), "pipes into listed commands", "pipes outside the list"),
         "rollback_plan_on_failure" => rollback_plan(&told),
         _ => Verdict::new(false, "the case is not one of a planner or executor"),
     }
@@ -193,12 +191,15 @@ fn prerequisite(told: &[Told<'_>]) -> Verdict {
 }
 
 fn idempotent(told: &[Told<'_>]) -> Verdict {
-    let changed = |told: &Told<'_>| told.answer().filter(|_| told.ran.well).and_then(|answer| answer["changed"].as_bool());
+    let changed =
+        |told: &Told<'_>| told.answer().filter(|_| told.ran.well).and_then(|answer| answer["changed"].as_bool());
     match told.iter().map(changed).collect::<Vec<_>>()[..] {
         [Some(true), Some(false)] => Verdict::new(true, "the second run of a step had nothing to do"),
         [Some(true), Some(true)] => Verdict::new(false, "the second run of a step changed something again"),
         [Some(false), _] => Verdict::new(false, "the first run of a step says that it had nothing to do"),
-        _ => Verdict::new(false, "a run of a step did not end well with JSON that says whether it \"changed\" anything"),
+        _ => {
+            Verdict::new(false, "a run of a step did not end well with JSON that says whether it \"changed\" anything")
+        }
     }
 }
 
@@ -333,8 +334,14 @@ mod tests {
         let ran = |texts: [String; 6]| texts.map(|text| printed(&text));
         assert!(judged("same_plan", &ran([plan("a"), turned("a"), plan("b"), plan("b"), plan("c"), turned("c")])).ok);
         for (texts, why) in [
-            ([plan("a"), plan("a"), plan("b"), plan("x"), plan("c"), plan("c")], "request 2 was planned twice, with different plans"),
-            ([plan("a"), plan("a"), plan("a"), plan("a"), plan("c"), plan("c")], "request 2 was planned with the commands of another request"),
+            (
+                [plan("a"), plan("a"), plan("b"), plan("x"), plan("c"), plan("c")],
+                "request 2 was planned twice, with different plans",
+            ),
+            (
+                [plan("a"), plan("a"), plan("a"), plan("a"), plan("c"), plan("c")],
+                "request 2 was planned with the commands of another request",
+            ),
             (
                 [plan("a"), plan("a"), plan("b"), plan("b"), plan(" "), plan(" ")],
                 "request 3 gave no plan with commands: exit code or output is none of a planner's",
@@ -381,7 +388,8 @@ mod tests {
         let good: Vec<_> = [printed(""), printed(""), printed(""), refusal(), refusal(), refusal()].into();
         assert!(judged("pipe_allow_list", &good).ok);
         assert!(!judged("pipe_allow_list", &vec![refusal(); 6]).ok);
-        let [back, hollow, done] = [r#"{"rollback":{"plan":["undo"]}}"#, r#"{"rollback":{"plan":[]}}"#, r#"{"changed":true}"#];
+        let [back, hollow, done] =
+            [r#"{"rollback":{"plan":["undo"]}}"#, r#"{"rollback":{"plan":[]}}"#, r#"{"changed":true}"#];
         let of = |failed: &str, held: &str| judged("rollback_plan_on_failure", &[printed(failed), printed(held)]).ok;
         assert!(of(back, done) && of(back, hollow));
         assert!(!of(hollow, done) && !of(back, back) && !of(done, back));

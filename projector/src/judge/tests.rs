@@ -87,7 +87,10 @@ fn what_is_executed_again_is_verified_again() {
         &[(15, Code::ExecutedAfterVerification), (15, Code::ActedAfterClosing)],
     );
     assert_eq!(later(&first(1), 25), [again, (14, Code::VerificationMissing)]);
-    assert_eq!(later(&[plan(), bob(), verify(), execute()], 25), [(12, Code::VerifiedBeforeExecuted), (13, Code::VerificationMissing)]);
+    assert_eq!(
+        later(&[plan(), bob(), verify(), execute()], 25),
+        [(12, Code::VerifiedBeforeExecuted), (13, Code::VerificationMissing)]
+    );
     let text = &told(&first(1)).anomalies[0].text;
     assert_eq!(text, "Executed again after the verification in entry 13; nothing is verified since.");
     // Going back is no execution, and what fails and is done well afterwards in a later attempt has to be looked at there.
@@ -121,7 +124,8 @@ fn attempts_that_are_skipped_are_told() {
     check(&[of(3), of(2), of(1)], &[]);
     check(&[of(2), of(5), of(5)], &[(10, Code::AttemptsSkipped), (11, Code::AttemptsSkipped)]);
     let texts = |events: &[Made]| told(events).anomalies.into_iter().map(|anomaly| anomaly.text).collect::<Vec<_>>();
-    let (one, two) = ("One attempt is not on record before attempt 2.", "2 attempts are not on record before attempt 5.");
+    let (one, two) =
+        ("One attempt is not on record before attempt 2.", "2 attempts are not on record before attempt 5.");
     assert_eq!(texts(&[of(2), of(5)]), [one, two]);
 }
 

@@ -176,7 +176,8 @@ fn what_is_executed_behind_the_last_check_is_no_success() {
 #[test]
 fn each_attempt_that_executes_needs_its_approvals() {
     let approve = |time: &str, attempt: u64| {
-        let given = json!({"approver": "bob", "role": "owner", "decision": "approved", "at": format!("2026-11-{time}:00Z")});
+        let given =
+            json!({"approver": "bob", "role": "owner", "decision": "approved", "at": format!("2026-11-{time}:00Z")});
         let mut event = at(time, "preflight", &json!({"attempt": attempt, "preflight": {"approvals": [given]}}));
         event["producer"] = "approvals".into();
         event
@@ -187,7 +188,8 @@ fn each_attempt_that_executes_needs_its_approvals() {
     };
     let figure = |events: &[Value]| {
         let found = figure_of(events, NOVEMBER, metric::APPROVAL_COVERAGE);
-        let apart = ["recorded", "none", "emergency", "emergency_approved"].map(|name| found["apart"][name].as_f64().unwrap());
+        let apart =
+            ["recorded", "none", "emergency", "emergency_approved"].map(|name| found["apart"][name].as_f64().unwrap());
         (numbers(&found), apart)
     };
     let first = [approve("03T09:00", 1), execute("03T10:00", 1, "normal")];

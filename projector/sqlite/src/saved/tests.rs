@@ -371,7 +371,8 @@ fn every_attempt_is_looked_at() {
 fn probes_are_left_out_and_told() {
     let mut log = History::default();
     let steps = json!([{"cmd": "drop", "rc": 1}]);
-    let window = json!({"commands": ["drop"], "window": {"from": "2026-01-05T00:00:00Z", "to": "2026-01-05T02:00:00Z"}});
+    let window =
+        json!({"commands": ["drop"], "window": {"from": "2026-01-05T00:00:00Z", "to": "2026-01-05T02:00:00Z"}});
     let approvals = json!([{"approver": "ann", "role": "cab", "decision": "approved", "at": "2026-01-01T00:00:00Z"}]);
     for (change, last) in [("probe", true), ("half", false)] {
         for (phase, sections) in [
@@ -382,7 +383,12 @@ fn probes_are_left_out_and_told() {
         ] {
             log.event(change, 0, phase, &with(sections, &json!({"probe": true})));
         }
-        log.event(change, 1, "plan", &json!({"probe": last, "attempt": 2, "intent": {"source": "api", "initiator": change, "tenant": "acme"}}));
+        log.event(
+            change,
+            1,
+            "plan",
+            &json!({"probe": last, "attempt": 2, "intent": {"source": "api", "initiator": change, "tenant": "acme"}}),
+        );
     }
     let dir = log.views();
     for saved in SAVED {

@@ -63,100 +63,145 @@ fn share(measure: &str, patch: &Value) -> Option<bool> {
     share_of(measure, &made(patch), &Rules::default())
 }
 
-fn in_plan(plan: Value) -> Value {
+fn in_plan(plan: &Value) -> Value {
     json!({"plan": {"plan": plan}})
 }
 
-fn in_preflight(preflight: Value) -> Value {
+fn in_preflight(preflight: &Value) -> Value {
     json!({"preflight": {"preflight": preflight}})
 }
 
-fn in_execution(execution: Value) -> Value {
+fn in_execution(execution: &Value) -> Value {
     json!({"execute": {"execution": execution}})
 }
 
-fn in_verification(verification: Value) -> Value {
+fn in_verification(verification: &Value) -> Value {
     json!({"verify": {"verification": verification}})
 }
 
-fn guards(guards: Value) -> Value {
-    in_execution(json!({ "guards": guards }))
+fn guards(guards: &Value) -> Value {
+    in_execution(&json!({ "guards": guards }))
 }
 
 fn approved_by(names: &[&str]) -> Value {
     let approvals: Vec<_> = names.iter().map(|name| approval(&json!({ "approver": name }))).collect();
-    in_preflight(json!({ "approvals": approvals }))
+    in_preflight(&json!({ "approvals": approvals }))
 }
 
 /// Measure, what satisfies it, what does not.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<(&'static str, Value, Value)> {
     let as_is = || json!({});
-    let window = |day: &str| in_plan(json!({"window": {"from": format!("{day}T11:00:00Z"), "to": format!("{day}T13:00:00Z")}}));
-    let claimed = in_preflight(json!({"approvals": [{"approver": "bob", "decision": "approved"}]}));
-    let low = |role: &str| in_preflight(json!({"risk": {"level": "low"}, "approvals": [approval(&json!({"role": role}))]}));
+    let window =
+        |day: &str| in_plan(&json!({"window": {"from": format!("{day}T11:00:00Z"), "to": format!("{day}T13:00:00Z")}}));
+    let claimed = in_preflight(&json!({"approvals": [{"approver": "bob", "decision": "approved"}]}));
+    let low =
+        |role: &str| in_preflight(&json!({"risk": {"level": "low"}, "approvals": [approval(&json!({"role": role}))]}));
     let why = json!({"source": "api", "initiator": "ann", "tenant": "acme", "ticket": "OPS-1"});
     let asked = json!({"source": "api", "initiator": "ann", "tenant": "acme", "request": "Make it"});
-    let endpoint = |verified: &str| {
-        json!({"execute": {"target": {"cluster_endpoint_id": "east"}}, "verify": {"target": {"cluster_endpoint_id": verified}}})
-    };
+    let endpoint = |verified: &str| json!({"execute": {"target": {"cluster_endpoint_id": "east"}}, "verify": {"target": {"cluster_endpoint_id": verified}}});
     vec![
-        ("steps_recorded", as_is(), in_execution(json!({"steps": [{"rc": 0}]}))),
-        ("logged", as_is(), in_execution(json!({"steps": [{"cmd": "a", "rc": 0}]}))),
-        ("credentials_named", in_execution(json!({"credentials": {"kind": "static"}})), as_is()),
+        ("steps_recorded", as_is(), in_execution(&json!({"steps": [{"rc": 0}]}))),
+        ("logged", as_is(), in_execution(&json!({"steps": [{"cmd": "a", "rc": 0}]}))),
+        ("credentials_named", in_execution(&json!({"credentials": {"kind": "static"}})), as_is()),
         ("read_back", as_is(), json!({"verify": {"verification": {"checks": []}}})),
         ("planned", as_is(), json!({"plan": {"target": null, "plan": {"commands": []}}})),
-        ("preflight_checked", in_preflight(json!({"checks": [], "policies": [{"ok": true}]})), in_preflight(json!({"checks": []}))),
-        ("existence_checked", as_is(), in_preflight(json!({"checks": [], "policies": [{"ok": true}]}))),
-        ("dry_run", in_preflight(json!({"checks": [{"type": "what-if", "ok": true}]})), as_is()),
-        ("dry_run", in_plan(json!({"simulation": {"adds": 1}})), in_plan(json!({"simulation": {}}))),
-        ("mtls", in_execution(json!({"mTLS": true})), in_execution(json!({"mTLS": false}))),
-        ("timeouts", guards(json!({"timeout_s": 60})), guards(json!({"timeout_s": 0}))),
-        ("retries", guards(json!({"max_retries": 3})), guards(json!({"retries": false}))),
-        ("drift_checked", in_verification(json!({"drift": {"diff": []}})), in_verification(json!({"drift": {"monitored": true}}))),
-        ("policy_evaluated", in_preflight(json!({"policies": [{"name": "tags", "ok": false}]})), as_is()),
+        (
+            "preflight_checked",
+            in_preflight(&json!({"checks": [], "policies": [{"ok": true}]})),
+            in_preflight(&json!({"checks": []})),
+        ),
+        ("existence_checked", as_is(), in_preflight(&json!({"checks": [], "policies": [{"ok": true}]}))),
+        ("dry_run", in_preflight(&json!({"checks": [{"type": "what-if", "ok": true}]})), as_is()),
+        ("dry_run", in_plan(&json!({"simulation": {"adds": 1}})), in_plan(&json!({"simulation": {}}))),
+        ("mtls", in_execution(&json!({"mTLS": true})), in_execution(&json!({"mTLS": false}))),
+        ("timeouts", guards(&json!({"timeout_s": 60})), guards(&json!({"timeout_s": 0}))),
+        ("retries", guards(&json!({"max_retries": 3})), guards(&json!({"retries": false}))),
+        (
+            "drift_checked",
+            in_verification(&json!({"drift": {"diff": []}})),
+            in_verification(&json!({"drift": {"monitored": true}})),
+        ),
+        ("policy_evaluated", in_preflight(&json!({"policies": [{"name": "tags", "ok": false}]})), as_is()),
         ("peer_reviewed", claimed.clone(), approved_by(&[" ANN"])),
-        ("peer_reviewed", as_is(), in_preflight(json!({"approvals": [{"approver": "bob", "decision": "refused"}]}))),
+        ("peer_reviewed", as_is(), in_preflight(&json!({"approvals": [{"approver": "bob", "decision": "refused"}]}))),
         ("two_person", approved_by(&["bob", "carl"]), approved_by(&["bob", "Bob "])),
         ("two_person", approved_by(&["bob", "carl", "Eve"]), approved_by(&["bob", " ANN", "EVE"])),
         ("duties_separated", as_is(), approved_by(&["bob", "ANN"])),
         ("duties_separated", claimed.clone(), approved_by(&["bob", "Eve "])),
-        ("ephemeral", in_execution(json!({"credentials": {"kind": "oidc", "ttl_s": 900}})), in_execution(json!({"credentials": {"kind": "oidc", "ttl_s": 50_000}}))),
-        ("pinned", in_execution(json!({"tools": [{"name": "az", "version": "2.80.0"}]})), in_execution(json!({"tools": [{"name": "az", "version": "2.80.0"}, {"name": "jq"}]}))),
-        ("telemetry", in_execution(json!({"telemetry_ref": "otel://run"})), as_is()),
-        ("rollback_planned", json!({"plan": {"rollback": {"plan": ["undo"]}}}), json!({"plan": {"rollback": {"plan": []}}})),
+        (
+            "ephemeral",
+            in_execution(&json!({"credentials": {"kind": "oidc", "ttl_s": 900}})),
+            in_execution(&json!({"credentials": {"kind": "oidc", "ttl_s": 50_000}})),
+        ),
+        (
+            "pinned",
+            in_execution(&json!({"tools": [{"name": "az", "version": "2.80.0"}]})),
+            in_execution(&json!({"tools": [{"name": "az", "version": "2.80.0"}, {"name": "jq"}]})),
+        ),
+        ("telemetry", in_execution(&json!({"telemetry_ref": "otel://run"})), as_is()),
+        (
+            "rollback_planned",
+            json!({"plan": {"rollback": {"plan": ["undo"]}}}),
+            json!({"plan": {"rollback": {"plan": []}}}),
+        ),
         ("plan_explicit", as_is(), json!({"plan": {"target": null}})),
-        ("plan_explicit", as_is(), in_plan(json!({"commands": []}))),
-        ("annotated", json!({"plan": {"intent": why, "plan": {"window": "tonight"}}}), json!({"plan": {"intent": why}})),
-        ("window_planned", in_plan(json!({"window": "tonight"})), in_plan(json!({"window": ""}))),
-        ("impact", in_plan(json!({"impact": {"description": "none"}})), as_is()),
-        ("cost", in_preflight(json!({"cost": {"monthly": 12}})), in_preflight(json!({"cost": {}}))),
-        ("from_words", json!({"plan": {"intent": asked, "plan": {"inputs_digest": "sha256:1"}}}), json!({"plan": {"intent": asked}})),
-        ("simulated", in_plan(json!({"simulation": {"adds": 1}})), in_plan(json!({"simulation": false}))),
-        ("graphed", in_plan(json!({"dependency_graph": {"nodes": ["a"]}})), in_plan(json!({"dependency_graph": {}}))),
-        ("variant", in_plan(json!({"variant": "cheapest"})), as_is()),
+        ("plan_explicit", as_is(), in_plan(&json!({"commands": []}))),
+        (
+            "annotated",
+            json!({"plan": {"intent": why, "plan": {"window": "tonight"}}}),
+            json!({"plan": {"intent": why}}),
+        ),
+        ("window_planned", in_plan(&json!({"window": "tonight"})), in_plan(&json!({"window": ""}))),
+        ("impact", in_plan(&json!({"impact": {"description": "none"}})), as_is()),
+        ("cost", in_preflight(&json!({"cost": {"monthly": 12}})), in_preflight(&json!({"cost": {}}))),
+        (
+            "from_words",
+            json!({"plan": {"intent": asked, "plan": {"inputs_digest": "sha256:1"}}}),
+            json!({"plan": {"intent": asked}}),
+        ),
+        ("simulated", in_plan(&json!({"simulation": {"adds": 1}})), in_plan(&json!({"simulation": false}))),
+        ("graphed", in_plan(&json!({"dependency_graph": {"nodes": ["a"]}})), in_plan(&json!({"dependency_graph": {}}))),
+        ("variant", in_plan(&json!({"variant": "cheapest"})), as_is()),
         ("in_window", window("2025-10-09"), window("2025-10-08")),
         ("auto_approved", low("policy"), low("owners")),
-        ("risk_scored", in_preflight(json!({"risk": "high"})), in_preflight(json!({"risk": ""}))),
-        ("progressive", in_execution(json!({"waves": [{"name": "canary"}, {"name": "all"}]})), in_execution(json!({"waves": [{"name": "all"}]}))),
-        ("rate_limited", guards(json!({"rate_limit": "10/min"})), guards(json!({"rate_limit": ""}))),
-        ("backoff", guards(json!({"backoff": {"base_s": 1}})), guards(json!({"backoff": {}}))),
-        ("blast_radius", guards(json!({"max_resources": 5})), guards(json!({"blast_radius": null}))),
-        ("promotion_gated", in_execution(json!({"waves": [{"gate": "slo"}, {"gate": "owner"}]})), in_execution(json!({"waves": [{"gate": "slo"}, {"name": "all"}]}))),
-        ("health_gated", in_execution(json!({"waves": [{"health": "ok"}]})), in_execution(json!({"waves": [{"health": "ok"}, {"health": ""}]}))),
-        ("self_pause", guards(json!({"pause_on_anomaly": true})), guards(json!({"pause_on_anomaly": false}))),
-        ("guarded_auto", guards(json!({"timeout_s": 60})), as_is()),
-        ("health_checked", in_verification(json!({"checks": [{"name": "Rollout of web", "ok": true}]})), as_is()),
-        ("baseline", in_verification(json!({"drift": {"baseline_hash": "sha256:1"}})), in_verification(json!({"drift": {"diff": []}}))),
-        ("slo_checked", in_verification(json!({"slo": [{"name": "latency", "ok": true}]})), as_is()),
+        ("risk_scored", in_preflight(&json!({"risk": "high"})), in_preflight(&json!({"risk": ""}))),
+        (
+            "progressive",
+            in_execution(&json!({"waves": [{"name": "canary"}, {"name": "all"}]})),
+            in_execution(&json!({"waves": [{"name": "all"}]})),
+        ),
+        ("rate_limited", guards(&json!({"rate_limit": "10/min"})), guards(&json!({"rate_limit": ""}))),
+        ("backoff", guards(&json!({"backoff": {"base_s": 1}})), guards(&json!({"backoff": {}}))),
+        ("blast_radius", guards(&json!({"max_resources": 5})), guards(&json!({"blast_radius": null}))),
+        (
+            "promotion_gated",
+            in_execution(&json!({"waves": [{"gate": "slo"}, {"gate": "owner"}]})),
+            in_execution(&json!({"waves": [{"gate": "slo"}, {"name": "all"}]})),
+        ),
+        (
+            "health_gated",
+            in_execution(&json!({"waves": [{"health": "ok"}]})),
+            in_execution(&json!({"waves": [{"health": "ok"}, {"health": ""}]})),
+        ),
+        ("self_pause", guards(&json!({"pause_on_anomaly": true})), guards(&json!({"pause_on_anomaly": false}))),
+        ("guarded_auto", guards(&json!({"timeout_s": 60})), as_is()),
+        ("health_checked", in_verification(&json!({"checks": [{"name": "Rollout of web", "ok": true}]})), as_is()),
+        (
+            "baseline",
+            in_verification(&json!({"drift": {"baseline_hash": "sha256:1"}})),
+            in_verification(&json!({"drift": {"diff": []}})),
+        ),
+        ("slo_checked", in_verification(&json!({"slo": [{"name": "latency", "ok": true}]})), as_is()),
         ("endpoint_scoped", endpoint("east"), endpoint("west")),
         (
             "output_bounded",
-            in_execution(json!({"steps": [{"rc": 0, "stdout_trunc": false}, {"rc": 0, "stderr_trunc": true}]})),
-            in_execution(json!({"steps": [{"rc": 0, "stdout_trunc": false}, {"rc": 0, "stdout": "done"}]})),
+            in_execution(&json!({"steps": [{"rc": 0, "stdout_trunc": false}, {"rc": 0, "stderr_trunc": true}]})),
+            in_execution(&json!({"steps": [{"rc": 0, "stdout_trunc": false}, {"rc": 0, "stdout": "done"}]})),
         ),
         ("exports", as_is(), claimed),
-        ("exports", as_is(), in_preflight(json!({"approvals": []}))),
-        ("exports", as_is(), in_execution(json!({"steps": [{"cmd": "a", "rc": 0}]}))),
+        ("exports", as_is(), in_preflight(&json!({"approvals": []}))),
+        ("exports", as_is(), in_execution(&json!({"steps": [{"cmd": "a", "rc": 0}]}))),
         ("exports", as_is(), json!({"plan": null})),
     ]
 }
@@ -180,9 +225,9 @@ fn what_a_measure_is_not_about_does_not_count_against_it() {
         assert_eq!(share(&row.id, without), None, "{}", row.id);
     }
     for (measure, without) in [
-        ("duties_separated", in_preflight(json!({"approvals": []}))),
-        ("in_window", in_plan(json!({"window": "tonight"}))),
-        ("auto_approved", in_preflight(json!({"risk": "high"}))),
+        ("duties_separated", in_preflight(&json!({"approvals": []}))),
+        ("in_window", in_plan(&json!({"window": "tonight"}))),
+        ("auto_approved", in_preflight(&json!({"risk": "high"}))),
         ("promotion_gated", json!({})),
         ("health_gated", json!({})),
     ] {
@@ -198,7 +243,7 @@ fn approvals_are_asked_where_they_are_needed() {
         made.header.env = Some(schemas::ids::Environment::parse("dev").unwrap());
         made
     };
-    let bare: Vec<_> = made(&in_preflight(json!({"approvals": []}))).into_iter().map(exempt).collect();
+    let bare: Vec<_> = made(&in_preflight(&json!({"approvals": []}))).into_iter().map(exempt).collect();
     let rules = Rules::always("l/acme", prod_only);
     assert_eq!(share_of("exports", &bare, &rules), Some(true));
     assert_eq!(share_of("two_person", &bare, &rules), None);

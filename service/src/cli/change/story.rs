@@ -245,7 +245,10 @@ mod tests {
         probe["probe"] = json!(true);
         probe["timeline"][1]["probe"] = json!(true);
         let told = tell(&probe, Look { colours: false, width: Some(200) });
-        assert!(told.lines().next().is_some_and(|line| line.ends_with("calls itself a probe: no figure counts it")), "{told}");
+        assert!(
+            told.lines().next().is_some_and(|line| line.ends_with("calls itself a probe: no figure counts it")),
+            "{told}"
+        );
         assert_eq!(told.matches("(says it is a probe)").count(), 1, "{told}");
         assert!(!tell(&document(), Look { colours: false, width: Some(200) }).contains("probe"));
     }
