@@ -76,9 +76,9 @@ fn public(name: &str) -> String {
 
 /// An approval signed as `ssh-keygen -Y sign -n upm-approval` does: OpenSSH `PROTOCOL.sshsig`.
 fn sign(change: &str, approval: &Value) -> String {
+    let (version, origin, change) = (json!(1), json!(ORIGIN), json!(change));
     let mut said: BTreeMap<&str, &Value> =
         approval.as_object().unwrap().iter().map(|(name, value)| (name.as_str(), value)).collect();
-    let (version, origin, change) = (json!(1), json!(ORIGIN), json!(change));
     said.extend([("v", &version), ("origin", &origin), ("change", &change)]);
     // Names in their order, plain texts and a small number: RFC 8785.
     let message = Sha512::digest(serde_json::to_vec(&said).unwrap());
