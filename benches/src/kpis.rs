@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &KpiArguments) -> Result<(), Failure> {
         days: arguments.days,
         played_at_ms: None,
         anomalies: false,
+        sign: None,
     };
     let mut filling =
         Filling { views: Views::open(&path)?, kept: BTreeMap::new(), next: 0, core_s: 0.0, detail_s: 0.0 };

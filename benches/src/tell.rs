@@ -22,6 +22,7 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
         days: arguments.days,
         played_at_ms: None,
         anomalies: arguments.truth.is_some(),
+        sign: None,
     };
     let mut history = History::new(options);
     match (&arguments.emit, &arguments.output) {
@@ -37,7 +38,7 @@ pub(crate) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
         });
         let (covered, managed) = truth.drift(from);
         let told = json!({"changes": truth.changes, "events": truth.events, "duplicates": truth.duplicates,
-            "figures": figures.collect::<Vec<_>>(), "drift": {"covered": covered, "managed": managed}, "anomalies": truth.anomalies});
+            "figures": figures.collect::<Vec<_>>(), "drift": {"covered": covered, "managed": managed}, "anomalies": truth.anomalies, "due": truth.due});
         serde_json::to_writer_pretty(File::create(path)?, &told)?;
     }
     eprintln!("{} events of {} changes, {} repeats", truth.events, truth.changes, truth.duplicates);

@@ -13,7 +13,7 @@ use schemas::event::{Event, Text};
 use schemas::ids::{ChangeClass, ChangeId, Environment, Phase, Producer};
 
 use crate::anomaly::Anomaly;
-use crate::approval::{self, Approvals, Rules};
+use crate::approval::{self, Approvals, Coverage, Rules};
 use crate::document::{self, Entry, Seen};
 use crate::facts::{Steps, Tests};
 use crate::fold::{Marks, Place, State, shorten};
@@ -285,7 +285,7 @@ impl Account {
         let anomalies = judge::anomalies(&case);
         let mut account = Self {
             change: change.clone(),
-            probe: seen.iter().all(|seen| seen.header.probe),
+            probe: document::is_probe(seen),
             first: place(first),
             last: place(last),
             group: Group::default(),
@@ -325,6 +325,12 @@ impl Account {
     /// Names that act in the change without approving it, as sent.
     pub fn executors(&self) -> BTreeSet<&str> {
         self.executions.iter().filter_map(|execution| execution.executor.as_deref()).collect()
+    }
+
+    /// The attempts that executed, each with whether it had the approvals that it needed.
+    pub fn executed_attempts(&self) -> impl Iterator<Item = &Coverage> {
+        let executed: BTreeSet<u64> = self.executions.iter().map(|execution| execution.when.attempt).collect();
+        self.graded.attempts.iter().filter(move |attempt| executed.contains(&attempt.attempt))
     }
 
     /// The first entry that executes.

@@ -45,16 +45,20 @@ pub enum Code {
     PlanChangedAfterExecution,
     /// A verification stands before any execution in the log.
     VerifiedBeforeExecuted,
-    /// A day after its last execute entry no verification is recorded.
+    /// Executed again behind the last verification of its attempt.
+    ExecutedAfterVerification,
+    /// A day after its last execute entry no verification behind it is recorded.
     VerificationMissing,
     /// A day after a failure neither a rollback nor a later success is recorded.
     FailedNotRolledBack,
     /// A day after a rollback no check behind it is recorded.
     RollbackUnverified,
-    /// Closed, executed, and neither verified nor rolled back.
+    /// Closed, executed, and neither verified since its last execution nor rolled back.
     ClosedUnverified,
     /// Planned, executed or rolled back after it was closed.
     ActedAfterClosing,
+    /// Attempts before this one are not on record.
+    AttemptsSkipped,
     /// The same event id, phase and attempt with other content.
     SameIdOtherBytes,
     /// The producer's time and the log's are more than five minutes apart.
@@ -75,7 +79,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::NoApprovalRecorded,
         Self::RequiredApprovalMissing,
         Self::ApprovalAfterExecution,
@@ -94,11 +98,13 @@ impl Code {
         Self::PlanDigestDiffers,
         Self::PlanChangedAfterExecution,
         Self::VerifiedBeforeExecuted,
+        Self::ExecutedAfterVerification,
         Self::VerificationMissing,
         Self::FailedNotRolledBack,
         Self::RollbackUnverified,
         Self::ClosedUnverified,
         Self::ActedAfterClosing,
+        Self::AttemptsSkipped,
         Self::SameIdOtherBytes,
         Self::ProducerTimeOff,
         Self::UnknownSource,
@@ -130,11 +136,13 @@ impl Code {
             Self::PlanDigestDiffers => "plan_digest_differs",
             Self::PlanChangedAfterExecution => "plan_changed_after_execution",
             Self::VerifiedBeforeExecuted => "verified_before_executed",
+            Self::ExecutedAfterVerification => "executed_after_verification",
             Self::VerificationMissing => "verification_missing",
             Self::FailedNotRolledBack => "failed_not_rolled_back",
             Self::RollbackUnverified => "rollback_unverified",
             Self::ClosedUnverified => "closed_unverified",
             Self::ActedAfterClosing => "acted_after_closing",
+            Self::AttemptsSkipped => "attempts_skipped",
             Self::SameIdOtherBytes => "same_id_other_bytes",
             Self::ProducerTimeOff => "producer_time_off",
             Self::UnknownSource => "unknown_source",
@@ -178,11 +186,17 @@ impl Code {
             Self::PlanDigestDiffers => "The digest that the producer gives is not the plan's.",
             Self::PlanChangedAfterExecution => "Another plan was recorded after the execution had begun.",
             Self::VerifiedBeforeExecuted => "A verification stands before any execution in the log.",
-            Self::VerificationMissing => "A day after its last execute entry no verification is recorded.",
+            Self::ExecutedAfterVerification => "Executed again behind the last verification of its attempt.",
+            Self::VerificationMissing => "A day after its last execute entry no verification behind it is recorded.",
             Self::FailedNotRolledBack => "A day after a failure neither a rollback nor a later success is recorded.",
             Self::RollbackUnverified => "A day after a rollback no check behind it is recorded.",
-            Self::ClosedUnverified => "Closed, executed, and neither verified nor rolled back.",
+            Self::ClosedUnverified => {
+                "Closed, executed, and neither verified since its last execution nor rolled back."
+            }
             Self::ActedAfterClosing => "Planned, executed or rolled back after it was closed.",
+            Self::AttemptsSkipped => {
+                "Attempts before this one are not on record; the state of a change is that of its highest."
+            }
             Self::SameIdOtherBytes => "The same event id, phase and attempt with other content.",
             Self::ProducerTimeOff => "The producer's time and the log's are more than five minutes apart.",
             Self::UnknownSource => "intent.source is none of the model's words.",

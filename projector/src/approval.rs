@@ -237,6 +237,9 @@ pub struct Coverage {
     /// What is missing, in clauses for a person; empty when approved.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+    /// Persons whose approvals came in time and count, whatever grade the rule asks for. Not in `change.json`, which has the approvals themselves.
+    #[serde(skip)]
+    pub persons: u64,
 }
 
 /// All approvals of a change.
@@ -493,6 +496,7 @@ fn coverage(all: &[Seen<'_>], tried: &Tried<'_>, scene: &Scene<'_>, graded: &[Gr
             .filter(|_| approved)
             .map(|approval| approval.index),
         missing: lacking,
+        persons: Counting::of(&in_time, Grade::Recorded, u64::MAX).persons.len() as u64,
     }
 }
 

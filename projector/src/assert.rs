@@ -12,6 +12,7 @@ use crate::account::Account;
 use crate::approval::{self, Coverage};
 use crate::document::{Context, Entry, Seen, Tried, group, read};
 use crate::fold::{Marks, State};
+use crate::kpi::ended::{Lack, lacks_of};
 use crate::sentence::quote;
 
 /// What can be asked for.
@@ -128,7 +129,7 @@ pub fn assert(change: &ChangeId, entries: &[Entry<'_>], context: &Context, quest
     }
     requires.sort_unstable();
     requires.dedup();
-    let Some(tried) = attempts.last() else {
+    let (Some(tried), Some(account)) = (attempts.last(), Account::of_seen(change, &seen, &context.rules)) else {
         return nothing(change, &requires);
     };
     let gate = Gate {
@@ -136,7 +137,7 @@ pub fn assert(change: &ChangeId, entries: &[Entry<'_>], context: &Context, quest
         plan: newest_plan(tried),
         coverage: approval::at_gate(change, &seen, tried, &context.rules, context.as_of_ms),
         exact: question.subject.is_some(),
-        account: Account::of_seen(change, &seen, &context.rules),
+        account,
     };
     let mut reasons: Vec<Reason> = requires.into_iter().map(|requirement| gate.reason(requirement)).collect();
     reasons.extend(question.subject.as_ref().map(|subject| gate.subject(subject)));
@@ -177,7 +178,7 @@ struct Gate<'g> {
     coverage: Coverage,
     /// Something exact is about to be deployed, so that an exemption is no approval of it.
     exact: bool,
-    account: Option<Account>,
+    account: Account,
 }
 
 impl Gate<'_> {
@@ -253,29 +254,11 @@ impl Gate<'_> {
         }
     }
 
+    /// The same that evidence completeness counts, of all attempts: a pack is of a change.
     fn evidence(&self) -> (bool, String) {
-        let mut lacks = Vec::new();
-        let mut need = |holds: bool, what: &'static str| {
-            if !holds {
-                lacks.push(what);
-            }
-        };
-        need(self.plan.is_some(), "a plan");
-        need(self.coverage.approved || !self.coverage.needed, "the approvals");
-        let number = self.tried.number;
-        let account = self.account.as_ref();
-        let executions = account.map(|account| account.executions.as_slice()).unwrap_or_default();
-        let mut executions = executions.iter().filter(|execution| execution.when.attempt == number).peekable();
-        let logged = executions.peek().is_some()
-            && executions.all(|execution| execution.steps.count > 0 && execution.logged == execution.steps.count);
-        need(logged, "the logs of every step, or their digests");
-        need(self.tried.marks.any(Marks::VERIFIED | Marks::VERIFY_FAILED), "a verification");
-        let failed = self.tried.marks.any(Marks::FAILED | Marks::VERIFY_FAILED);
-        let back = self.tried.marks.any(Marks::ROLLED_BACK);
-        need(
-            if failed { back } else { back || account.is_some_and(|account| account.rollback_plan) },
-            "a rollback plan, or the rollback where it failed",
-        );
+        let approved = self.coverage.approved || !self.coverage.needed;
+        let lacks = lacks_of(&self.account, self.plan.is_some(), approved);
+        let lacks: Vec<_> = lacks.into_iter().map(Lack::as_text).collect();
         if lacks.is_empty() {
             (true, "Plan, approvals, logs, verification and rollback are on record.".to_owned())
         } else {

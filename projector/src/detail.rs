@@ -283,10 +283,10 @@ pub fn detail<'a>(change: &ChangeId, entries: &[Entry<'a>], rules: &Rules) -> De
         detail.attempts = judged::attempts(&account);
         detail.approvals = judged::approvals(&account);
         detail.anomalies.clone_from(&account.anomalies);
+        let ended_after_ms = Settings::of(rules.at(account.last.index)).ended_after_ms;
+        detail.clauses = maturity::samples::samples_of(&seen, &account, ended_after_ms);
         detail.account = Some(Box::new(account));
     }
-    let last = entries.iter().map(|entry| entry.index).max().unwrap_or_default();
-    detail.clauses = maturity::samples::samples_of(&seen, Settings::of(rules.at(last)).ended_after_ms);
     detail.attestations = seen.iter().filter_map(|seen| recorded(&rules.origin, seen)).collect();
     detail.end_lists();
     detail

@@ -55,6 +55,9 @@ pub struct ChangeDocument {
     pub change: ChangeId,
     /// The state of its highest attempt.
     pub state: State,
+    /// Every entry says that it is a probe, so that no figure counts the change; absent where it is none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub probe: bool,
     /// Who asked: the first entry that says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initiator: Option<String>,
@@ -129,6 +132,9 @@ pub struct Moment {
     pub outcome: Outcome,
     /// The sections in its header.
     pub has: Has,
+    /// It says that it is a probe; absent where it does not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub probe: bool,
     /// Who the road says sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub producer: Option<Producer>,
@@ -233,6 +239,7 @@ fn tell(change: &ChangeId, seen: &[Seen<'_>], foreign: Vec<Foreign>, context: &C
         fold: FOLD_VERSION,
         change: change.clone(),
         state: attempts.last().map_or(State::Planned, |attempt| attempt.marks.state()),
+        probe: is_probe(seen),
         initiator: first(|seen| seen.facts.initiator.as_deref().map(str::to_owned)),
         source: first(|seen| seen.facts.source.as_deref().map(str::to_owned)),
         request: first(|seen| seen.facts.request.as_deref().map(str::to_owned)),
@@ -323,6 +330,11 @@ pub(crate) fn group<'a>(seen: &'a [Seen<'a>]) -> Vec<Tried<'a>> {
     attempts.into_values().collect()
 }
 
+/// Whether every entry of a change says that it is a probe. One that does not makes it a change like all others: bad news is not hidden by a word.
+pub(crate) fn is_probe(seen: &[Seen<'_>]) -> bool {
+    !seen.is_empty() && seen.iter().all(|seen| seen.header.probe)
+}
+
 fn attempt(tried: &Tried<'_>, approval: Coverage) -> Attempt {
     let state = tried.marks.state();
     Attempt {
@@ -347,6 +359,7 @@ fn moment(seen: &Seen<'_>) -> Moment {
         attempt: seen.facts.attempt,
         outcome: header.outcome,
         has: header.has,
+        probe: header.probe,
         producer: header.producer.clone(),
         text: sentence::of(header.phase, &seen.facts),
     }
@@ -440,6 +453,25 @@ mod tests {
         let told = document(&change, &entries, &context);
         assert!(!told.anomalies.is_empty());
         assert_eq!(telling.document().to_json(), told.to_json());
+    }
+
+    #[test]
+    fn a_change_says_that_it_calls_itself_a_probe() {
+        let run = |probe: bool| {
+            let mut made = event("execute", &json!({"execution": {"steps": [{"cmd": "drop", "rc": 0}]}}));
+            made.header.probe = probe;
+            made
+        };
+        let said = |probes: &[bool]| {
+            let events: Vec<_> = probes.iter().map(|probe| run(*probe)).collect();
+            let document: serde_json::Value = serde_json::from_slice(&told(&events).to_json()).unwrap();
+            let moments = document["timeline"].as_array().unwrap().iter().map(|moment| moment.get("probe").cloned());
+            (document.get("probe").cloned(), moments.collect::<Vec<_>>())
+        };
+        let yes = || Some(json!(true));
+        assert_eq!(said(&[true, true]), (yes(), vec![yes(), yes()]));
+        assert_eq!(said(&[true, false]), (None, vec![yes(), None]), "one that is none makes the change none");
+        assert_eq!(said(&[false]), (None, vec![None]));
     }
 
     #[test]

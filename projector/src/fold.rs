@@ -147,6 +147,8 @@ impl Marks {
     pub const ROLLBACK_FAILED: Self = Self(1 << 12);
     /// An audit event closed the attempt.
     pub const CLOSED: Self = Self(1 << 13);
+    /// Checks after the change, whatever they found.
+    pub const CHECKED: Self = Self(Self::VERIFIED.0 | Self::VERIFY_FAILED.0);
     /// Every mark of bad news.
     pub const BAD: Self = Self(
         Self::PREFLIGHT_FAILED.0 | Self::REFUSED.0 | Self::FAILED.0 | Self::VERIFY_FAILED.0 | Self::ROLLBACK_FAILED.0,

@@ -57,6 +57,7 @@ pub(crate) fn anomalies(case: &Case<'_>) -> Vec<Anomaly> {
         of_verification(&mut found, tried);
         of_closing(&mut found, tried);
     }
+    of_attempts(&mut found, case.attempts);
     of_silence(&mut found, case);
     of_approvals(&mut found, case);
     of_lapses(&mut found, case);
@@ -219,10 +220,10 @@ fn of_plans(found: &mut Found, tried: &Tried<'_>) {
     }
 }
 
+/// A verification is of what was executed before it: nothing, or not all, is told.
 fn of_verification(found: &mut Found, tried: &Tried<'_>) {
-    let verification = first(tried, Marks::VERIFIED | Marks::VERIFY_FAILED);
     let execution = first(tried, Marks::EXECUTING | Marks::ROLLING_BACK);
-    if let Some(verification) = verification
+    if let Some(verification) = first(tried, Marks::CHECKED)
         && execution.is_none_or(|execution| execution.index > verification.index)
     {
         found.add(
@@ -231,6 +232,17 @@ fn of_verification(found: &mut Found, tried: &Tried<'_>) {
             "Verified before any execution of this attempt is recorded.",
         );
     }
+    let executions = || tried.seen.iter().copied().filter(|seen| seen.is_execution());
+    if let Some(verification) = last(tried, Marks::CHECKED)
+        && executions().any(|execution| execution.index <= verification.index)
+        && let Some(again) = executions().find(|execution| execution.index > verification.index)
+    {
+        let text = format!(
+            "Executed again after the verification in entry {}; nothing is verified since.",
+            verification.index
+        );
+        found.add(Code::ExecutedAfterVerification, again, text);
+    }
 }
 
 /// What closes an attempt ends it, and looks at what it ends.
@@ -238,9 +250,11 @@ fn of_closing(found: &mut Found, tried: &Tried<'_>) {
     let Some(closing) = first(tried, Marks::CLOSED) else {
         return;
     };
-    let ended = Marks::VERIFIED | Marks::VERIFY_FAILED | Marks::ROLLED_BACK;
-    if tried.marks.any(Marks::EXECUTING) && !tried.marks.any(ended) {
-        found.add(Code::ClosedUnverified, closing, "Closed; it was executed, and neither verified nor rolled back.");
+    let before = tried.seen.iter().rev().copied().find(|seen| seen.index <= closing.index && seen.is_execution());
+    let executed = before.or_else(|| last(tried, Marks::EXECUTING));
+    if executed.is_some_and(|executed| !is_checked_since(tried, executed)) && !tried.marks.any(Marks::ROLLED_BACK) {
+        let text = "Closed; neither verified since it was executed last nor rolled back.";
+        found.add(Code::ClosedUnverified, closing, text);
     }
     let acts = Marks::PLANNED | Marks::EXECUTING | Marks::ROLLING_BACK;
     for late in tried.seen.iter().filter(|seen| seen.index > closing.index && seen.facts.marks.any(acts)) {
@@ -248,20 +262,36 @@ fn of_closing(found: &mut Found, tried: &Tried<'_>) {
     }
 }
 
+/// Attempts are counted from 1 by ones: whoever skips some makes a state that no event of the others can move any more.
+fn of_attempts(found: &mut Found, attempts: &[Tried<'_>]) {
+    let mut before = 0;
+    for tried in attempts {
+        let skipped = tried.number.saturating_sub(before).saturating_sub(1);
+        if let Some(seen) = tried.seen.first().filter(|_| skipped > 0) {
+            let those = if skipped == 1 { "One attempt is".to_owned() } else { format!("{skipped} attempts are") };
+            let text = format!("{those} not on record before attempt {}.", tried.number);
+            found.add(Code::AttemptsSkipped, seen, text);
+        }
+        before = tried.number;
+    }
+}
+
 /// What is missing a day after, by the log's own time.
 fn of_silence(found: &mut Found, case: &Case<'_>) {
     let later_success = |number: u64| {
         let mut later = case.attempts.iter().filter(|tried| tried.number > number);
-        later.any(|tried| tried.marks.any(Marks::VERIFIED) && !tried.marks.any(Marks::BAD))
+        later.any(|tried| {
+            let all = last(tried, Marks::EXECUTING).is_none_or(|executed| is_checked_since(tried, executed));
+            all && tried.marks.any(Marks::VERIFIED) && !tried.marks.any(Marks::BAD)
+        })
     };
-    let checks = Marks::VERIFIED | Marks::VERIFY_FAILED;
     for tried in case.attempts {
         let rolling = last(tried, Marks::ROLLING_BACK);
         if let Some(execution) = last(tried, Marks::EXECUTING)
             && rolling.is_none()
-            && !tried.marks.any(checks)
+            && !is_checked_since(tried, execution)
         {
-            let text = "Executed; a day later no verification is recorded.";
+            let text = "Executed; a day later no verification behind it is recorded.";
             found.add_missing(Code::VerificationMissing, execution, text);
         }
         if let Some(failure) = last(tried, Marks::FAILED | Marks::VERIFY_FAILED)
@@ -272,7 +302,7 @@ fn of_silence(found: &mut Found, case: &Case<'_>) {
             found.add_missing(Code::FailedNotRolledBack, failure, text);
         }
         if let Some(rollback) = rolling
-            && !tried.seen.iter().any(|seen| seen.index >= rollback.index && seen.facts.marks.any(checks))
+            && !is_checked_since(tried, rollback)
         {
             found.add_missing(
                 Code::RollbackUnverified,
@@ -334,6 +364,11 @@ fn of_approvals(found: &mut Found, case: &Case<'_>) {
             }
         }
     }
+}
+
+/// Whether a check stands behind an entry of its attempt, or in it.
+fn is_checked_since(tried: &Tried<'_>, seen: &Seen<'_>) -> bool {
+    last(tried, Marks::CHECKED).is_some_and(|check| check.index >= seen.index)
 }
 
 fn first<'t>(tried: &Tried<'t>, marks: Marks) -> Option<&'t Seen<'t>> {

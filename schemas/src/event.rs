@@ -391,10 +391,18 @@ pub struct Step<'a> {
     /// Where the full errors lie.
     #[serde(borrow)]
     pub stderr_ref: Option<Text<'a>>,
-    /// Digest of output that was masked.
-    pub stdout_masked_sha256: Option<IgnoredAny>,
-    /// Digest of errors that were masked.
-    pub stderr_masked_sha256: Option<IgnoredAny>,
+    /// Digest of the whole output, as masked.
+    #[serde(borrow)]
+    pub stdout_masked_sha256: Option<Any<'a>>,
+    /// Digest of the whole errors, as masked.
+    #[serde(borrow)]
+    pub stderr_masked_sha256: Option<Any<'a>>,
+    /// How much there was of output, in bytes.
+    #[serde(borrow)]
+    pub stdout_bytes: Option<Any<'a>>,
+    /// How much there was of errors, in bytes.
+    #[serde(borrow)]
+    pub stderr_bytes: Option<Any<'a>>,
     /// Output was cut.
     pub stdout_trunc: Option<bool>,
     /// Errors were cut.

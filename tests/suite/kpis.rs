@@ -29,6 +29,7 @@ fn played(changes: u64) -> (Vec<Told>, Truth, u64) {
         days: 90,
         played_at_ms: Some(now),
         anomalies: true,
+        sign: None,
     };
     let mut history = History::new(options);
     let told: Vec<Told> = history.by_ref().collect();

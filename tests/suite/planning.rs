@@ -1,12 +1,14 @@
-//! Planning through the real program: a session as people see it, the event that a plan becomes, and the conformance set's planner cases.
+//! Planning through the real program: a session as people see it, the event that a plan becomes, and the conformance set's cases of
+//! planner and executor.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use upm_tests::{Server, ok, program, run, upm};
+use upm_tests::{Server, ok, program, python, run, upm};
 
 const MODEL: &str = "Create AKS cluster aks-demo in eastus and namespace team-alpha";
 
@@ -90,19 +92,58 @@ fn a_plan_becomes_an_event_with_its_digest() {
     assert_eq!(shown["anomalies"], Value::Array(Vec::new()), "{shown}");
 }
 
+/// A program of so many words, as one file.
+fn program_file(folder: &Path, name: &str, words: &str) -> PathBuf {
+    let file = folder.join(name);
+    std::fs::write(&file, format!("#!/bin/sh\nexec {words}\n")).expect("written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    file
+}
+
+/// The result of each case of a run, and the change that records it.
+fn conformance(server: &Server, planner: &Path, executor: &Path) -> (BTreeMap<String, String>, String) {
+    let mut command: Command = server.upm(&["conformance", "run", "--tenant", "acme", "--json", "--planner"]);
+    let (_, out, err) = run(command.arg(planner).arg("--executor").arg(executor));
+    let result: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let cases = result["cases"].as_array().expect("cases").iter().map(|one| (text(&one["case"]), text(&one["result"])));
+    (cases.collect(), text(&result["change"]))
+}
+
 #[test]
 fn the_planner_passes_the_conformance_set() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("upm-data"), &["--tenant", "acme"]);
-    let planner = folder.path().join("planner");
-    std::fs::write(&planner, format!("#!/bin/sh\nexec {} plan -f - --json\n", program("upm").display()))
-        .expect("written");
-    std::fs::set_permissions(&planner, std::fs::Permissions::from_mode(0o755)).expect("executable");
-    let mut command: Command = server.upm(&["conformance", "run", "--tenant", "acme", "--json", "--planner"]);
-    let (_, out, err) = run(command.arg(&planner));
-    let result: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
-    for case in ["same_plan", "missing_prerequisite"] {
-        let of = result["cases"].as_array().expect("cases").iter().find(|one| one["case"] == case).expect(case);
-        assert_eq!(of["result"], "pass", "{of}");
+    let planner = program_file(folder.path(), "planner", &format!("{} plan -f - --json", program("upm").display()));
+    let script = python("executor.py");
+    let words: Vec<_> =
+        std::iter::once(script.get_program()).chain(script.get_args()).map(|word| word.to_string_lossy()).collect();
+    let memory = folder.path().join("memory");
+    std::fs::create_dir(&memory).expect("made");
+    let executor = program_file(folder.path(), "executor", &format!("{} {}", words.join(" "), memory.display()));
+    // Twice, because an executor that remembers begins anew with each run.
+    for _ in 0..2 {
+        let (cases, _) = conformance(&server, &planner, &executor);
+        assert!(cases.len() == 9 && cases.values().all(|result| result == "pass"), "{cases:?}");
+    }
+}
+
+/// What was put in is no answer, and neither is nothing; and what was tried is nobody's change.
+#[test]
+fn cat_and_true_pass_no_case_of_planner_or_executor() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("upm-data"), &["--tenant", "acme"]);
+    for program in ["/bin/cat", "/bin/true"] {
+        let (cases, change) = conformance(&server, Path::new(program), Path::new(program));
+        let passed: Vec<_> =
+            cases.iter().filter(|(_, result)| *result == "pass").map(|(case, _)| case.as_str()).collect();
+        assert_eq!(passed, ["append_only", "secret_redaction", "tenant_scoping"], "{program}");
+        let told = ok(&mut server.upm(&["change", "show", &change, "--tenant", "acme"]));
+        assert!(
+            told.lines().next().is_some_and(|line| line.ends_with("calls itself a probe: no figure counts it")),
+            "{told}"
+        );
+        let failed = ok(&mut server.upm(&["sql", "@failed-not-rolled-back", "--tenant", "acme"]));
+        assert!(!failed.contains("conformance-"), "{failed}");
     }
 }

@@ -14,6 +14,7 @@ pub(super) struct Teller {
     pub(super) environment: &'static str,
     pub(super) class: &'static str,
     pub(super) clock_off_s: i64,
+    pub(super) visibility: &'static str,
     pub(super) source: &'static str,
     pub(super) initiator: String,
     pub(super) numbered: u64,
@@ -42,7 +43,7 @@ impl Teller {
         body["intent"] = json!({"request": format!("Bring {} of {} up to date", self.change, self.team), "source": self.source,
             "initiator": self.initiator, "tenant": self.tenant, "ticket": format!("OPS-{}", self.change)});
         body["governance"]["owner"] = self.team.into();
-        body["governance"]["visibility"] = "team".into();
+        body["governance"]["visibility"] = self.visibility.into();
         let told = Told {
             at_ms: at,
             ts,
@@ -60,8 +61,7 @@ impl Teller {
 
     /// A decision of somebody at some time, perhaps about a named plan.
     pub(super) fn approval(decision: &str, who: &str, at: u64, plan: Option<&str>) -> Value {
-        let time = rfc3339(i64::try_from(at / 1000).unwrap_or(0));
-        let mut approval = json!({"approver": who, "role": "platform-owners", "decision": decision, "at": time});
+        let mut approval = json!({"approver": who, "role": "platform-owners", "decision": decision, "at": time(at)});
         if let Some(plan) = plan {
             approval["plan_digest"] = plan.into();
         }
@@ -76,6 +76,11 @@ pub(super) fn noted(events: &mut Vec<Event>) {
         let told = Told { at_ms: at, duplicate: true, ..first.told.clone() };
         events.push(Event { told, at, what: What::Duplicate, happens: Vec::new() });
     }
+}
+
+/// Milliseconds since 1970 as text, to the second.
+pub(super) fn time(at_ms: u64) -> String {
+    rfc3339(i64::try_from(at_ms / 1000).unwrap_or(0))
 }
 
 /// Seconds since 1970 as text; Howard Hinnant's `civil_from_days`.

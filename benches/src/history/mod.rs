@@ -38,7 +38,12 @@ pub(crate) struct Options {
     pub played_at_ms: Option<u64>,
     /// Whether to remember every planted anomaly.
     pub anomalies: bool,
+    /// Signs an approval of a change, as `approval.signature` holds it; without it nobody signs.
+    pub sign: Option<Sign>,
 }
+
+/// Of a change and an approval, its signature.
+pub(crate) type Sign = fn(&str, &serde_json::Value) -> String;
 
 /// An event on the road.
 #[derive(Clone, Debug)]
@@ -123,7 +128,7 @@ impl History {
         let number = self.begun;
         self.begun += 1;
         let played = self.options.played_at_ms;
-        let stories = Story::tell(&mut self.random, &self.options.tenant, number, start);
+        let stories = Story::tell(&mut self.random, &self.options, number, start);
         for mut story in stories {
             story.events.sort_by_key(|event| event.told.at_ms);
             if let Some(at) = played {

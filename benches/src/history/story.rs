@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::Told;
-use super::emit::{Teller, noted};
+use super::emit::{Teller, noted, time};
 use super::random::Random;
 use super::truth::Happens;
+use super::{DAY_MS, Options, Sign, Told};
 
 pub(super) const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -15,6 +15,8 @@ const ENVIRONMENTS: [&str; 3] = ["production", "staging", "development"];
 /// How good its approval is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
+    /// Names the plan, and signed.
+    Signed,
     /// Names the plan.
     Bound,
     /// Who, role, time.
@@ -27,6 +29,10 @@ pub(super) enum Word {
     None,
     /// Recorded, but behind the execution.
     Late,
+    /// By whoever executes.
+    Runner,
+    /// Recorded, and over when it is executed.
+    Expired,
 }
 
 /// What becomes of the execution.
@@ -44,8 +50,10 @@ pub(super) enum Course {
     RolledBack { verified: bool },
     /// A step fails; the rollback fails, too.
     RollbackFails,
-    /// A check fails; a second attempt is verified.
-    Retried,
+    /// A check fails; a second attempt is verified. Perhaps it is approved again.
+    Retried { approved: bool },
+    /// It succeeds and is verified; then something more is executed, and nobody looks.
+    Reworked,
     /// A step fails; another change fixes it.
     Fixed,
     /// Refused before it executes.
@@ -64,14 +72,31 @@ pub(super) struct Event {
 /// What an event is to its story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    Plan { compile_us: Option<u64> },
-    Policies { passed: bool },
+    Plan {
+        compile_us: Option<u64>,
+    },
+    Policies {
+        passed: bool,
+    },
     Checks,
-    Approval { counts: bool },
-    Execute { failed: bool },
-    Verify { good: bool, duration_us: u64 },
-    Rollback { good: bool },
+    Approval {
+        counts: bool,
+    },
+    /// An approval of the second attempt.
+    Again,
+    Execute {
+        failed: bool,
+    },
+    Verify {
+        good: bool,
+        duration_us: u64,
+    },
+    Rollback {
+        good: bool,
+    },
     Close,
+    /// An event of an attempt that nobody began.
+    Stray,
     Duplicate,
     Monitor,
 }
@@ -88,6 +113,16 @@ pub(super) struct Story {
     pub(super) rollback_plan: bool,
     pub(super) clock_off: bool,
     pub(super) odd_source: bool,
+    pub(super) odd_agent: bool,
+    pub(super) odd_visibility: bool,
+    pub(super) wide_pipes: bool,
+    pub(super) wrong_digest: bool,
+    /// Nobody made a plan.
+    pub(super) planless: bool,
+    /// Another plan came behind the approval.
+    pub(super) moved: bool,
+    /// It ran outside the window of its plan.
+    pub(super) outside: bool,
     /// It mends another.
     pub(super) is_fix: bool,
     /// Of a failure: when the change that fixes it is verified, and by which clock.
@@ -98,16 +133,16 @@ pub(super) struct Story {
 
 impl Story {
     /// The stories that begin with change `number`: itself, perhaps its fix, perhaps a monitor's run.
-    pub(super) fn tell(random: &mut Random, tenant: &str, number: u64, start: u64) -> Vec<Self> {
+    pub(super) fn tell(random: &mut Random, options: &Options, number: u64, start: u64) -> Vec<Self> {
         let mut stories = Vec::new();
         let team = random.pick(&TEAMS);
         let environment = random.pick(&ENVIRONMENTS);
-        let mut one = Drawn::draw(random, tenant, number, start, team, environment);
+        let mut one = Drawn::draw(random, options, number, start, team, environment);
         let mut story = one.tell(random);
         if story.course == Course::Fixed {
             let failed = story.change.clone();
             let begins = one.clock + 10 * MINUTE_MS;
-            let mut fix = Drawn::draw(random, tenant, number, begins, team, environment);
+            let mut fix = Drawn::draw(random, options, number, begins, team, environment);
             fix.is_fix_of(&failed);
             let fix = fix.tell(random);
             let verified = fix.events.iter().find(|event| matches!(event.what, What::Verify { good: true, .. }));
@@ -116,7 +151,7 @@ impl Story {
         }
         stories.insert(0, story);
         if random.permille(80) {
-            stories.push(monitor(random, tenant, number, start, team, environment));
+            stories.push(monitor(random, &options.tenant, number, start, team, environment));
         }
         stories
     }
@@ -139,11 +174,22 @@ struct Drawn {
     replan: Option<bool>,
     deletes: bool,
     resources: Vec<String>,
+    odd_agent: bool,
+    wide_pipes: bool,
+    wrong_digest: bool,
+    planless: bool,
+    moved: bool,
+    /// Of the plan's window: whether the change begins in it.
+    window: Option<bool>,
+    strays: bool,
     closes: bool,
     duplicate: bool,
     fixes: Option<String>,
     /// How long behind the execution it is approved.
     approve_after: Option<u64>,
+    sign: Option<Sign>,
+    /// When the first event is told.
+    start: u64,
     /// When the last event was told.
     clock: u64,
     change: String,
@@ -152,7 +198,7 @@ struct Drawn {
 impl Drawn {
     fn draw(
         random: &mut Random,
-        tenant: &str,
+        options: &Options,
         number: u64,
         start: u64,
         team: &'static str,
@@ -162,16 +208,26 @@ impl Drawn {
         let class = if emergency { "emergency" } else { random.pick(&["standard", "standard", "normal"]) };
         let template = random.permille(300).then(|| random.below(40));
         let change = format!("CHG-{number:08}");
-        let (course, word) = (course(random), word(random));
+        let (course, mut word) = (course(random), word(random));
         let resources = resources(random, team, environment, template);
+        let planless = template.is_none() && random.permille(15);
+        // There is nothing to name, and afterwards nothing is over.
+        if word == Word::Signed && options.sign.is_none() {
+            word = Word::Bound;
+        }
+        if planless && matches!(word, Word::Bound | Word::Signed) || emergency && word == Word::Expired {
+            word = Word::Recorded;
+        }
+        let moved = random.permille(20) && !planless && !emergency && matches!(word, Word::Bound | Word::Recorded);
         Self {
             teller: Teller {
-                tenant: tenant.to_owned(),
+                tenant: options.tenant.clone(),
                 change: change.clone(),
                 team,
                 environment,
                 class,
                 clock_off_s: if random.permille(20) { random.pick(&[720, -1500]) } else { 0 },
+                visibility: if random.permille(10) { "world" } else { "team" },
                 source: if random.permille(10) { "cronjob" } else { random.pick(&["chatops", "api", "ticket"]) },
                 initiator: format!("{team}-{}", random.below(12)),
                 numbered: 0,
@@ -189,10 +245,19 @@ impl Drawn {
             replan: random.permille(150).then(|| random.permille(950)),
             deletes: template.is_none() && random.permille(40),
             resources,
+            odd_agent: random.permille(12),
+            wide_pipes: random.permille(12),
+            wrong_digest: !planless && random.permille(12),
+            planless,
+            moved,
+            window: random.permille(300).then(|| random.permille(930)),
+            strays: random.permille(10),
             closes: random.permille(550),
             duplicate: random.permille(30),
             fixes: None,
             approve_after: None,
+            sign: options.sign,
+            start,
             clock: start,
             change,
         }
@@ -206,6 +271,7 @@ impl Drawn {
         (self.course, self.word, self.emergency) = (Course::Good, Word::Bound, false);
         self.teller.class = "normal";
         (self.deletes, self.template) = (false, None);
+        (self.planless, self.moved) = (false, false);
     }
 
     fn tell(&mut self, random: &mut Random) -> Story {
@@ -213,7 +279,12 @@ impl Drawn {
         self.plans(random, &mut events);
         self.preflight(random, &mut events);
         self.approve(random, &mut events);
+        self.change_the_plan(random, &mut events);
         self.run(random, &mut events);
+        if self.strays {
+            let at = self.after(random, 8);
+            events.push(self.teller.event(at, "audit", "ci", json!({"attempt": 7}), What::Stray, Vec::new()));
+        }
         if self.duplicate {
             noted(&mut events);
         }
@@ -226,6 +297,13 @@ impl Drawn {
             has_preflight: self.has_preflight,
             logs: self.logs,
             rollback_plan: self.rollback_plan || self.template.is_some(),
+            odd_agent: self.odd_agent,
+            odd_visibility: self.teller.visibility == "world",
+            wide_pipes: self.wide_pipes,
+            wrong_digest: self.wrong_digest,
+            planless: self.planless,
+            moved: self.is_moved(),
+            outside: self.window == Some(false) && !self.planless,
             clock_off: self.teller.clock_off_s != 0,
             odd_source: self.teller.source == "cronjob",
             is_fix: self.fixes.is_some(),
@@ -240,34 +318,48 @@ impl Drawn {
         self.clock
     }
 
+    /// What is refused is planned no more.
+    fn is_moved(&self) -> bool {
+        self.moved && self.course != Course::Refused
+    }
+
     /// Plan and, where drawn, plan again. Plans of one template are equal but for some.
     fn plans(&mut self, random: &mut Random, events: &mut Vec<Event>) {
+        if self.planless {
+            return;
+        }
         let variant = if self.template.is_some() { u64::from(random.permille(20)) } else { 0 };
         let mut variants = vec![variant];
         variants.extend(self.replan.map(|equal| if equal { variant } else { variant + 10 }));
         for (turn, variant) in variants.into_iter().enumerate() {
-            let at = self.after(random, if turn == 0 { 0 } else { 3 });
-            let compile_us = random.permille(950).then(|| 80_000 + random.below(1_600_000));
-            let inputs = match (self.template, self.weak) {
-                (Some(template), _) => {
-                    Some(format!("sha256:{}-{}-{template}", self.teller.team, self.teller.environment))
-                }
-                (None, false) => Some(format!("sha256:{}", self.change)),
-                (None, true) => None,
-            };
-            let key = inputs.clone().unwrap_or_else(|| format!("weak {}", self.change));
-            let happens = vec![Happens::Planned { inputs: key, variant, weak: inputs.is_none() }];
-            let body = self.plan_body(inputs.as_deref(), variant, compile_us);
-            events.push(self.teller.event(at, "plan", "ci", body, What::Plan { compile_us }, happens));
+            self.plan(random, events, if turn == 0 { 0 } else { 3 }, variant);
         }
+    }
+
+    /// Another plan, behind the approval and before the execution.
+    fn change_the_plan(&mut self, random: &mut Random, events: &mut Vec<Event>) {
+        if self.is_moved() {
+            self.plan(random, events, 2, 20);
+        }
+    }
+
+    fn plan(&mut self, random: &mut Random, events: &mut Vec<Event>, minutes: u64, variant: u64) {
+        let at = self.after(random, minutes);
+        let compile_us = random.permille(950).then(|| 80_000 + random.below(1_600_000));
+        let inputs = match (self.template, self.weak) {
+            (Some(template), _) => Some(format!("sha256:{}-{}-{template}", self.teller.team, self.teller.environment)),
+            (None, false) => Some(format!("sha256:{}", self.change)),
+            (None, true) => None,
+        };
+        let key = inputs.clone().unwrap_or_else(|| format!("weak {}", self.change));
+        let happens = vec![Happens::Planned { inputs: key, variant, weak: inputs.is_none() }];
+        let body = self.plan_body(inputs.as_deref(), variant, compile_us);
+        events.push(self.teller.event(at, "plan", "ci", body, What::Plan { compile_us }, happens));
     }
 
     /// What the plan digest covers has to follow from the template alone, where there is one.
     fn plan_body(&self, inputs: Option<&str>, variant: u64, compile_us: Option<u64>) -> Value {
         let what = self.template.map_or_else(|| self.change.clone(), |template| format!("template {template}"));
-        let undo = self.template.is_none() && !self.rollback_plan;
-        let action = if self.deletes { "delete" } else { "update" };
-        let named = self.resources.iter().map(|name| json!({"type": "service", "name": name, "action": action}));
         let mut plan =
             json!({"commands": [format!("apply {what} --variant {variant}")], "resources_needed": ["quota"]});
         if let Some(inputs) = inputs {
@@ -276,17 +368,37 @@ impl Drawn {
         if let Some(us) = compile_us {
             plan["compile_ms"] = json!(f64::from(u32::try_from(us).unwrap_or(0)) / 1000.0);
         }
-        let mut body = json!({
-            "target": {"cloud": "aws", "cluster_endpoint_id": self.teller.environment, "resources": named.collect::<Vec<_>>()},
-            "plan": plan,
-        });
-        if !undo {
-            body["rollback"] = json!({"available": true, "plan": [format!("undo {what}")]});
+        if let Some(within) = self.window {
+            let [from, to] = if within {
+                [self.start - DAY_MS, self.start + 60 * DAY_MS]
+            } else {
+                [self.start - 20 * DAY_MS, self.start - 10 * DAY_MS]
+            };
+            plan["window"] = json!({"from": time(from), "to": time(to)});
+        }
+        if self.wrong_digest {
+            plan["digest"] = format!("sha256:{}", "0".repeat(64)).into();
+        }
+        let mut body = json!({ "target": self.target(), "plan": plan });
+        if let Some(rollback) = self.way_back() {
+            body["rollback"] = rollback;
         }
         if let Some(fixes) = &self.fixes {
             body["fixes"] = fixes.as_str().into();
         }
         body
+    }
+
+    fn target(&self) -> Value {
+        let action = if self.deletes { "delete" } else { "update" };
+        let named = self.resources.iter().map(|name| json!({"type": "service", "name": name, "action": action}));
+        json!({"cloud": "aws", "cluster_endpoint_id": self.teller.environment, "resources": named.collect::<Vec<_>>()})
+    }
+
+    fn way_back(&self) -> Option<Value> {
+        let what = self.template.map_or_else(|| self.change.clone(), |template| format!("template {template}"));
+        let is_known = self.template.is_some() || self.rollback_plan;
+        is_known.then(|| json!({"available": true, "plan": [format!("undo {what}")]}))
     }
 
     fn preflight(&mut self, random: &mut Random, events: &mut Vec<Event>) {
@@ -356,18 +468,29 @@ impl Drawn {
 
     fn give(&mut self, at: u64, events: &mut Vec<Event>) {
         let plan = match self.word {
-            Word::Bound => events
+            Word::Bound | Word::Signed => events
                 .iter()
                 .rev()
                 .find(|event| matches!(event.what, What::Plan { .. }))
                 .and_then(|event| schemas::plan::digest(event.told.payload.as_bytes())),
             _ => None,
         };
-        let lead = format!("{}-lead", self.teller.team);
-        let who = if self.word == Word::Own { self.teller.initiator.clone() } else { lead };
+        let who = match self.word {
+            Word::Own => self.teller.initiator.clone(),
+            Word::Runner => format!("{}-bot", self.teller.team),
+            _ => format!("{}-lead", self.teller.team),
+        };
         let producer = if self.word == Word::Claimed { "ci" } else { "approvals" };
-        let body = Teller::approval("approved", &who, at, plan.as_deref());
-        let counts = !matches!(self.word, Word::Own | Word::Claimed);
+        let mut body = Teller::approval("approved", &who, at, plan.as_deref());
+        if self.word == Word::Expired {
+            body["preflight"]["approvals"][0]["expires"] = time(at + MINUTE_MS).into();
+        }
+        if let (Word::Signed, Some(sign)) = (self.word, self.sign) {
+            let approval = &mut body["preflight"]["approvals"][0];
+            approval["signature"] = sign(&self.change, approval).into();
+        }
+        let worthless = matches!(self.word, Word::Own | Word::Claimed | Word::Runner | Word::Expired);
+        let counts = !worthless && !self.moved;
         events.push(self.teller.event(at, "preflight", producer, body, What::Approval { counts }, Vec::new()));
     }
 
@@ -398,14 +521,30 @@ impl Drawn {
                 self.execute(random, events, true, 1);
                 self.roll_back(random, events, false);
             }
-            Course::Retried => {
+            Course::Reworked => {
+                self.execute(random, events, false, 1);
+                self.verify(random, events, true, 1, 0);
+                self.execute(random, events, false, 1);
+            }
+            Course::Retried { approved } => {
                 self.execute(random, events, false, 1);
                 self.verify(random, events, false, 1, 0);
+                if approved {
+                    let at = self.after(random, 4);
+                    let mut body = Teller::approval("approved", &format!("{}-lead", self.teller.team), at, None);
+                    body["attempt"] = 2.into();
+                    events.push(self.teller.event(at, "preflight", "approvals", body, What::Again, Vec::new()));
+                }
                 self.execute(random, events, false, 2);
                 self.verify(random, events, true, 2, 0);
             }
         }
-        if self.closes && matches!(self.course, Course::Good | Course::RolledBack { .. } | Course::Retried) {
+        if self.closes
+            && !matches!(
+                self.course,
+                Course::Unverified | Course::LateLook | Course::LeftOpen | Course::Fixed | Course::RollbackFails
+            )
+        {
             self.close(random, events);
         }
     }
@@ -424,8 +563,18 @@ impl Drawn {
                 one
             })
             .collect();
-        let mut body = json!({"execution": {"agent": "agent-session", "executor": format!("{}-bot", self.teller.team),
+        let agent = if self.odd_agent { "robot" } else { "agent-session" };
+        let mut body = json!({"execution": {"agent": agent, "executor": format!("{}-bot", self.teller.team),
             "mTLS": true, "credentials": {"kind": "oidc", "ttl_s": 900}, "tools": [{"name": "apply", "version": "1.4.2"}], "steps": steps}});
+        if self.wide_pipes {
+            body["execution"]["pipe_allow_list"] = json!(["jq", "sh"]);
+        }
+        if self.planless {
+            body["target"] = self.target();
+            if let Some(rollback) = self.way_back() {
+                body["rollback"] = rollback;
+            }
+        }
         if attempt > 1 {
             body["attempt"] = attempt.into();
         }
@@ -488,9 +637,10 @@ fn course(random: &mut Random) -> Course {
         80..115 => Course::RolledBack { verified: true },
         115..125 => Course::RolledBack { verified: false },
         125..130 => Course::RollbackFails,
-        130..155 => Course::Retried,
+        130..155 => Course::Retried { approved: random.permille(600) },
         155..170 => Course::Fixed,
         170..190 => Course::Refused,
+        190..205 => Course::Reworked,
         _ => Course::Good,
     }
 }
@@ -502,6 +652,9 @@ fn word(random: &mut Random) -> Word {
         40..55 => Word::None,
         55..75 => Word::Late,
         75..400 => Word::Recorded,
+        400..412 => Word::Runner,
+        412..424 => Word::Expired,
+        424..480 => Word::Signed,
         _ => Word::Bound,
     }
 }
@@ -535,6 +688,7 @@ fn monitor(
         environment,
         class: "standard",
         clock_off_s: 0,
+        visibility: "team",
         source: "api",
         initiator: "drift-monitor".to_owned(),
         numbered: 0,
@@ -568,6 +722,13 @@ fn monitor(
         rollback_plan: true,
         clock_off: false,
         odd_source: false,
+        odd_agent: false,
+        odd_visibility: false,
+        wide_pipes: false,
+        wrong_digest: false,
+        planless: false,
+        moved: false,
+        outside: false,
         is_fix: false,
         fixed_at: None,
         monitor: true,

@@ -36,6 +36,8 @@ pub(crate) struct Truth {
     services: HashMap<String, Service>,
     /// Planted: change and code.
     pub anomalies: BTreeSet<(String, &'static str)>,
+    /// The same of what falls due.
+    pub due: BTreeSet<(String, &'static str)>,
     keep_anomalies: bool,
     /// Changes, monitors' runs included.
     pub changes: u64,
@@ -61,24 +63,41 @@ pub(crate) struct Expected {
 }
 
 /// The codes that are planted; whatever else is found is nobody's plan.
-pub(crate) const PLANTED: [&str; 9] = [
+pub(crate) const PLANTED: [&str; 22] = [
     "approver_is_initiator",
+    "approver_is_executor",
     "approval_after_execution",
+    "approval_expired",
+    "approved_another_plan",
+    "plan_changed_after_approval",
     "no_approval_recorded",
     "required_approval_missing",
+    "executed_without_plan",
     "executed_without_preflight",
     "executed_though_refused",
-    "unknown_source",
-    "producer_time_off",
+    "executed_outside_window",
+    "plan_digest_differs",
     "verified_before_executed",
+    "executed_after_verification",
+    "closed_unverified",
+    "attempts_skipped",
+    "unknown_source",
+    "unknown_agent",
+    "unknown_visibility",
+    "pipe_allow_list_widened",
+    "producer_time_off",
 ];
 
+/// The same of what comes a day later by the passing of the log's time alone.
+pub(crate) const DUE: [&str; 3] = ["verification_missing", "failed_not_rolled_back", "rollback_unverified"];
+
 /// Everything that is counted.
-pub(super) const COUNTED: [&str; 14] = [
+pub(super) const COUNTED: [&str; 20] = [
     "plan_determinism",
     "plan_determinism.weak",
     "approval_coverage",
     "approval_coverage.emergency",
+    "approval_coverage.signed",
     "approval_coverage.bound",
     "approval_coverage.recorded",
     "approval_coverage.claimed",
@@ -89,6 +108,11 @@ pub(super) const COUNTED: [&str; 14] = [
     "mttr.open",
     "mttr.clocks_differ",
     "evidence_completeness",
+    "evidence_completeness.plan",
+    "evidence_completeness.approvals",
+    "evidence_completeness.logs",
+    "evidence_completeness.verification",
+    "evidence_completeness.rollback",
 ];
 
 /// Everything that is timed.
@@ -190,25 +214,50 @@ impl Truth {
         }
     }
 
+    /// A change is as well approved as its worst attempt. The second attempt, where there is one, is approved before it begins or never.
     fn approval(&mut self, story: &Story, timeline: &Timeline<'_>, executed: &Event) -> bool {
         let given = timeline.of(|what| matches!(what, What::Approval { counts: true })).next();
+        let again = match story.course {
+            Course::Retried { approved } => Some(approved),
+            _ => None,
+        };
         if story.emergency {
-            let deadline = executed.at + 72 * HOUR_MS;
-            let given = given.filter(|given| given.at <= deadline);
-            let day = given.map_or(deadline.div_ceil(DAY_MS), |given| given.at.max(executed.at) / DAY_MS);
-            self.add("approval_coverage.emergency", day, given.is_some());
-            return given.is_some();
+            return self.afterwards(timeline, executed, given, again);
         }
         let day = executed.at / DAY_MS;
-        let covered = given.is_some() && story.word != Word::Late;
+        let covered = given.is_some() && story.word != Word::Late && again != Some(false);
         self.add("approval_coverage", day, covered);
         let grade = match story.word {
-            Word::Bound => "approval_coverage.bound",
-            Word::Recorded => "approval_coverage.recorded",
+            _ if again == Some(false) || story.moved => "approval_coverage.none",
+            Word::Signed if again.is_none() => "approval_coverage.signed",
+            Word::Bound if again.is_none() => "approval_coverage.bound",
+            Word::Signed | Word::Bound | Word::Recorded => "approval_coverage.recorded",
             Word::Claimed => "approval_coverage.claimed",
-            Word::Own | Word::None | Word::Late => "approval_coverage.none",
+            Word::Own | Word::None | Word::Late | Word::Runner | Word::Expired => "approval_coverage.none",
         };
         self.add(grade, day, true);
+        covered
+    }
+
+    /// Of an emergency, which has 72 hours for each attempt: counted with the last word in time, or the first that did not come.
+    fn afterwards(
+        &mut self,
+        timeline: &Timeline<'_>,
+        executed: &Event,
+        given: Option<&Event>,
+        again: Option<bool>,
+    ) -> bool {
+        let deadline = |executed: &Event| executed.at + 72 * HOUR_MS;
+        let last = timeline.of(|what| matches!(what, What::Execute { .. })).last().unwrap_or(executed);
+        let given = given.filter(|given| given.at <= deadline(executed));
+        let first_day = given.map(|given| given.at.max(executed.at) / DAY_MS);
+        let second_day = again.map(|approved| approved.then_some(last.at / DAY_MS));
+        let (covered, day) = match (first_day, second_day) {
+            (None, _) => (false, deadline(executed).div_ceil(DAY_MS)),
+            (Some(_), Some(None)) => (false, deadline(last).div_ceil(DAY_MS)),
+            (Some(first), second) => (true, first.max(second.flatten().unwrap_or(0))),
+        };
+        self.add("approval_coverage.emergency", day, covered);
         covered
     }
 
@@ -222,19 +271,34 @@ impl Truth {
             (_, Some(due)) => (due, due.div_ceil(DAY_MS)),
             (_, None) => return,
         };
-        let looked = timeline.of(|what| matches!(what, What::Verify { .. })).next().is_some();
-        let Some(covered) = covered else {
-            self.add("evidence_completeness", day, true);
-            return;
-        };
-        let clean = matches!(story.course, Course::Good | Course::LateLook);
-        let in_time = timeline
-            .of(|what| matches!(what, What::Verify { good: true, .. }))
-            .any(|event| event.at <= ended.max(due.unwrap_or(0)));
-        self.add("change_success", day, clean && in_time);
-        let undone = timeline.of(|what| matches!(what, What::Rollback { .. })).next().is_some();
-        let full = covered && story.logs && looked && (story.rollback_plan || undone);
-        self.add("evidence_completeness", day, full);
+        if let (Some(_), Some(last)) = (covered, last) {
+            let clean = matches!(story.course, Course::Good | Course::LateLook);
+            let in_time = timeline
+                .of(|what| matches!(what, What::Verify { good: true, .. }))
+                .any(|event| timeline.comes_after(event, last) && event.at <= ended.max(due.unwrap_or(0)));
+            self.add("change_success", day, clean && in_time);
+        }
+        self.pack(story, timeline, covered.zip(last), day);
+    }
+
+    /// What the pack of an ended change lacks.
+    fn pack(&mut self, story: &Story, timeline: &Timeline<'_>, ran: Option<(bool, &Event)>, day: u64) {
+        let mut lacks = vec![("evidence_completeness.plan", story.planless)];
+        if let Some((covered, last)) = ran {
+            let mut looks = timeline.of(|what| matches!(what, What::Verify { .. }));
+            let undone = timeline.of(|what| matches!(what, What::Rollback { .. })).next().is_some();
+            lacks.extend([
+                ("evidence_completeness.approvals", !covered),
+                ("evidence_completeness.logs", !story.logs),
+                ("evidence_completeness.verification", !looks.any(|look| timeline.comes_after(look, last))),
+                ("evidence_completeness.rollback", !story.rollback_plan && !undone),
+            ]);
+        }
+        lacks.retain(|(_, lacks)| *lacks);
+        self.add("evidence_completeness", day, lacks.is_empty());
+        for (lack, _) in lacks {
+            self.add(lack, day, true);
+        }
     }
 
     fn failures(&mut self, story: &Story, timeline: &Timeline<'_>) {
@@ -269,26 +333,59 @@ impl Truth {
         let executed = timeline.executed();
         let approval = timeline.of(|what| matches!(what, What::Approval { .. })).next();
         let runs = executed.is_some();
-        let retried = story.course == Course::Retried;
+        let second = match story.course {
+            Course::Retried { approved } => Some(approved),
+            _ => None,
+        };
         let late = executed.zip(approval).is_some_and(|(executed, given)| timeline.comes_after(given, executed));
         let counts = approval.filter(|given| matches!(given.what, What::Approval { counts: true }));
         let covered = executed.zip(counts).is_some_and(|(executed, given)| {
             if story.emergency { given.at <= executed.at + 72 * HOUR_MS } else { !late }
         });
         let off = story.events.iter().any(|event| off(event.at, event.told.ts) && event.what != What::Duplicate);
+        let reworked = story.course == Course::Reworked;
+        let closed = timeline.of(|what| what == What::Close).next().is_some();
+        let given = runs && approval.is_some();
         let planted = [
-            ("approver_is_initiator", story.word == Word::Own && runs),
-            ("approval_after_execution", runs && late && !story.emergency),
-            ("no_approval_recorded", runs && (approval.is_none() || retried)),
-            ("required_approval_missing", runs && approval.is_some() && !covered),
-            ("executed_without_preflight", runs && (!story.has_preflight || retried)),
+            ("approver_is_initiator", story.word == Word::Own && given),
+            ("approver_is_executor", story.word == Word::Runner && given),
+            ("approval_after_execution", late && !story.emergency),
+            ("approval_expired", story.word == Word::Expired && given),
+            ("approved_another_plan", story.moved && story.word == Word::Bound && given),
+            ("plan_changed_after_approval", story.moved && story.word == Word::Recorded && given),
+            ("no_approval_recorded", runs && (approval.is_none() || second == Some(false))),
+            ("required_approval_missing", given && !covered),
+            ("executed_without_plan", runs && (story.planless || second.is_some())),
+            ("executed_without_preflight", runs && (!story.has_preflight || second.is_some())),
             ("executed_though_refused", runs && story.denied_first),
-            ("unknown_source", story.odd_source),
-            ("producer_time_off", off),
+            ("executed_outside_window", runs && story.outside),
+            ("plan_digest_differs", story.wrong_digest),
             ("verified_before_executed", story.monitor),
+            ("executed_after_verification", reworked),
+            ("closed_unverified", reworked && closed),
+            ("attempts_skipped", timeline.of(|what| what == What::Stray).next().is_some()),
+            ("unknown_source", story.odd_source),
+            ("unknown_agent", runs && story.odd_agent),
+            ("unknown_visibility", story.odd_visibility),
+            ("pipe_allow_list_widened", runs && story.wide_pipes),
+            ("producer_time_off", off),
         ];
-        let found = planted.into_iter().filter(|(_, holds)| *holds);
-        self.anomalies.extend(found.map(|(code, _)| (story.change.clone(), code)));
+        let standing = matches!(story.course, Course::LeftOpen | Course::Fixed);
+        let unseen = matches!(story.course, Course::Unverified | Course::Reworked);
+        let due = [
+            ("verification_missing", standing || unseen),
+            ("failed_not_rolled_back", standing),
+            (
+                "rollback_unverified",
+                matches!(story.course, Course::RolledBack { verified: false } | Course::RollbackFails),
+            ),
+        ];
+        let found = |all: &[(&'static str, bool)]| {
+            let holding = all.iter().filter(|(_, holds)| *holds);
+            holding.map(|(code, _)| (story.change.clone(), *code)).collect::<Vec<_>>()
+        };
+        self.anomalies.extend(found(&planted));
+        self.due.extend(found(&due).into_iter().filter(|_| runs));
     }
 
     fn add(&mut self, what: &'static str, day: u64, reached: bool) {

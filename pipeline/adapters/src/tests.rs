@@ -61,6 +61,57 @@ fn real_files_become_these_events() {
     }
 }
 
+/// Records of CloudTrail that are not like the first: a service's own, throttled, made, denied, out of quota.
+#[test]
+fn other_real_records_of_cloudtrail_become_these_events() {
+    let events = with("cloudtrail", CLOUDTRAIL, &given()).unwrap();
+    for (name, number) in
+        [("service", 7), ("throttled", 12), ("create-vpc", 61), ("assume-role-denied", 84), ("vpc-limit-exceeded", 100)]
+    {
+        insta::assert_snapshot!(format!("cloudtrail-{name}"), serde_json::to_string_pretty(&events[number]).unwrap());
+    }
+}
+
+/// Every record of the real file, a line each: what it is an event of, who did it and how it went.
+#[test]
+fn every_real_record_of_cloudtrail_is_told() {
+    let line = |event: &Value| {
+        let event = &event["provisioning_event"];
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let step = &event["execution"]["steps"][0];
+        let resources = event["target"]["resources"].as_array().map_or(0, Vec::len);
+        format!(
+            "{} {} {} rc={} resources={resources} {}",
+            text(&event["timestamp"]),
+            text(&event["phase"]),
+            text(&event["intent"]["initiator"]),
+            step["rc"],
+            text(&event["intent"]["request"])
+        )
+    };
+    let events = with("cloudtrail", CLOUDTRAIL, &tenant_only()).unwrap();
+    insta::assert_snapshot!("cloudtrail-records", events.iter().map(line).collect::<Vec<_>>().join("\n"));
+}
+
+/// A batch of each kind: an event, the real CDEvent, sections under a type that names a phase, and anything else.
+#[test]
+fn cloudevents_become_these_events() {
+    let cdevent: Value = serde_json::from_slice(CDEVENT).unwrap();
+    let own = json!({"provisioning_event": {"id": "own-1", "timestamp": "2026-01-02T03:04:05Z", "phase": "plan",
+        "intent": {"source": "api", "initiator": "ines", "tenant": "acme"}, "plan": {"commands": ["make it"]}}});
+    let sections =
+        json!({"initiator": "ines", "change_id": "chg-7", "execution": {"steps": [{"cmd": "make it", "rc": 0}]}});
+    let batch = [
+        cloudevent(&json!({"data": own})),
+        cloudevent(&json!({"type": "dev.cdevents.approval.closed.0.1.0", "data": cdevent})),
+        cloudevent(&json!({"type": "com.example.deploy.execute", "data": sections})),
+        cloudevent(&json!({"type": "com.example.coffee", "data": "brewed"})),
+    ];
+    let batch: Vec<Value> = batch.iter().map(|one| serde_json::from_slice(one).unwrap()).collect();
+    let events = with("cloudevents", &serde_json::to_vec(&batch).unwrap(), &tenant_only()).unwrap();
+    insta::assert_snapshot!("cloudevents", serde_json::to_string_pretty(&events).unwrap());
+}
+
 /// How often each scalar of a document occurs, whatever its place.
 fn scalars(value: &Value, counts: &mut BTreeMap<String, usize>) {
     match value {

@@ -1,11 +1,15 @@
 //! The conformance set: what `upm conformance run` tries, and what it makes of the answers.
 //!
 //! The cases are `schemas/model/conformance.json`; here are their inputs, the same for every stack, and the judgement. A planner or executor is a program
-//! of the stack that is tried: it reads one JSON document on standard input. A planner prints a plan (JSON) or refuses with another exit code than 0; an executor ends
-//! well or refuses the same way. A refusal needs words. What happened is sent as a probe event, whose checks of the type `conformance` count for
-//! maturity and never for the KPIs.
+//! of the stack that is tried: it reads one JSON document on standard input. A planner prints a plan (JSON with `plan.commands`) or refuses with another exit code
+//! than 0; an executor ends well or refuses the same way, and prints JSON that says whether it `changed` anything. A refusal needs words. What happened is sent as a
+//! probe event, whose checks of the type `conformance` count for maturity and never for the KPIs.
+//!
+//! Each case has documents that must be answered differently, so that no program passes by one answer to all; and what was put in is no answer.
 //!
 //! Left out: running programs and asking the ledger (`service`).
+
+use std::collections::BTreeSet;
 
 use schemas::model::{self, Case, Driver};
 use serde_json::{Value, json};
@@ -73,71 +77,136 @@ pub fn secrets() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The documents that a driver is given for a case, in order.
-pub fn inputs(case: &Case) -> Vec<Value> {
+/// A command that anybody may run.
+const HARMLESS: &str = "echo upm";
+
+/// The documents that a driver is given for a case, in order. `run` names the run, so that an executor that remembers what it did begins anew.
+pub fn inputs(case: &Case, run: &str) -> Vec<Value> {
     let plan = |request: &str, needed: Value| {
         json!({"conformance": case.id, "intent": {"request": request, "source": "api", "initiator": "upm-conformance"},
             "target": {"cluster_endpoint_id": "upm-conformance"}, "plan": {"resources_needed": needed}})
     };
-    let run = |command: &str| json!({"conformance": case.id, "plan": {"commands": [command]}});
+    let step = |number: usize, command: &str| {
+        let change = format!("{run}-{}-{number}", case.id);
+        json!({"conformance": case.id, "change_id": change, "attempt": 1, "plan": {"commands": [command]}})
+    };
+    let steps = |commands: &[&str]| (1..).zip(commands).map(|(number, command)| step(number, command)).collect();
     match case.id.as_str() {
         "same_plan" => {
             REQUESTS.iter().flat_map(|request| [plan(request, json!([])), plan(request, json!([]))]).collect()
         }
         "missing_prerequisite" => {
-            vec![plan(REQUESTS[0], json!([{"type": "cluster", "name": "upm-conformance-that-does-not-exist"}]))]
+            let missing = json!([{"type": "cluster", "name": "upm-conformance-that-does-not-exist"}]);
+            vec![plan(REQUESTS[0], json!([])), plan(REQUESTS[0], missing)]
         }
-        "idempotent_steps" => vec![run("echo upm"), run("echo upm")],
-        "meta_blocking" => METAS.iter().map(|command| run(command)).collect(),
-        "pipe_allow_list" => ALLOWED_PIPES.iter().chain(&BLOCKED_PIPES).map(|command| run(command)).collect(),
+        "idempotent_steps" => vec![step(1, HARMLESS), step(1, HARMLESS)],
+        "meta_blocking" => steps(&[&[HARMLESS], &METAS[..]].concat()),
+        "pipe_allow_list" => steps(&[&ALLOWED_PIPES[..], &BLOCKED_PIPES[..]].concat()),
         "rollback_plan_on_failure" => {
-            vec![json!({"conformance": case.id, "plan": {"commands": ["echo upm"]},
-                "verification": {"checks": [{"type": "health", "name": "upm-conformance", "ok": false}]},
-                "rollback": {"available": true, "plan": ["echo back"]}})]
+            let checked = |number: usize, ok: bool| {
+                let mut input = step(number, HARMLESS);
+                input["verification"] = json!({"checks": [{"type": "health", "name": "upm-conformance", "ok": ok}]});
+                input["rollback"] = json!({"available": true, "plan": ["echo back"]});
+                input
+            };
+            vec![checked(1, false), checked(2, true)]
         }
         _ => Vec::new(),
     }
 }
 
 /// Judges a planner's or executor's answers to [`inputs`], in their order.
-pub fn judge(case: &Case, ran: &[Ran]) -> Verdict {
+pub fn judge(case: &Case, inputs: &[Value], ran: &[Ran]) -> Verdict {
+    let told: Vec<Told<'_>> = inputs.iter().zip(ran).map(|(input, ran)| Told { input, ran }).collect();
     match case.id.as_str() {
-        "same_plan" => same_plans(ran),
-        "missing_prerequisite" | "meta_blocking" => refused(ran),
-        "idempotent_steps" => {
-            let well = ran.iter().filter(|ran| ran.well).count();
-            Verdict::new(well == ran.len(), format!("{well} of {} runs of the same step ended well", ran.len()))
-        }
-        "pipe_allow_list" => pipes(ran),
-        "rollback_plan_on_failure" => rollback_plan(ran),
+        "same_plan" => same_plans(&told),
+        "missing_prerequisite" => prerequisite(&told),
+        "idempotent_steps" => idempotent(&told),
+        "meta_blocking" => behind(&told, 1, "commands without metas", "commands with metas"),
+        "pipe_allow_list" => behind(&told, ALLOWED_PIPES.len(), "pipes into listed commands", "pipes outside the list"),
+        "rollback_plan_on_failure" => rollback_plan(&told),
         _ => Verdict::new(false, "the case is not one of a planner or executor"),
     }
 }
 
-fn same_plans(ran: &[Ran]) -> Verdict {
-    let plans: Vec<Option<String>> = ran.iter().map(digest).collect();
-    if let Some(at) = plans.iter().position(Option::is_none) {
-        return Verdict::new(
-            false,
-            format!("request {} gave no plan: exit code or output is none of a planner's", at / 2 + 1),
-        );
+/// What a program was given, and what it did.
+struct Told<'a> {
+    input: &'a Value,
+    ran: &'a Ran,
+}
+
+impl Told<'_> {
+    /// The JSON object that it printed. What it was given is no answer.
+    fn answer(&self) -> Option<Value> {
+        let value: Value = serde_json::from_slice(&self.ran.stdout).ok()?;
+        (value.is_object() && value != *self.input).then_some(value)
     }
-    match plans.chunks(2).position(|pair| pair[0] != pair[pair.len() - 1]) {
-        Some(at) => Verdict::new(false, format!("request {} was planned twice, with different plans", at + 1)),
-        None => Verdict::new(true, format!("{} requests planned twice, the same plan each time", plans.len() / 2)),
+
+    /// The plan that it printed, with its commands; the order of members is no difference.
+    fn plan(&self) -> Option<(Value, Value)> {
+        let plan = self.answer().filter(|_| self.ran.well)?;
+        let commands = plan["plan"]["commands"].clone();
+        has_words(&commands).then_some((plan, commands))
+    }
+
+    /// The way back that it printed has commands.
+    fn goes_back(&self) -> bool {
+        self.answer().is_some_and(|answer| has_words(&answer["rollback"]["plan"]))
     }
 }
 
-/// RFC 8785 of what it printed, so that the order of members is no difference.
-fn digest(ran: &Ran) -> Option<String> {
-    let value: Value = serde_json::from_slice(&ran.stdout).ok()?;
-    if ran.well && value.is_object() { serde_json_canonicalizer::to_string(&value).ok() } else { None }
+/// A list of commands, as lines or arguments, none of them empty.
+fn has_words(commands: &Value) -> bool {
+    let full = |command: &Value| match command {
+        Value::String(line) => !line.trim().is_empty(),
+        Value::Array(words) => !words.is_empty(),
+        _ => false,
+    };
+    commands.as_array().is_some_and(|commands| !commands.is_empty() && commands.iter().all(full))
 }
 
-fn refused(ran: &[Ran]) -> Verdict {
-    let let_through = ran.iter().filter(|ran| ran.well).count();
-    let silent = ran.iter().filter(|ran| !ran.well && !ran.spoke).count();
-    let total = ran.len();
+fn same_plans(told: &[Told<'_>]) -> Verdict {
+    let mut commands = BTreeSet::new();
+    for (number, pair) in (1..).zip(told.chunks(2)) {
+        let plans: Option<Vec<_>> = pair.iter().map(Told::plan).collect();
+        let Some([first, second]) = plans.as_deref() else {
+            let why = "no plan with commands: exit code or output is none of a planner's";
+            return Verdict::new(false, format!("request {number} gave {why}"));
+        };
+        if first.0 != second.0 {
+            return Verdict::new(false, format!("request {number} was planned twice, with different plans"));
+        }
+        if !commands.insert(first.1.to_string()) {
+            return Verdict::new(false, format!("request {number} was planned with the commands of another request"));
+        }
+    }
+    Verdict::new(true, format!("{} requests planned twice, the same plan each time", commands.len()))
+}
+
+fn prerequisite(told: &[Told<'_>]) -> Verdict {
+    match told {
+        [planned, missing @ ..] if planned.plan().is_some() => refused(missing),
+        _ => Verdict::new(false, "the same request without a prerequisite was not planned, so a refusal says nothing"),
+    }
+}
+
+fn idempotent(told: &[Told<'_>]) -> Verdict {
+    let changed =
+        |told: &Told<'_>| told.answer().filter(|_| told.ran.well).and_then(|answer| answer["changed"].as_bool());
+    match told.iter().map(changed).collect::<Vec<_>>()[..] {
+        [Some(true), Some(false)] => Verdict::new(true, "the second run of a step had nothing to do"),
+        [Some(true), Some(true)] => Verdict::new(false, "the second run of a step changed something again"),
+        [Some(false), _] => Verdict::new(false, "the first run of a step says that it had nothing to do"),
+        _ => {
+            Verdict::new(false, "a run of a step did not end well with JSON that says whether it \"changed\" anything")
+        }
+    }
+}
+
+fn refused(told: &[Told<'_>]) -> Verdict {
+    let let_through = told.iter().filter(|told| told.ran.well).count();
+    let silent = told.iter().filter(|told| !told.ran.well && !told.ran.spoke).count();
+    let total = told.len();
     match (let_through, silent) {
         (0, 0) => Verdict::new(true, format!("{total} of {total} refused with a message")),
         (0, silent) => Verdict::new(false, format!("{silent} of {total} refused without a word")),
@@ -145,28 +214,23 @@ fn refused(ran: &[Ran]) -> Verdict {
     }
 }
 
-fn pipes(ran: &[Ran]) -> Verdict {
-    let (allowed, blocked) = ran.split_at(ALLOWED_PIPES.len().min(ran.len()));
-    let kept_out = allowed.iter().filter(|ran| !ran.well).count();
+/// The first so many have to go through, the others to be refused: who refuses all shows nothing.
+fn behind(told: &[Told<'_>], count: usize, through: &str, blocked: &str) -> Verdict {
+    let (allowed, others) = told.split_at(count.min(told.len()));
+    let kept_out = allowed.iter().filter(|told| !told.ran.well).count();
     if kept_out > 0 {
-        return Verdict::new(false, format!("{kept_out} of {} pipes into listed commands were refused", allowed.len()));
+        return Verdict::new(false, format!("{kept_out} of {} {through} were refused", allowed.len()));
     }
-    let Verdict { ok, message } = refused(blocked);
-    Verdict::new(ok, format!("pipes outside the list: {message}"))
+    let Verdict { ok, message } = refused(others);
+    Verdict::new(ok, format!("{blocked}: {message}"))
 }
 
-fn rollback_plan(ran: &[Ran]) -> Verdict {
-    let plan =
-        |ran: &Ran| serde_json::from_slice::<Value>(&ran.stdout).ok().map(|value| value["rollback"]["plan"].clone());
-    let found = ran.iter().filter_map(plan).any(|plan| plan.as_array().is_some_and(|steps| !steps.is_empty()));
-    Verdict::new(
-        found,
-        if found {
-            "a failed check was answered with a rollback plan"
-        } else {
-            "a failed check was not answered with a rollback plan"
-        },
-    )
+fn rollback_plan(told: &[Told<'_>]) -> Verdict {
+    match told.iter().map(Told::goes_back).collect::<Vec<_>>()[..] {
+        [true, false] => Verdict::new(true, "a failed check was answered with a rollback plan, one that held was not"),
+        [true, true] => Verdict::new(false, "a check that held was answered with a rollback plan, too"),
+        _ => Verdict::new(false, "a failed check was not answered with a rollback plan"),
+    }
 }
 
 /// The probe event that records a run. `at` is RFC 3339.
@@ -229,60 +293,121 @@ mod tests {
         Ran { well: true, stdout: text.as_bytes().to_vec(), spoke: true }
     }
 
-    /// Every case with a driver has inputs, and neither doing nothing nor refusing everything passes it.
+    fn judged(id: &str, ran: &[Ran]) -> Verdict {
+        judge(case(id), &inputs(case(id), "run"), ran)
+    }
+
+    /// Every case with a driver has inputs, and none is passed by doing nothing, refusing everything, printing what was put in, or saying one thing
+    /// whatever is asked.
     #[test]
     fn no_program_passes_by_one_answer_to_all() {
         for case in cases_of(Driver::Planner).chain(cases_of(Driver::Executor)) {
-            let count = inputs(case).len();
-            assert!(count > 0, "{}", case.id);
-            let through = judge(case, &vec![Ran { well: true, ..Ran::default() }; count]);
-            let silent = judge(case, &vec![Ran::default(); count]);
-            assert!(!silent.ok, "{}: {}", case.id, silent.message);
-            assert!(!through.ok || case.id == "idempotent_steps", "{}: {}", case.id, through.message);
+            let inputs = inputs(case, "run");
+            assert!(!inputs.is_empty(), "{}", case.id);
+            let echo = |input: &Value| printed(&serde_json::to_string_pretty(input).unwrap());
+            let told_more = |input: &Value| {
+                let mut more = input.clone();
+                more["changed"] = json!(false);
+                more["note"] = json!("done");
+                printed(&more.to_string())
+            };
+            let plan = r#"{"plan":{"commands":["x"]},"rollback":{"plan":["undo"]},"changed":true}"#;
+            let programs: [(&str, Vec<Ran>); 6] = [
+                ("true", vec![Ran { well: true, ..Ran::default() }; inputs.len()]),
+                ("false", vec![Ran::default(); inputs.len()]),
+                ("refusing", vec![refusal(); inputs.len()]),
+                ("cat", inputs.iter().map(echo).collect()),
+                ("cat with more", inputs.iter().map(told_more).collect()),
+                ("one plan", vec![printed(plan); inputs.len()]),
+            ];
+            for (program, ran) in programs {
+                let verdict = judge(case, &inputs, &ran);
+                assert!(!verdict.ok, "{program} passes {}: {}", case.id, verdict.message);
+            }
         }
     }
 
     #[test]
     fn plans_are_compared_as_json() {
-        let case = case("same_plan");
-        let (a, b) = (r#"{"x":1,"y":2}"#, r#"{"y":2, "x":1}"#);
-        assert!(judge(case, &[a, b, a, a, b, b].map(printed)).ok);
-        let other = judge(case, &[a, a, a, r#"{"x":2}"#, a, a].map(printed));
-        assert_eq!((other.ok, other.message.as_str()), (false, "request 2 was planned twice, with different plans"));
-        assert!(!judge(case, &vec![refusal(); 6]).ok);
+        let plan = |name: &str| format!(r#"{{"plan":{{"commands":["{name}"],"graph":{{"x":1,"y":2}}}}}}"#);
+        let turned = |name: &str| format!(r#"{{ "plan": {{"graph":{{"y":2,"x":1}},"commands":["{name}"]}} }}"#);
+        let ran = |texts: [String; 6]| texts.map(|text| printed(&text));
+        assert!(judged("same_plan", &ran([plan("a"), turned("a"), plan("b"), plan("b"), plan("c"), turned("c")])).ok);
+        for (texts, why) in [
+            (
+                [plan("a"), plan("a"), plan("b"), plan("x"), plan("c"), plan("c")],
+                "request 2 was planned twice, with different plans",
+            ),
+            (
+                [plan("a"), plan("a"), plan("a"), plan("a"), plan("c"), plan("c")],
+                "request 2 was planned with the commands of another request",
+            ),
+            (
+                [plan("a"), plan("a"), plan("b"), plan("b"), plan(" "), plan(" ")],
+                "request 3 gave no plan with commands: exit code or output is none of a planner's",
+            ),
+        ] {
+            let verdict = judged("same_plan", &ran(texts));
+            assert_eq!((verdict.ok, verdict.message.as_str()), (false, why));
+        }
+        assert!(!judged("same_plan", &vec![refusal(); 6]).ok);
+    }
+
+    #[test]
+    fn a_prerequisite_is_missed_only_by_who_plans_without_it() {
+        let plan = printed(r#"{"plan":{"commands":["x"]}}"#);
+        assert!(judged("missing_prerequisite", &[plan.clone(), refusal()]).ok);
+        assert!(!judged("missing_prerequisite", &[refusal(), refusal()]).ok);
+        assert_eq!(judged("missing_prerequisite", &[plan.clone(), plan]).message, "1 of 1 were let through");
+    }
+
+    #[test]
+    fn the_second_run_has_nothing_to_do() {
+        let [did, had_nothing] = [true, false].map(|changed| printed(&json!({ "changed": changed }).to_string()));
+        assert!(judged("idempotent_steps", &[did.clone(), had_nothing.clone()]).ok);
+        for ran in [[did.clone(), did.clone()], [had_nothing.clone(), had_nothing], [did, printed("")]] {
+            assert!(!judged("idempotent_steps", &ran).ok, "{ran:?}");
+        }
     }
 
     #[test]
     fn refusals_need_words() {
-        let blocking = case("meta_blocking");
-        let mut ran = vec![refusal(); METAS.len()];
-        assert!(judge(blocking, &ran).ok);
+        let mut ran = vec![refusal(); METAS.len() + 1];
+        ran[0] = printed("");
+        assert!(judged("meta_blocking", &ran).ok);
         ran[3].spoke = false;
-        assert_eq!(judge(blocking, &ran).message, "1 of 7 refused without a word");
+        assert_eq!(judged("meta_blocking", &ran).message, "commands with metas: 1 of 7 refused without a word");
         ran[3].well = true;
-        assert_eq!(judge(blocking, &ran).message, "1 of 7 were let through");
+        assert_eq!(judged("meta_blocking", &ran).message, "commands with metas: 1 of 7 were let through");
+        ran[0] = refusal();
+        assert_eq!(judged("meta_blocking", &ran).message, "1 of 1 commands without metas were refused");
     }
 
     #[test]
     fn pipes_and_rollbacks() {
         let good: Vec<_> = [printed(""), printed(""), printed(""), refusal(), refusal(), refusal()].into();
-        assert!(judge(case("pipe_allow_list"), &good).ok);
-        assert!(!judge(case("pipe_allow_list"), &vec![refusal(); 6]).ok);
-        assert!(judge(case("rollback_plan_on_failure"), &[printed(r#"{"rollback":{"plan":["undo"]}}"#)]).ok);
-        assert!(!judge(case("rollback_plan_on_failure"), &[printed(r#"{"rollback":{"plan":[]}}"#)]).ok);
+        assert!(judged("pipe_allow_list", &good).ok);
+        assert!(!judged("pipe_allow_list", &vec![refusal(); 6]).ok);
+        let [back, hollow, done] =
+            [r#"{"rollback":{"plan":["undo"]}}"#, r#"{"rollback":{"plan":[]}}"#, r#"{"changed":true}"#];
+        let of = |failed: &str, held: &str| judged("rollback_plan_on_failure", &[printed(failed), printed(held)]).ok;
+        assert!(of(back, done) && of(back, hollow));
+        assert!(!of(hollow, done) && !of(back, back) && !of(done, back));
+        let failing = Ran { well: false, ..printed(back) };
+        assert!(judged("rollback_plan_on_failure", &[failing, printed(done)]).ok, "a failed check may end badly");
     }
 
     /// The guards of this project refuse exactly what the set expects to be refused.
     #[test]
     fn our_own_guard_passes_the_set() {
-        for (id, through) in [("meta_blocking", 0), ("pipe_allow_list", ALLOWED_PIPES.len())] {
-            let ran: Vec<_> = inputs(case(id))
+        for (id, through) in [("meta_blocking", 1), ("pipe_allow_list", ALLOWED_PIPES.len())] {
+            let ran: Vec<_> = inputs(case(id), "run")
                 .iter()
                 .map(|input| schemas::guard::of_line(input["plan"]["commands"][0].as_str().unwrap()))
                 .map(|blocked| Ran { well: blocked.is_empty(), stdout: Vec::new(), spoke: true })
                 .collect();
             assert_eq!(ran.iter().filter(|ran| ran.well).count(), through);
-            assert!(judge(case(id), &ran).ok, "{id}");
+            assert!(judged(id, &ran).ok, "{id}");
         }
     }
 

@@ -209,6 +209,7 @@ fn made_up(events: usize, days: u64) -> Result<Played, Failure> {
         days,
         played_at_ms: None,
         anomalies: false,
+        sign: None,
     };
     let mut history = History::new(options);
     let mut scratch = Scratch::default();

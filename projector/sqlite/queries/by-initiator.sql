@@ -10,6 +10,6 @@ SELECT
     sum(EXISTS (SELECT 1 FROM anomalies n WHERE n.first_entry = c.first_entry)) AS with_anomalies,
     max(c.last_utc) AS last_utc
 FROM changes c
-WHERE c.first_at >= :now - :days * 86400000
+WHERE c.first_at >= :now - :days * 86400000 AND NOT c.probe
 GROUP BY 1
 ORDER BY changes DESC, initiator

@@ -6,7 +6,7 @@ SELECT
 FROM changes c
 JOIN attempts t ON t.first_entry = c.first_entry
 JOIN approvals a ON a.first_entry = t.first_entry AND a.attempt = t.attempt
-WHERE c.first_at >= :now - :days * 86400000 AND a.decision = 'approved'
+WHERE c.first_at >= :now - :days * 86400000 AND NOT c.probe AND a.decision = 'approved'
     AND (',' || a.lacks || ',' LIKE '%,plan_changed,%' OR ',' || a.lacks || ',' LIKE '%,other_plan,%')
     AND NOT EXISTS (
         SELECT 1 FROM approvals b WHERE b.first_entry = t.first_entry AND b.attempt = t.attempt AND b.counts)

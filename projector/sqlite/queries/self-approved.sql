@@ -6,5 +6,5 @@ SELECT
 FROM approvals a
 JOIN changes c ON c.first_entry = a.first_entry
 JOIN attempts t ON t.first_entry = a.first_entry AND t.attempt = a.attempt
-WHERE a.decision = 'approved' AND (a.lacks LIKE '%by_initiator%' OR a.lacks LIKE '%by_executor%') AND c.first_at >= :now - :days * 86400000
+WHERE a.decision = 'approved' AND (a.lacks LIKE '%by_initiator%' OR a.lacks LIKE '%by_executor%') AND NOT c.probe AND c.first_at >= :now - :days * 86400000
 ORDER BY a.entry DESC

@@ -6,5 +6,5 @@ SELECT
     (:now - e.at) / 3600000 AS hours_since,
     n.entry AS executed_entry
 FROM anomalies n JOIN changes c ON c.first_entry = n.first_entry JOIN events e ON e.entry = n.entry
-WHERE n.code = 'verification_missing' AND NOT e.probe AND c.first_at >= :now - :days * 86400000
+WHERE n.code = 'verification_missing' AND NOT c.probe AND c.first_at >= :now - :days * 86400000
 ORDER BY n.entry DESC

@@ -1,6 +1,7 @@
 -- The tables of one tenant's views, as SQL asks for them. Everything in them is derived from the log's entries and can be rebuilt.
 --
--- Every table has the change's number, first_entry: join by it. Looking up by the text of a change reads all changes (half a second a million).
+-- Every table but rejections, kpi_daily and maturity_daily has the change's number, first_entry: join by it. Looking up by the text of a change reads all
+-- changes (half a second a million).
 -- entry is the index of the event in the log that a row comes from, attempt the attempt that the event belongs to.
 --
 -- Times named "…_at" or "at" are milliseconds since 1970 UTC by the log; those named "…_utc" are the same as text. Texts are shortened (256
@@ -26,7 +27,8 @@ CREATE VIEW changes AS SELECT
     c.last_index AS last_entry,             -- integer: index of its last event in the log
     c.last_at,                              -- integer: when that was recorded
     CAST(strftime('%Y-%m-%dT%H:%M:%SZ', c.last_at / 1000, 'unixepoch') AS TEXT) AS last_utc,
-    CAST(EXISTS (SELECT 1 FROM cut_changes WHERE cut_changes.first_index = c.first_index) AS INTEGER) AS cut -- 1: too large for all of it to be in the tables below
+    CAST(EXISTS (SELECT 1 FROM cut_changes WHERE cut_changes.first_index = c.first_index) AS INTEGER) AS cut, -- 1: too large for all of it to be in the tables below
+    CAST(NOT EXISTS (SELECT 1 FROM event_rows e WHERE e.first_index = c.first_index AND NOT e.probe) AS INTEGER) AS probe -- 1: every event says it is a probe: no figure counts it
 FROM change_rows c;
 
 -- Every event: one row.
@@ -45,7 +47,7 @@ CREATE VIEW events AS SELECT
     e.outcome,                              -- text: passed, failed, refused, rolled_back, rollback_failed, none
     e.environment,                          -- text
     e.class,                                -- text
-    e.probe,                                -- 1: sent to try the road
+    e.probe,                                -- 1: it says that it is a probe
     e.producer,                             -- text: who the road says sent it
     e.size,                                 -- integer: bytes as stored
     e.masked                                -- integer: masked secrets in it
@@ -120,7 +122,7 @@ CREATE VIEW steps AS SELECT
     r.stdout_ref,                           -- text: where the full output lies
     r.stderr_ref,                           -- text: where the full errors lie
     r.truncated,                            -- 1: output or errors were cut in the event
-    r.logged                                -- 1: its output is in the event, or named there by SHA-256
+    r.logged                                -- 1: what it printed is in the event, each stream it states whole or by SHA-256
 FROM step_rows r LEFT JOIN change_rows c ON c.first_index = r.first_index;
 
 -- Checks before and after a change, and service levels after it.
@@ -189,7 +191,7 @@ CREATE VIEW rejections AS SELECT
 FROM rejection_rows r;
 
 -- The ten KPIs and what stands beside them, by day: one row for each owner, environment and class that had any. docs/kpis.md defines them.
--- Sums of rows are sums of days; drift_coverage has no rows, because resources are counted as of a day (see managed).
+-- Sums of rows are sums of days; drift_coverage has no rows, because resources are counted as of a day (see managed_resources).
 CREATE VIEW kpi_daily AS SELECT
     date(s.day * 86400, 'unixepoch') AS day, -- text: the UTC day
     m.name AS kpi,                          -- text: plan_determinism, approval_coverage, … and parts such as mttr.open

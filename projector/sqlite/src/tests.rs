@@ -415,7 +415,7 @@ fn one_id_may_name_many_events() {
 fn readers_cannot_write() {
     let (dir, _writer) = projected(&Log::new(2), 9);
     let reader = Views::open_read_only(&path(&dir)).unwrap();
-    for sql in ["DELETE FROM event_rows", "CREATE TABLE t (a)", "PRAGMA user_version = 9"] {
+    for sql in ["DELETE FROM event_rows", "CREATE TABLE t (a)", "PRAGMA user_version = 99"] {
         assert!(reader.connection.execute_batch(sql).is_err(), "{sql}");
     }
     assert!(Views::open_read_only(&dir.path().join("other.db")).is_err(), "a reader creates nothing");
@@ -424,10 +424,10 @@ fn readers_cannot_write() {
 #[test]
 fn views_of_another_version_must_be_rebuilt() {
     let (dir, views) = projected(&Log::new(2), 9);
-    views.connection.pragma_update(None, "user_version", 9).unwrap();
+    views.connection.pragma_update(None, "user_version", 99).unwrap();
     drop(views);
     for opened in [Views::open(&path(&dir)).map(|_| ()), Views::open_read_only(&path(&dir)).map(|_| ())] {
-        assert!(matches!(opened, Err(ViewError::RebuildNeeded { found: 9, expected: SCHEMA_VERSION })), "{opened:?}");
+        assert!(matches!(opened, Err(ViewError::RebuildNeeded { found: 99, expected: SCHEMA_VERSION })), "{opened:?}");
     }
     assert_eq!(Views::recreate(&path(&dir)).unwrap().core_cursor().unwrap(), 0);
 }

@@ -150,6 +150,7 @@ fn made_up(seed: u64, changes: u64) -> Log {
         days: 40,
         played_at_ms: None,
         anomalies: false,
+        sign: None,
     };
     let mut log = Log::new();
     for told in History::new(options).filter(|told| !told.duplicate) {

@@ -21,11 +21,54 @@ pub(super) fn members(value: Option<Any<'_>>) -> Vec<String> {
     object.into_iter().filter(|(_, value)| says(*value)).map(|(name, _)| name).collect()
 }
 
-/// Whether what a step printed is in the ledger: its bytes (none is an answer, too), its digest, or a reference that holds one.
+/// Whether what a step printed is in the ledger: each stream that it states (one at least) whole, or by its digest. That nothing was printed is an empty
+/// text, or 0 bytes.
 pub(crate) fn is_logged(step: &Step<'_>) -> bool {
-    let here = [step.stdout, step.stderr, step.stdout_masked_sha256, step.stderr_masked_sha256];
-    let referred = [&step.stdout_ref, &step.stderr_ref];
-    here.iter().any(Option::is_some) || referred.into_iter().flatten().any(|text| names_a_digest(text))
+    let streams = [
+        Stream {
+            text: step.stdout.is_some(),
+            cut: step.stdout_trunc == Some(true),
+            digest: step.stdout_masked_sha256,
+            bytes: step.stdout_bytes,
+            reference: step.stdout_ref.as_deref(),
+        },
+        Stream {
+            text: step.stderr.is_some(),
+            cut: step.stderr_trunc == Some(true),
+            digest: step.stderr_masked_sha256,
+            bytes: step.stderr_bytes,
+            reference: step.stderr_ref.as_deref(),
+        },
+    ];
+    let mut stated = streams.iter().filter(|stream| stream.is_stated()).peekable();
+    stated.peek().is_some() && stated.all(Stream::is_kept)
+}
+
+/// What a step says of its output, or of its errors.
+struct Stream<'a> {
+    text: bool,
+    cut: bool,
+    digest: Option<Any<'a>>,
+    bytes: Option<Any<'a>>,
+    reference: Option<&'a str>,
+}
+
+impl Stream<'_> {
+    fn is_stated(&self) -> bool {
+        self.text || self.cut || self.digest.is_some() || self.bytes.is_some() || self.reference.is_some()
+    }
+
+    fn is_kept(&self) -> bool {
+        let digest = self.digest.and_then(Any::read::<String>);
+        self.text && !self.cut
+            || digest.is_some_and(|text| is_digest(text.strip_prefix("sha256:").unwrap_or(&text)))
+            || self.reference.is_some_and(names_a_digest)
+            || self.bytes.is_some_and(|bytes| bytes.read::<f64>() == Some(0.0))
+    }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// `sha256:` and 64 hex digits, anywhere in a reference.
@@ -65,5 +108,23 @@ mod tests {
         assert!(!logged(r#"{"stdout_ref":"obs://logs/rg"}"#));
         assert!(!logged(r#"{"stdout_ref":"sha256:abcd"}"#));
         assert!(!logged(r#"{"rc":0}"#));
+        assert!(logged(r#"{"stdout_bytes":0,"stdout_trunc":false,"stderr":"x"}"#));
+        assert!(!logged(r#"{"stdout_trunc":false}"#));
+    }
+
+    /// One stream that is kept says nothing of the other, and a beginning is not the whole.
+    #[test]
+    fn every_stream_that_is_stated_is_whole_or_by_digest() {
+        let logged = |text: &str| is_logged(&serde_json::from_str(text).unwrap());
+        let digest = "ab".repeat(32);
+        assert!(!logged(r#"{"stdout_ref":"obs://logs/1","stderr":""}"#));
+        assert!(!logged(r#"{"stdout":"first","stdout_trunc":true}"#));
+        assert!(!logged(r#"{"stdout":"all","stderr_trunc":true}"#));
+        assert!(!logged(r#"{"stdout":"all","stderr_bytes":17}"#));
+        assert!(!logged(r#"{"stdout_masked_sha256":""}"#));
+        assert!(!logged(r#"{"stdout_masked_sha256":7}"#));
+        assert!(logged(&format!(r#"{{"stdout":"first","stdout_trunc":true,"stdout_masked_sha256":"{digest}"}}"#)));
+        assert!(logged(&format!(r#"{{"stdout":"","stderr_trunc":true,"stderr_ref":"obs://e#sha256:{digest}"}}"#)));
+        assert!(!logged(&format!(r#"{{"stderr":"x","stdout_ref":"obs://a","stderr_masked_sha256":"{digest}"}}"#)));
     }
 }

@@ -72,6 +72,63 @@ fn order_in_the_log() {
     check(&[plan(), bob(), execute(), verify()], &[]);
 }
 
+/// A verification is of what stands before it: what is executed behind the last one is verified by none.
+#[test]
+fn what_is_executed_again_is_verified_again() {
+    let closed = event("audit", &json!({"governance": {"closed": true, "visibility": "team"}}));
+    let again = (14, Code::ExecutedAfterVerification);
+    let [done, sneaked] = [[plan(), bob(), execute(), verify()], [execute(), closed.clone(), verify(), closed.clone()]];
+    let first = |count: usize| [&done[..], &sneaked[..count]].concat();
+    check(&first(1), &[again]);
+    check(&first(2), &[again, (15, Code::ClosedUnverified)]);
+    check(&[&done[..], &[execute(), verify(), closed.clone()]].concat(), &[]);
+    check(
+        &[&done[..], &[closed, execute()]].concat(),
+        &[(15, Code::ExecutedAfterVerification), (15, Code::ActedAfterClosing)],
+    );
+    assert_eq!(later(&first(1), 25), [again, (14, Code::VerificationMissing)]);
+    assert_eq!(
+        later(&[plan(), bob(), verify(), execute()], 25),
+        [(12, Code::VerifiedBeforeExecuted), (13, Code::VerificationMissing)]
+    );
+    let text = &told(&first(1)).anomalies[0].text;
+    assert_eq!(text, "Executed again after the verification in entry 13; nothing is verified since.");
+    // Going back is no execution, and what fails and is done well afterwards in a later attempt has to be looked at there.
+    let back = event("execute", &json!({"rollback": {"executed": {"outcome": "done", "steps": [{"rc": 0}]}}}));
+    check(&[&done[..], &[back]].concat(), &[]);
+}
+
+#[test]
+fn a_later_attempt_mends_only_when_it_is_verified_last() {
+    let failed = event("execute", &json!({"execution": {"steps": [{"rc": 1}]}}));
+    let second = |made: &str, sections: &Value| {
+        let mut sections = sections.clone();
+        sections["attempt"] = json!(2);
+        event(made, &sections)
+    };
+    let ran = second("execute", &json!({"execution": {"steps": [{"rc": 0}]}}));
+    let held = second("verify", &json!({"verification": {"checks": [{"ok": true}]}}));
+    let standing = |events: &[Made]| later(events, 25).iter().any(|(_, code)| *code == Code::FailedNotRolledBack);
+    assert!(!standing(&[failed.clone(), ran.clone(), held.clone()]));
+    assert!(standing(&[failed.clone(), ran.clone(), held, ran]));
+    assert!(standing(&[failed, second("plan", &json!({}))]));
+}
+
+/// The state of a change is that of its highest attempt, so a number far beyond hides all others for ever: it is told.
+#[test]
+fn attempts_that_are_skipped_are_told() {
+    let of = |attempt: u64| event("audit", &json!({ "attempt": attempt }));
+    let failed = event("execute", &json!({"execution": {"steps": [{"rc": 1}]}}));
+    check(&[plan(), bob(), failed, of(9_007_199_254_740_992)], &[(13, Code::AttemptsSkipped)]);
+    check(&[of(1), of(2), of(3), of(3)], &[]);
+    check(&[of(3), of(2), of(1)], &[]);
+    check(&[of(2), of(5), of(5)], &[(10, Code::AttemptsSkipped), (11, Code::AttemptsSkipped)]);
+    let texts = |events: &[Made]| told(events).anomalies.into_iter().map(|anomaly| anomaly.text).collect::<Vec<_>>();
+    let (one, two) =
+        ("One attempt is not on record before attempt 2.", "2 attempts are not on record before attempt 5.");
+    assert_eq!(texts(&[of(2), of(5)]), [one, two]);
+}
+
 #[test]
 fn an_emergency_is_approved_afterwards() {
     let urgent = |mut made: Made| {

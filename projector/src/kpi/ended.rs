@@ -25,10 +25,23 @@ pub enum Lack {
     Approval,
     /// What every step printed, or its digest.
     Logs,
-    /// A check after the change that says yes or no.
+    /// A check after the last execution that says yes or no.
     Verification,
     /// A rollback plan, or an executed rollback.
     Rollback,
+}
+
+impl Lack {
+    /// In words.
+    pub fn as_text(self) -> &'static str {
+        match self {
+            Self::Plan => "a plan",
+            Self::Approval => "the approvals",
+            Self::Logs => "the logs of every step, or their digests",
+            Self::Verification => "a verification",
+            Self::Rollback => "a rollback plan, or an executed rollback",
+        }
+    }
 }
 
 /// The end of a change: closed or rolled back behind its last execution, or some time after that. `None` where it did neither and never
@@ -56,31 +69,42 @@ pub fn succeeded(account: &Account, ended: &Ended, settings: &Settings) -> bool 
     verified(account).is_some_and(|round| round.when.at <= until)
 }
 
-/// The first round that held and that is no older than the execution it is about: the first of the attempt that executed last.
+/// The first round that held and that is no older than the last execution, of whatever attempt: what was executed after a round is verified by no
+/// round.
 pub fn verified(account: &Account) -> Option<&Round> {
-    let attempt = account.executions.last()?.when.attempt;
-    let began = account.executions.iter().find(|execution| execution.when.attempt == attempt)?.when.index;
-    account.rounds.iter().find(|round| round.passed && round.when.index >= began)
+    since_execution(account).find(|round| round.passed)
+}
+
+/// The rounds that look at all that was executed.
+fn since_execution(account: &Account) -> impl Iterator<Item = &Round> {
+    let last = account.executions.last().map(|execution| execution.when.index);
+    account.rounds.iter().filter(move |round| last.is_some_and(|last| round.when.index >= last))
 }
 
 /// What the pack of a change lacks. One that never executed needs its plan alone.
 pub fn lacks(account: &Account, settings: &Settings) -> Vec<Lack> {
-    let mut lacks = Vec::new();
-    let mut need = |has: bool, lack| {
-        if !has {
-            lacks.push(lack);
-        }
-    };
-    need(!account.plans.is_empty(), Lack::Plan);
+    let planned = !account.plans.is_empty();
     if account.executed().is_some() {
-        need(approved::coverage(account, settings).is_none_or(|coverage| coverage.covered), Lack::Approval);
-        let logged = |steps: u64, logged: u64| steps > 0 && logged == steps;
-        // An entry that only says that execution goes on has no steps; some entry must have.
-        let said = account.executions.iter().filter(|execution| execution.steps.count > 0);
-        let mut said = said.peekable();
-        need(said.peek().is_some() && said.all(|one| logged(one.steps.count, one.logged)), Lack::Logs);
-        need(account.rounds.iter().any(|round| round.passed || round.failed), Lack::Verification);
-        need(account.rollback_plan || !account.rollbacks.is_empty(), Lack::Rollback);
+        let covered = approved::coverage(account, settings).is_none_or(|coverage| coverage.covered);
+        lacks_of(account, planned, covered)
+    } else if planned {
+        Vec::new()
+    } else {
+        vec![Lack::Plan]
     }
-    lacks
+}
+
+/// What the pack of a change that executed lacks, where plan and approvals are told: the gate asks them of the newest, the KPI of what was executed.
+pub(crate) fn lacks_of(account: &Account, planned: bool, approved: bool) -> Vec<Lack> {
+    // An entry that only says that execution goes on has no steps; some entry must have.
+    let mut said = account.executions.iter().filter(|execution| execution.steps.count > 0).peekable();
+    let logged = said.peek().is_some() && said.all(|one| one.logged == one.steps.count);
+    let has = [
+        (planned, Lack::Plan),
+        (approved, Lack::Approval),
+        (logged, Lack::Logs),
+        (since_execution(account).any(|round| round.passed || round.failed), Lack::Verification),
+        (account.rollback_plan || !account.rollbacks.is_empty(), Lack::Rollback),
+    ];
+    has.into_iter().filter(|(has, _)| !has).map(|(_, lack)| lack).collect()
 }

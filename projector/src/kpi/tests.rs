@@ -144,3 +144,70 @@ fn a_probe_counts_nowhere() {
         assert_eq!(figure_of(std::slice::from_ref(&event), NOVEMBER, kpi)["measured"], false, "{kpi}");
     }
 }
+
+fn numbers(figure: &Value) -> (u64, u64) {
+    (figure["numerator"].as_u64().unwrap(), figure["denominator"].as_u64().unwrap())
+}
+
+fn at(time: &str, phase: &str, sections: &Value) -> Value {
+    let mut event = json!({"at": format!("2026-11-{time}:00Z"), "change": "c", "phase": phase, "producer": "ci"});
+    for (name, section) in sections.as_object().unwrap() {
+        event[name] = section.clone();
+    }
+    event
+}
+
+/// Verified, then something else executed, then closed: what stands now was never looked at.
+#[test]
+fn what_is_executed_behind_the_last_check_is_no_success() {
+    let execute = |time: &str| at(time, "execute", &json!({"execution": {"steps": [{"rc": 0, "stdout": "done"}]}}));
+    let verify = |time: &str| at(time, "verify", &json!({"verification": {"checks": [{"ok": true}]}}));
+    let close = at("03T12:00", "audit", &json!({"governance": {"closed": true}}));
+    let sneaked = [execute("03T10:00"), verify("03T10:10"), execute("03T10:20"), close.clone()];
+    let looked = [execute("03T10:00"), verify("03T10:10"), execute("03T10:20"), verify("03T10:30"), close];
+    for (events, success) in [(&sneaked[..], 0), (&looked[..], 1)] {
+        assert_eq!(numbers(&figure_of(events, NOVEMBER, metric::CHANGE_SUCCESS)), (success, 1));
+        let lacks = &figure_of(events, NOVEMBER, metric::EVIDENCE)["apart"];
+        assert_eq!(lacks["verification"], json!(1.0 - f64::from(u32::try_from(success).unwrap())));
+    }
+}
+
+/// What was approved for one attempt covers nothing that another one did.
+#[test]
+fn each_attempt_that_executes_needs_its_approvals() {
+    let approve = |time: &str, attempt: u64| {
+        let given =
+            json!({"approver": "bob", "role": "owner", "decision": "approved", "at": format!("2026-11-{time}:00Z")});
+        let mut event = at(time, "preflight", &json!({"attempt": attempt, "preflight": {"approvals": [given]}}));
+        event["producer"] = "approvals".into();
+        event
+    };
+    let execute = |time: &str, attempt: u64, class: &str| {
+        let sections = json!({"attempt": attempt, "change_class": class, "execution": {"steps": [{"rc": 0}]}});
+        at(time, "execute", &sections)
+    };
+    let figure = |events: &[Value]| {
+        let found = figure_of(events, NOVEMBER, metric::APPROVAL_COVERAGE);
+        let apart =
+            ["recorded", "none", "emergency", "emergency_approved"].map(|name| found["apart"][name].as_f64().unwrap());
+        (numbers(&found), apart)
+    };
+    let first = [approve("03T09:00", 1), execute("03T10:00", 1, "normal")];
+    let second = execute("05T10:00", 2, "normal");
+    assert_eq!(figure(&first), ((1, 1), [1.0, 0.0, 0.0, 0.0]));
+    assert_eq!(figure(&[&first[..], &[second.clone()]].concat()), ((0, 1), [0.0, 1.0, 0.0, 0.0]));
+    assert_eq!(figure(&[&first[..], &[approve("05T09:00", 2), second]].concat()), ((1, 1), [1.0, 0.0, 0.0, 0.0]));
+    // An emergency behind a normal attempt makes no emergency of it, and has its time all the same.
+    let urgent = [execute("05T10:00", 2, "emergency"), approve("06T10:00", 2)];
+    assert_eq!(figure(&[&first[..], &urgent].concat()), ((1, 1), [1.0, 0.0, 0.0, 0.0]));
+    // Two emergencies: covered with the last approval, missed with the first deadline.
+    let both = [execute("03T10:00", 1, "emergency"), approve("04T10:00", 1), urgent[0].clone(), urgent[1].clone()];
+    assert_eq!(figure(&both), ((0, 0), [0.0, 0.0, 1.0, 1.0]));
+    let on = |events: &[Value], day: u32| {
+        let window = Window { from: Day(day), to: Day(day + 1) };
+        figure_of(events, window, metric::APPROVAL_COVERAGE)["apart"]["emergency"] == 1.0
+    };
+    // The third of November is day 20_760.
+    assert!(on(&both[..2], 20_761) && on(&both, 20_763));
+    assert!(on(&[both[0].clone(), both[2].clone()], 20_764), "72 hours after the first, from midnight on");
+}

@@ -79,9 +79,11 @@ pub fn conformance() -> String {
 
 /// The checklist and what each item needs.
 pub fn checklist() -> String {
-    let mut text = "| item | the model's words | clauses |\n|---|---|---|\n".to_owned();
+    let mut text =
+        "| item | the model's words | clauses, and measures of what no clause names |\n|---|---|---|\n".to_owned();
     for item in &model::get().checklist {
-        let _ = writeln!(text, "| `{}` | {} | `{}` |", item.id, item.words, item.needs.join("` `"));
+        let measures = item.measures.iter().map(|one| format!("; {}", need(one, model::TOP))).collect::<String>();
+        let _ = writeln!(text, "| `{}` | {} | `{}`{measures} |", item.id, item.words, item.needs.join("` `"));
     }
     text
 }

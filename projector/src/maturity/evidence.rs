@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use schemas::model::{self, Clause, ClauseNeed, Form, Gate, Kpi, TOP};
+use schemas::model::{self, Clause, ClauseNeed, Form, Gate, Item, Kpi, TOP};
 use serde::Serialize;
 
 use super::attestation::Attested;
@@ -74,6 +74,11 @@ impl Figures {
     /// The needs of a clause, one by one.
     pub fn of_clause(&self, clause: &'static Clause) -> Vec<Judged> {
         clause.needs.iter().map(|need| self.judge(need, clause.level)).collect()
+    }
+
+    /// What an item of the checklist asks for beside its clauses.
+    pub fn of_item(&self, item: &'static Item) -> Vec<Judged> {
+        item.measures.iter().map(|need| self.judge(need, TOP)).collect()
     }
 
     /// The needs of a gate.

@@ -7,6 +7,7 @@ use schemas::event::{Any, Check, Execution};
 use schemas::guard;
 
 use super::story::{Story, member, says};
+use crate::approval::{Grade, Graded, Lack};
 use crate::document::group;
 use crate::fold::Marks;
 
@@ -39,8 +40,8 @@ pub(super) const SHARES: &[(&str, Share)] = &[
     ("retries", |story| executed(story, |story| story.guarded(&["retries", "max_retries"]))),
     ("drift_checked", |story| executed(story, drift_checked)),
     ("policy_evaluated", |story| executed(story, evaluated)),
-    ("peer_reviewed", |story| executed(story, |story| story.approvers().any(|name| story.initiator() != Some(name)))),
-    ("two_person", |story| executed(story, two_person)),
+    ("peer_reviewed", |story| executed(story, peer_reviewed)),
+    ("two_person", two_person),
     ("duties_separated", duties_separated),
     ("ephemeral", |story| executed(story, ephemeral)),
     ("pinned", |story| executed(story, pinned)),
@@ -74,6 +75,7 @@ pub(super) const SHARES: &[(&str, Share)] = &[
     ("baseline", |story| executed(story, baseline)),
     ("slo_checked", |story| executed(story, |story| story.rounds().any(|round| !round.slo.is_empty()))),
     ("endpoint_scoped", |story| executed(story, |story| endpoints(story) == 1)),
+    ("output_bounded", |story| executed(story, output_bounded)),
     ("exports", |story| executed(story, exports)),
 ];
 
@@ -166,15 +168,23 @@ fn names(check: &Check<'_>, words: &[&str]) -> bool {
     words.iter().any(|word| text.iter().any(|text| text.contains(word)))
 }
 
-fn two_person(story: &Story<'_>) -> bool {
-    let others: std::collections::BTreeSet<_> = story.approvers().filter(|name| !story.is_party(name)).collect();
-    others.len() >= 2
+/// Before or with the first execution, by another person than asked: informal, so a claim is enough, and a name is compared as everywhere.
+fn peer_reviewed(story: &Story<'_>) -> bool {
+    let before = |given: &&Graded| story.executed.is_none_or(|executed| given.index <= executed);
+    story.approvals().filter(before).any(|given| !given.lacks.contains(&Lack::ByInitiator))
+}
+
+fn two_person(story: &Story<'_>) -> Option<bool> {
+    story.executed?;
+    story.needed().next()?;
+    Some(story.needed().all(|attempt| attempt.persons >= 2))
 }
 
 fn duties_separated(story: &Story<'_>) -> Option<bool> {
     story.executed?;
-    story.approvers().next()?;
-    Some(!story.approvers().any(|name| story.is_party(name)))
+    story.approvals().next()?;
+    let mixed = |given: &Graded| given.lacks.iter().any(|lack| matches!(lack, Lack::ByInitiator | Lack::ByExecutor));
+    Some(!story.approvals().any(mixed))
 }
 
 fn rollback_planned(story: &Story<'_>) -> bool {
@@ -239,14 +249,17 @@ fn endpoints(story: &Story<'_>) -> usize {
     named.filter(|name| !name.trim().is_empty()).collect::<std::collections::BTreeSet<_>>().len()
 }
 
-/// Plan, approval trail and logs of it can be had from its entries.
+/// Who says that nothing was cut has a bound, too.
+fn output_bounded(story: &Story<'_>) -> bool {
+    all_and_any(story.steps().map(|step| step.stdout_trunc.is_some() || step.stderr_trunc.is_some()))
+}
+
+/// Plan, approval trail and logs of it can be had from its entries. A claim is no trail: nobody but the executing producer says it.
 fn exports(story: &Story<'_>) -> bool {
     let readable = story.parts.iter().all(|part| part.event.is_some());
-    let trail = story
-        .parts
-        .iter()
-        .flat_map(|part| &part.facts.approvals)
-        .any(|approval| !approval.approver().trim().is_empty());
+    let recorded = story.approvals().filter(|given| given.grade >= Grade::Recorded);
+    let recorded: std::collections::BTreeSet<u64> = recorded.map(|given| given.attempt).collect();
+    let trail = story.needed().all(|attempt| recorded.contains(&attempt.attempt));
     readable && planned(story) && trail && logged(story)
 }
 
@@ -283,3 +296,6 @@ pub(super) fn unguarded(story: &Story<'_>) -> (u32, u32) {
     }
     (metas, pipes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -205,6 +205,9 @@ pub struct ItemReport {
     pub verdict: Verdict,
     /// Its clauses.
     pub clauses: Vec<ClauseReport>,
+    /// What it names and no clause does, judged; only measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub measures: Vec<Judged>,
 }
 
 /// The seven items, with their evidence.
@@ -212,12 +215,13 @@ pub fn checklist(figures: &Figures) -> Vec<ItemReport> {
     let report = |item: &'static model::Item| {
         let clauses = item.needs.iter().filter_map(|id| model::get().clause(id));
         let clauses: Vec<_> = clauses.map(|clause| clause_report(figures, clause)).collect();
-        ItemReport { id: &item.id, words: &item.words, verdict: verdict(&clauses), clauses }
+        let measures = figures.of_item(item);
+        ItemReport { id: &item.id, words: &item.words, verdict: verdict(&clauses, &measures), clauses, measures }
     };
     model::get().checklist.iter().map(report).collect()
 }
 
-fn verdict(clauses: &[ClauseReport]) -> Verdict {
+fn verdict(clauses: &[ClauseReport], measures: &[Judged]) -> Verdict {
     let held = |clause: &ClauseReport| matches!(clause.standing, Standing::Measured | Standing::Attested);
     // What was counted and falls short; what was not counted, or too rarely, says nothing.
     let against = |judged: &Judged| {
@@ -227,9 +231,10 @@ fn verdict(clauses: &[ClauseReport]) -> Verdict {
                     count.den >= super::COUNT_MIN || count.num > 0 && judged.asks.starts_with("none")
                 }))
     };
-    if clauses.iter().all(held) {
+    let falls_short = |clause: &ClauseReport| !held(clause) && clause.needs.iter().any(against);
+    if clauses.iter().all(held) && measures.iter().all(|judged| judged.met) {
         Verdict::Pass
-    } else if clauses.iter().any(|clause| !held(clause) && clause.needs.iter().any(against)) {
+    } else if clauses.iter().any(falls_short) || measures.iter().any(against) {
         Verdict::Fail
     } else {
         Verdict::Unknown

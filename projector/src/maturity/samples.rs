@@ -9,6 +9,8 @@ use schemas::model;
 
 use super::measures::{ROLLBACK_EXECUTED, SHARES, rolled_back, unguarded};
 use super::story::Story;
+use crate::account::Account;
+use crate::approval::Rules;
 use crate::document::{self, Entry, Seen};
 use crate::fold::Marks;
 use crate::kpi::{DAY_MS, Day, Sample};
@@ -16,15 +18,17 @@ use crate::kpi::{DAY_MS, Day, Sample};
 /// The type of a check that says how a conformance case went.
 pub const CONFORMANCE: &str = "conformance";
 
-/// Samples of all measures of maturity. `ended_after_ms`: how long after its last execution a change has ended.
-pub fn samples(change: &ChangeId, entries: &[Entry<'_>], ended_after_ms: u64) -> Vec<Sample> {
-    samples_of(&document::read(change, entries), ended_after_ms)
+/// Samples of all measures of maturity, by the tenant's rules. `ended_after_ms`: how long after its last execution a change has ended.
+pub fn samples(change: &ChangeId, entries: &[Entry<'_>], rules: &Rules, ended_after_ms: u64) -> Vec<Sample> {
+    let seen = document::read(change, entries);
+    let account = Account::of_seen(change, &seen, rules);
+    account.map_or_else(Vec::new, |account| samples_of(&seen, &account, ended_after_ms))
 }
 
-/// The same of entries that were read already.
-pub(crate) fn samples_of(seen: &[Seen<'_>], ended_after_ms: u64) -> Vec<Sample> {
-    let story = Story::of(seen);
-    if story.is_probe() {
+/// The same of entries that were read already, and what the account says of them.
+pub(crate) fn samples_of(seen: &[Seen<'_>], account: &Account, ended_after_ms: u64) -> Vec<Sample> {
+    let story = Story::of(seen, account);
+    if account.probe {
         return cases(&story);
     }
     let day = ended(&story, ended_after_ms);

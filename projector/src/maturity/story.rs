@@ -5,25 +5,24 @@ use std::collections::BTreeMap;
 
 use schemas::event::{Any, Event, Execution, Plan, Preflight, Step, Verification};
 
+use crate::account::Account;
+use crate::approval::{Coverage, Graded};
 use crate::document::Seen;
-use crate::facts::{self, Decision};
+use crate::facts::Decision;
 
 /// A change.
 pub(super) struct Story<'a> {
     pub(super) parts: &'a [Seen<'a>],
     /// Index of the first entry that executes.
     pub(super) executed: Option<u64>,
+    /// What its approvals are worth, and what each of its attempts needed: the same that gate and KPIs go by.
+    account: &'a Account,
 }
 
 impl<'a> Story<'a> {
-    pub(super) fn of(parts: &'a [Seen<'a>]) -> Self {
+    pub(super) fn of(parts: &'a [Seen<'a>], account: &'a Account) -> Self {
         let executed = parts.iter().find(|part| part.is_execution()).map(|part| part.index);
-        Self { parts, executed }
-    }
-
-    /// Every entry says it is a probe.
-    pub(super) fn is_probe(&self) -> bool {
-        self.parts.iter().all(|part| part.header.probe)
+        Self { parts, executed, account }
     }
 
     /// Entries up to and with the first that executes; all where none does. Sections of one event are folded in the order of the phases, so
@@ -74,24 +73,15 @@ impl<'a> Story<'a> {
         rounds.filter(|round| !round.checks.is_empty() || !round.slo.is_empty() || round.drift.is_some())
     }
 
-    pub(super) fn initiator(&self) -> Option<&str> {
-        self.events().next().and_then(|event| event.intent.as_ref()?.initiator.as_deref())
+    /// Approvals that name somebody, of whatever grade.
+    pub(super) fn approvals(&self) -> impl Iterator<Item = &'a Graded> {
+        let given = self.account.graded.given.iter();
+        given.filter(|given| given.decided == Decision::Approved && !given.approver.trim().is_empty())
     }
 
-    fn executors(&self) -> impl Iterator<Item = &str> {
-        self.executions().filter_map(|execution| execution.executor.as_deref())
-    }
-
-    /// Whether a name asked for the change or carried it out.
-    pub(super) fn is_party(&self, name: &str) -> bool {
-        self.initiator() == Some(name) || self.executors().any(|executor| executor == name)
-    }
-
-    /// Who approved, of the entries up to the first execution; names that say nothing are left out.
-    pub(super) fn approvers(&self) -> impl Iterator<Item = &str> {
-        let approvals = self.before().flat_map(|part| &part.facts.approvals);
-        let given = approvals.filter(|approval| facts::decided(approval) == Decision::Approved);
-        given.map(schemas::event::Approval::approver).filter(|name| !name.trim().is_empty())
+    /// The attempts that executed and needed approval.
+    pub(super) fn needed(&self) -> impl Iterator<Item = &'a Coverage> {
+        self.account.executed_attempts().filter(|attempt| attempt.needed)
     }
 
     /// Whether a guard is set in some execution and switched off in none.

@@ -182,7 +182,7 @@ fn figures(wish: &Wish, failed: Option<&str>) -> Figures {
             .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
             .collect();
         accounts.push(Account::of(id, &entries, &rules).unwrap());
-        own.push(samples(id, &entries, DAY_MS));
+        own.push(samples(id, &entries, &rules, DAY_MS));
     }
     let window = Window { from: Day::of(BORN_MS), to: Day(Day::of(BORN_MS).0 + 90) };
     let mut sums: Sums = Scratch::of(&accounts).sums(window, &Filter::default());
@@ -295,6 +295,20 @@ fn the_checklist_tells_pass_fail_and_unknown() {
     assert_eq!(of(&Figures::default(), "planning"), Verdict::Unknown);
     let failed = figures(&Wish { level: 4, without: None }, Some("meta_blocking"));
     assert_eq!(of(&failed, "guard_rails"), Verdict::Fail);
+    // Of output truncation the scale says nothing, so histories of levels do not bound their output.
+    let guarded = |bounded: u64| {
+        let mut figures = full.clone();
+        let whole = Count { num: 40, den: 40 };
+        figures.counts.extend(["retries", "timeouts"].map(|measure| (measure.to_owned(), whole)));
+        figures.counts.insert("output_bounded".to_owned(), Count { num: bounded, den: 40 });
+        figures
+    };
+    assert_eq!(of(&full, "guard_rails"), Verdict::Fail);
+    assert_eq!(of(&guarded(40), "guard_rails"), Verdict::Pass);
+    assert_eq!(of(&guarded(20), "guard_rails"), Verdict::Fail);
+    let mut unknown = guarded(40);
+    unknown.counts.remove("output_bounded");
+    assert_eq!(of(&unknown, "guard_rails"), Verdict::Unknown);
     let bare = figures(&Wish { level: 2, without: Some("scale.2.mtls") }, None);
     assert_eq!(of(&bare, "secure_execution"), Verdict::Fail);
 }
@@ -316,7 +330,7 @@ fn what_speaks_against_a_clause_is_counted() {
             .iter()
             .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
             .collect();
-        samples(&crate::testing::change(), &entries, DAY_MS)
+        samples(&crate::testing::change(), &entries, &Rules::default(), DAY_MS)
     };
     let count = |samples: &[crate::kpi::Sample], metric: &str| {
         samples.iter().filter(|sample| sample.metric == metric).map(|sample| sample.num).sum::<u32>()

@@ -266,6 +266,9 @@ pub struct Item {
     pub words: String,
     /// Clauses that must hold.
     pub needs: Vec<String>,
+    /// Measures of what it names and no clause does.
+    #[serde(default)]
+    pub measures: Vec<ClauseNeed>,
 }
 
 /// A minimal acceptance example.

@@ -208,6 +208,7 @@ fn rows_name_only_rows_that_exist() {
     assert!(model.gates.iter().all(|gate| gate.needs.iter().all(known) && gate.cap.is_none() == gate.needs.is_empty()));
     let items = model.checklist.iter().flat_map(|item| &item.needs);
     assert!(items.clone().all(|id| model.clause(id).is_some()), "{:?}", items.collect::<Vec<_>>());
+    assert!(model.checklist.iter().all(|item| item.measures.iter().all(known)));
     assert!(model.measures.iter().all(|measure| used(&measure.id)), "a measure that shows nothing");
     assert!(model.conformance.iter().all(|case| used(&case.id)), "a case that shows nothing");
 }
@@ -225,7 +226,7 @@ fn known(need: &ClauseNeed) -> bool {
 fn used(id: &str) -> bool {
     let needs =
         get().clauses.iter().flat_map(|clause| &clause.needs).chain(get().gates.iter().flat_map(|gate| &gate.needs));
-    needs.into_iter().any(|need| match need {
+    needs.chain(get().checklist.iter().flat_map(|item| &item.measures)).any(|need| match need {
         ClauseNeed::Measure { measure: name, .. } | ClauseNeed::Probe { probe: name } => name == id,
         ClauseNeed::Kpi { .. } => false,
     })
@@ -269,7 +270,7 @@ fn acceptance_criteria_are_shown_by_tests_that_exist() {
         for test in &criterion.tests {
             let (file, function) = test.split_once("::").unwrap();
             let text = std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{test}: {error}"));
-            let at = text.find(&format!("fn {function}()")).unwrap_or_else(|| panic!("{test} is not there"));
+            let at = text.find(&format!("fn {function}(")).unwrap_or_else(|| panic!("{test} is not there"));
             let before = text[..at].trim_end().lines().last().unwrap_or_default().trim();
             assert!(before == "#[test]" || before.starts_with("#[tokio::test"), "{test} is no test: {before}");
         }

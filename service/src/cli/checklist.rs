@@ -48,6 +48,10 @@ fn told(answer: &Value) -> String {
             let evidence = evidence.unwrap_or_else(|| found.join("; "));
             let _ = writeln!(out, "           {} {}: {evidence}", text(&clause["standing"]), text(&clause["id"]));
         }
+        for need in item["measures"].as_array().into_iter().flatten() {
+            let word = if need["met"] == true { "measured" } else { "unmet" };
+            let _ = writeln!(out, "           {word} {}: {}", text(&need["id"]), text(&need["found"]));
+        }
     }
     out.trim_end().to_owned()
 }

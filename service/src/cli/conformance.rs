@@ -50,7 +50,7 @@ enum Action {
         /// A program that reads a request (JSON) and prints a plan (JSON), or refuses with an exit code
         #[arg(long, value_name = "PROGRAM")]
         planner: Option<PathBuf>,
-        /// A program that reads a plan (JSON) and executes it, or refuses with an exit code
+        /// A program that reads a plan (JSON), executes it and prints whether it changed anything (JSON), or refuses with an exit code
         #[arg(long, value_name = "PROGRAM")]
         executor: Option<PathBuf>,
         /// Who runs it
@@ -72,7 +72,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
 fn list(globals: &Globals) -> Result<ExitCode, CliError> {
     let cases = &model::get().conformance;
     if globals.json {
-        let shown = |case: &Case| json!({"id": case.id, "driver": case.driver, "words": case.words, "inputs": conformance::inputs(case)});
+        let shown = |case: &Case| json!({"id": case.id, "driver": case.driver, "words": case.words, "inputs": conformance::inputs(case, "RUN")});
         print::json(&cases.iter().map(shown).collect::<Vec<_>>())?;
     } else {
         let driver = |case: &Case| format!("{:?}", case.driver).to_lowercase();
@@ -93,8 +93,8 @@ fn try_all(
     for case in &model::get().conformance {
         let verdict = match case.driver {
             Driver::Ledger => Some(probe.of_ledger(&case.id)?),
-            Driver::Planner => planner.map(|program| drive(program, case)).transpose()?,
-            Driver::Executor => executor.map(|program| drive(program, case)).transpose()?,
+            Driver::Planner => planner.map(|program| drive(program, case, &probe.change)).transpose()?,
+            Driver::Executor => executor.map(|program| drive(program, case, &probe.change)).transpose()?,
         };
         verdicts.extend(verdict.map(|verdict| (case.id.as_str(), verdict)));
     }
@@ -234,16 +234,16 @@ fn newest(published: &HttpLog) -> Result<(u64, String), CliError> {
     Ok((head.size, note))
 }
 
-fn drive(program: &Path, case: &Case) -> Result<Verdict, CliError> {
-    let mut ran = Vec::new();
-    for input in conformance::inputs(case) {
+fn drive(program: &Path, case: &Case, change: &str) -> Result<Verdict, CliError> {
+    let (inputs, mut ran) = (conformance::inputs(case, change), Vec::new());
+    for input in &inputs {
         let cannot = |error: &std::io::Error| CliError::because(program.display().to_string(), error);
-        let Some(one) = run_once(program, &input).map_err(|error| cannot(&error))? else {
+        let Some(one) = run_once(program, input).map_err(|error| cannot(&error))? else {
             return Ok(Verdict::new(false, format!("no answer in {} seconds", PATIENCE.as_secs())));
         };
         ran.push(one);
     }
-    Ok(conformance::judge(case, &ran))
+    Ok(conformance::judge(case, &inputs, &ran))
 }
 
 /// Runs a program with a document on standard input. `None` where it had to be stopped.

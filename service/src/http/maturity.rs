@@ -212,7 +212,7 @@ fn of_changes(open: &OpenTenant, mut changes: Vec<ChangeId>, now_ms: u64) -> Res
             .iter()
             .map(|(index, header, payload)| Entry { index: *index, header, payload: Some(payload) })
             .collect();
-        samples.push(projector::maturity::samples(change, &entries, settings.ended_after_ms));
+        samples.push(projector::maturity::samples(change, &entries, &rules, settings.ended_after_ms));
         accounts.extend(Account::of(change, &entries, &rules));
     }
     let mut sums = Scratch::of(&accounts).sums(all, &Filter::default());

@@ -163,7 +163,8 @@ fn asked(
 ) -> Vec<(&'static str, String)> {
     let or_not = |text: Option<String>| text.unwrap_or_else(|| "not stated".to_owned());
     let said = |value: &Option<String>| or_not(value.as_deref().map(cut));
-    vec![
+    let probe = document.probe.then(|| ("Probe", "every event says so; no figure counts this change".to_owned()));
+    let told = vec![
         ("Request", said(&document.request)),
         ("Reason", or_not(reason)),
         ("Ticket", or_not(ticket)),
@@ -174,7 +175,8 @@ fn asked(
         ("Class of change", said(&document.class.as_ref().map(ToString::to_string))),
         ("Impact", or_not(impact)),
         ("Visible to", document.visibility.as_str().to_owned()),
-    ]
+    ];
+    told.into_iter().chain(probe).collect()
 }
 
 /// Texts, each once, in the order in which they came; and no more of them than are shown.

@@ -112,3 +112,17 @@ fn the_report_and_the_fold_are_frozen() {
         .collect();
     insta::assert_snapshot!("frozen", found.join("\n"));
 }
+
+#[test]
+fn a_change_that_calls_itself_a_probe_says_so_to_people_and_programs() {
+    let told = |probe: &str| {
+        let mut world = World::new();
+        world.add(&event("execute", "a", &format!(r#"{probe}"execution":{{"steps":[{{"cmd":"drop","rc":0}}]}}"#)));
+        let files = world.files("a");
+        assert_eq!(world.verify(&files).verdict, Verdict::Ok);
+        [("index.html", "every event says so; no figure counts this change"), ("change.json", r#""probe": true"#)]
+            .map(|(name, words)| text(&files, name).contains(words))
+    };
+    assert_eq!(told(r#""probe":true,"#), [true, true]);
+    assert_eq!(told(""), [false, false]);
+}

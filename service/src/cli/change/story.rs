@@ -52,6 +52,11 @@ fn is_bad(document: &Value) -> bool {
     state.contains("fail") || state == "refused"
 }
 
+/// Of a change: every event says so. Of an event: it does.
+fn is_probe(value: &Value) -> bool {
+    value["probe"].as_bool() == Some(true)
+}
+
 fn state_line(document: &Value) -> String {
     let attempts = list_of(document, "attempts");
     let reached = attempts.last().map_or("", |attempt| word(attempt, "reached"));
@@ -62,6 +67,9 @@ fn state_line(document: &Value) -> String {
     }
     if attempts.len() > 1 {
         let _ = write!(line, ", {} attempts", attempts.len());
+    }
+    if is_probe(document) {
+        line.push_str(", calls itself a probe: no figure counts it");
     }
     line
 }
@@ -108,7 +116,8 @@ fn timeline(document: &Value, look: Look) -> String {
         let (paint, mark) = mark(word(moment, "outcome"));
         let head = line.strip_suffix('|').unwrap_or(line);
         let head = format!("  {}  {}", look.paint(paint, mark), head);
-        out.push_str(&look.hang(&head, &print::clean(word(moment, "text"))));
+        let probe = if is_probe(moment) { " (says it is a probe)" } else { "" };
+        out.push_str(&look.hang(&head, &format!("{}{probe}", print::clean(word(moment, "text")))));
     }
     out
 }
@@ -228,5 +237,19 @@ mod tests {
         assert!(!wide.contains("red\u{1b}[31m"), "{wide}");
         let plain: String = tell(&document(), Look { colours: false, width: Some(60) });
         assert!(plain.lines().all(|line| line.chars().count() <= 60), "{plain}");
+    }
+
+    #[test]
+    fn a_change_that_calls_itself_a_probe_is_told_as_one() {
+        let mut probe = document();
+        probe["probe"] = json!(true);
+        probe["timeline"][1]["probe"] = json!(true);
+        let told = tell(&probe, Look { colours: false, width: Some(200) });
+        assert!(
+            told.lines().next().is_some_and(|line| line.ends_with("calls itself a probe: no figure counts it")),
+            "{told}"
+        );
+        assert_eq!(told.matches("(says it is a probe)").count(), 1, "{told}");
+        assert!(!tell(&document(), Look { colours: false, width: Some(200) }).contains("probe"));
     }
 }
