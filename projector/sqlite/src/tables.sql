@@ -1,6 +1,7 @@
 -- The tables of one tenant's views, as SQL asks for them. Everything in them is derived from the log's entries and can be rebuilt.
 --
--- Every table has the change's number, first_entry: join by it. Looking up by the text of a change reads all changes (half a second a million).
+-- Every table but rejections, kpi_daily and maturity_daily has the change's number, first_entry: join by it. Looking up by the text of a change reads all
+-- changes (half a second a million).
 -- entry is the index of the event in the log that a row comes from, attempt the attempt that the event belongs to.
 --
 -- Times named "…_at" or "at" are milliseconds since 1970 UTC by the log; those named "…_utc" are the same as text. Texts are shortened (256
@@ -189,7 +190,7 @@ CREATE VIEW rejections AS SELECT
 FROM rejection_rows r;
 
 -- The ten KPIs and what stands beside them, by day: one row for each owner, environment and class that had any. docs/kpis.md defines them.
--- Sums of rows are sums of days; drift_coverage has no rows, because resources are counted as of a day (see managed).
+-- Sums of rows are sums of days; drift_coverage has no rows, because resources are counted as of a day (see managed_resources).
 CREATE VIEW kpi_daily AS SELECT
     date(s.day * 86400, 'unixepoch') AS day, -- text: the UTC day
     m.name AS kpi,                          -- text: plan_determinism, approval_coverage, … and parts such as mttr.open

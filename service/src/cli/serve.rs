@@ -276,7 +276,7 @@ async fn answer(
     mut stopped: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = http::Patient(tokio::net::TcpListener::from_std(listener)?);
     let stopping = async move { drop(stopped.wait_for(|stop| *stop).await) };
     axum::serve(listener, http::router(app, guard)).with_graceful_shutdown(stopping).await
 }
