@@ -3,9 +3,7 @@
 //! JSON and NDJSON keep types (a blob is `{"hex": …}`, an infinite number `null`); CSV is RFC 4180, with nothing between the commas for NULL and `""`
 //! for an empty text. A table is for a terminal: cells are shortened, and nothing in them steers it.
 
-use std::fmt::Write as _;
-
-use projector_sqlite::ask::{AsOf, Sink};
+use projector_sqlite::ask::{AsOf, Sink, ValueRef};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -13,7 +11,7 @@ use serde_json::{Map, Value, json};
 const CELL_CHARS_MAX: usize = 60;
 
 /// An answer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     /// Names of the columns.
     pub columns: Vec<String>,
@@ -26,7 +24,7 @@ pub struct Answer {
 }
 
 /// How an answer is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Columns for people
@@ -49,14 +47,85 @@ impl Sink for Answer {
         Ok(())
     }
 
-    fn row(&mut self, values: &[projector_sqlite::ask::ValueRef<'_>]) -> Result<(), Self::Error> {
+    fn row(&mut self, values: &[ValueRef<'_>]) -> Result<(), Self::Error> {
         self.rows.push(values.iter().map(value).collect());
         Ok(())
     }
 }
 
-fn value(value: &projector_sqlite::ask::ValueRef<'_>) -> Value {
-    use projector_sqlite::ask::ValueRef;
+/// An answer as it is sent, written row by row: the values themselves are never held.
+pub struct Text {
+    format: Format,
+    /// Entries of the log, which the tables may be behind.
+    entries: u64,
+    /// Bytes that it may have.
+    most: usize,
+    columns: Vec<String>,
+    rows: usize,
+    text: Vec<u8>,
+}
+
+/// It has more bytes than it may have.
+#[derive(Debug)]
+pub struct TooLarge;
+
+impl Text {
+    /// Nothing yet. A table is written as JSON, because only people want one.
+    pub fn new(format: Format, entries: u64, most: usize) -> Self {
+        Self { format, entries, most, columns: Vec::new(), rows: 0, text: Vec::new() }
+    }
+
+    /// The whole.
+    pub fn end(mut self) -> Vec<u8> {
+        if matches!(self.format, Format::Json | Format::Table) {
+            self.text.extend_from_slice(b"]}");
+        }
+        self.text
+    }
+
+    fn put(&mut self, text: &str) -> Result<(), TooLarge> {
+        // What ends it comes on top.
+        if self.text.len() + text.len() > self.most {
+            return Err(TooLarge);
+        }
+        self.text.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Sink for Text {
+    type Error = TooLarge;
+
+    fn columns(&mut self, names: &[&str], as_of: AsOf) -> Result<(), TooLarge> {
+        self.columns = names.iter().map(|name| (*name).to_owned()).collect();
+        let start = match self.format {
+            Format::Csv => csv_header(&self.columns),
+            Format::Ndjson => String::new(),
+            Format::Json | Format::Table => {
+                let as_of =
+                    json!({"entries": self.entries.max(as_of.core), "core": as_of.core, "detail": as_of.detail});
+                format!("{{\"as_of\":{as_of},\"columns\":{},\"rows\":[", json!(names))
+            }
+        };
+        self.put(&start)
+    }
+
+    fn row(&mut self, values: &[ValueRef<'_>]) -> Result<(), TooLarge> {
+        let row: Vec<Value> = values.iter().map(value).collect();
+        self.rows += 1;
+        let line = match self.format {
+            Format::Csv => csv_line(&row),
+            Format::Ndjson => ndjson_line(&self.columns, &row),
+            Format::Json | Format::Table => {
+                let comma = if self.rows > 1 { "," } else { "" };
+                format!("{comma}{}", Value::Array(row))
+            }
+        };
+        self.put(&line)
+    }
+}
+
+fn value(value: &ValueRef<'_>) -> Value {
     match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => (*number).into(),
@@ -89,24 +158,12 @@ impl Answer {
 
     /// RFC 4180, lines ending in CRLF.
     pub fn csv(&self) -> String {
-        let mut out = String::new();
-        let header = self.columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(",");
-        let _ = write!(out, "{header}\r\n");
-        for row in &self.rows {
-            let line = row.iter().map(csv_cell).collect::<Vec<_>>().join(",");
-            let _ = write!(out, "{line}\r\n");
-        }
-        out
+        self.rows.iter().fold(csv_header(&self.columns), |out, row| out + &csv_line(row))
     }
 
     /// One object a row. Of columns with the same name the last one stands.
     pub fn ndjson(&self) -> String {
-        let mut out = String::new();
-        for row in &self.rows {
-            let object: Map<String, Value> = self.columns.iter().cloned().zip(row.iter().cloned()).collect();
-            let _ = writeln!(out, "{}", Value::Object(object));
-        }
-        out
+        self.rows.iter().fold(String::new(), |out, row| out + &ndjson_line(&self.columns, row))
     }
 
     /// Rows of cells for a table, the header first. Cells are cut, not yet cleaned.
@@ -124,6 +181,19 @@ impl Answer {
             }
         }
     }
+}
+
+fn csv_header(columns: &[String]) -> String {
+    columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(",") + "\r\n"
+}
+
+fn csv_line(row: &[Value]) -> String {
+    row.iter().map(csv_cell).collect::<Vec<_>>().join(",") + "\r\n"
+}
+
+fn ndjson_line(columns: &[String], row: &[Value]) -> String {
+    let object: Map<String, Value> = columns.iter().cloned().zip(row.iter().cloned()).collect();
+    format!("{}\n", Value::Object(object))
 }
 
 fn csv_cell(value: &Value) -> String {
@@ -171,6 +241,29 @@ mod tests {
             core: 10,
             detail: 7,
         }
+    }
+
+    /// What is written row by row is what is written at once.
+    #[test]
+    fn a_text_is_the_answer() {
+        let columns = ["a", "b,c"];
+        let rows: [[ValueRef<'_>; 2]; 2] =
+            [[ValueRef::Integer(1), ValueRef::Text(b"x\"y")], [ValueRef::Null, ValueRef::Blob(&[0, 255])]];
+        let as_of = AsOf { core: 10, detail: 7 };
+        let mut whole = Answer::default();
+        whole.columns(&columns, as_of).unwrap();
+        let write = |format, most| {
+            let mut text = Text::new(format, 12, most);
+            text.columns(&columns, as_of)?;
+            rows.iter().try_for_each(|row| text.row(row))?;
+            Ok::<_, TooLarge>(String::from_utf8(text.end()).unwrap())
+        };
+        rows.iter().for_each(|row| whole.row(row).unwrap());
+        assert_eq!(write(Format::Csv, 1_000).unwrap(), whole.csv());
+        assert_eq!(write(Format::Ndjson, 1_000).unwrap(), whole.ndjson());
+        let json: Value = serde_json::from_str(&write(Format::Json, 1_000).unwrap()).unwrap();
+        assert_eq!(json, whole.document(12));
+        assert!(write(Format::Json, 80).is_err() && write(Format::Csv, 12).is_err());
     }
 
     #[test]

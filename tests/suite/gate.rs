@@ -1,8 +1,13 @@
 //! The gate and the approvals behind it, through the real binary: the shell block of `docs/gate.md`, an approval signed by `ssh-keygen`, the tenant's rule,
 //! and `CloudEvents` that come over NATS in both of its bindings.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use upm_tests::{Server, ok, program, project, python, run};
@@ -87,6 +92,91 @@ fn signed_with(kind: &str) {
     assert_eq!(code, 0, "{out}{err}");
     let told = ok(&mut server.upm(&["change", "show", "c-1", "--tenant", "acme"]));
     assert!(told.contains("✓ signed   approved by bob as owners"), "{told}");
+}
+
+/// Something that stands before a server and counts what it answers.
+fn counted(server: &Server) -> (String, Arc<AtomicUsize>) {
+    let upstream = server.http().trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let answers = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&answers);
+    std::thread::spawn(move || {
+        for asker in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(&upstream) else { return };
+            let (mut asked, mut to) = (asker.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut asked, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Write);
+            });
+            let (mut asker, mut server, count) = (asker, server, Arc::clone(&count));
+            std::thread::spawn(move || {
+                let mut piece = [0; 1 << 16];
+                while let Ok(read @ 1..) = server.read(&mut piece) {
+                    if asker.write_all(&piece[..read]).is_err() {
+                        break;
+                    }
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+                let _ = asker.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    (url, answers)
+}
+
+#[test]
+fn a_gate_waits_while_it_may_still_open() {
+    let (folder, server) = serve();
+    let emit = |phase: &str, change: &str, sections: &Value| {
+        // Who plans is not who approves.
+        let producer = if phase == "plan" { "ci" } else { "chat" };
+        assert_eq!(emit(&server, folder.path(), producer, phase, change, sections), 0);
+    };
+    let plan = json!({"plan": {"commands": ["a"]}});
+    let decided = |decision: &str| json!({"preflight": {"approvals": [{"approver": "bob", "role": "owners", "decision": decision, "at": "2026-01-02T03:04:05Z"}]}});
+    // It holds while somebody waits.
+    emit("plan", "c-1", &plan);
+    let (url, answers) = counted(&server);
+    let mut waiting =
+        server.upm(&["assert", "c-1", "--requires", "planned,approved", "--wait", "10m", "--tenant", "acme"]);
+    let mut waiting = waiting.env("UPM_SERVER", url).stdout(Stdio::piped()).spawn().expect("started");
+    upm_tests::wait_for("a first no", || (answers.load(Ordering::SeqCst) > 0).then_some(()));
+    assert!(waiting.try_wait().expect("a child").is_none(), "it waits");
+    emit("preflight", "c-1", &decided("approved"));
+    upm_tests::wait_for("the gate to open", || waiting.try_wait().expect("a child"));
+    let out = waiting.wait_with_output().expect("ended");
+    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.code() == Some(0) && told.starts_with("go: c-1"), "{told}");
+
+    // What was refused can hold no more: nobody waits for it.
+    emit("plan", "c-2", &plan);
+    emit("preflight", "c-2", &decided("rejected"));
+    let since = Instant::now();
+    let ask = |change: &str, wait: &str| {
+        run(&mut server.upm(&[
+            "assert",
+            change,
+            "--requires",
+            "approved",
+            "--wait",
+            wait,
+            "--tenant",
+            "acme",
+            "--json",
+        ]))
+    };
+    let (code, out, err) = ask("c-2", "10m");
+    let verdict: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &verdict["open"]), (1, &json!(false)), "{out}{err}");
+    assert!(since.elapsed() < upm_tests::PATIENCE, "{:?}", since.elapsed());
+
+    // The time is over.
+    let since = Instant::now();
+    let (code, out, err) = ask("c-3", "2s");
+    let verdict: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &verdict["open"]), (1, &json!(true)), "{out}{err}");
+    assert!(since.elapsed() >= Duration::from_secs(2), "{:?}", since.elapsed());
 }
 
 #[test]

@@ -149,14 +149,34 @@ fn the_command_line(server: &Server) {
     }
 }
 
+/// Today is all there is of the last 90 days, so gauges show what the figures are.
 fn gauges(server: &Server, answer: &Value) {
     let (_, text) = server.get("/metrics");
-    let of = |kpi: &str| format!("upm_kpi_count{{tenant=\"acme\",kpi=\"{kpi}\"}} ");
+    let gauge = |name: &str, kpi: &str| {
+        let start = format!("{name}{{tenant=\"acme\",kpi=\"{kpi}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&start));
+        line.map(|value| value.parse::<f64>().unwrap())
+    };
+    let mut measured = 0;
     for figure in answer["kpis"].as_array().unwrap() {
-        let line = text.lines().find(|line| line.starts_with(&of(figure["kpi"].as_str().unwrap())));
-        let value: f64 = line.unwrap_or_default().rsplit(' ').next().unwrap().parse().unwrap();
-        assert_eq!(Some(value), figure["denominator"].as_f64(), "{figure}");
+        let kpi = figure["kpi"].as_str().unwrap();
+        assert_eq!(gauge("upm_kpi_count", kpi), figure["denominator"].as_f64(), "{figure}");
+        let (shown, value) = (gauge("upm_kpi", kpi), figure["value"].as_f64());
+        // The answer is rounded for people.
+        let same = match (shown, value) {
+            (Some(shown), Some(value)) => (shown - value).abs() < 0.01 + f64::EPSILON,
+            (shown, value) => shown.is_none() && value.is_none(),
+        };
+        assert!(same, "{kpi}: {shown:?} for {figure}");
+        let band = figure["band"].as_str().map(|band| match band {
+            "L4" => 4.0,
+            "L3" => 3.0,
+            _ => 0.0,
+        });
+        assert_eq!(gauge("upm_kpi_band", kpi), band, "{figure}");
+        measured += usize::from(value.is_some());
     }
+    assert!(measured > 5, "{answer}");
 }
 
 /// With those for it beside those against it, they are all behind the figure; the command line collects the pages.

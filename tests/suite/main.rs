@@ -12,6 +12,7 @@ mod interop;
 mod kept;
 mod keys;
 mod kpis;
+mod large;
 mod lost;
 mod malformed;
 mod maturity;

@@ -167,6 +167,91 @@ fn the_history_is_the_table(server: &Server) {
     assert!(told.contains("with attestations"), "{told}");
 }
 
+/// An event of a change in tenant acme.
+fn event(change: &str, number: usize, phase: &str, sections: &Value) -> String {
+    let mut body = json!({"id": format!("{change}-{number}"), "change_id": change, "phase": phase, "timestamp": "2026-01-02T03:04:05Z",
+        "intent": {"source": "api", "initiator": "ines", "tenant": "acme"}});
+    for (name, section) in sections.as_object().expect("sections") {
+        body[name] = section.clone();
+    }
+    json!({ "provisioning_event": body }).to_string()
+}
+
+/// Our row from named changes alone, and the same in every form; platforms with what of them is somebody's word.
+#[test]
+fn the_comparison_in_all_its_forms() {
+    let (folder, server) = serve();
+    // One that succeeded, one that failed.
+    let lines: Vec<String> = [("good", true), ("bad", false)]
+        .into_iter()
+        .flat_map(|(change, ok)| {
+            [
+                ("plan", json!({"plan": {"commands": ["a"]}})),
+                ("execute", json!({"execution": {"steps": [{"cmd": "a", "rc": 0}]}})),
+                ("verify", json!({"verification": {"checks": [{"name": "up", "ok": ok}]}})),
+                ("audit", json!({"governance": {"closed": true}})),
+            ]
+            .into_iter()
+            .enumerate()
+            .map(move |(number, (phase, sections))| event(change, number, phase, &sections))
+        })
+        .collect();
+    let (status, body) = server.post("/v1/tenants/acme/events", "application/x-ndjson", lines.join("\n").as_bytes());
+    assert_eq!(status, 200, "{body}");
+    let set = folder.path().join("set");
+    let own = |changes: &str| {
+        std::fs::write(&set, changes).expect("written");
+        let words = ["compare", "--tenant", "acme", "--json", "--change-set", set.to_str().expect("text")];
+        let rows: Value = serde_json::from_str(&ok(&mut server.upm(&words))).expect("JSON");
+        assert_eq!(rows.as_array().map(Vec::len), Some(1), "{rows}");
+        rows[0].clone()
+    };
+    for (changes, success) in
+        [("good\n", 100.0), ("bad", 0.0), ("# both\ngood\nbad\n", 50.0), ("[\"good\", \"good\"]", 100.0)]
+    {
+        let row = own(changes);
+        assert_eq!(row["change_success"].as_f64(), Some(success), "{changes}: {row}");
+        assert_eq!(row["approval_coverage"].as_f64(), Some(0.0), "{row}");
+        assert_eq!((&row["rollback_success"], &row["overall"]), (&json!("not measured"), &json!(0)), "{row}");
+    }
+    let twice = own("good\ngood\nbad\n");
+    let link = |change: &str| json!(format!("{}/v1/tenants/acme/changes/{change}/evidence.zip", server.http()));
+    assert_eq!(twice["evidence"], json!([link("bad"), link("good")]), "each once, with its host");
+    let (code, _, err) = run(&mut server.upm(&["compare", "--tenant", "acme", "--change-set", "/nowhere"]));
+    assert!(code == 2 && err.contains("/nowhere"), "{code} {err}");
+    std::fs::write(&set, "nosuch").expect("written");
+    let set = set.to_str().expect("text");
+    let (code, _, err) = run(&mut server.upm(&["compare", "--tenant", "acme", "--change-set", set]));
+    assert!(code == 1 && err.contains("nosuch"), "{code} {err}");
+
+    std::fs::write(set, "good").expect("written");
+    let all =
+        |form: &[&str]| ok(server.upm(&["compare", "--platforms", "--change-set", set, "--tenant", "acme"]).args(form));
+    let markdown = all(&["--markdown"]);
+    let lines: Vec<&str> = markdown.lines().filter(|line| line.starts_with('|')).collect();
+    assert_eq!(lines.len(), 29, "header, rule, our row and 26 platforms: {markdown}");
+    assert!(lines[2].starts_with("| Your Stack (acme) | ") && lines[2].contains(" 100.0 |"), "{}", lines[2]);
+    let csv = all(&["--csv"]);
+    assert!(
+        csv.starts_with("Platform,")
+            && csv.lines().next().is_some_and(|line| line.ends_with(",Presumed clauses,Exceptions"))
+    );
+    assert_eq!(csv.split("\r\n").filter(|line| !line.is_empty()).count(), 28, "{csv}");
+    let table = all(&[]);
+    // What is presumed and excepted is shown beside the rating in every form.
+    for text in [&markdown, &csv, &table] {
+        for word in ["Salesforce Agentforce", "scale.2.mtls", "no rollback ⇒ cap L2", "exception scale.2.drift"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+    assert!(
+        markdown.contains("\n- **Salesforce Agentforce**: presumed, the note is silent: scale.1.scripts"),
+        "{markdown}"
+    );
+    let (code, _, err) = run(&mut server.upm(&["compare", "--platform", "nosuch"]));
+    assert!(code == 2 && err.contains("salesforce"), "{code} {err}");
+}
+
 #[test]
 fn bad_questions_say_what_is_wrong() {
     let (_folder, server) = serve();

@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use upm_tests::{Server, ok, program, python, run, upm};
 
@@ -146,4 +148,27 @@ fn cat_and_true_pass_no_case_of_planner_or_executor() {
         let failed = ok(&mut server.upm(&["sql", "@failed-not-rolled-back", "--tenant", "acme"]));
         assert!(!failed.contains("conformance-"), "{failed}");
     }
+}
+
+/// A child that keeps its parent's output open does not keep the run.
+#[test]
+fn a_planner_that_leaves_a_child_behind_ends_the_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("upm-data"), &["--tenant", "acme"]);
+    let (planner, left) = (folder.path().join("planner"), folder.path().join("left"));
+    let script = format!(
+        "#!/bin/sh\n[ -e {left} ] || {{ sleep 60 & echo $! > {left}; }}\nexec {upm} plan -f - --json\n",
+        left = left.display(),
+        upm = program("upm").display()
+    );
+    std::fs::write(&planner, script).expect("written");
+    std::fs::set_permissions(&planner, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let mut command: Command = server.upm(&["conformance", "run", "--tenant", "acme", "--json", "--planner"]);
+    let (_, out, err) = run(command.arg(&planner));
+    let child: i32 = std::fs::read_to_string(&left).expect("it was left").trim().parse().expect("a process id");
+    assert!(Path::new(&format!("/proc/{child}")).exists(), "the run has waited for what was left behind");
+    kill(Pid::from_raw(child), Signal::SIGKILL).expect("it is ours");
+    let result: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+    let of = result["cases"].as_array().expect("cases").iter().find(|one| one["case"] == "same_plan").expect("a case");
+    assert_eq!(of["result"], "pass", "what it said counts: {of}");
 }

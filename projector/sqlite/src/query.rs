@@ -3,9 +3,12 @@
 //! Pages follow the index of a change's first entry, newest first. That key never changes, so a page is stable under load: what is
 //! appended meanwhile lies before the first page, and nothing is seen twice or missed. A filter uses one index and looks at the
 //! rest row by row; a page looks at no more than [`SCANNED_MAX`] rows and then ends early with a key to go on from,
-//! so that no question holds a connection for long. Resources and anomalies are asked of the detail tables, which may be behind.
+//! so that no question holds a connection for long. A window of time means events: the changes first recorded in it come first, then those that are older
+//! and go on in it, which a narrow window finds by its events, and a wide one among all older changes. Resources and anomalies are asked of the detail tables, which may be behind.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use projector::anomaly::Code;
@@ -20,6 +23,10 @@ use crate::rows::{BUCKET_BITS, CHANGE_COLUMNS, ChangeRow, EVENT_COLUMNS, EventRo
 
 /// Rows that one page looks at: about 5 ms of work.
 pub(crate) const SCANNED_MAX: usize = 4_096;
+
+/// Entries of a window whose events are all looked at, to find the older changes that go on in it: about 5 ms of work. In a wider one the older changes
+/// are looked at instead, one after the other.
+const WINDOW_MAX: i64 = 16_384;
 
 /// Which changes to list. All that is given must hold.
 #[derive(Clone, Debug, Default)]
@@ -38,9 +45,9 @@ pub struct Filter {
     pub resource: Option<String>,
     /// With an anomaly of this code.
     pub anomaly: Option<Code>,
-    /// First recorded at or after this time (milliseconds, the log's).
+    /// With an event recorded at or after this time (milliseconds, the log's) and, where both are given, before `to_ms`.
     pub from_ms: Option<u64>,
-    /// First recorded before this time.
+    /// With an event recorded before this time.
     pub to_ms: Option<u64>,
     /// With this text in change, request, initiator or owner, whatever the case.
     pub text: Option<String>,
@@ -79,13 +86,10 @@ impl Reader {
     /// The changes that pass `filter`: up to `limit` of them, from behind `after`.
     pub fn changes(&self, filter: &Filter, after: Option<PageKey>, limit: usize) -> Result<Page, ViewError> {
         self.at_once(|views| {
-            let from = first_index_at(&views.connection, filter.from_ms.unwrap_or(0))?;
-            let to = match filter.to_ms {
-                Some(to) => first_index_at(&views.connection, to)?,
-                None => i64::MAX,
-            };
+            let at = |ms: Option<u64>| ms.map(|ms| entry_at(&views.connection, ms)).transpose();
+            let window = at(filter.from_ms)?.unwrap_or(0)..at(filter.to_ms)?.unwrap_or(i64::MAX);
             let behind = after.map_or(i64::MAX, |key| i64::try_from(key.0).unwrap_or(i64::MAX));
-            scan(&views.connection, filter, from, to.min(behind), limit)
+            scan(&views.connection, filter, window, behind, limit)
         })
     }
 
@@ -183,32 +187,52 @@ impl Walk {
     }
 }
 
-fn scan(connection: &Connection, filter: &Filter, from: i64, to: i64, limit: usize) -> Result<Page, ViewError> {
-    let (walk, value) = Walk::of(filter);
-    let mut statement = connection.prepare_cached(&walk.sql())?;
+/// A page of what is below `behind`. The key of a change is the entry it was first recorded with, so the window bounds keys, too.
+fn scan(
+    connection: &Connection,
+    filter: &Filter,
+    window: Range<i64>,
+    behind: i64,
+    limit: usize,
+) -> Result<Page, ViewError> {
     let mut scan = Scan::new(connection, filter, limit)?;
-    if walk != Walk::Resource {
-        scan.walk(statement.query(rusqlite::params![value, from, to])?)?;
+    scan.stretch(window.start..window.end.min(behind))?;
+    let older = window.start.min(behind);
+    if scan.ended || older == 0 || window.is_empty() {
         return Ok(scan.page);
     }
-    // Names of resources stand in buckets: the newest first.
-    let mut bucket = (to.min(end(connection)?) - 1) >> BUCKET_BITS;
-    while bucket >= from >> BUCKET_BITS && bucket >= 0 && !scan.ended {
-        scan.scanned += 1;
-        scan.walk(statement.query(rusqlite::params![value, from, to, bucket])?)?;
-        bucket -= 1;
+    if window.end.min(end(connection)?) - window.start > WINDOW_MAX {
+        scan.window = Some(window);
+        scan.stretch(0..older)?;
+        return Ok(scan.page);
+    }
+    let mut touched = BTreeSet::new();
+    let mut events = connection.prepare_cached(WINDOW_EVENTS)?;
+    for first in events.query_map([window.start, window.end], |row| row.get::<_, i64>(0))? {
+        touched.insert(first?);
+    }
+    let mut by_key = connection.prepare_cached(&by_key_sql())?;
+    for first in touched.range(..older).rev() {
+        if scan.ended {
+            break;
+        }
+        scan.walk(by_key.query([first])?)?;
     }
     Ok(scan.page)
 }
 
 /// A page in the making.
 struct Scan<'c, 'f> {
+    connection: &'c Connection,
     filter: &'f Filter,
+    /// Where the changes that are walked are older than the window: its entries.
+    window: Option<Range<i64>>,
     /// In lower case.
     text: Option<String>,
     limit: usize,
     has_anomaly: CachedStatement<'c>,
     has_resource: CachedStatement<'c>,
+    has_event: CachedStatement<'c>,
     page: Page,
     scanned: usize,
     /// The last change looked at.
@@ -219,16 +243,37 @@ struct Scan<'c, 'f> {
 impl<'c, 'f> Scan<'c, 'f> {
     fn new(connection: &'c Connection, filter: &'f Filter, limit: usize) -> Result<Self, ViewError> {
         Ok(Self {
+            connection,
             filter,
+            window: None,
             text: filter.text.as_deref().map(str::to_lowercase),
             limit,
             has_anomaly: connection.prepare_cached(&has_anomaly_sql())?,
             has_resource: connection.prepare_cached(HAS_RESOURCE)?,
+            has_event: connection.prepare_cached(HAS_EVENT)?,
             page: Page { rows: Vec::new(), next: None },
             scanned: 0,
             behind: None,
             ended: false,
         })
+    }
+
+    /// Walks the changes whose keys are in this range by the index that tells most.
+    fn stretch(&mut self, keys: Range<i64>) -> Result<(), ViewError> {
+        let (walk, value) = Walk::of(self.filter);
+        let (connection, from, to) = (self.connection, keys.start, keys.end);
+        let mut statement = connection.prepare_cached(&walk.sql())?;
+        if walk != Walk::Resource {
+            return self.walk(statement.query(rusqlite::params![value, from, to])?);
+        }
+        // Names of resources stand in buckets: the newest first.
+        let mut bucket = (to.min(end(connection)?) - 1) >> BUCKET_BITS;
+        while bucket >= from >> BUCKET_BITS && bucket >= 0 && !self.ended {
+            self.scanned += 1;
+            self.walk(statement.query(rusqlite::params![value, from, to, bucket])?)?;
+            bucket -= 1;
+        }
+        Ok(())
     }
 
     /// Looks at rows, newest first, until the page is full or has looked at enough.
@@ -253,7 +298,7 @@ impl<'c, 'f> Scan<'c, 'f> {
         Ok(())
     }
 
-    /// Whether a row of [`CHANGE_COLUMNS`] passes the whole filter but for its times, which bound the walk. Looks at the columns as they
+    /// Whether a row of [`CHANGE_COLUMNS`] passes the whole filter; its times only where they do not bound the walk. Looks at the columns as they
     /// are, because most rows of a long walk do not.
     fn passes(&mut self, row: &rusqlite::Row<'_>) -> Result<bool, ViewError> {
         let filter = self.filter;
@@ -280,6 +325,14 @@ impl<'c, 'f> Scan<'c, 'f> {
             }
         }
         let first: i64 = row.get(0)?;
+        if let Some(window) = &self.window {
+            let last: i64 = row.get(6)?;
+            let within = last >= window.start
+                && (last < window.end || self.has_event.exists(rusqlite::params![first, window.start, window.end])?);
+            if !within {
+                return Ok(false);
+            }
+        }
         if let Some(code) = filter.anomaly
             && !self.has_anomaly.exists(rusqlite::params![first, code.as_str()])?
         {
@@ -301,6 +354,16 @@ fn has_anomaly_sql() -> String {
 
 const HAS_RESOURCE: &str = "SELECT 1 FROM resource_rows WHERE first_index = ?1 AND name = ?2";
 
+const HAS_EVENT: &str =
+    "SELECT 1 FROM event_rows INDEXED BY events_by_change WHERE first_index = ?1 AND entry >= ?2 AND entry < ?3";
+
+/// The changes of the events of a window of entries.
+const WINDOW_EVENTS: &str = "SELECT first_index FROM event_rows WHERE entry >= ?1 AND entry < ?2";
+
+fn by_key_sql() -> String {
+    format!("SELECT {CHANGE_COLUMNS} FROM change_rows WHERE first_index = ?1")
+}
+
 /// Whether a text holds another, which is in lower case, whatever its own case.
 fn contains(text: &str, wanted: &str) -> bool {
     if !text.is_ascii() {
@@ -313,24 +376,23 @@ fn contains(text: &str, wanted: &str) -> bool {
         .any(|at| text[at].to_ascii_lowercase() == *first && text[at + 1..at + wanted.len()].eq_ignore_ascii_case(rest))
 }
 
-/// Behind the key of the newest change.
+/// Behind the newest event.
 fn end(connection: &Connection) -> Result<i64, ViewError> {
-    Ok(connection.query_row("SELECT coalesce(max(first_index), -1) + 1 FROM change_rows", [], |row| row.get(0))?)
+    Ok(connection.query_row("SELECT coalesce(max(entry), -1) + 1 FROM event_rows", [], |row| row.get(0))?)
 }
 
-/// The key of the first change recorded at or after a time. The log's time never falls, so keys and times rise together and a
-/// search by halves needs no index.
-fn first_index_at(connection: &Connection, at_ms: u64) -> Result<i64, ViewError> {
-    let mut after = connection.prepare_cached(
-        "SELECT first_index, first_at FROM change_rows WHERE first_index >= ?1 ORDER BY first_index LIMIT 1",
-    )?;
+/// The first event recorded at or after a time. The log's time never falls, so entries and times rise together and a search by halves needs
+/// no index.
+fn entry_at(connection: &Connection, at_ms: u64) -> Result<i64, ViewError> {
+    let mut after =
+        connection.prepare_cached("SELECT entry, at FROM event_rows WHERE entry >= ?1 ORDER BY entry LIMIT 1")?;
     let mut low = 0_i64;
     let mut high = end(connection)?;
     while low < high {
         let middle = low + (high - low) / 2;
         let found: Option<(i64, u64)> = after.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         match found {
-            Some((index, at)) if at < at_ms => low = index + 1,
+            Some((entry, at)) if at < at_ms => low = entry + 1,
             _ => high = middle,
         }
     }
@@ -454,6 +516,13 @@ mod tests {
                     "SEARCH anomaly_rows USING COVERING INDEX anomalies_by_code (code=? AND first_index=? AND since<?)\n{log_time}"
                 ),
             ),
+            (
+                HAS_EVENT.to_owned(),
+                "SEARCH event_rows USING COVERING INDEX events_by_change (first_index=? AND rowid>? AND rowid<?)"
+                    .to_owned(),
+            ),
+            (WINDOW_EVENTS.to_owned(), "SEARCH event_rows USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)".to_owned()),
+            (by_key_sql(), by_key.to_owned()),
             (HAS_RESOURCE.to_owned(), "SEARCH resource_rows USING PRIMARY KEY (first_index=?)".to_owned()),
             (Walk::All.sql(), "SEARCH change_rows USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)".to_owned()),
             (change_sql(), format!("{by_key}\nSCALAR SUBQUERY 3\n{by_id}\n{by_key}")),

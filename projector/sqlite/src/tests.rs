@@ -266,20 +266,58 @@ fn filters_agree_with_a_plain_search() {
 }
 
 #[test]
-fn times_bound_by_the_first_entry() {
+fn a_window_holds_the_changes_with_events_in_it() {
     let log = Log::new(20);
     let (_dir, views) = projected(&log, 1000);
-    let first_at = |row: &crate::ChangeRow| row.first.at;
     let all = views.changes(&Filter::default(), None, 100).unwrap().rows;
-    for from in [0, BORN_MS, BORN_MS + 1, BORN_MS + 95, BORN_MS + 100, BORN_MS + 101, u64::MAX] {
+    let mut older = 0;
+    for from in [0, BORN_MS, BORN_MS + 1, BORN_MS + 95, BORN_MS + 100, BORN_MS + 101, BORN_MS + 400, u64::MAX] {
         for to in [None, Some(0), Some(BORN_MS + 10), Some(BORN_MS + 150), Some(u64::MAX)] {
-            let filter = Filter { from_ms: Some(from), to_ms: to, ..Filter::default() };
-            let found = views.changes(&filter, None, 100).unwrap().rows;
-            let expect: Vec<_> =
-                all.iter().filter(|row| first_at(row) >= from && to.is_none_or(|to| first_at(row) < to)).collect();
-            assert_eq!(found.iter().collect::<Vec<_>>(), expect, "{from} {to:?}");
+            for state in [None, Some(State::Closed)] {
+                let filter = Filter { state, from_ms: Some(from), to_ms: to, ..Filter::default() };
+                let inside = |at: u64| at >= from && to.is_none_or(|to| at < to);
+                let expect: Vec<_> = all
+                    .iter()
+                    .filter(|row| state.is_none_or(|state| row.state == state))
+                    .filter(|row| views.events(&row.change, 0, 100).unwrap().iter().any(|event| inside(event.at)))
+                    .map(|row| row.change.to_string())
+                    .collect();
+                older +=
+                    all.iter().filter(|row| row.first.at < from && expect.contains(&row.change.to_string())).count();
+                for limit in [1, 3, 100] {
+                    assert_eq!(change_ids(&views, &filter, limit), expect, "{from} {to:?} {state:?} {limit}");
+                }
+            }
         }
     }
+    assert!(older > 0, "a change that began before its window is listed");
+}
+
+/// A window with more events than are looked at one by one finds the same.
+#[test]
+fn a_wide_window_holds_older_changes_too() {
+    let mut log = Log::new(0);
+    for change in 0..3 {
+        log.event(change, Phase::Plan);
+    }
+    let begun = log.len();
+    // A plan is what begins a change here.
+    for phase in [Phase::Plan, Phase::Verify] {
+        for change in 1..9_000 {
+            log.event(change, if change < 3 { Phase::Execute } else { phase });
+        }
+    }
+    let (_dir, views) = projected(&log, 5000);
+    let at = |index: usize| views.event(index as u64).unwrap().expect("an event").at;
+    let wide = Filter { from_ms: Some(at(begun)), ..Filter::default() };
+    let found = change_ids(&views, &wide, 500);
+    assert_eq!(found.len(), 8_999);
+    assert_eq!(found[8_997..], ["c2", "c1"], "c0 was over by then");
+    let last = log.len() - 1;
+    let narrow = Filter { from_ms: Some(at(begun)), to_ms: Some(at(begun + 1)), ..Filter::default() };
+    assert_eq!(change_ids(&views, &narrow, 10), ["c1"]);
+    let late = Filter { from_ms: Some(at(last)), ..Filter::default() };
+    assert_eq!(change_ids(&views, &late, 10), ["c8999"]);
 }
 
 #[test]

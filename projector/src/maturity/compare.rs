@@ -112,9 +112,15 @@ pub fn markdown(rows: &[Row]) -> String {
 
 /// RFC 4180. A cell that a spreadsheet would take for a formula gets an apostrophe in front.
 pub fn csv(rows: &[Row]) -> String {
-    let headers = headers().into_iter().map(str::to_owned).collect();
-    let lines = std::iter::once(headers).chain(rows.iter().map(Row::cells));
-    lines
+    csv_with([], rows.iter().map(|row| (row, [])))
+}
+
+/// The same with further columns behind the template's.
+pub fn csv_with<'r, const N: usize>(more: [&str; N], rows: impl IntoIterator<Item = (&'r Row, [String; N])>) -> String {
+    let header = headers().into_iter().chain(more).map(str::to_owned).collect();
+    let lines = rows.into_iter().map(|(row, more)| row.cells().into_iter().chain(more).collect());
+    std::iter::once(header)
+        .chain(lines)
         .map(|cells: Vec<String>| cells.iter().map(|cell| quoted(cell)).collect::<Vec<_>>().join(",") + "\r\n")
         .collect()
 }

@@ -55,18 +55,21 @@ struct List {
     resource: Option<String>,
     #[arg(long, value_name = "CODE", help = "Only those with this anomaly, for instance no_approval_recorded")]
     anomaly: Option<String>,
-    /// Only those with events since then: RFC 3339, or milliseconds since 1970
+    /// Only those with events since then, by the log's time: RFC 3339, or milliseconds since 1970
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Only those with events before then
+    /// Only those with events before then; with --from, with events in between
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
-    /// Only those with this text in ID or request
+    /// Only those with this text in ID, request, initiator or owner
     #[arg(short, long, value_name = "TEXT")]
     q: Option<String>,
     /// At most so many
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
+    /// Go on behind this place of the list: what an earlier list named as `next`
+    #[arg(long, value_name = "KEY")]
+    after: Option<String>,
     /// Wait until this entry is in the views
     #[arg(long, value_name = "INDEX")]
     at_least: Option<u64>,
@@ -161,27 +164,38 @@ fn list_changes(globals: &Globals, client: &Client, list: &List) -> Result<(), C
         ("at_least", list.at_least.map(|index| index.to_string())),
     ];
     let filters: Vec<(&str, String)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let mut listed = json!({ "changes": [] });
     let mut changes = Vec::new();
-    let mut after: Option<String> = None;
-    let more = loop {
+    let mut after = list.after.clone();
+    loop {
         let wanted = list.limit - changes.len() as u64;
         let mut query = filters.clone();
         query.push(("limit", wanted.min(PAGE).to_string()));
         query.extend(after.take().map(|key| ("after", key)));
         let mut page = client.get(&with_query(&format!("/v1/tenants/{}/changes", segment(tenant.as_str())), &query))?;
-        let next = page["next"].as_str().map(str::to_owned);
         changes.append(&mut rows(&mut page, "changes"));
-        if next.is_none() || changes.len() as u64 >= list.limit {
-            break next.is_some();
+        after = page["next"].as_str().map(str::to_owned);
+        if let Some(behind) = page.get_mut("detail_behind") {
+            listed["detail_behind"] = behind.take();
         }
-        after = next;
-    };
+        if after.is_none() || changes.len() as u64 >= list.limit {
+            break;
+        }
+    }
     if globals.json {
-        return print::json(&json!({ "changes": changes, "more": more }));
+        listed["changes"] = changes.into();
+        listed["more"] = after.is_some().into();
+        if let Some(after) = after {
+            listed["next"] = after.into();
+        }
+        return print::json(&listed);
     }
     print::line(&change_table(&changes, tenant.as_str()))?;
-    if more {
-        super::say("upm: there are more; --limit N shows them");
+    if let Some(behind) = listed["detail_behind"].as_u64().filter(|behind| *behind > 0) {
+        super::say(&format!("upm: resources and anomalies are {behind} entries behind"));
+    }
+    if let Some(after) = after {
+        super::say(&format!("upm: there are more; --limit N shows more at once, --after {after} goes on"));
     }
     Ok(())
 }

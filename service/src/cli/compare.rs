@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use projector::maturity::compare::{self, NOT_MEASURED, Row};
 use projector::maturity::rating;
-use schemas::assessment::{self, Assessment, Says};
+use schemas::assessment::{self, Assessment, Exception, Says};
 use schemas::ids::ChangeId;
 use schemas::model;
 use serde_json::{Value, json};
@@ -71,9 +71,10 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         }
         print::json(&shown)?;
     } else if args.csv {
-        print::raw(&compare::csv(&rows))?;
+        print::raw(&csv(&rows, &files))?;
     } else if args.markdown {
-        print::raw(&print::clean_lines(&compare::markdown(&rows)))?;
+        let table = format!("{}{}", compare::markdown(&rows), notes(&files, "\n- **", "**: "));
+        print::raw(&print::clean_lines(&table))?;
         print::raw("\n")?;
     } else {
         print::line(&cards(&rows, &files))?;
@@ -86,7 +87,7 @@ fn platform(name: &str) -> Result<&'static Assessment, CliError> {
     found.ok_or_else(|| {
         let known: Vec<_> =
             model::get().platforms.iter().map(|platform| format!("  {}  ({})", platform.name, platform.id)).collect();
-        CliError::no(format!("there is no platform {name:?} in the model"))
+        CliError::could_not(format!("there is no platform {name:?} in the model"))
             .with_detail(format!("there are:\n{}", known.join("\n")))
     })
 }
@@ -102,13 +103,19 @@ fn own_row(globals: &Globals, change_set: Option<&Path>) -> Result<Row, CliError
     let tenant = globals.tenant_or_default()?;
     let path = format!("/v1/tenants/{}/maturity/row", segment(tenant.as_str()));
     let client = Client::new(globals);
-    let answer = match change_set {
+    let mut answer = match change_set {
         None => client.get(&path)?,
         Some(file) => {
             let body = json!({ "changes": changes(file)? }).to_string();
             client.post(&path, "application/json", body.as_bytes(), &[])?
         }
     };
+    // The server names paths: a table that is sent to somebody needs to say where.
+    for link in answer["evidence"].as_array_mut().into_iter().flatten() {
+        if let Some(path) = link.as_str().filter(|path| path.starts_with('/')) {
+            *link = client.link(path).into();
+        }
+    }
     row(&answer).ok_or_else(|| CliError::could_not("the server's row can't be read"))
 }
 
@@ -164,6 +171,42 @@ fn said(file: &Assessment, says: Says) -> Vec<&str> {
     file.clauses.iter().filter(|said| said.says == says).map(|said| said.clause.as_str()).collect()
 }
 
+/// The template's 18 columns; where there are assessments, how much of a row is somebody's word in two more.
+fn csv(rows: &[Row], files: &[Assessment]) -> String {
+    if files.is_empty() {
+        return compare::csv(rows);
+    }
+    let own = rows.len() - files.len();
+    let said = files.iter().map(|file| [rating::rate(file).presumed.join(" "), exceptions(file).join(" ")]);
+    let none = std::iter::repeat_n([String::new(), String::new()], own);
+    compare::csv_with(["Presumed clauses", "Exceptions"], rows.iter().zip(none.chain(said)))
+}
+
+/// What of the ratings is somebody's word, a paragraph for each that has any.
+fn notes(files: &[Assessment], before: &str, behind: &str) -> String {
+    let mut text = String::new();
+    for file in files {
+        let presumed = rating::rate(file).presumed;
+        let mut parts = exceptions(file);
+        if !presumed.is_empty() {
+            parts.insert(0, format!("presumed, the note is silent: {}", presumed.join(", ")));
+        }
+        if !parts.is_empty() {
+            let _ = write!(text, "{before}{}{behind}{}", file.platform, parts.join("; "));
+        }
+    }
+    text
+}
+
+/// Where the model stands against its own note, in words.
+fn exceptions(file: &Assessment) -> Vec<String> {
+    let what = |exception: &Exception| exception.clause.clone().or_else(|| exception.gate.clone()).unwrap_or_default();
+    let told = |exception: &Exception| {
+        format!("exception {}: “{}” against “{}”. {}", what(exception), exception.note, exception.model, exception.why)
+    };
+    file.exceptions.iter().map(told).collect()
+}
+
 /// For a terminal, 18 columns are too wide: a block for one row, else the levels as a table.
 fn cards(rows: &[Row], files: &[Assessment]) -> String {
     if let [row] = rows {
@@ -185,7 +228,9 @@ fn cards(rows: &[Row], files: &[Assessment]) -> String {
         let kpis = if measured == 0 { NOT_MEASURED.to_owned() } else { format!("{measured} of {}", row.kpis.len()) };
         lines.push(vec![row.platform.clone(), row.overall.to_string(), phases.join(" "), kpis, row.reason.clone()]);
     }
-    format!("{}\nall 18 columns: --markdown, --csv or --json", print::columns(&lines))
+    let notes = print::clean_lines(&notes(files, "\n  ", ": "));
+    let beside = if notes.is_empty() { String::new() } else { format!("\nnot of a note, but somebody's word:{notes}") };
+    format!("{}{beside}\nall 18 columns: --markdown, --csv or --json", print::columns(&lines))
 }
 
 fn told(file: &Assessment) -> String {
@@ -199,10 +244,8 @@ fn told(file: &Assessment) -> String {
     list("supported", &said(file, Says::Supported));
     list("denied", &said(file, Says::Denied));
     list("presumed, the note is silent", &rating.presumed);
-    for exception in &file.exceptions {
-        let what = exception.clause.as_deref().or(exception.gate.as_deref()).unwrap_or_default();
-        let _ =
-            write!(text, "\nexception {what}: “{}” against “{}”. {}", exception.note, exception.model, exception.why);
+    for exception in exceptions(file) {
+        let _ = write!(text, "\n{exception}");
     }
     text
 }

@@ -4,9 +4,11 @@
 //! was signed before and after is joined by a consistency proof, which is checked here. Planner and executor are programs of the stack that is tried;
 //! without them their cases do not run.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ use crate::proofs::Consistency;
 
 /// How long a planner or executor may take for one document.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long its output is waited for once it has ended.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 /// What is read of its output.
 const OUTPUT_MAX: u64 = 4 * 1024 * 1024;
 
@@ -254,26 +258,45 @@ fn run_once(program: &Path, input: &Value) -> Result<Option<Ran>, std::io::Error
         // One that refuses without reading has closed it.
         let _ = stdin.write_all(input.to_string().as_bytes());
     }
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let reading = [thread::spawn(move || all(stdout)), thread::spawn(move || all(stderr))];
+    let reading = [Reading::of(child.stdout.take()), Reading::of(child.stderr.take())];
     let ended = wait(&mut child)?;
     if ended.is_none() {
         let _ = child.kill();
         let _ = child.wait();
         return Ok(None);
     }
-    let [stdout, stderr] = reading.map(|reader| reader.join().unwrap_or_default());
+    let since = clock::now();
+    let [stdout, stderr] = reading.map(|reading| reading.end(LEFT_BEHIND.saturating_sub(since.elapsed())));
     let spoke = [&stdout, &stderr].iter().any(|text| !text.trim_ascii().is_empty());
     Ok(Some(Ran { well: ended == Some(true), stdout, spoke }))
 }
 
-fn all(from: Option<impl std::io::Read>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Some(from) = from {
-        // What was read before a failure is what it said.
-        let _ = from.take(OUTPUT_MAX).read_to_end(&mut bytes);
+/// What a program says, read beside it.
+struct Reading {
+    said: Arc<Mutex<Vec<u8>>>,
+    over: Receiver<()>,
+}
+
+impl Reading {
+    fn of(from: Option<impl Read + Send + 'static>) -> Self {
+        let (said, (sender, over)) = (Arc::new(Mutex::new(Vec::new())), mpsc::channel());
+        let text = Arc::clone(&said);
+        thread::spawn(move || {
+            let (mut from, mut piece) = (from.map(|from| from.take(OUTPUT_MAX)), vec![0; 1 << 16]);
+            // What was read before a failure is what it said.
+            while let Some(Ok(read @ 1..)) = from.as_mut().map(|from| from.read(&mut piece)) {
+                text.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&piece[..read]);
+            }
+            let _ = sender.send(());
+        });
+        Self { said, over }
     }
-    bytes
+
+    /// What was said by a program that has ended. A child that it left behind may hold the pipe open for as long as it likes.
+    fn end(self, patience: Duration) -> Vec<u8> {
+        let _ = self.over.recv_timeout(patience);
+        std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 fn wait(child: &mut Child) -> Result<Option<bool>, std::io::Error> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use projector::kpi::metric::KPIS;
 use schemas::ids::Environment;
 use serde_json::Value;
 
@@ -53,6 +54,10 @@ const PAGE: &str = "500";
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
+    if let Some(kpi) = args.kpi.as_deref().filter(|kpi| !KPIS.contains(kpi)) {
+        return Err(CliError::could_not(format!("there is no KPI {kpi:?}"))
+            .with_detail(format!("there are: {}", KPIS.join(", "))));
+    }
     let client = Client::new(globals);
     let tenant = globals.tenant_or_default()?;
     let path = format!("/v1/tenants/{}/kpis", segment(tenant.as_str()));

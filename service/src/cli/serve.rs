@@ -275,7 +275,7 @@ pub fn answer_in_background(
 
 async fn answer(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = http::Patient(tokio::net::TcpListener::from_std(listener)?);
     let stopping = async move { drop(stopped.wait_for(|stop| *stop).await) };
     axum::serve(listener, router).with_graceful_shutdown(stopping).await
 }

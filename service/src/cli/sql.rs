@@ -4,14 +4,13 @@
 //! what that process may use, and ends with it.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, setrlimit};
 use projector_sqlite::TABLES;
-use projector_sqlite::ask::{self, AnswerLimits, AskError, Param, SQL_BYTES_MAX};
+use projector_sqlite::ask::{self, AnswerLimits, AskError, Param, SQL_BYTES_MAX, Sink};
 use projector_sqlite::saved::{self, SAVED};
 use serde_json::{Value, json};
 
@@ -21,18 +20,16 @@ use super::{CliError, Globals};
 use crate::answers::{Answer, Format};
 use crate::clock;
 
+pub mod confined;
+
 /// Rows of an answer where nobody says how many, and at most.
 pub const ROWS: usize = 10_000;
 pub const ROWS_MAX: usize = 1_000_000;
 /// Seconds for a question where nobody says how many, and at most.
 pub const TIMEOUT_S: u64 = 10;
 pub const TIMEOUT_S_MAX: u64 = 60;
-/// Bytes of an answer from a file, and from a server.
+/// Bytes of an answer from a file.
 const FILE_BYTES_MAX: usize = 256 << 20;
-pub const SERVER_BYTES_MAX: usize = 16 << 20;
-/// What a confined question may use: address space, which holds the program too, and bytes of each file that it sorts in.
-const CONFINED_MEMORY_BYTES: u64 = 1 << 30;
-const CONFINED_FILE_BYTES: u64 = 256 << 20;
 
 /// Options of `upm sql`.
 #[derive(Debug, clap::Args)]
@@ -44,7 +41,7 @@ const CONFINED_FILE_BYTES: u64 = 256 << 20;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// One SELECT statement, @NAME for a saved question, or - to read it from standard input
-    #[arg(value_name = "SQL|@NAME|-", required_unless_present_any = ["list", "schema"])]
+    #[arg(value_name = "SQL|@NAME|-", required_unless_present_any = ["list", "schema", "confined"])]
     question: Option<String>,
     /// List the saved questions and their parameters
     #[arg(long, conflicts_with_all = ["question", "schema"])]
@@ -52,8 +49,9 @@ pub struct Args {
     /// Describe the tables
     #[arg(long, conflicts_with = "question")]
     schema: bool,
-    /// A value for :NAME in the question; may be repeated
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
+    /// A value for :NAME in the question; may be repeated. 42, -1 and 1.5 are numbers, everything else (0042, CHG-1) is text; NAME:text=42 and
+    /// NAME:number=42 say which
+    #[arg(long = "param", value_name = "NAME[:text|:number]=VALUE", value_parser = param)]
     params: Vec<(String, Param)>,
     /// How to print the answer [default: table; json with --json]
     #[arg(long, value_enum, value_name = "FORMAT")]
@@ -73,15 +71,26 @@ pub struct Args {
     /// Exit with 1 where the answer has rows: for questions whose answer should be nothing
     #[arg(long)]
     expect_none: bool,
-    /// Answer a server: one JSON document, within limits of the process
-    #[arg(long, hide = true, requires = "file")]
+    /// Answer a server, which hands the question in on standard input, within limits of the process
+    #[arg(long, hide = true, requires = "file", conflicts_with_all = ["question", "list", "schema"])]
     confined: bool,
 }
 
 fn param(text: &str) -> Result<(String, Param), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    let word = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if word { Ok((name.to_owned(), Param::parse(value))) } else { Err("the name is no word".to_owned()) }
+    let (name, kind) = name.split_once(':').map_or((name, None), |(name, kind)| (name, Some(kind)));
+    if !ask::is_name(name) {
+        return Err(format!("the name is {name:?}, expected letters, digits and _"));
+    }
+    let param = match kind {
+        None => Param::parse(value),
+        Some("text") => Param::Text(value.to_owned()),
+        Some("number") => {
+            Param::number(value).ok_or("expected a number such as 42 or 1.5, a whole one of at most 64 bits")?
+        }
+        Some(kind) => return Err(format!("found :{kind}, expected :text or :number")),
+    };
+    Ok((name.to_owned(), param))
 }
 
 fn rows(text: &str) -> Result<usize, String> {
@@ -98,12 +107,12 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         return if globals.json { print::json(&json!({ "schema": TABLES })) } else { print::raw(TABLES) }
             .map(|()| ExitCode::SUCCESS);
     }
-    let question = text(args.question.as_deref().unwrap_or_default())?;
     if args.confined {
-        return confined(&args, &question);
+        return confined::answer(args.file.as_deref().unwrap_or(Path::new("")));
     }
+    let question = text(args.question.as_deref().unwrap_or_default())?;
     let answer = match &args.file {
-        Some(file) => of_file(file, &args, &question, FILE_BYTES_MAX).map_err(|error| refused(&error))?,
+        Some(file) => of_file(file, &args, &question).map_err(|error| refused(&error))?,
         None => of_server(globals, &args, &question)?,
     };
     let format = args.format.unwrap_or(if globals.json { Format::Json } else { Format::Table });
@@ -114,13 +123,19 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
 
 /// The question as given, or out of standard input.
 fn text(given: &str) -> Result<String, CliError> {
-    if given != "-" {
-        return Ok(given.to_owned());
+    let (mut text, mut found) = (given.as_bytes().to_vec(), given.len() as u64);
+    if given == "-" {
+        let cannot = |error: io::Error| CliError::because("can't read the question from standard input", &error);
+        let mut stdin = io::stdin().lock();
+        text.clear();
+        (&mut stdin).take(SQL_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(cannot)?;
+        // Its true length is told, and not kept.
+        found = text.len() as u64 + io::copy(&mut stdin, &mut io::sink()).map_err(cannot)?;
     }
-    let mut text = String::new();
-    let read = std::io::stdin().lock().take(SQL_BYTES_MAX as u64 + 1).read_to_string(&mut text);
-    read.map_err(|error| CliError::because("can't read the question from standard input", &error))?;
-    Ok(text)
+    if found > SQL_BYTES_MAX as u64 {
+        return Err(refused(&AskError::Long { found: usize::try_from(found).unwrap_or(usize::MAX) }));
+    }
+    String::from_utf8(text).map_err(|error| CliError::because("the question is no text", &error))
 }
 
 fn list(globals: &Globals) -> Result<ExitCode, CliError> {
@@ -147,7 +162,7 @@ fn list(globals: &Globals) -> Result<ExitCode, CliError> {
 fn of_server(globals: &Globals, args: &Args, question: &str) -> Result<Answer, CliError> {
     let tenant = globals.tenant_or_default()?;
     let params: serde_json::Map<String, Value> =
-        args.params.iter().map(|(name, value)| (name.clone(), param_json(value))).collect();
+        args.params.iter().map(|(name, value)| (name.clone(), confined::param_json(value))).collect();
     let asked =
         json!({"sql": question, "params": params, "max_rows": args.max_rows, "timeout_ms": args.timeout * 1000});
     let at_least = args.at_least.map_or_else(String::new, |index| format!("?at_least={index}"));
@@ -156,69 +171,39 @@ fn of_server(globals: &Globals, args: &Args, question: &str) -> Result<Answer, C
     Answer::of_document(&document).ok_or_else(|| CliError::could_not("the server's answer has no columns and rows"))
 }
 
-fn param_json(param: &Param) -> Value {
-    match param {
-        Param::Null => Value::Null,
-        Param::Integer(number) => (*number).into(),
-        Param::Real(number) => (*number).into(),
-        Param::Text(text) => text.as_str().into(),
-    }
-}
-
 type Refused = AskError<std::convert::Infallible>;
 
-fn of_file(file: &Path, args: &Args, question: &str, bytes: usize) -> Result<Answer, Refused> {
+fn of_file(file: &Path, args: &Args, question: &str) -> Result<Answer, Refused> {
     let params: BTreeMap<String, Param> = args.params.iter().cloned().collect();
-    let now_ms = i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX);
-    let question = saved::question(question, params, now_ms).map_err(AskError::Unknown)?;
     let (since, patience) = (clock::now(), Duration::from_secs(args.timeout));
-    let limits = AnswerLimits { rows: args.max_rows, bytes };
+    let limits = AnswerLimits { rows: args.max_rows, bytes: FILE_BYTES_MAX };
     let mut answer = Answer::default();
-    ask::ask(file, &question, limits, move || since.elapsed() < patience, &mut answer)?;
+    ask_file(file, (question, params), limits, move || since.elapsed() < patience, &mut answer)?;
     Ok(answer)
 }
 
-/// For a server: the answer or the refusal as JSON.
-fn confined(args: &Args, question: &str) -> Result<ExitCode, CliError> {
-    let limit = |resource, most| {
-        setrlimit(resource, most, most).map_err(|error| CliError::because("can't confine the question", &error))
-    };
-    limit(Resource::RLIMIT_AS, CONFINED_MEMORY_BYTES)?;
-    limit(Resource::RLIMIT_FSIZE, CONFINED_FILE_BYTES)?;
-    limit(Resource::RLIMIT_CPU, args.timeout + 1)?;
-    let file = args.file.as_deref().unwrap_or(Path::new(""));
-    let told = match of_file(file, args, question, SERVER_BYTES_MAX) {
-        Ok(answer) => json!({ "answer": answer }),
-        Err(error) => json!({ "refused": kind(&error), "detail": error.to_string() }),
-    };
-    print::line(&told.to_string())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What kind of refusal it is, for the API.
-fn kind(error: &Refused) -> &'static str {
-    match error {
-        AskError::Views(_) => "views",
-        AskError::Refused(_) | AskError::Several => "not_allowed",
-        AskError::Stopped | AskError::Rows(_) | AskError::Bytes(_) | AskError::Value | AskError::Long { .. } => "limit",
-        _ => "sql",
-    }
+/// Asks a file, in words or by the name of a saved question.
+fn ask_file<S: Sink>(
+    file: &Path,
+    (question, params): (&str, BTreeMap<String, Param>),
+    limits: AnswerLimits,
+    go_on: impl FnMut() -> bool + Send + 'static,
+    sink: &mut S,
+) -> Result<(), AskError<S::Error>> {
+    let now_ms = i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX);
+    let question = saved::question(question, params, now_ms).map_err(AskError::Unknown)?;
+    ask::ask(file, &question, limits, go_on, sink).map(drop)
 }
 
 fn refused(error: &Refused) -> CliError {
     let line = CliError::could_not(print::clean(&error.to_string()));
     match error {
-        AskError::Unknown(_) => line.with_detail(format!("{}\nsee upm sql --list", names())),
+        AskError::Unknown(_) => line.with_detail("upm sql --list tells what each finds"),
         AskError::Rows(_) => line.with_detail("--max-rows N allows more"),
         AskError::Stopped => line.with_detail(format!("--timeout SECONDS allows up to {TIMEOUT_S_MAX}")),
         AskError::Sql(_) => line.with_detail("see upm sql --schema"),
         _ => line,
     }
-}
-
-/// The saved questions in a line.
-pub fn names() -> String {
-    SAVED.iter().map(|saved| format!("@{}", saved.name)).collect::<Vec<_>>().join(", ")
 }
 
 fn show(answer: &Answer, format: Format) -> Result<(), CliError> {
@@ -246,7 +231,10 @@ mod tests {
         assert_eq!(param("x=a=b"), Ok(("x".into(), Param::Text("a=b".into()))));
         assert_eq!(param("x="), Ok(("x".into(), Param::Text(String::new()))));
         assert_eq!(param("r=1.5"), Ok(("r".into(), Param::Real(1.5))));
-        for text in ["days", "=1", "a b=1", ":now=1"] {
+        assert_eq!(param("id=0042"), Ok(("id".into(), Param::Text("0042".into()))));
+        assert_eq!(param("id:text=42"), Ok(("id".into(), Param::Text("42".into()))));
+        assert_eq!(param("n:number=042"), Ok(("n".into(), Param::Integer(42))));
+        for text in ["days", "=1", "a b=1", ":now=1", "n:number=x", "n:number=9223372036854775808", "n:date=1"] {
             assert!(param(text).is_err(), "{text}");
         }
         assert!(rows("0").is_err() && rows("1000001").is_err() && rows("5") == Ok(5));

@@ -26,6 +26,8 @@ use serde_json::Value;
 
 use super::logs::LogName;
 use super::problem::Problem;
+use super::room::Room;
+use super::turns::Turns;
 use crate::cosigning::{Cosigning, Released, WitnessStatus};
 use crate::data_dir::ServeFile;
 use crate::follow::Followers;
@@ -37,8 +39,6 @@ use crate::keys_on_disk::{KeyFileError, Keys};
 const VIEWS_PATIENCE: Duration = Duration::from_secs(10);
 /// Connections to a tenant's views that are kept open; more are opened while more are asked at once.
 const READERS_KEPT: usize = 4;
-/// Questions in SQL that are answered at once: each may keep a core busy.
-const QUESTIONS: usize = 2;
 /// Rows of the views that are read at once.
 const VIEWS_PAGE: usize = 500;
 
@@ -56,8 +56,10 @@ pub struct App {
     published: Mutex<Option<ServeFile>>,
     /// One tenant is added at a time.
     adding: tokio::sync::Mutex<()>,
-    /// Questions in SQL that are answered at once.
-    pub questions: tokio::sync::Semaphore,
+    /// Whose question in SQL is answered next.
+    pub questions: Turns,
+    /// Room for the events of changes that are judged.
+    pub room: Room,
     /// None where no witness is asked.
     cosigning: Mutex<Option<Cosigning>>,
 }
@@ -202,7 +204,8 @@ impl App {
             tenants: RwLock::new(tenants),
             published: Mutex::default(),
             adding: tokio::sync::Mutex::default(),
-            questions: tokio::sync::Semaphore::new(QUESTIONS),
+            questions: Turns::new(),
+            room: Room::new(),
             cosigning: Mutex::default(),
         }
     }
@@ -217,7 +220,8 @@ impl App {
             tenants: RwLock::default(),
             published: Mutex::default(),
             adding: tokio::sync::Mutex::default(),
-            questions: tokio::sync::Semaphore::new(QUESTIONS),
+            questions: Turns::new(),
+            room: Room::new(),
             cosigning: Mutex::default(),
         }
     }

@@ -1,6 +1,6 @@
 //! `GET /v1/tenants/{tenant}/changes/{id}/assert?requires=planned,approved[&artifact=sha256:…|&plan_digest=sha256:…]`: the gate. Always
 //! 200 with `ok` and each reason where the question could be judged; a change that is not there is a no, not an error, so that whoever waits for
-//! it can go on asking.
+//! it can go on asking. A change that is too large to be judged whole is refused (422), which stops whoever asks.
 //!
 //! What is decided is `projector::assert`'s. Expiry is judged by the later of this server's clock and the log's newest time.
 
@@ -9,13 +9,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use projector::assert::{Question, Requirement, Subject, assert, digest};
-use projector::document::Entry;
 use schemas::ids::{ChangeId, Tenant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::app::{App, blocking};
-use super::changes::{circumstances, recorded};
+use super::changes::{Recorded, circumstances};
 use super::extract::{UrlPath, UrlQuery};
 use super::problem::Problem;
 use crate::clock;
@@ -40,14 +39,10 @@ pub async fn one(
     app.covered(&tenant, query.at_least).await?;
     let question = question(&query)?;
     blocking(move || {
-        let entries = recorded(&open, &change)?;
+        let recorded = Recorded::of(&app, &open, &change)?;
         let mut context = circumstances(&open)?;
         context.as_of_ms = context.as_of_ms.max(clock::unix_ms());
-        let entries: Vec<Entry<'_>> = entries
-            .iter()
-            .map(|(index, header, payload)| Entry { index: *index, header, payload: Some(payload) })
-            .collect();
-        let verdict = assert(&change, &entries, &context, &question);
+        let verdict = assert(&change, &recorded.views(), &context, &question);
         let mut answer = json!(verdict);
         answer["open"] = json!(!verdict.ok && verdict.may_still_hold());
         answer["tenant"] = json!(tenant);

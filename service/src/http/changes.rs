@@ -8,8 +8,9 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use ledger::entry::{EventHeader, Header};
+use ledger::read::ReadError;
 use projector::anomaly::Code;
-use projector::document::{Context, Entry, document};
+use projector::document::{Context, Entry, Telling};
 use projector::fold::State as ChangeState;
 use projector_sqlite::{Filter, PageKey};
 use schemas::ids::{ChangeClass, ChangeId, Environment, Tenant};
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use super::app::{App, OpenTenant, blocking, log_failed};
 use super::extract::{UrlPath, UrlQuery};
 use super::problem::Problem;
+use super::room::{Found, Held};
 use crate::packs;
 
 /// Rows of a page where nobody says how many, and at most.
@@ -39,9 +41,9 @@ pub struct ListQuery {
     resource: Option<String>,
     /// The code of an anomaly.
     anomaly: Option<String>,
-    /// RFC 3339 or milliseconds since 1970, inclusive.
+    /// With events since then: RFC 3339 or milliseconds since 1970, inclusive.
     from: Option<String>,
-    /// The same, exclusive.
+    /// With events before then, exclusive.
     to: Option<String>,
     q: Option<String>,
     limit: Option<usize>,
@@ -83,7 +85,7 @@ pub async fn one(
 ) -> Result<impl IntoResponse, Problem> {
     let open = app.tenant(&tenant)?;
     app.covered(&tenant, query.at_least).await?;
-    let json = blocking(move || change_json(&open, &change)).await?;
+    let json = blocking(move || change_json(&app, &open, &change)).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], json))
 }
 
@@ -202,13 +204,30 @@ fn time_ms(name: &str, text: &str) -> Result<u64, Problem> {
     })
 }
 
-fn change_json(open: &OpenTenant, change: &ChangeId) -> Result<Vec<u8>, Problem> {
-    let entries = entries_of(open, change)?;
-    let views: Vec<Entry<'_>> = entries
-        .iter()
-        .map(|(index, header, payload)| Entry { index: *index, header, payload: Some(payload) })
-        .collect();
-    Ok(document(change, &views, &circumstances(open)?).to_json())
+fn change_json(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Vec<u8>, Problem> {
+    let found = Found::of(open, change)?;
+    if found.indices.is_empty() {
+        return Err(unknown(&open.tenant, change));
+    }
+    let _room = app.room.take(&found)?;
+    let read = || {
+        let mut headers = Vec::with_capacity(found.indices.len());
+        for index in &found.indices {
+            if let Some(Header::Event(header)) = open.log.header(*index)? {
+                headers.push((*index, header));
+            }
+        }
+        Ok(headers)
+    };
+    let headers = read().map_err(|error: ReadError| log_failed(&error))?;
+    let context = circumstances(open)?;
+    // One payload after the other, of which only what it says is kept.
+    let mut telling = Telling::new(change, &context);
+    for (index, header) in &headers {
+        let stored = open.log.stored(*index).map_err(|error| log_failed(&error))?;
+        telling.add(*index, header, stored.as_ref().map(|stored| stored.payload.as_slice()));
+    }
+    Ok(telling.document().to_json())
 }
 
 /// By what a change is judged now.
@@ -217,29 +236,48 @@ pub fn circumstances(open: &OpenTenant) -> Result<Context, Problem> {
         let head = open.log.head()?;
         packs::circumstances(&open.log, &head.origin, head.size)
     };
-    judged().map_err(|error: ledger::read::ReadError| log_failed(&error))
+    judged().map_err(|error: ReadError| log_failed(&error))
 }
 
-/// All events of a change, of which there is at least one.
-pub fn entries_of(open: &OpenTenant, change: &ChangeId) -> Result<Vec<(u64, EventHeader, Vec<u8>)>, Problem> {
-    let entries = recorded(open, change)?;
-    if entries.is_empty() { Err(unknown(&open.tenant, change)) } else { Ok(entries) }
+/// The events of a change as the log holds them now, oldest first, with the room that they take.
+pub struct Recorded {
+    /// Index, header and payload of each.
+    pub entries: Vec<(u64, EventHeader, Vec<u8>)>,
+    _room: Held,
 }
 
-/// All events of a change as the log holds them now, oldest first; none where it is not known.
-pub fn recorded(open: &OpenTenant, change: &ChangeId) -> Result<Vec<(u64, EventHeader, Vec<u8>)>, Problem> {
-    let size = open.log.head().map_err(|error| log_failed(&error))?.size;
-    let indices = open.change_indices(change, size)?;
-    let read = || {
-        let mut entries = Vec::new();
-        for index in indices {
-            if let (Some(Header::Event(header)), Some(stored)) = (open.log.header(index)?, open.log.stored(index)?) {
-                entries.push((index, header, stored.payload));
+impl Recorded {
+    /// None where the change is not known. Blocking.
+    pub fn of(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Self, Problem> {
+        let found = Found::of(open, change)?;
+        let room = app.room.take(&found)?;
+        let read = || {
+            let mut entries = Vec::new();
+            for index in &found.indices {
+                if let (Some(Header::Event(header)), Some(stored)) =
+                    (open.log.header(*index)?, open.log.stored(*index)?)
+                {
+                    entries.push((*index, header, stored.payload));
+                }
             }
-        }
-        Ok(entries)
-    };
-    read().map_err(|error: ledger::read::ReadError| log_failed(&error))
+            Ok(entries)
+        };
+        Ok(Self { entries: read().map_err(|error: ReadError| log_failed(&error))?, _room: room })
+    }
+
+    /// Of a change that has to be known. Blocking.
+    pub fn known(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Self, Problem> {
+        let recorded = Self::of(app, open, change)?;
+        if recorded.entries.is_empty() { Err(unknown(&open.tenant, change)) } else { Ok(recorded) }
+    }
+
+    /// What is judged.
+    pub fn views(&self) -> Vec<Entry<'_>> {
+        self.entries
+            .iter()
+            .map(|(index, header, payload)| Entry { index: *index, header, payload: Some(payload) })
+            .collect()
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use axum::extract::State;
 use jiff::civil::Date;
 use ledger::read::ReadError;
 use projector::account::Account;
-use projector::document::Entry;
 use projector::kpi::figure::{self, Sums, Total};
 use projector::kpi::scratch::{Filter, Scratch};
 use projector::kpi::{Day, Settings, Window};
@@ -25,7 +24,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::app::{App, OpenTenant, blocking, log_failed};
-use super::changes::entries_of;
+use super::changes::Recorded;
 use super::evidence::segment;
 use super::extract::{JsonBody, UrlPath, UrlQuery};
 use super::problem::Problem;
@@ -156,18 +155,21 @@ pub async fn row(State(app): State<Arc<App>>, UrlPath(tenant): UrlPath<Tenant>) 
 pub async fn row_of(
     State(app): State<Arc<App>>,
     UrlPath(tenant): UrlPath<Tenant>,
-    JsonBody(set): JsonBody<ChangeSet>,
+    JsonBody(ChangeSet { mut changes }): JsonBody<ChangeSet>,
 ) -> Result<Json<Value>, Problem> {
     let open = opened(&app, &tenant, None).await?;
-    if set.changes.is_empty() || set.changes.len() > CHANGES_MAX {
-        let found = set.changes.len();
+    // One that is named twice is one.
+    changes.sort_unstable();
+    changes.dedup();
+    if changes.is_empty() || changes.len() > CHANGES_MAX {
+        let found = changes.len();
         return Err(Problem::bad_request(format!("changes: found {found}, expected 1 to {CHANGES_MAX}")));
     }
     blocking(move || {
         let now = clock::unix_ms();
-        let (figures, sums) = of_changes(&open, set.changes.clone(), now)?;
+        let (figures, sums) = of_changes(&app, &open, &changes, now)?;
         let link = |id: &ChangeId| format!("/v1/tenants/{}/changes/{}/evidence.zip", open.tenant, segment(id.as_str()));
-        Ok(own_row(&open, &figures, &sums, set.changes.iter().map(link).collect()))
+        Ok(own_row(&open, &figures, &sums, changes.iter().map(link).collect()))
     })
     .await
     .map(Json)
@@ -198,20 +200,15 @@ fn assessors(open: &OpenTenant) -> Result<BTreeMap<String, String>, Problem> {
 }
 
 /// The same from the entries of named changes.
-fn of_changes(open: &OpenTenant, mut changes: Vec<ChangeId>, now_ms: u64) -> Result<(Figures, Sums), Problem> {
-    changes.sort_unstable();
-    changes.dedup();
+fn of_changes(app: &App, open: &OpenTenant, changes: &[ChangeId], now_ms: u64) -> Result<(Figures, Sums), Problem> {
     let size = open.log.head().map_err(|error| log_failed(&error))?.size;
     let rules = circumstances(&open.log, &open.origin, size).map_err(|error| log_failed(&error))?.rules;
     let settings = Settings::of(rules.at(u64::MAX));
     let all = Window { from: Day(0), to: Day(Day::of(now_ms).0.saturating_add(1)) };
     let (mut accounts, mut samples) = (Vec::new(), Vec::new());
-    for change in &changes {
-        let entries = entries_of(open, change)?;
-        let entries: Vec<_> = entries
-            .iter()
-            .map(|(index, header, payload)| Entry { index: *index, header, payload: Some(payload) })
-            .collect();
+    for change in changes {
+        let recorded = Recorded::known(app, open, change)?;
+        let entries = recorded.views();
         samples.push(projector::maturity::samples(change, &entries, &rules, settings.ended_after_ms));
         accounts.extend(Account::of(change, &entries, &rules));
     }

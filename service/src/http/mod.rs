@@ -19,20 +19,24 @@ mod logs;
 mod maturity;
 mod metrics;
 mod pages;
+mod patience;
 mod population;
 mod post;
 mod problem;
 mod proofs;
 mod rejected;
 mod replica;
+mod room;
 mod sql;
 mod streaming;
 mod tenants;
+mod turns;
 
 pub use app::{App, OpenTenant};
 pub use body_time::in_time;
 pub use evidence::segment;
 pub use guard::Guard;
+pub use patience::Patient;
 pub use replica::{Report, ReportedLog};
 
 use std::sync::Arc;

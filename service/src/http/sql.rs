@@ -1,38 +1,54 @@
 //! `POST /v1/tenants/{tenant}/sql`: a question in SQL, or a saved one, about one tenant.
 //!
-//! Each question is answered by a process of its own (`upm sql --confined`) that has nothing but the tenant's file of views: whatever it does, this
-//! server's memory does not grow, and it ends when its time is over or when whoever asked goes away.
+//! Each question is answered by a process of its own (`upm sql --confined`) that has nothing but the tenant's file of views. What a question costs this server
+//! is its text, refused before anything waits where it is too long, and two pieces of its answer: that waits in its process until it is taken, for a while, and
+//! the process holds its turn as long. It ends when its time is over or when whoever asked goes away.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt as _;
+use projector_sqlite::ask::{self, AskError, Param, SQL_BYTES_MAX};
 use schemas::ids::Tenant;
 use serde::Deserialize;
-use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::app::{App, OpenTenant};
 use super::extract::{UrlPath, UrlQuery};
 use super::problem::Problem;
-use crate::answers::{Answer, Format};
-use crate::cli::sql::{ROWS, ROWS_MAX, SERVER_BYTES_MAX, TIMEOUT_S, TIMEOUT_S_MAX};
+use super::streaming;
+use super::turns::Turn;
+use crate::answers::Format;
+use crate::cli::sql::confined::{Head, TOO_MUCH, Task, param, param_json};
+use crate::cli::sql::{ROWS, ROWS_MAX, TIMEOUT_S, TIMEOUT_S_MAX};
 use crate::env;
 
-/// How long a question waits for its turn.
-const TURN: Duration = Duration::from_secs(10);
+/// The largest body: a question of [`SQL_BYTES_MAX`] and as much of parameters, with escapes.
+const BODY_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of a body that is too long that are read to the end before it is refused.
+const LISTENED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of all parameters, names and values.
+const PARAMS_BYTES_MAX: usize = 100_000;
 /// What a process gets beyond the question's own time, to say why it stopped.
 const GRACE: Duration = Duration::from_secs(2);
-/// JSON of an answer is larger than its values: names of members are not repeated, but text may be escaped.
-const ANSWER_BYTES_MAX: u64 = 4 * SERVER_BYTES_MAX as u64;
+/// Longest first line of a process: a refusal in words.
+const HEAD_BYTES_MAX: u64 = 64 * 1024;
+/// How long an answer waits to be taken: each piece of it, and the whole.
+const PIECE_PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_PATIENCE: Duration = Duration::from_mins(5);
+/// Bytes of an answer that this server holds at once, twice.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// A question.
 #[derive(Debug, Deserialize)]
@@ -41,8 +57,7 @@ struct Asked {
     /// One SELECT statement, or `@name`.
     sql: String,
     /// Values of its parameters: numbers, texts, null.
-    #[serde(default)]
-    params: BTreeMap<String, Value>,
+    params: Option<BTreeMap<String, Box<RawValue>>>,
     max_rows: Option<usize>,
     timeout_ms: Option<u64>,
 }
@@ -55,78 +70,157 @@ pub struct SqlQuery {
     at_least: Option<u64>,
 }
 
-/// What `upm sql --confined` says.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Told {
-    Answer { answer: Answer },
-    Refused { refused: String, detail: String },
-}
-
 /// `POST /v1/tenants/{tenant}/sql`: `{"columns": […], "rows": [[…]], "as_of": {"entries", "core", "detail"}}`; `format=csv` or `ndjson` for those.
 pub async fn ask(
     State(app): State<Arc<App>>,
     UrlPath(tenant): UrlPath<Tenant>,
     UrlQuery(query): UrlQuery<SqlQuery>,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, Problem> {
     let open = app.tenant(&tenant)?;
-    let asked: Asked = serde_json::from_slice(&body?)
-        .map_err(|error| Problem::bad_request(format!("the body: {error}; expected {{\"sql\": \"SELECT …\"}}")))?;
-    app.covered(&tenant, query.at_least).await?;
-    let _turn = tokio::time::timeout(TURN, app.questions.acquire())
-        .await
-        .map_err(|_| Problem::unavailable("other questions are being answered"))?;
-    let answer = answer(&open, &asked).await?;
-    let entries = app.progress(&tenant).map_or(0, |progress| progress.committed);
-    let text = |kind: &'static str, text: String| ([(header::CONTENT_TYPE, kind)], text).into_response();
-    Ok(match query.format {
-        Some(Format::Csv) => text("text/csv; charset=utf-8", answer.csv()),
-        Some(Format::Ndjson) => text("application/x-ndjson", answer.ndjson()),
+    let mut task = task(&read(request.into_body()).await?)?;
+    task.format = match query.format {
         Some(Format::Table) => return Err(Problem::bad_request("format: found table, expected json, csv or ndjson")),
-        Some(Format::Json) | None => Json(answer.document(entries)).into_response(),
+        format => format.unwrap_or(Format::Json),
+    };
+    app.covered(&tenant, query.at_least).await?;
+    let turn = app.questions.take(&tenant).await?;
+    task.entries = app.progress(&tenant).map_or(0, |progress| progress.committed);
+    answer(&open, &task, turn).await
+}
+
+/// What is asked, within all bounds.
+fn task(body: &[u8]) -> Result<Task, Problem> {
+    let asked: Asked = serde_json::from_slice(body)
+        .map_err(|error| Problem::bad_request(format!("the body: {error}; expected {{\"sql\": \"SELECT …\"}}")))?;
+    if asked.sql.len() > SQL_BYTES_MAX {
+        return Err(limit(&AskError::<()>::Long { found: asked.sql.len() }.to_string()));
+    }
+    Ok(Task {
+        params: params(asked.params.unwrap_or_default())?,
+        sql: asked.sql,
+        max_rows: rows(asked.max_rows)?,
+        timeout_ms: timeout_ms(asked.timeout_ms)?,
+        format: Format::Json,
+        entries: 0,
     })
 }
 
-async fn answer(open: &OpenTenant, asked: &Asked) -> Result<Answer, Problem> {
-    let timeout_s = timeout_s(asked.timeout_ms)?;
+fn params(given: BTreeMap<String, Box<RawValue>>) -> Result<BTreeMap<String, serde_json::Value>, Problem> {
+    let bytes: usize = given.iter().map(|(name, value)| name.len() + value.get().len()).sum();
+    if bytes > PARAMS_BYTES_MAX {
+        return Err(Problem::bad_request(format!("params: found {bytes} bytes, expected at most {PARAMS_BYTES_MAX}")));
+    }
+    let read = |(name, value): (String, Box<RawValue>)| {
+        if !ask::is_name(&name) {
+            return Err(Problem::bad_request(format!(
+                "params: found the name {name:?}, expected letters, digits and _"
+            )));
+        }
+        let value: Param = param(&value).map_err(|error| Problem::bad_request(format!("params: {name}: {error}")))?;
+        Ok((name, param_json(&value)))
+    };
+    given.into_iter().map(read).collect()
+}
+
+/// The body. One that is too long is read on without being kept, because who is still sending does not listen to a refusal.
+async fn read(body: Body) -> Result<Vec<u8>, Problem> {
+    let (mut pieces, mut kept, mut found) = (body.into_data_stream(), Vec::new(), 0);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| Problem::bad_request(format!("the body: {error}")))?;
+        found += piece.len();
+        if found > LISTENED_BYTES_MAX {
+            break;
+        }
+        if found <= BODY_BYTES_MAX {
+            kept.extend_from_slice(&piece);
+        }
+    }
+    if found <= BODY_BYTES_MAX {
+        return Ok(kept);
+    }
+    let more = if found > LISTENED_BYTES_MAX { " or more" } else { "" };
+    let detail = format!(
+        "the body: found {found} bytes{more}, expected at most {BODY_BYTES_MAX}: a question has at most {SQL_BYTES_MAX} bytes"
+    );
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is too large", detail))
+}
+
+/// Lets a process answer, and passes on what it says.
+async fn answer(open: &OpenTenant, task: &Task, turn: Turn) -> Result<Response, Problem> {
+    let failed = |error: io::Error| Problem::internal("the question could not be asked", &error);
+    let asked = serde_json::to_vec(task).map_err(|error| failed(error.into()))?;
+    // Dropped before it has ended, it is killed.
+    let mut child = process(open)?.spawn().map_err(failed)?;
+    let stdin = child.stdin.take();
+    let stdout = child.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+    let mut stdout = BufReader::with_capacity(PIECE_BYTES, stdout);
+    let mut head = String::new();
+    let telling = async {
+        if let Some(mut stdin) = stdin {
+            // One that cannot even begin says so by its end.
+            let _ = stdin.write_all(&asked).await;
+        }
+        (&mut stdout).take(HEAD_BYTES_MAX).read_line(&mut head).await
+    };
+    let told = timeout(Duration::from_millis(task.timeout_ms) + GRACE, telling).await;
+    told.map_err(|_| limit("it took too long, and was stopped"))?.map_err(failed)?;
+    let length = match serde_json::from_str(&head) {
+        Ok(Head::Bytes(length)) => length,
+        Ok(Head::Refused { kind, detail }) => return Err(refusal(&kind, detail)),
+        // Killed by its limits before it could say so.
+        Err(_) => return Err(limit(TOO_MUCH)),
+    };
+    let kind = match task.format {
+        Format::Csv => "text/csv; charset=utf-8",
+        Format::Ndjson => "application/x-ndjson",
+        Format::Json | Format::Table => "application/json",
+    };
+    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_LENGTH, length.to_string())];
+    Ok((headers, passed_on(child, stdout, turn)).into_response())
+}
+
+fn process(open: &OpenTenant) -> Result<Command, Problem> {
     let exe = env::own_program().ok_or_else(|| Problem::unavailable("this program does not find itself"))?;
     let mut command = Command::new(exe);
-    command.args(["sql", "-", "--confined", "--file"]).arg(open.views_path());
-    command.arg("--max-rows").arg(rows(asked.max_rows)?.to_string()).arg("--timeout").arg(timeout_s.to_string());
-    for (name, value) in &asked.params {
-        command.arg("--param").arg(format!("{name}={}", param(name, value)?));
-    }
+    command.args(["sql", "--confined", "--file"]).arg(open.views_path());
     // What tells `serve` its tenants is not what this question is about.
     for name in ["UPM_TENANT", "UPM_SERVER", "UPM_DATA"] {
         command.env_remove(name);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let told = tokio::time::timeout(Duration::from_secs(timeout_s) + GRACE, told_by(command, &asked.sql)).await;
-    let text = told.map_err(|_| limit("it took too long, and was stopped"))??;
-    match serde_json::from_slice(&text) {
-        Ok(Told::Answer { answer }) => Ok(answer),
-        Ok(Told::Refused { refused, detail }) => Err(refusal(&refused, detail)),
-        // Killed by its limits before it could say so.
-        Err(_) => Err(limit("it needs more memory, time or disk than a question may use")),
-    }
+    Ok(command)
 }
 
-/// What the process prints. Dropped before it has ended, it is killed.
-async fn told_by(mut command: Command, sql: &str) -> Result<Vec<u8>, Problem> {
-    let failed = |error: std::io::Error| Problem::internal("the question could not be asked", &error);
-    let mut child = command.spawn().map_err(failed)?;
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    if let Some(mut stdin) = stdin {
-        // A process that has refused already does not read on.
-        let _ = stdin.write_all(sql.as_bytes()).await;
-    }
-    let mut text = Vec::new();
-    if let Some(stdout) = stdout {
-        stdout.take(ANSWER_BYTES_MAX).read_to_end(&mut text).await.map_err(failed)?;
-    }
-    let _ = child.kill().await;
-    Ok(text)
+/// What is left of an answer, a piece at a time. The turn ends with it, or when nobody takes it; what breaks off has no end.
+fn passed_on(mut child: Child, mut stdout: BufReader<ChildStdout>, turn: Turn) -> Body {
+    let (pieces, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let passing = async {
+            loop {
+                let piece = stdout.fill_buf().await?;
+                if piece.is_empty() {
+                    return Ok(());
+                }
+                let piece = Bytes::copy_from_slice(piece);
+                stdout.consume(piece.len());
+                let taken = timeout(PIECE_PATIENCE, pieces.send(Ok(piece))).await.map_err(|_| late())?;
+                taken.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            }
+        };
+        let passed = timeout(ANSWER_PATIENCE, passing).await.unwrap_or_else(|_| Err(late()));
+        if let Err(error) = passed {
+            // Where there is no room for it, the connection lacks the length that was promised.
+            let _ = pieces.try_send(Err(error));
+        }
+        let _ = child.kill().await;
+        drop(turn);
+    });
+    streaming::received(receiver)
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the answer was not taken in time")
 }
 
 fn refusal(kind: &str, detail: String) -> Problem {
@@ -151,36 +245,29 @@ fn rows(asked: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
-fn timeout_s(asked: Option<u64>) -> Result<u64, Problem> {
-    let ms = asked.unwrap_or(TIMEOUT_S * 1000);
-    if ms == 0 || ms > TIMEOUT_S_MAX * 1000 {
-        let most = TIMEOUT_S_MAX * 1000;
-        return Err(Problem::bad_request(format!("timeout_ms: found {ms}, expected 1 to {most}")));
-    }
-    Ok(ms.div_ceil(1000))
-}
-
-/// A value as it stands on a command line.
-fn param(name: &str, value: &Value) -> Result<String, Problem> {
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Number(number) => Ok(number.to_string()),
-        other => Err(Problem::bad_request(format!("params: {name}: found {other}, expected a number or a text"))),
+fn timeout_ms(asked: Option<u64>) -> Result<u64, Problem> {
+    let most = TIMEOUT_S_MAX * 1000;
+    match asked.unwrap_or(TIMEOUT_S * 1000) {
+        0 => Err(Problem::bad_request(format!("timeout_ms: found 0, expected 1 to {most}"))),
+        ms if ms > most => Err(Problem::bad_request(format!("timeout_ms: found {ms}, expected 1 to {most}"))),
+        ms => Ok(ms),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn what_is_asked_has_bounds() {
         assert_eq!((rows(None).unwrap(), rows(Some(1)).unwrap()), (ROWS, 1));
         assert!(rows(Some(0)).is_err() && rows(Some(ROWS_MAX + 1)).is_err());
-        assert_eq!((timeout_s(None).unwrap(), timeout_s(Some(1)).unwrap()), (TIMEOUT_S, 1));
-        assert!(timeout_s(Some(0)).is_err() && timeout_s(Some(TIMEOUT_S_MAX * 1000 + 1)).is_err());
-        assert!(param("x", &json!([])).is_err() && param("x", &json!(1.5)).unwrap() == "1.5");
+        assert_eq!((timeout_ms(None).unwrap(), timeout_ms(Some(1)).unwrap()), (TIMEOUT_S * 1000, 1));
+        assert!(timeout_ms(Some(0)).is_err() && timeout_ms(Some(TIMEOUT_S_MAX * 1000 + 1)).is_err());
+        let long = |bytes: usize| task(format!("{{\"sql\": \"{}\"}}", "x".repeat(bytes)).as_bytes());
+        assert!(long(SQL_BYTES_MAX).is_ok());
+        let told = long(SQL_BYTES_MAX + 7).unwrap_err().to_json();
+        assert!(told["status"] == 422 && told["detail"].to_string().contains("has 100007 bytes"), "{told}");
     }
 
     #[test]

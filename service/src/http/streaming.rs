@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 pub const PIECE_BYTES: usize = 256 * 1024;
 const PIECES_AHEAD: usize = 4;
 
+/// A piece of a body, or why there is no more of it.
 type Piece = io::Result<Bytes>;
 
 /// A body that `make` writes, on a thread of its own. Where it fails the client sees a connection that breaks off, never an end.
@@ -21,6 +22,11 @@ pub fn body(make: impl FnOnce(Connection) -> io::Result<()> + Send + 'static) ->
             let _ = pieces.blocking_send(Err(error));
         }
     });
+    received(receiver)
+}
+
+/// A body of pieces that come from elsewhere.
+pub fn received(receiver: mpsc::Receiver<Piece>) -> Body {
     Body::from_stream(futures::stream::unfold(receiver, |mut receiver| async move {
         let piece = receiver.recv().await?;
         Some((piece, receiver))

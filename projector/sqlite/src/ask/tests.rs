@@ -147,6 +147,11 @@ fn refusals_say_what_is_wrong() {
     check("SELECT :who", ":who has no value");
     check("SELECT ?", "need a name");
     check("", "no question");
+    check("VACUUM", "it writes");
+    check("VACUUM INTO 'copy.db'", "it writes");
+    check("SELECT 1\0, 2", "NUL character at byte 8");
+    check("SELECT * FROM nosuch", "no such table: nosuch: there are anomalies, approvals, attempts, changes");
+    check("SELECT * FROM nosuch", "upm sql --schema");
     check(&format!("SELECT {}", "1,".repeat(60_000)), "at most 100000");
 }
 
@@ -214,34 +219,35 @@ fn parameters_read_as_they_are_written() {
         ("inf", Param::Text("inf".into())),
         ("", Param::Text(String::new())),
         ("CHG-1", Param::Text("CHG-1".into())),
+        ("0", Param::Integer(0)),
+        ("0.5", Param::Real(0.5)),
+        ("0042", Param::Text("0042".into())),
+        ("-042", Param::Text("-042".into())),
+        ("+5", Param::Text("+5".into())),
+        (".5", Param::Text(".5".into())),
+        ("9223372036854775807", Param::Integer(i64::MAX)),
+        ("9223372036854775808", Param::Text("9223372036854775808".into())),
     ] {
         assert_eq!(Param::parse(text), expect, "{text}");
+    }
+    assert_eq!(Param::number("0042"), Some(Param::Integer(42)), "where it is said to be a number");
+    for text in ["", "-", "x", "nan", "inf", "1e999", "9223372036854775808", " 1", "+1"] {
+        assert_eq!(Param::number(text), None, "{text}");
     }
 }
 
 #[test]
 fn every_documented_table_can_be_read_and_says_what_it_is() {
     let dir = views();
-    for table in [
-        "changes",
-        "events",
-        "plans",
-        "approvals",
-        "policy_results",
-        "steps",
-        "checks",
-        "resources",
-        "rollbacks",
-        "drift",
-        "anomalies",
-        "rejections",
-        "kpi_daily",
-    ] {
+    let documented = tables();
+    assert_eq!(documented.len(), 17, "{documented:?}");
+    for table in documented {
         let kept = answer(&dir, &format!("SELECT * FROM {table}")).unwrap();
         assert!(crate::TABLES.contains(&format!("CREATE VIEW {table} AS")), "{table}");
         assert!(kept.names.len() > 4, "{table}");
         assert!(
-            ["rejections", "kpi_daily"].contains(&table) || kept.names.contains(&"first_entry".to_owned()),
+            ["rejections", "kpi_daily", "maturity_daily"].contains(&table)
+                || kept.names.contains(&"first_entry".to_owned()),
             "{table}"
         );
     }

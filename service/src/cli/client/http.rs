@@ -40,6 +40,11 @@ impl Client {
         Self { agent: config.build().into(), base }
     }
 
+    /// Where a path of this server is, for people.
+    pub fn link(&self, path: &str) -> String {
+        self.url(path)
+    }
+
     /// GETs JSON. 404 is a "no", everything else that is not 2xx a "could not".
     pub fn get(&self, path: &str) -> Result<Value, CliError> {
         let mut response = self
