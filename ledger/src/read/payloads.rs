@@ -69,7 +69,8 @@ pub(crate) fn scan<K: Kv>(
         .and_then(|key| block.read(&key, row))
     {
         Ok(()) => {
-            block.parts().filter(|(index, _)| range.contains(index)).for_each(|(index, parts)| payload(index, parts))
+            let wanted = block.parts().filter(|(index, _)| range.contains(index));
+            wanted.for_each(|(index, parts)| payload(index, parts));
         }
         Err(error) => damaged = damaged.take().or(Some(error)),
     })?;

@@ -651,7 +651,7 @@ impl Chunk {
         let (mut pieces, mut open): (VecDeque<Chunk>, _) = (VecDeque::new(), false);
         for (end, note) in checkpoints {
             let count = usize::try_from(end - at).unwrap_or(usize::MAX);
-            let alone = apart.by_ref().take(count).fold(false, |any, one| any || one);
+            let alone = apart.by_ref().take(count).filter(|one| *one).count() > 0;
             if alone || !open {
                 let (rows, checkpoints) = (Vec::new(), Vec::new());
                 pieces.push_back(Chunk { log, from: at, rows, checkpoints, position: None, available });
