@@ -352,7 +352,7 @@ mod tests {
             5 => Act::Recovery(new),
             6 => Act::Rules(Hash(schemas::rules::current().name)),
             _ => {
-                let status = [KeyStatus::Retired, KeyStatus::Lost, KeyStatus::Compromised][rng.below(3) as usize];
+                let status = [KeyStatus::Retired, KeyStatus::Lost, KeyStatus::Compromised][usize::from(rng.byte(3))];
                 let from = (index + rng.below(5)).saturating_sub(2 * rng.below(2)).max(1);
                 let old = if rng.below(4) > 0 { secret(log, now).public_key() } else { other };
                 Act::Key(KeyChange {
@@ -370,7 +370,6 @@ mod tests {
     /// Messages of all kinds, good and bad in every way that is checked: the judge and the decider, who share no decision, agree on
     /// each of them, on what holds after it, and on who signs which size.
     #[test]
-    #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
     fn invariant_judged_as_decided() {
         let (mut good, mut bad) = (0, 0);
         let secrets = |log: &str| (0..40).map(|seed| secret(log, seed)).collect::<Vec<_>>();

@@ -225,7 +225,7 @@ fn a_copy_with_a_listing_ahead_of_its_act_is_mended_by_going_on() {
     // `_ledger` as the leader has it, and the tenant's log as the copy has it.
     let torn = clone_of(&leader.kv);
     let of_tenant = |(space, key): &(Space, Vec<u8>)| match space {
-        Space::Meta => key == &Key::Head(LogId(1)).bytes().to_vec(),
+        Space::Meta => key[..] == *Key::Head(LogId(1)).bytes(),
         _ => key.get(1..5) == Some(&[0, 0, 0, 1]),
     };
     let mut batch = Batch::default();
