@@ -245,7 +245,7 @@ fn the_comparison_in_all_its_forms() {
         }
     }
     assert!(
-        markdown.contains("\n- **Salesforce Agentforce**: presumed, the note is silent: scale.1.scripts"),
+        markdown.contains("\n- **Salesforce Agentforce**: presumed of the scale, the note is silent: scale.1.scripts"),
         "{markdown}"
     );
     let (code, _, err) = run(&mut server.upm(&["compare", "--platform", "nosuch"]));

@@ -8,7 +8,7 @@ use projector::maturity::compare::{self, NOT_MEASURED, Row};
 use projector::maturity::rating;
 use schemas::assessment::{self, Assessment, Exception, Says};
 use schemas::ids::ChangeId;
-use schemas::model;
+use schemas::model::{self, OVERALL};
 use serde_json::{Value, json};
 
 use super::client::http::{Client, segment};
@@ -182,14 +182,20 @@ fn csv(rows: &[Row], files: &[Assessment]) -> String {
     compare::csv_with(["Presumed clauses", "Exceptions"], rows.iter().zip(none.chain(said)))
 }
 
-/// What of the ratings is somebody's word, a paragraph for each that has any.
+/// What of the ratings is somebody's word, a paragraph for each that has any: by name what decides the overall level.
 fn notes(files: &[Assessment], before: &str, behind: &str) -> String {
     let mut text = String::new();
     for file in files {
         let presumed = rating::rate(file).presumed;
+        let of_scale =
+            |id: &str| model::get().clause(id).is_some_and(|clause| clause.row == OVERALL && clause.level > 0);
+        let (scale, others): (Vec<&str>, Vec<&str>) = presumed.into_iter().partition(|id| of_scale(id));
         let mut parts = exceptions(file);
-        if !presumed.is_empty() {
-            parts.insert(0, format!("presumed, the note is silent: {}", presumed.join(", ")));
+        if !others.is_empty() {
+            parts.insert(0, format!("{} more of floors and phases (--json names them)", others.len()));
+        }
+        if !scale.is_empty() {
+            parts.insert(0, format!("presumed of the scale, the note is silent: {}", scale.join(", ")));
         }
         if !parts.is_empty() {
             let _ = write!(text, "{before}{}{behind}{}", file.platform, parts.join("; "));
