@@ -9,12 +9,13 @@ mod payloads;
 mod period;
 
 pub(crate) use at_head::{Tiles, receipt_of_row, receipt_of_stored};
+use governed::Decided;
 use payloads::{stored, stored_at, stored_range};
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use schemas::ids::ChangeId;
 use schemas::reason::Reason;
@@ -137,12 +138,14 @@ pub struct Log<K> {
     ceiling: Option<Ceiling>,
     /// Shared by its clones.
     remembered: Arc<Remembered>,
+    /// What was decided about its control entries; shared too.
+    decided: Arc<Mutex<Option<Decided>>>,
 }
 
 impl<K: Kv> Log<K> {
     /// The log `id` of `kv`; refused where it has no head.
     pub fn open(kv: K, id: LogId) -> Result<Self, ReadError> {
-        let log = Self { kv, id, ceiling: None, remembered: Arc::default() };
+        let log = Self { kv, id, ceiling: None, remembered: Arc::default(), decided: Arc::default() };
         log.head()?;
         Ok(log)
     }
