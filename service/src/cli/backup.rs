@@ -11,12 +11,12 @@ use ledger::append::LogId;
 use ledger::birth;
 use ledger::checkpoint::Origin;
 use ledger::fsck;
-use ledger::kv::{Batch, Kv, Space};
+use ledger::kv::{Batch, Kv, KvError, Space};
 use ledger::layout::Key;
 use ledger::note::VerifierKey;
 use ledger::read::{Ceiling, Log};
 use ledger::replica::{Copier, KvSource, Limits, Progress, ReplicaError, Trust};
-use ledger_rocks::Rocks;
+use ledger_rocks::{OpenError, Rocks};
 use schemas::ids::Tenant;
 use serde_json::json;
 
@@ -55,12 +55,15 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let _lock = data_dir::lock_file(&args.dir).map_err(|error| CliError::of(&error))?;
     // Keys first: a store without its dedupe keys is no backup.
     let keys = copy_keys(&globals.data, &args.dir, args.with_keys)?;
-    let kv = Rocks::open(&args.dir.join("ledger")).map_err(|error| CliError::of(&error))?;
+    let kv = Rocks::open(&args.dir.join("ledger")).map_err(|error| match error {
+        OpenError::Other { .. } => not_written(&error),
+        _ => CliError::of(&error),
+    })?;
     let before = fsck::total(&kv);
     let copied = copy(&source.kv, &globals.data, &kv)?;
     copy_cosignatures(&source.kv, &kv)?;
     let manifest = manifest(&kv, args.with_keys)?;
-    kv.close().map_err(|error| CliError::of(&error))?;
+    kv.close().map_err(|error| not_written(&error))?;
     manifest.write(&args.dir).map_err(|error| CliError::of(&error))?;
     tell(globals, &args.dir, &manifest, before, copied, keys)
 }
@@ -135,9 +138,20 @@ fn refused(error: &ReplicaError) -> CliError {
         CliError::no(error.to_string()).with_detail(
             "nothing of it was copied: run `upm fsck` on the ledger; if it is sound, the backup is of another history: keep it",
         )
+    } else if matches!(error, ReplicaError::Kv(KvError::Write { .. })) {
+        not_written(error)
     } else {
         CliError::of(error).with_detail("run `upm fsck` to see whether the ledger is sound; what was copied stays good")
     }
+}
+
+/// The backup's own disk: nothing is wrong with the ledger.
+fn not_written(error: &dyn std::error::Error) -> CliError {
+    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    let causes = causes.collect::<Vec<_>>().join(": ");
+    CliError::could_not(format!("the backup could not be written: {causes}")).with_detail(
+        "make room on its disk, or mend it, and run it again: it goes on where it stood, and what was backed up before stays good",
+    )
 }
 
 /// Cosignatures come later than their checkpoints, or never; copied as they are, each with its check value.
