@@ -21,10 +21,13 @@ use ledger::replica::{Copier, Limits, Progress as Round, ReplicaError, Source, T
 use schemas::ids::Tenant;
 use tokio::sync::watch;
 
+use crate::append::with_causes;
 use crate::batch::{Projectable, View};
+use crate::config::Disk;
 use crate::project;
 use crate::running::{ROUNDS, StartError, spawn};
 use crate::shared::{Health, Progress, Troubles};
+use crate::watch::{DISK, Gauge};
 
 /// How long until the source is asked again when nothing was new.
 const LOOK: Duration = Duration::from_millis(200);
@@ -69,6 +72,8 @@ pub struct FollowConfig<K, S> {
     pub report: Reporter<S>,
     /// Told of a tenant whose log is here now.
     pub found: Finder,
+    /// What the copy lies on; with less free than its reserve nothing is copied. None where nobody looks.
+    pub disk: Option<Disk>,
 }
 
 /// A copy that is kept.
@@ -89,7 +94,7 @@ where
     K: Kv + 'static,
     S: Source + Send + 'static,
 {
-    let FollowConfig { kv, views_dir, source, trust, dedupe, report, found } = config;
+    let FollowConfig { kv, views_dir, source, trust, dedupe, report, found, disk } = config;
     let made = std::fs::create_dir_all(&views_dir);
     made.map_err(|source| StartError::Views { path: views_dir.clone(), source })?;
     let (troubles, tenants) = (Arc::new(Troubles::default()), Arc::new(Tenants::default()));
@@ -103,7 +108,8 @@ where
     let copying = spawn("follow", move || {
         let mut copying =
             Copying { kv: &*kv, tenants: &known, project: &project, troubles: &shared, found, stop: stopped };
-        copying.run(Copier::new(&*kv, source, trust, dedupe), &report);
+        let disk = disk.map(Gauge::new);
+        copying.run(Copier::new(&*kv, source, trust, dedupe), &report, disk);
     })?;
     Ok(Following { troubles, tenants, project: to_project, stop, copying: Some(copying), projecting: Some(projecting) })
 }
@@ -149,7 +155,7 @@ struct Copying<'a, K> {
 }
 
 impl<K: Kv> Copying<'_, K> {
-    fn run<S: Source>(&mut self, mut copier: Copier<'_, K, S>, report: &Reporter<S>) {
+    fn run<S: Source>(&mut self, mut copier: Copier<'_, K, S>, report: &Reporter<S>, mut disk: Option<Gauge>) {
         let mut delay = TROUBLE.0;
         let mut told: Option<Vec<Standing>> = None;
         let (mut silence, mut waited) = (0, 0);
@@ -157,6 +163,12 @@ impl<K: Kv> Copying<'_, K> {
             self.troubles.set(WHO, format!("the copy can't be read: {error}"));
         }
         while !*self.stop.borrow() {
+            if let Some(shortage) = disk.as_mut().and_then(|disk| disk.shortage("copied")) {
+                self.troubles.set(DISK, shortage);
+                self.wait(LOOK);
+                continue;
+            }
+            self.troubles.clear(DISK);
             let round = copier.round(Limits::default()).and_then(|round| Ok((round, self.note_progress()?)));
             match round {
                 Ok((round, standings)) => {
@@ -168,8 +180,15 @@ impl<K: Kv> Copying<'_, K> {
                         self.wait(LOOK);
                     }
                 }
-                Err(error) if is_final(&error) => {
+                Err(error) if error.is_difference() => {
                     self.troubles.set(WHO, format!("nothing is copied any more: {error}"));
+                    return;
+                }
+                Err(error) if is_final(&error) => {
+                    let cause = with_causes(&error);
+                    let reason =
+                        format!("nothing is copied any more, restart to go on; what was copied is whole: {cause}");
+                    self.troubles.set(WHO, reason);
                     return;
                 }
                 Err(error) => {
@@ -270,11 +289,7 @@ impl<K: Kv> Copying<'_, K> {
     }
 }
 
-/// What trying again can't mend: the copies contradict each other, or what our own write left behind is unknown.
+/// What trying again can't mend: what our own write left behind is unknown until the store is opened again.
 fn is_final(error: &ReplicaError) -> bool {
-    error.is_difference()
-        || matches!(
-            error,
-            ReplicaError::Kv(KvError::Write { .. } | KvError::WriteAfterFailure) | ReplicaError::Stale { .. }
-        )
+    matches!(error, ReplicaError::Kv(KvError::Write { .. } | KvError::WriteAfterFailure) | ReplicaError::Stale { .. })
 }

@@ -3,8 +3,12 @@
 //! One inbox subscription serves all events in flight. An event is published, `JetStream` acknowledges that it is on the road, and
 //! once it is durable the ledger answers. What gets no answer in time is published again with the same bytes: the ledger
 //! recognises it, so that trying again never makes a second entry. No `Nats-Msg-Id` is set (`JetStream` would swallow the retry).
+//!
+//! Events that are under way together reach the road in any order, one that is published again last of all. Where order matters, as
+//! among the events of one change, each has its [`Turn`]: it is published once the one before it is on the road.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +17,7 @@ use async_nats::{Client, HeaderMap, Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::answer::{Answer, NoAnswer, RECEIPT_HEADER};
 
@@ -54,6 +58,58 @@ pub struct OnRoad {
     /// Its sequence on the road.
     #[serde(rename = "seq")]
     pub sequence: u64,
+}
+
+/// An event's place among others of its lane: it comes when the one before it is on the road, or given up. The default is a lane of
+/// its own.
+#[derive(Debug, Default)]
+pub struct Turn {
+    before: Option<oneshot::Receiver<()>>,
+    /// Dropped, it lets the next one come.
+    next: Option<oneshot::Sender<()>>,
+}
+
+impl Turn {
+    async fn come(&mut self) {
+        if let Some(before) = &mut self.before {
+            // Its sender is dropped, never used.
+            let _ = before.await;
+        }
+        self.before = None;
+    }
+
+    fn pass(&mut self) {
+        self.next = None;
+    }
+}
+
+/// Gives turns: within a lane, such as a change, in the order in which they are asked for. All of a lane have to be sent, or dropped.
+#[derive(Debug)]
+pub struct Lanes<L> {
+    ends: HashMap<L, oneshot::Receiver<()>>,
+    /// So many lanes are remembered before those are forgotten that nobody is under way in.
+    room: usize,
+}
+
+/// Lanes that are remembered at least: twice a window.
+const LANES_MIN: usize = 1_024;
+
+impl<L> Default for Lanes<L> {
+    fn default() -> Self {
+        Self { ends: HashMap::new(), room: LANES_MIN }
+    }
+}
+
+impl<L: Eq + Hash> Lanes<L> {
+    /// The next turn in a lane.
+    pub fn turn(&mut self, lane: L) -> Turn {
+        if self.ends.len() >= self.room {
+            self.ends.retain(|_, end| matches!(end.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+            self.room = LANES_MIN.max(2 * self.ends.len());
+        }
+        let (next, end) = oneshot::channel();
+        Turn { before: self.ends.insert(lane, end), next: Some(next) }
+    }
 }
 
 /// Why there is no answer.
@@ -161,6 +217,13 @@ impl Producer {
 
     /// Publishes one event and waits until the ledger has answered.
     pub async fn send(&self, event: &Outgoing) -> Result<Answer, ProduceError> {
+        self.send_in_turn(event, Turn::default()).await
+    }
+
+    /// The same when its turn comes; the next one's comes once this one is on the road.
+    pub async fn send_in_turn(&self, event: &Outgoing, mut turn: Turn) -> Result<Answer, ProduceError> {
+        // Not with a slot in hand: the one before may be waiting for one.
+        turn.come().await;
         let _slot = self.shared.window.acquire().await;
         let mut replies = self.shared.register();
         let mut headers = HeaderMap::new();
@@ -168,7 +231,7 @@ impl Producer {
         let mut missing = "acknowledgement";
         for _ in 0..self.shared.patience.attempts.max(1) {
             self.shared.publish(event, Some(headers.clone()), replies.token).await?;
-            match self.shared.attempt(event, &mut replies).await {
+            match self.shared.attempt(event, &mut replies, &mut turn).await {
                 Attempt::Done(result) => return result,
                 Attempt::Missing(what) => missing = what,
             }
@@ -178,6 +241,12 @@ impl Producer {
 
     /// Publishes one event and waits only until `JetStream` has it.
     pub async fn publish(&self, event: &Outgoing) -> Result<OnRoad, ProduceError> {
+        self.publish_in_turn(event, Turn::default()).await
+    }
+
+    /// The same when its turn comes.
+    pub async fn publish_in_turn(&self, event: &Outgoing, mut turn: Turn) -> Result<OnRoad, ProduceError> {
+        turn.come().await;
         let _slot = self.shared.window.acquire().await;
         let mut replies = self.shared.register();
         for _ in 0..self.shared.patience.attempts.max(1) {
@@ -191,13 +260,16 @@ impl Producer {
         Err(ProduceError::TimedOut { missing: "acknowledgement", attempts: self.shared.patience.attempts.max(1) })
     }
 
-    /// Sends many, a window of them at once, and hands over each result as it comes, with the event's place in the input.
+    /// Sends many, a window of them at once, each in its turn, and hands over each result as it comes, with the event's place in the
+    /// input.
     pub async fn send_all(
         &self,
-        events: impl IntoIterator<Item = Outgoing>,
+        events: impl IntoIterator<Item = (Outgoing, Turn)>,
         mut done: impl FnMut(usize, Result<Answer, ProduceError>),
     ) {
-        let sending = |(place, event): (usize, Outgoing)| async move { (place, self.send(&event).await) };
+        let sending = |(place, (event, turn)): (usize, (Outgoing, Turn))| async move {
+            (place, self.send_in_turn(&event, turn).await)
+        };
         let mut results =
             futures::stream::iter(events.into_iter().enumerate().map(sending)).buffer_unordered(self.shared.window());
         while let Some((place, result)) = results.next().await {
@@ -205,7 +277,7 @@ impl Producer {
         }
     }
 
-    /// Publishes many without waiting for the ledger, like [`Producer::send_all`].
+    /// Publishes many without waiting for the ledger, a window of them at once, in any order.
     pub async fn publish_all(
         &self,
         events: impl IntoIterator<Item = Outgoing>,
@@ -257,7 +329,7 @@ impl Shared {
     }
 
     /// Waits for acknowledgement and answer of one attempt. The answer of an earlier attempt is as good.
-    async fn attempt(&self, event: &Outgoing, replies: &mut Replies) -> Attempt {
+    async fn attempt(&self, event: &Outgoing, replies: &mut Replies, turn: &mut Turn) -> Attempt {
         let mut wait = self.patience.ack;
         let mut missing = "acknowledgement";
         loop {
@@ -270,6 +342,7 @@ impl Shared {
                     if let Err(error) = on_road(event, &message) {
                         return Attempt::Done(Err(error));
                     }
+                    turn.pass();
                     (wait, missing) = (self.patience.answer, "answer");
                 }
                 Ok(None) | Err(_) => return Attempt::Missing(missing),
@@ -343,6 +416,32 @@ fn on_road(event: &Outgoing, message: &Message) -> Result<OnRoad, ProduceError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_comes_when_the_one_before_has_passed() {
+        let comes = |turn: &mut Turn| futures::FutureExt::now_or_never(turn.come()).is_some();
+        let mut lanes = Lanes::default();
+        let (mut first, mut second, mut third) = (lanes.turn("a"), lanes.turn("a"), lanes.turn("a"));
+        assert!(comes(&mut first) && comes(&mut lanes.turn("b")) && comes(&mut Turn::default()));
+        first.pass();
+        let mut waiting = lanes.turn("a");
+        assert!(!comes(&mut third) && !comes(&mut third) && comes(&mut second));
+        drop(second);
+        assert!(comes(&mut third), "one that was given up lets the next one come too");
+        assert!(!comes(&mut waiting));
+    }
+
+    #[test]
+    fn lanes_that_nobody_is_in_are_forgotten() {
+        let mut lanes = Lanes::default();
+        let _held = lanes.turn(0);
+        for lane in 1..100_000 {
+            drop(lanes.turn(lane));
+        }
+        assert!(lanes.ends.len() <= LANES_MIN, "{}", lanes.ends.len());
+        let mut next = lanes.turn(0);
+        assert!(futures::FutureExt::now_or_never(next.come()).is_none(), "the one under way is remembered");
+    }
 
     #[test]
     fn replies_find_their_event_by_the_token() {

@@ -66,12 +66,31 @@ pub(crate) async fn disk(disk: Disk, common: Arc<Common>) {
                 open = true;
             }
             Some(shortage) => {
-                common.troubles.set(DISK, reason(&shortage, &disk));
+                common.troubles.set(DISK, reason(&shortage, &disk, "taken in"));
                 open = false;
             }
         }
         common.open.send_if_modified(|was| std::mem::replace(was, open) != open);
         tokio::time::sleep(DISK_ROUND).await;
+    }
+}
+
+/// A disk that is looked at by whoever writes to it, before it does.
+pub(crate) struct Gauge {
+    disk: Disk,
+    open: bool,
+}
+
+impl Gauge {
+    pub(crate) fn new(disk: Disk) -> Self {
+        Self { disk, open: true }
+    }
+
+    /// Why nothing is to be written now, if so; `what` would be written. Blocking.
+    pub(crate) fn shortage(&mut self, what: &str) -> Option<String> {
+        let shortage = shortage(look(&self.disk.dir), self.disk.reserve_bytes, self.open);
+        self.open = shortage.is_none();
+        shortage.map(|shortage| reason(&shortage, &self.disk, what))
     }
 }
 
@@ -92,16 +111,16 @@ fn shortage(seen: Result<Seen, String>, reserve: u64, open: bool) -> Option<Shor
     }
 }
 
-fn reason(shortage: &Shortage, disk: &Disk) -> String {
+fn reason(shortage: &Shortage, disk: &Disk, what: &str) -> String {
     let (dir, reserve) = (disk.dir.display(), disk.reserve_bytes >> 20);
     match shortage {
         Shortage::Full => format!(
-            "the disk of {dir} is full (less than {reserve} MiB free): nothing is taken in until there is room; free some, it goes on by itself"
+            "the disk of {dir} is full (less than {reserve} MiB free): nothing is {what} until there is room; free some, it goes on by itself"
         ),
         Shortage::ReadOnly => {
-            format!("the disk of {dir} is read-only: nothing is taken in; mount it for writing again, then restart")
+            format!("the disk of {dir} is read-only: nothing is {what}; mount it for writing again, then restart")
         }
-        Shortage::Unknown(error) => format!("the disk of {dir} can't be looked at: {error}; nothing is taken in"),
+        Shortage::Unknown(error) => format!("the disk of {dir} can't be looked at: {error}; nothing is {what}"),
     }
 }
 

@@ -7,6 +7,7 @@
 //!   nats/         the child nats-server's store and its configuration
 //!   keys/         0700, files 0600 (see `keys_on_disk`)
 //!   witness/      what a witness (`upm witness`) has cosigned of each log; no ledger lies in such a directory
+//!   witness.logs  the logs that a witness ever cosigned, so that what it lost is missed
 //!   ledger.heads  how far each log was committed (see `head_file`)
 //!   kept-heads    where signed heads are kept besides, if they are (see `kept_heads`)
 //!   lock          locked by the process that uses the directory, and names it

@@ -126,9 +126,20 @@ pub fn export<F: Fetch>(
     fetch: F,
     note: &str,
     head: &Checkpoint,
-    mut progress: impl FnMut(u64, u64),
+    progress: impl FnMut(u64, u64),
 ) -> Result<Exported, ExportError<F::Error>> {
-    let folder = Folder::open(dir, head)?;
+    export_with(dir, fetch, (note, head), progress, &|_| Ok(()))
+}
+
+/// The same; `may` is asked before anything on disk is changed, and an error of it is one of the disk.
+fn export_with<F: Fetch>(
+    dir: &Path,
+    fetch: F,
+    (note, head): (&str, &Checkpoint),
+    mut progress: impl FnMut(u64, u64),
+    may: May<'_>,
+) -> Result<Exported, ExportError<F::Error>> {
+    let folder = Folder::open(dir, head, may)?;
     let log = TiledLog::open(fetch, head)?;
     let before = folder.checkpoint()?;
     if let Some((_, before)) = &before {
@@ -192,7 +203,7 @@ impl Fetch for Files<'_> {
 
 /// Refuses to write over what the log does not extend.
 fn check_older<F: Fetch>(
-    folder: &Folder,
+    folder: &Folder<'_>,
     log: &TiledLog<F>,
     before: &Checkpoint,
     head: &Checkpoint,
@@ -221,16 +232,20 @@ fn resource<F: Fetch>(log: &TiledLog<F>, path: ResourcePath) -> Result<Vec<u8>, 
     }
 }
 
+/// Whether a file or folder may be written, moved, synced or removed.
+type May<'a> = &'a dyn Fn(&Path) -> io::Result<()>;
+
 /// The directory of an export, held by this process.
-struct Folder {
+struct Folder<'a> {
     dir: PathBuf,
     own: PathBuf,
+    may: May<'a>,
     // Held for the kernel's lock on it.
     _lock: File,
 }
 
-impl Folder {
-    fn open<E>(dir: &Path, head: &Checkpoint) -> Result<Folder, ExportError<E>> {
+impl<'a> Folder<'a> {
+    fn open<E>(dir: &Path, head: &Checkpoint, may: May<'a>) -> Result<Folder<'a>, ExportError<E>> {
         let own = dir.join(".export");
         let name = own.join("log");
         let origin = head.origin.as_str();
@@ -240,8 +255,9 @@ impl Folder {
                 return Err(ExportError::NotEmpty { dir: dir.to_owned(), found });
             }
         }
-        fs::create_dir_all(&own).map_err(at(&own))?;
+        may(&own).and_then(|()| fs::create_dir_all(&own)).map_err(at(&own))?;
         let path = own.join("lock");
+        may(&path).map_err(at(&path))?;
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -255,13 +271,15 @@ impl Folder {
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                may(&own.join("log.new")).map_err(at(&own))?;
                 write_synced(&own.join("log.new"), format!("{origin}\n").as_bytes())?;
-                fs::rename(own.join("log.new"), &name).map_err(at(&name))?;
+                may(&name).and_then(|()| fs::rename(own.join("log.new"), &name)).map_err(at(&name))?;
+                may(&own).map_err(at(&own))?;
                 sync_dir(&own)?;
             }
             Err(source) => return Err(ExportError::Io { path: name, source }),
         }
-        Ok(Folder { dir: dir.to_owned(), own, _lock: lock })
+        Ok(Folder { dir: dir.to_owned(), own, may, _lock: lock })
     }
 
     /// The checkpoint that the export has, as note and as what it says.
@@ -283,10 +301,11 @@ impl Folder {
         let mut written = Vec::with_capacity(batch.len());
         for (number, (_, bytes)) in batch.iter().enumerate() {
             let path = aside(number);
-            let mut file = File::create(&path).map_err(at(&path))?;
-            file.write_all(bytes).map_err(at(&path))?;
+            let mut file = (self.may)(&path).and_then(|()| File::create(&path)).map_err(at(&path))?;
+            (self.may)(&path).and_then(|()| file.write_all(bytes)).map_err(at(&path))?;
             written.push((path, file));
         }
+        (self.may)(&self.own).map_err(at(&self.own))?;
         sync_all(&written)?;
         let mut folders: Vec<PathBuf> = Vec::new();
         for (number, (path, _)) in batch.drain(..).enumerate() {
@@ -296,9 +315,12 @@ impl Folder {
                     folders.push(folder);
                 }
             }
-            fs::rename(aside(number), &place).map_err(at(&place))?;
+            (self.may)(&place).and_then(|()| fs::rename(aside(number), &place)).map_err(at(&place))?;
         }
-        folders.iter().try_for_each(|folder| sync_dir(folder))
+        folders.iter().try_for_each(|folder| {
+            (self.may)(folder).map_err(at(folder))?;
+            sync_dir(folder)
+        })
     }
 
     /// Makes the folders above a file; those that have to be synced, so that the file is found after a loss of power.
@@ -313,7 +335,7 @@ impl Folder {
             missing.push(folder);
         }
         for folder in missing.iter().rev() {
-            fs::create_dir(folder).map_err(at(folder))?;
+            (self.may)(folder).and_then(|()| fs::create_dir(folder)).map_err(at(folder))?;
         }
         Ok(touched)
     }
@@ -326,7 +348,7 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             Err(source) => return Err(ExportError::Io { path: folder, source }),
         };
-        fs::remove_dir_all(&folder).map_err(at(&folder))?;
+        (self.may)(&folder).and_then(|()| fs::remove_dir_all(&folder)).map_err(at(&folder))?;
         Ok(count)
     }
 }
@@ -417,9 +439,14 @@ mod tests {
         }
 
         fn export_as(&self, origin: &str, dir: &Path) -> Result<Exported, ExportError<Killed>> {
+            let (note, head) = self.signed(origin);
+            export(dir, self, &note, &head, |_, _| ())
+        }
+
+        fn signed(&self, origin: &str) -> (String, Checkpoint) {
             let signer = Signer::from_seed(&Origin::parse(origin).unwrap(), [1; 32]);
             let head = Checkpoint { origin: signer.name().clone(), size: self.edge.size(), root: self.edge.root() };
-            export(dir, self, &signer.sign_checkpoint(&head), &head, |_, _| ())
+            (signer.sign_checkpoint(&head), head)
         }
     }
 
@@ -530,6 +557,49 @@ mod tests {
         }
     }
 
+    /// Killed before any single write, move, sync or removal: whoever reads finds the older export or the newer one, each entry and tile
+    /// of it, and the next run finishes.
+    #[test]
+    fn an_export_that_is_cut_off_at_any_step_is_readable_and_goes_on() {
+        let readable = |dir: &Path| {
+            let note = fs::read_to_string(dir.join("checkpoint")).ok()?;
+            let head = checkpoint::peek(&note).unwrap();
+            let log = TiledLog::open(Files(dir), &head).unwrap();
+            for path in tiles::resources(head.size) {
+                resource(&log, path).unwrap_or_else(|error| panic!("{path} of {}: {error}", head.size));
+            }
+            Some(head.size)
+        };
+        for (old, new) in [(None, 300), (Some(200), 700), (Some(256), 257)] {
+            let log = Mem::of(new, "entry");
+            let (note, head) = log.signed("here/acme");
+            let mut ends = BTreeMap::new();
+            for cut in 0.. {
+                let temp = tempfile::tempdir().unwrap();
+                let dir = temp.path().join("acme");
+                if let Some(old) = old {
+                    Mem::of(old, "entry").export_to(&dir).unwrap();
+                }
+                let steps = Cell::new(0);
+                let may = |_: &Path| {
+                    steps.set(steps.get() + 1);
+                    if steps.get() > cut { Err(io::Error::other("killed")) } else { Ok(()) }
+                };
+                let done = export_with(&dir, &log, (&note, &head), |_, _| (), &may);
+                let found = readable(&dir);
+                *ends.entry(found).or_insert(0) += 1;
+                assert_eq!(log.export_to(&dir).unwrap().size, new, "{old:?} to {new}, cut off at step {cut}");
+                assert_eq!(readable(&dir), Some(new));
+                if done.is_ok() {
+                    break;
+                }
+            }
+            // The checkpoint is the last thing that is moved: only its folder's sync may still fail behind it.
+            assert_eq!(ends.keys().copied().collect::<Vec<_>>(), [old, Some(new)], "{ends:?}");
+            assert!(ends[&old] > 10 && ends[&Some(new)] == 2, "{ends:?}");
+        }
+    }
+
     #[test]
     fn any_damaged_file_of_an_export_is_found() {
         let temp = tempfile::tempdir().unwrap();
@@ -572,6 +642,7 @@ mod tests {
         let held = Folder::open::<Killed>(
             &dir,
             &checkpoint::peek(&fs::read_to_string(dir.join("checkpoint")).unwrap()).unwrap(),
+            &|_| Ok(()),
         );
         check(&Mem::of(400, "entry"), "here/acme", "another process exports");
         drop(held);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ledger::append::LogId;
 use ledger::birth::{self, BirthError, LEDGER_LOG, LedgerBirth, LogBirth};
@@ -41,6 +41,8 @@ pub struct Home {
     pub kept: Option<Arc<KeptDir>>,
     /// Where it is noted how far each log was committed; for whoever signs.
     pub heads: Option<Arc<HeadFile>>,
+    /// Its own log, which is asked again and again who may sign what.
+    own: OnceLock<Log<Arc<Rocks>>>,
     _lock: Lock,
 }
 
@@ -105,6 +107,17 @@ pub enum HomeError {
         /// What it left.
         copy: PathBuf,
     },
+    /// The admin key at hand is another than those that the ledger's own log names.
+    #[error(
+        "{path} is none of the admin keys that {log} names, so no tenant can be added: put the secret of one that it names there \
+         (mode 0600), and add the tenant again; `upm keys admin list --ledger` shows them"
+    )]
+    OtherAdmin {
+        /// The key file.
+        path: PathBuf,
+        /// The ledger's own log.
+        log: Origin,
+    },
     /// No randomness.
     #[error("the system gives no randomness: {0}")]
     NoEntropy(getrandom::Error),
@@ -116,7 +129,7 @@ impl Home {
         let kv = Arc::new(Rocks::open(&dir.ledger())?);
         let name = birth::ledger_name(&*kv)?.ok_or(BirthError::NoLedger)?;
         let keys = Keys::at(dir.keys());
-        Ok(Self { dir, keys, kv, name, kept: None, heads: None, _lock: lock })
+        Ok(Self { dir, keys, kv, name, kept: None, heads: None, own: OnceLock::new(), _lock: lock })
     }
 
     /// Opens the ledger in `dir`; where there is none, one is born, with its keys, named `name` or after this host.
@@ -132,7 +145,7 @@ impl Home {
             Some(found) => same_name(found, name)?,
             None => found(&dir, &keys, &kv, name)?,
         };
-        let mut home = Self { dir, keys, kv, name, kept: None, heads: None, _lock: lock };
+        let mut home = Self { dir, keys, kv, name, kept: None, heads: None, own: OnceLock::new(), _lock: lock };
         home.refuse_lost_rounds()?;
         birth::check_ledger(&*home.kv, &home.name, &home.log_signer(LogId::LEDGER)?)?;
         Ok(home)
@@ -169,7 +182,7 @@ impl Home {
         }
         let name = birth::ledger_name(&*kv)?.ok_or(BirthError::NoLedger)?;
         let keys = Keys::at(dir.keys());
-        Ok(Self { dir, keys, kv, name, kept: None, heads: None, _lock: lock })
+        Ok(Self { dir, keys, kv, name, kept: None, heads: None, own: OnceLock::new(), _lock: lock })
     }
 
     /// Compares the store with the heads that were kept in `dir`, and keeps them there from now on.
@@ -193,9 +206,14 @@ impl Home {
 
     /// A log of which nothing is shown that is not kept.
     pub fn shown(&self, log: LogId, origin: &Origin) -> Result<Log<Arc<Rocks>>, HomeError> {
-        let open = Log::open(Arc::clone(&self.kv), log)?;
-        let Some(kept) = &self.kept else { return Ok(open) };
-        Ok(open.below(kept.ceiling(origin)))
+        Ok(self.bounded(Log::open(Arc::clone(&self.kv), log)?, origin))
+    }
+
+    fn bounded(&self, open: Log<Arc<Rocks>>, origin: &Origin) -> Log<Arc<Rocks>> {
+        match &self.kept {
+            Some(kept) => open.below(kept.ceiling(origin)),
+            None => open,
+        }
     }
 
     /// The same for whoever only reads: bounded by what was kept last, which stays as it is.
@@ -218,7 +236,14 @@ impl Home {
         {
             tracing::warn!(%error, "the newest head of the ledger's own log is not shown yet");
         }
-        self.shown(LogId::LEDGER, &origin)
+        let open = match self.own.get() {
+            Some(open) => open.clone(),
+            None => {
+                let open = Log::open(Arc::clone(&self.kv), LogId::LEDGER)?;
+                self.own.get_or_init(|| open).clone()
+            }
+        };
+        Ok(self.bounded(open, &origin))
     }
 
     /// What another copy copies from: nothing that may not be shown.
@@ -310,13 +335,24 @@ impl Home {
         self.tenant(tenant)
     }
 
+    /// The secret that lists tenants; refused where the ledger's own log names others.
+    pub fn admin(&self) -> Result<Signer, HomeError> {
+        let (path, log) = (self.keys.admin_path(), self.origin(LEDGER_LOG)?);
+        let admin = keys_on_disk::signer(&path, &log)?;
+        let governance = Log::open(&*self.kv, LogId::LEDGER)?.governance()?;
+        if governance.admin_keys().contains(&admin.public_key()) {
+            return Ok(admin);
+        }
+        Err(HomeError::OtherAdmin { path, log })
+    }
+
     fn give_birth(&self, tenant: &Tenant, stream_created_ms: Option<u64>) -> Result<(), HomeError> {
         let ledger = self.origin(LEDGER_LOG)?;
+        let admin = self.admin()?;
         // Keys first: a log whose key was lost in a crash could never be appended to.
         let signer = keys_on_disk::signer_or_new(&self.keys.log_path(tenant.as_str()), &self.origin(tenant.as_str())?)?;
         let dedupe = self.keys.dedupe_or_new(tenant.as_str())?;
         let ledger_signer = self.log_signer(LogId::LEDGER)?;
-        let admin = keys_on_disk::signer(&self.keys.admin_path(), &ledger)?;
         let salt = || {
             let mut salt = Salt([0; 16]);
             clock::fill(&mut salt.0).map(|()| salt).map_err(HomeError::NoEntropy)

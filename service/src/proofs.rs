@@ -1,21 +1,29 @@
 //! Proofs out of a log, as the HTTP API and the command line show them: that an entry is in it, that it only grew; and which entries
 //! hold a given event. What a proof is, is `ledger`'s.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ledger::consistency::ConsistencyProof;
-use ledger::entry::Header;
+use ledger::dedupe::DedupeKey;
+use ledger::entry::{EventHeader, Header};
 use ledger::hash::{self, Hash};
 use ledger::kv::Kv;
 use ledger::proof::{self, Unproved};
 use ledger::read::{Log, ReadError};
 use projector_sqlite::{Reader, ViewError};
 use schemas::admit::{self, Rejection, Scratch};
-use schemas::ids::EventId;
+use schemas::ids::{EventId, Producer, Subject};
 use serde::{Deserialize, Serialize};
 
 /// Entries looked at in one go, where the views don't reach yet.
 const BATCH: usize = 1_000;
+/// Entries with an event's id that are looked at for one question about its bytes. Ids are not unique, and anybody who may publish can
+/// make as many entries of one id as he likes.
+const CANDIDATES: usize = 10_000;
+/// How many of them are taken from the views at a time.
+const CANDIDATES_PAGE: usize = 500;
 
 /// That an entry is in a log of a certain size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +45,30 @@ pub struct Inclusion {
     /// The same as C2SP tlog-proof, a receipt; absent where no checkpoint of this size was signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
+    /// What the entry has to do with the bytes that were asked about; absent where none were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<Holds>,
+}
+
+/// What an entry has to do with an event's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holds {
+    /// It was made from these very bytes.
+    Sent,
+    /// They are what is kept of it, with masked places in them; what was sent may have been other bytes.
+    Stored,
+    /// Masked they are what is kept of it. Whether they are what was sent only the tenant's dedupe key tells, which is not here.
+    Masked,
+}
+
+/// Entries that hold an event's bytes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Ascending.
+    pub entries: Vec<(u64, Holds)>,
+    /// Where to go on looking; none when all were looked at.
+    pub next: Option<u64>,
 }
 
 /// That a log only grew from one size to another.
@@ -86,7 +118,13 @@ pub fn inclusion<K: Kv>(log: &Log<K>, index: u64, size: Option<u64>) -> Result<I
         root: log.root(size)?,
         path,
         proof: if signed { Some(log.receipt_at(index, size)?.to_text()) } else { None },
+        holds: None,
     })
+}
+
+/// The same of an entry that holds an event's bytes.
+pub fn held<K: Kv>(log: &Log<K>, (index, holds): (u64, Holds), size: Option<u64>) -> Result<Inclusion, ReadError> {
+    Ok(Inclusion { holds: Some(holds), ..inclusion(log, index, size)? })
 }
 
 /// The proof that the tree of `from` entries is a prefix of that of `to`, signed or not; without `to`, of the newest.
@@ -135,25 +173,87 @@ pub fn by_event_id<K: Kv>(
     Ok(found)
 }
 
-/// Entries that hold this very event: its bytes are what was sent, or what admission made of it. Ascending.
+/// Entries that hold these very bytes, from entry `from` on: up to `limit`, out of at most [`CANDIDATES`] with the event's id.
+///
+/// With `dedupe` it is known which entry was made from them: an accepted event is found by the keyed hash of its subject and bytes, and
+/// the subjects are those of the entries with its id. Without it, of masked entries only what is kept can be compared.
 pub fn of_event<K: Kv>(
     log: &Log<K>,
     views: Option<&Reader>,
+    dedupe: Option<&DedupeKey>,
     event: &[u8],
-) -> Result<Result<Vec<u64>, Rejection>, LookupError> {
+    from: u64,
+    limit: usize,
+) -> Result<Result<Holding, Rejection>, LookupError> {
     let mut scratch = Scratch::default();
-    let admitted = match admit::admit_unaddressed(event, &mut scratch) {
-        Ok((_, admitted)) => admitted,
+    let (subject, admitted) = match admit::admit_unaddressed(event, &mut scratch) {
+        Ok(admitted) => admitted,
         Err(rejection) => return Ok(Err(rejection)),
     };
-    let mut same = Vec::new();
-    for index in by_event_id(log, views, &admitted.facts.id, 0, usize::MAX)? {
-        let stored = log.stored(index)?;
-        if stored.is_some_and(|stored| stored.payload == event || stored.payload == *admitted.payload) {
-            same.push(index);
+    let mut asked = Asked { log, dedupe, event, masked: &admitted.payload, subject, sent: BTreeMap::new() };
+    let (mut holding, mut next, mut looked_at) = (Holding::default(), from, 0);
+    loop {
+        let candidates = by_event_id(log, views, &admitted.facts.id, next, CANDIDATES_PAGE)?;
+        for index in &candidates {
+            if holding.entries.len() == limit || looked_at == CANDIDATES {
+                holding.next = Some(*index);
+                return Ok(Ok(holding));
+            }
+            looked_at += 1;
+            holding.entries.extend(asked.holds(*index)?.map(|holds| (*index, holds)));
+        }
+        match candidates.last() {
+            Some(last) if candidates.len() == CANDIDATES_PAGE => next = last + 1,
+            _ => return Ok(Ok(holding)),
         }
     }
-    Ok(Ok(same))
+}
+
+/// A question about an event's bytes.
+struct Asked<'a, K> {
+    log: &'a Log<K>,
+    dedupe: Option<&'a DedupeKey>,
+    event: &'a [u8],
+    /// What admission makes of them.
+    masked: &'a [u8],
+    subject: Subject,
+    /// The entry made from them under the subject of each producer that was met.
+    sent: BTreeMap<Option<Producer>, Option<u64>>,
+}
+
+impl<K: Kv> Asked<'_, K> {
+    fn holds(&mut self, index: u64) -> Result<Option<Holds>, ReadError> {
+        let Some(Header::Event(header)) = self.log.header(index)? else { return Ok(None) };
+        if header.phase != self.subject.phase {
+            return Ok(None);
+        }
+        if self.made_by(&header)? == Some(index) {
+            return Ok(Some(Holds::Sent));
+        }
+        // Without a key only what is kept is left to compare; nothing is read whose length tells enough.
+        let (event, masked) = (self.event, self.masked);
+        if ![event.len(), masked.len()].contains(&usize::try_from(header.size).unwrap_or(usize::MAX)) {
+            return Ok(None);
+        }
+        let Some(stored) = self.log.stored(index)? else { return Ok(None) };
+        if stored.payload == event {
+            // Where nothing was masked, what is kept is what was sent.
+            return Ok(Some(if header.masked == 0 { Holds::Sent } else { Holds::Stored }));
+        }
+        Ok((self.dedupe.is_none() && stored.payload == masked).then_some(Holds::Masked))
+    }
+
+    /// The entry made from these bytes as the producer of `header` would have sent them; none where that can't be known.
+    fn made_by(&mut self, header: &EventHeader) -> Result<Option<u64>, ReadError> {
+        let Some(dedupe) = self.dedupe else { return Ok(None) };
+        if let Some(known) = self.sent.get(&header.producer) {
+            return Ok(*known);
+        }
+        let subject = Subject { producer: header.producer.clone(), ..self.subject.clone() };
+        let found = self.log.duplicate_of(&dedupe.fingerprint(&subject.to_string(), self.event))?;
+        self.sent.insert(header.producer.clone(), found);
+        Ok(found)
+    }
 }
 
 impl Inclusion {

@@ -119,6 +119,21 @@ fn not_ready(server: &Server, words: &[&str]) -> String {
     })
 }
 
+/// Waits until all three places say that it is the disk: readiness, metrics, standard error.
+fn told_of_the_disk(server: &Server) {
+    const CAUSES: [&str; 4] = ["input/output error", "read-only file system", "is read-only", "can't be looked at"];
+    let names_it = |text: &str| CAUSES.iter().any(|cause| text.to_lowercase().contains(cause));
+    wait_for("readiness to name the disk", || {
+        let (status, body) = server.get("/readyz");
+        (status == 503 && names_it(&body)).then_some(())
+    });
+    assert_eq!(metric(server, "upm_ready"), 0);
+    let (_, page) = server.get("/metrics");
+    assert!(page.lines().any(|line| line.starts_with("upm_not_ready{") && names_it(line)), "{page}");
+    let log = std::fs::read_to_string(server.data().with_extension("log")).expect("a log");
+    assert!(log.lines().any(|line| line.contains("not ready") && names_it(line)), "{log}");
+}
+
 fn ready(server: &Server) {
     wait_for("readiness", || (server.get("/readyz").0 == 200).then_some(()));
 }
@@ -188,8 +203,6 @@ fn a_full_disk_stops_the_intake_and_says_so_until_there_is_room() {
     assert_eq!(server.stop(), 0);
 }
 
-/// The story: the writes of a block device fail with EIO in the middle of a load, and the kernel mounts its file system read-only.
-/// The store's write fails: nothing of that round is confirmed, and nothing is written any more. After the repair, a restart goes on.
 /// No half pack under the final name, nor under any other.
 #[test]
 fn a_pack_that_finds_no_room_leaves_nothing_and_says_what_to_do() {
@@ -213,6 +226,9 @@ fn a_pack_that_finds_no_room_leaves_nothing_and_says_what_to_do() {
     assert_eq!(code, 0, "{err}");
 }
 
+/// The story: the writes of a block device fail with EIO in the middle of a load, and the kernel mounts its file system read-only.
+/// The store's write fails: nothing of that round is confirmed, and nothing is written any more. After the repair, a restart goes on,
+/// with everything that was confirmed, in the batch that failed too.
 #[test]
 fn writes_that_fail_with_eio_confirm_nothing_and_a_restart_goes_on() {
     if !may_mount() {
@@ -247,16 +263,11 @@ fn writes_that_fail_with_eio_confirm_nothing_and_a_restart_goes_on() {
         }
         Some(body)
     });
-    assert!(!refused.contains("\"accepted\"") || refused.contains("\"failed\""), "{refused}");
-    let said = not_ready(&server, &[]);
-    assert!(
-        ["Input/output error", "input/output error", "read-only", "can't be looked at"]
-            .iter()
-            .any(|why| said.contains(why)),
-        "{said}"
-    );
-    let log = std::fs::read_to_string(data.with_extension("log")).expect("a log");
-    assert!(log.contains("not ready"), "standard error says so: {log}");
+    let failing = posted..posted + 500;
+    // Told before the batch began, or line by line.
+    let told: Vec<Value> = refused.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(told.len() < 500 || told.iter().any(|line| line["status"] == "failed"), "{refused}");
+    told_of_the_disk(&server);
     server.crash();
     drop(disk);
     std::fs::remove_file(ballast).expect("removed");
@@ -269,7 +280,13 @@ fn writes_that_fail_with_eio_confirm_nothing_and_a_restart_goes_on() {
     for (first, chunk) in (40..posted).step_by(500).zip(answers[40..].chunks(500)) {
         still_there(&server, first..first + 500, chunk);
     }
-    accepted(&server, posted..posted + 20);
+    // Of the batch that failed each line has its answer now; those that had one then have the same.
+    let now = accepted(&server, failing);
+    for before in told.iter().filter(|line| line["status"] == "accepted") {
+        let now = now.iter().find(|now| now["line"] == before["line"]).expect("the same line");
+        assert_eq!((&now["status"], &now["index"]), (&Value::from("duplicate"), &before["index"]), "{before}");
+    }
+    accepted(&server, posted + 500..posted + 520);
     assert_eq!(server.stop(), 0);
 }
 
@@ -317,11 +334,8 @@ fn a_directory_that_turns_read_only_while_serving_confirms_nothing() {
     std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "a test").expect("an error that is none");
     let (status, body) = server.post("/v1/tenants/acme/events", "application/x-ndjson", events(40..60).as_bytes());
     assert!(status != 200 && !body.contains("\"accepted\""), "{status} {body}");
-    not_ready(&server, &[]);
-    assert_eq!(metric(&server, "upm_ready"), 0);
+    told_of_the_disk(&server);
     assert_eq!(size(&server), 41, "what is there is served");
-    let log = std::fs::read_to_string(data.with_extension("log")).expect("a log");
-    assert!(log.contains("not ready"), "standard error says so: {log}");
     server.crash();
     drop(disk);
     wait_for("the file system to be let go", || loop_device(&image).is_none().then_some(()));
@@ -331,6 +345,89 @@ fn a_directory_that_turns_read_only_while_serving_confirms_nothing() {
     let server = Server::start(&disk.dir, &["--tenant", "acme", "--disk-reserve", "1M"]);
     still_there(&server, 0..40, &before);
     accepted(&server, 40..60);
+    assert_eq!(server.stop(), 0);
+}
+
+/// A copy on a disk of its own that fills up. With a reserve it stops before, says so, and goes on by itself; without one a write fails, and
+/// a restart goes on. Either way what it has is served.
+#[test]
+fn a_follower_on_a_full_disk_says_so_and_goes_on() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let leader = Server::start(&folder.path().join("leader"), &["--tenant", "acme"]);
+    accepted(&leader, 0..40);
+    let disk = Mount::tmpfs(&folder.path().join("disk"), 160);
+    let follow = |reserve: &str| Server::start(&disk.dir, &["--follow", leader.http(), "--disk-reserve", reserve]);
+    let has = |follower: &Server, entries: u64| {
+        wait_for("the follower to have it all", || {
+            (size(follower) == entries && follower.get("/readyz").0 == 200).then_some(())
+        });
+    };
+    let ballast = disk.dir.join("ballast");
+    let log = || std::fs::read_to_string(disk.dir.with_extension("log")).expect("a log");
+    let follower = follow("32M");
+    wait_for("the log of acme", || (follower.get("/logs/acme/checkpoint").0 == 200).then_some(()));
+    has(&follower, 41);
+    fill(&ballast, 16 << 20);
+    not_ready(&follower, &["the disk of", "is full", "nothing is copied until there is room"]);
+    assert!(log().contains("nothing is copied until there is room"), "standard error says so: {}", log());
+    accepted(&leader, 40..80);
+    assert_eq!(size(&follower), 41, "nothing is copied, and what is there is served");
+    std::fs::remove_file(&ballast).expect("removed");
+    has(&follower, 81);
+    assert_eq!(follower.stop(), 0);
+
+    let follower = follow("0");
+    has(&follower, 81);
+    fill(&ballast, 0);
+    let mut posted = 80;
+    let said = wait_for("a write that fails", || {
+        accepted(&leader, posted..posted + 400);
+        posted += 400;
+        let (status, body) = follower.get("/readyz");
+        (status == 503 && body.contains("nothing is copied any more")).then_some(body)
+    });
+    assert!(said.contains("restart to go on") && said.contains("No space left on device"), "{said}");
+    assert!(log().contains("nothing is copied any more, restart to go on"), "standard error says so: {}", log());
+    assert_eq!(follower.get("/v1/tenants/acme/events/1").0, 200, "what is there is served");
+    let _ = follower.stop();
+    std::fs::remove_file(&ballast).expect("removed");
+    let follower = follow("0");
+    has(&follower, u64::from(posted) + 1);
+    assert_eq!((follower.stop(), leader.stop()), (0, 0));
+}
+
+/// The same of a backup: what it had stays good, and with room it goes on.
+#[test]
+fn a_backup_that_finds_no_room_says_what_to_do() {
+    if !may_mount() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &["--tenant", "acme"]);
+    accepted(&server, 0..40);
+    let disk = Mount::tmpfs(&folder.path().join("disk"), 160);
+    let (dir, ballast) = (disk.dir.join("backup"), disk.dir.join("ballast"));
+    let backup = || run(server.upm(&["backup"]).arg(&dir));
+    let (code, out, err) = backup();
+    assert_eq!(code, 0, "{out}{err}");
+    for first in (40..8_040).step_by(500) {
+        accepted(&server, first..first + 500);
+    }
+    // No room to open it, and room for the beginning of what is new.
+    for spare in [0, 512 << 10] {
+        fill(&ballast, spare);
+        let (code, out, err) = backup();
+        assert!(code == 2 && err.contains("No space left on device"), "{spare} bytes left: {code} {out}{err}");
+        assert!(err.contains("make room on its disk") && err.contains("it goes on where it stood"), "{err}");
+        std::fs::remove_file(&ballast).expect("removed");
+    }
+    let (code, out, err) = backup();
+    assert_eq!(code, 0, "{out}{err}");
+    let (code, out, err) = run(upm(["restore"]).arg(&dir).arg("--data").arg(folder.path().join("restored")));
+    assert_eq!(code, 0, "{out}{err}");
     assert_eq!(server.stop(), 0);
 }
 

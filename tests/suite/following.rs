@@ -254,27 +254,47 @@ fn only_the_ledger_that_was_meant_is_followed() {
     assert!(code == 2 && err.contains("_ledger.log.pem is missing"), "{err}");
 }
 
+/// A road that is nearly full is swept whatever the age of its messages. That of a leader that knows a follower fills up and stays full:
+/// nothing leaves it that the follower has not. A stranger changes nothing; the follower that is named does, and only up to where it is.
 #[test]
 fn a_leader_waits_for_the_followers_that_it_was_told_of() {
     let place = Place::new();
-    let leader = Server::start(&place.at("leader"), &["--tenant", "acme", "--follower", "east"]);
-    emit(&leader, 0..2);
+    let leader = Server::start(&place.at("leader"), &["--tenant", "acme", "--follower", "east", "--road-bytes", "60K"]);
+    let post = |number: u32| leader.post("/v1/tenants/acme/events", "application/json", event(number).as_bytes());
+    let mut number = 0;
+    let mut until_refused = || loop {
+        let (status, body) = post(number);
+        if status != 200 {
+            assert!(status == 503 && body.contains("the road is full"), "{status} {body}");
+            break number;
+        }
+        number += 1;
+        assert!(number < 2_000, "a road of 60 KiB never was full");
+    };
+    let held = until_refused();
+    assert!(held > 20, "{held}");
+    not_ready(&leader, "a follower or an answer is at sequence 0");
     let stranger = follow(&place, "stranger", leader.http(), &["--follow-as", "west"]);
     wait_for("the refusal of a name that nobody knows", || {
         let log = fs::read_to_string(place.at("stranger").with_extension("log")).ok()?;
         log.contains("upm serve --follower west").then_some(())
     });
     assert_eq!(stranger.stop(), 0);
+    let (status, body) = post(held);
+    assert!(status == 503, "a stranger holds nothing back and lets nothing go: {status} {body}");
+
     let follower = follow(&place, "follower", leader.http(), &["--follow-as", "east"]);
-    caught_up(&leader, &follower);
-    let (status, body) = leader.post(
-        "/v1/replica/position",
-        "application/json",
-        json!({ "follower": "east", "logs": [{ "log": 1, "epoch": 0, "road": 1 }] }).to_string().as_bytes(),
-    );
-    assert_eq!((status, body.as_str()), (204, ""));
+    wait_for("room on the road", || (post(held).0 == 200).then_some(()));
     assert_eq!(follower.stop(), 0);
-    assert_eq!(leader.stop(), 0);
+    // It is away: the road fills up again behind where it was.
+    let more = until_refused();
+    assert!(more > held, "{more}");
+    let said = not_ready(&leader, "a follower or an answer is at sequence ");
+    assert!(!said.contains("at sequence 0"), "{said}");
+    let follower = follow(&place, "follower", leader.http(), &["--follow-as", "east"]);
+    wait_for("room on the road", || (post(more).0 == 200).then_some(()));
+    caught_up(&leader, &follower);
+    assert_eq!((follower.stop(), leader.stop()), (0, 0));
 }
 
 #[test]

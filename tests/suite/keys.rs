@@ -1,7 +1,12 @@
 //! Keys that take each other's place, and acts, with the real server: under load, after a theft, and for whoever holds an old vkey.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use ledger::checkpoint::Origin;
+use ledger::signing::Signer;
 use serde_json::Value;
 use upm_tests::{Server, ok, run, upm};
 
@@ -175,32 +180,70 @@ fn a_rotation_that_can_not_be_signed_makes_no_key() {
     assert_eq!(key_files(&data).len(), before.len() + 1);
 }
 
-/// Two people replace the same key at once: one of them does, the other one is told why not, and no key file of theirs stays.
+/// Stands between a client and the server: before the client hears the `nth` answer about what holds in a log, something happens, and what
+/// it hears is stale.
+fn stale(server: &Server, nth: usize, meanwhile: impl FnOnce() + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let target = server.http().trim_start_matches("http://").to_owned();
+    std::thread::spawn(move || {
+        let (mut asked, mut meanwhile) = (0, Some(meanwhile));
+        for client in listener.incoming() {
+            let Ok(mut client) = client else { return };
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|read| read == 1) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).expect("text");
+            let mut server = TcpStream::connect(&target).expect("the server is there");
+            let alone = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+            server.write_all(alone.as_bytes()).expect("asked");
+            let mut answer = Vec::new();
+            server.read_to_end(&mut answer).expect("answered");
+            asked += usize::from(head.contains("/governance "));
+            if asked == nth
+                && let Some(meanwhile) = meanwhile.take()
+            {
+                meanwhile();
+            }
+            client.write_all(&answer).expect("heard");
+        }
+    });
+    url
+}
+
+/// Two people replace the same key at once: one of them does, the other one is told why not, and no key file of theirs stays. The other
+/// comes first after we have looked which key it is, and after we have made the act.
 #[test]
 fn the_second_of_two_rotations_hears_the_true_reason() {
     let temp = tempfile::tempdir().expect("a directory");
     let data = temp.path().join("data");
     let server = Server::start(&data, &["--tenant", "acme", "--name", "keys"]);
     accepted(&server, "before");
+    let rotations = || {
+        let keys = server.json("/v1/tenants/acme/governance")["log_keys"].as_array().map(Vec::len);
+        keys.expect("keys") - 1
+    };
+    for nth in [1, 2] {
+        let mut other = server.upm(&["keys", "rotate", "--tenant", "acme"]);
+        let url = stale(&server, nth, move || drop(ok(&mut other)));
+        let ours = ["keys", "rotate", "--tenant", "acme", "--nats", server.nats(), "--server", &url, "--data"];
+        let (code, out, err) = run(upm(ours).arg(&data));
+        assert_eq!(code, 1, "look {nth}: {out}{err}");
+        assert!(!err.contains("bad_signature"), "look {nth}: {err}");
+        let reasons = ["another change of this key came first", "is not the log key"];
+        assert!(reasons.iter().any(|reason| err.contains(reason)), "look {nth}: {err}");
+        assert_eq!(rotations(), nth, "look {nth}: the other one's alone");
+    }
+    // As it comes, in whatever order: both may do what they were asked to, one after the other.
     let rotate = || run(&mut server.upm(&["keys", "rotate", "--tenant", "acme"]));
-    let mut lost = None;
-    for _ in 0..8 {
-        let outcomes = std::thread::scope(|scope| {
-            let both = [scope.spawn(rotate), scope.spawn(rotate)];
-            both.map(|one| one.join().expect("it ends"))
-        });
-        assert!(outcomes.iter().any(|(code, ..)| *code == 0), "{outcomes:?}");
-        lost = outcomes.into_iter().find(|(code, ..)| *code != 0);
-        if lost.is_some() {
-            break;
-        }
-    }
-    // They may as well come one after the other, each time; then both did what they were asked to.
-    if let Some((code, out, err)) = lost {
-        assert_eq!(code, 1, "{out}{err}");
-        assert!(!err.contains("bad_signature"), "{err}");
-        assert!(err.contains("another change of this key came first") || err.contains("is not the log key"), "{err}");
-    }
+    let outcomes = std::thread::scope(|scope| {
+        let both = [scope.spawn(rotate), scope.spawn(rotate)];
+        both.map(|one| one.join().expect("it ends"))
+    });
+    let done = outcomes.iter().filter(|(code, ..)| *code == 0).count();
+    assert!(done >= 1 && outcomes.iter().all(|(code, ..)| *code <= 1), "{outcomes:?}");
+    assert_eq!(rotations(), 2 + done, "{outcomes:?}");
     accepted(&server, "after");
     assert_eq!(server.stop(), 0);
     let (code, out, _) = run(upm(["keys", "unused", "--data"]).arg(&data));
@@ -302,6 +345,116 @@ fn a_pack_that_tells_another_history_of_keys_is_refuted() {
     assert_eq!(verify(&[&honest, "--key", &old, "--keys", &chain]).0, 0);
     let (code, out) = verify(&[&forged, "--key", &old, "--keys", &chain]);
     assert!(code == 1 && out.contains("tells another history"), "{out}");
+}
+
+/// A pair of files, secret and public, as `openssl` writes them.
+fn pair(dir: &Path, name: &str, seed: u8) -> (String, String) {
+    let signer = Signer::from_seed(&Origin::parse("any/name").expect("an origin"), [seed; 32]);
+    let secret = dir.join(format!("{name}.pem"));
+    private(&secret, signer.to_pkcs8_pem().as_bytes());
+    (secret.display().to_string(), file(dir, &format!("{name}.pub"), signer.public_key().spki_pem().as_bytes()))
+}
+
+/// A file that only we can read.
+fn private(path: &Path, content: &[u8]) {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).expect("a file");
+    file.write_all(content).expect("written");
+}
+
+/// The admin key is replaced: at each step the commands say what is left to do, and what they say helps.
+#[test]
+fn an_admin_key_that_took_over_is_put_to_work() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, data) = (temp.path(), temp.path().join("data"));
+    let server = Server::start(&data, &["--tenant", "acme", "--name", "keys"]);
+    accepted(&server, "before");
+    assert_eq!(server.stop(), 0);
+    let stopped = |arguments: &[&str]| run(upm(arguments).arg("--data").arg(&data));
+    let (secret, public) = pair(dir, "new", 7);
+    let (old, in_place) = (dir.join("old.pem"), data.join("keys/admin.pem"));
+    std::fs::copy(&in_place, &old).expect("a copy");
+
+    let (code, out, err) = stopped(&["keys", "admin", "set", &public, "--ledger"]);
+    let next = format!("next: put the secret of one of them into {}", in_place.display());
+    assert!(code == 0 && out.contains("the keys of _ledger are replaced") && out.contains(&next), "{out}{err}");
+    let (_, listed, _) = stopped(&["keys", "admin", "list", "--ledger", "--json"]);
+    // Started before that is done, the server says so, serves what is there, and tells whoever adds a tenant.
+    let (code, _, err) = stopped(&["serve", "--listen", "127.0.0.1:0", "--tenant", "gamma"]);
+    let remedy = "is none of the admin keys that keys/_ledger names";
+    assert!(code == 2 && err.contains(remedy) && err.contains("put the secret of one that it names there"), "{err}");
+    let server = Server::start(&data, &[]);
+    accepted(&server, "meanwhile");
+    let log = std::fs::read_to_string(data.with_extension("log")).expect("a log");
+    assert!(log.contains(remedy), "{log}");
+    assert_eq!(
+        ok(&mut server.upm(&["keys", "admin", "list", "--ledger", "--json"])),
+        listed,
+        "with a server and without"
+    );
+    let (code, _, err) = run(&mut server.upm(&["tenant", "add", "beta"]));
+    assert!(code == 2 && err.contains(remedy) && err.contains("put the secret of one"), "{code} {err}");
+    private(&in_place, &std::fs::read(&secret).expect("readable"));
+    ok(&mut server.upm(&["tenant", "add", "beta"]));
+
+    // A log that was there keeps its own admin key; the new one lists.
+    let hold = |tenant: &str, id: &str, keys: &[&str]| {
+        let act = ["hold", "add", id, "--all", "--reason", "audit", "--tenant", tenant];
+        run(&mut server.upm(&[&act[..], keys].concat()))
+    };
+    let old = old.display().to_string();
+    let (code, _, err) = hold("acme", "one", &[]);
+    assert!(code == 2 && err.contains("an admin key of keys/acme"), "{err}");
+    assert_eq!(hold("acme", "one", &["--key", &old]).0, 2, "nobody lists it");
+    assert_eq!(hold("acme", "one", &["--key", &old, "--key", &secret]).0, 0);
+    assert_eq!(hold("beta", "one", &[]).0, 0, "a new tenant begins with the new key");
+    let out = ok(&mut server.upm(&["keys", "admin", "set", &public, "--tenant", "acme"]));
+    assert!(!out.contains("next:"), "the key in place is the new one: {out}");
+    assert_eq!(hold("acme", "two", &[]).0, 0);
+    // Another one that is not in place: what is to be done is said here too.
+    let (_, other) = pair(dir, "other", 8);
+    let out = ok(&mut server.upm(&["keys", "admin", "set", &other, "--tenant", "acme"]));
+    assert!(out.contains("next: put the secret of one of them into") && out.contains("--key at each act"), "{out}");
+    assert_eq!(server.stop(), 0);
+    let (code, out, err) = stopped(&["fsck"]);
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[test]
+fn a_recovery_key_is_replaced_by_the_one_before() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let (dir, data) = (temp.path(), temp.path().join("data"));
+    let server = Server::start(&data, &["--tenant", "acme", "--name", "keys"]);
+    let (secret, public) = pair(dir, "new", 7);
+    let (thief, _) = pair(dir, "thief", 9);
+    let admin = data.join("keys/admin.pem").display().to_string();
+    let acme = |arguments: &[&str]| run(&mut server.upm(&[arguments, &["--tenant", "acme"]].concat()));
+    let (code, _, err) = acme(&["keys", "recovery", "set", &public, "--key", &admin, "--key", &thief]);
+    assert!(code == 2 && err.contains("the recovery key of keys/acme"), "{err}");
+    let (code, _, err) = acme(&["keys", "recovery", "set", &public, &public]);
+    assert!(code == 2 && err.contains("one recovery key; found 2 files"), "{err}");
+    let (code, out, err) = acme(&["keys", "recovery", "set", &public]);
+    assert!(code == 0 && out.contains("next: keep its secret offline"), "{out}{err}");
+    // The one before replaces nothing any more, and the new one does.
+    let (code, _, err) = acme(&["keys", "rotate"]);
+    assert!(code == 2 && err.contains("the recovery key of keys/acme"), "{err}");
+    let (code, _, err) = acme(&["keys", "rotate", "--key", &admin, "--key", &secret]);
+    assert_eq!(code, 0, "{err}");
+    accepted(&server, "after");
+    assert_eq!(server.stop(), 0);
+    // The ledger's own, which acme's has nothing to do with.
+    let ledger = |arguments: &[&str]| run(upm(arguments).arg("--ledger").arg("--data").arg(&data));
+    let (code, out, err) = ledger(&["keys", "recovery", "set", &public]);
+    assert!(code == 0 && out.contains("the recovery key from before replaces nothing in keys/_ledger"), "{out}{err}");
+    let (code, _, err) = ledger(&["keys", "rotate"]);
+    assert!(code == 2 && err.contains("the recovery key of keys/_ledger"), "{err}");
+    let (code, _, err) = ledger(&["keys", "rotate", "--key", &secret]);
+    assert_eq!(code, 0, "{err}");
+    let server = Server::start(&data, &[]);
+    accepted(&server, "again");
+    assert_eq!(server.stop(), 0);
+    let (code, out, err) = run(upm(["fsck", "--data"]).arg(&data));
+    assert_eq!(code, 0, "{out}{err}");
 }
 
 #[test]

@@ -2,9 +2,17 @@
 //! somebody who remembers what it showed: it forks, it goes back, it is signed by somebody else.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ledger::checkpoint::Origin;
+use ledger::hash;
+use ledger::note::{KeyName, VerifierKey};
+use ledger::signing::Signer;
 use serde_json::{Value, json};
 use upm_tests::{Server, ok, run, upm, wait_for};
 
@@ -233,6 +241,59 @@ fn what_cannot_be_told_is_no_verdict() {
     fs::write(watch.state(), &whole).expect("written");
     assert_eq!(watch.look(&acme(&server), &key).0, 0);
     assert_eq!(watch.proofs(), Vec::<String>::new());
+}
+
+/// Serves one file, and nothing else: what a log of somebody else may look like.
+fn published(note: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+                head.push(byte[0]);
+            }
+            let (status, body) = if head.starts_with(b"GET /checkpoint ") { (200, note.as_str()) } else { (404, "") };
+            let length = body.len();
+            let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+/// C2SP allows more than our logs do. Of a log that makes use of it nothing can be told, which is no verdict; a signature that does not hold
+/// is one, whatever stands above it.
+#[test]
+fn a_checkpoint_of_another_form_is_no_verdict() {
+    let watch = Watch::new();
+    let signer = Signer::from_seed(&Origin::parse("any/name").expect("an origin"), [7; 32]);
+    let root = hash::leaf(b"hello").to_base64();
+    let signed = |name: &str, text: &str, good: bool| {
+        let key = VerifierKey::new(KeyName::parse(name).expect("a name"), signer.public_key());
+        let mut bytes = key.id().to_vec();
+        bytes.extend(signer.sign_bytes(text.as_bytes()));
+        bytes[40] ^= u8::from(!good);
+        let file = watch.at("foreign.vkey");
+        fs::write(&file, key.to_vkey()).expect("written");
+        watch.look(&published(format!("{text}\n\u{2014} {name} {}\n", STANDARD.encode(bytes))), &file)
+    };
+    for (name, text, why) in [
+        ("example.com", format!("example.com\n1\n{root}\n"), "an origin is"),
+        ("example.com/log", format!("example.com/log\n1\n{root}\nan extension\n"), "three lines"),
+        ("example.com/key", format!("example.com/log\n1\n{root}\n"), "the key has another name"),
+    ] {
+        let (code, out, err) = signed(name, &text, true);
+        assert_eq!((code, out.as_str()), (2, ""), "{text}: {err}");
+        assert!(err.contains("can't read") && err.contains(why), "{text}: {err}");
+        assert!(!watch.state().exists() && watch.proofs().is_empty(), "nothing is believed or accused");
+        let (code, _, err) = signed(name, &text, false);
+        assert!(code == 1 && err.contains("SIGNATURE"), "{text}: {err}");
+        for proof in watch.proofs() {
+            fs::remove_file(watch.at(&proof)).expect("removed");
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::Value;
-use upm_tests::{Server, nats_server, run, upm, wait_for};
+use upm_tests::{Server, nats_server, ok, run, upm, wait_for};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
@@ -105,6 +105,47 @@ fn keys_are_private_and_openssl_reads_them() {
             .arg(data.join("keys").join(file)));
         assert_eq!(code, 0, "openssl reads {file}: {err}");
     }
+}
+
+/// Lines of one change come into the log in their order, posted or emitted, answered or only published.
+#[test]
+fn lines_of_a_change_keep_their_order() {
+    let folder = folder();
+    let server = Server::start(&folder.path().join("data"), &["--tenant", "acme"]);
+    // Five lines of each change; of the second half side by side with those of other changes.
+    let lines = |run: &str| -> String {
+        let line = |change: u32, at: u32| {
+            format!(
+                r#"{{"provisioning_event":{{"id":"{run}-{change}-{at}","change_id":"{run}-{change}","timestamp":"2026-05-04T11:00:00Z","phase":"plan","intent":{{"source":"api","initiator":"ada","tenant":"acme"}}}}}}"#
+            ) + "\n"
+        };
+        let behind = (0..100).flat_map(|change| (0..5).map(move |at| line(change, at)));
+        behind.chain((0..5).flat_map(|at| (100..200).map(move |change| line(change, at)))).collect()
+    };
+    let (status, body) = server.post("/v1/tenants/acme/events", "application/x-ndjson", lines("post").as_bytes());
+    assert_eq!(status, 200, "{body}");
+    let file = folder.path().join("events.ndjson");
+    let emit = |run: &str, more: &[&str]| {
+        std::fs::write(&file, lines(run)).expect("written");
+        ok(server.upm(&["emit"]).args(more).arg(&file));
+    };
+    emit("wait", &["--wait"]);
+    emit("publish", &[]);
+    emit("unchecked", &["--no-check"]);
+    wait_for("all of them", || {
+        let head = server.get("/logs/acme/checkpoint").1;
+        (head.lines().nth(1) == Some("4001")).then_some(())
+    });
+    for run in ["post", "wait", "publish", "unchecked"] {
+        for change in 0..200 {
+            let events = server.json(&format!("/v1/tenants/acme/changes/{run}-{change}/events?at_least=4000"));
+            let ids =
+                events["events"].as_array().expect("events").iter().map(|event| event["id"].as_str().expect("an id"));
+            let expected: Vec<String> = (0..5).map(|at| format!("{run}-{change}-{at}")).collect();
+            assert_eq!(ids.collect::<Vec<_>>(), expected);
+        }
+    }
+    assert_eq!(server.stop(), 0);
 }
 
 #[test]

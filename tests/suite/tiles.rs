@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -276,6 +276,61 @@ fn an_entry_is_proved_by_index_id_or_its_own_bytes_with_a_server_and_without() {
         command
     });
     assert_eq!(online, offline, "the store says what the server said");
+}
+
+/// Three events that differ in a secret alone are the same bytes once it is masked: each proves its own entry, not the others'.
+#[test]
+fn own_bytes_prove_the_entry_that_was_made_from_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, _) = grown(folder.path(), 2);
+    let sent: Vec<String> = (0..3).map(|at| event("acme", 50, &format!("deploy --password=hunter{at}"))).collect();
+    for event in &sent {
+        let (status, body) = server.post("/v1/tenants/acme/events", "application/json", event.as_bytes());
+        assert_eq!(status, 200, "{body}");
+    }
+    let head = server.json("/v1/tenants/acme/governance")["size"].as_u64().expect("a size");
+    let mine: Vec<u64> = (head - 3..head).collect();
+    let stored = server.json(&format!("/v1/tenants/acme/events/{}", mine[0]));
+    let stored = STANDARD.decode(stored["payload"].as_str().expect("a payload")).expect("base64");
+    let ask = |bytes: &[u8], query: &str| {
+        let (status, body) =
+            server.post(&format!("/v1/tenants/acme/proofs/inclusion{query}"), "application/json", bytes);
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        (status, body)
+    };
+    let told = |body: &Value| -> Vec<(u64, String)> {
+        let proofs = body["proofs"].as_array().expect("a list").iter();
+        proofs
+            .map(|proof| (proof["index"].as_u64().expect("an index"), proof["holds"].as_str().expect("how").to_owned()))
+            .collect()
+    };
+    for (event, index) in sent.iter().zip(&mine) {
+        let (status, body) = ask(event.as_bytes(), "");
+        assert_eq!((status, told(&body)), (200, vec![(*index, "sent".to_owned())]), "{body}");
+    }
+    // What is kept of them is the same of all three, and told as such, a page at a time.
+    let kept = |index: u64| (index, "stored".to_owned());
+    let (_, first) = ask(&stored, "?limit=2");
+    assert_eq!((told(&first), &first["next"]), (vec![kept(mine[0]), kept(mine[1])], &json!(mine[2])));
+    let (_, rest) = ask(&stored, &format!("?limit=2&from={}", mine[2]));
+    assert_eq!((told(&rest), &rest["next"]), (vec![kept(mine[2])], &Value::Null));
+    // Bytes that nobody sent, though masked they are the same.
+    let stranger = event("acme", 50, "deploy --password=hunter9");
+    assert_eq!(ask(stranger.as_bytes(), "").0, 404);
+
+    let file = folder.path().join("sent.json");
+    std::fs::write(&file, &sent[1]).expect("written");
+    let online = ok(server.upm(&["log", "proof", "--json", "--file"]).arg(&file));
+    let data = server.data().to_owned();
+    assert_eq!(server.stop(), 0);
+    let offline = |arguments: &[&str]| run(upm(arguments).arg(&file).env("UPM_DATA", &data));
+    assert_eq!(offline(&["log", "proof", "--json", "--file"]), (0, online, String::new()));
+    // Without the tenant's key nobody can tell them apart, and that is said of each.
+    std::fs::rename(data.join("keys/acme.dedupe"), folder.path().join("acme.dedupe")).expect("taken away");
+    let (code, out, err) = offline(&["log", "proof", "--json", "--file"]);
+    let body: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, told(&body)), (0, mine.iter().map(|index| (*index, "masked".to_owned())).collect()));
+    assert_eq!(err.matches("only the tenant's dedupe key tells").count(), 3, "{err}");
 }
 
 #[test]

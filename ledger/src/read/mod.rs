@@ -9,6 +9,7 @@ mod payloads;
 mod period;
 
 pub(crate) use at_head::{Tiles, receipt_of_row, receipt_of_stored};
+use governed::Decided;
 use payloads::{stored, stored_at, stored_range};
 
 use std::collections::BTreeMap;
@@ -135,9 +136,11 @@ pub struct Log<K> {
     kv: K,
     id: LogId,
     ceiling: Option<Ceiling>,
-    /// Shared by its clones, as is `known`.
+    /// Shared by its clones, as is what follows.
     remembered: Arc<Remembered>,
     known: Arc<Mutex<Option<KnownHead>>>,
+    /// What was decided about its control entries.
+    decided: Arc<Mutex<Option<Decided>>>,
 }
 
 /// A head that was decoded, with its row. Most proofs are under the head of the proof before, and decoding hashes its edge.
@@ -150,7 +153,8 @@ struct KnownHead {
 impl<K: Kv> Log<K> {
     /// The log `id` of `kv`; refused where it has no head.
     pub fn open(kv: K, id: LogId) -> Result<Self, ReadError> {
-        let log = Self { kv, id, ceiling: None, remembered: Arc::default(), known: Arc::default() };
+        let (remembered, known, decided) = (Arc::default(), Arc::default(), Arc::default());
+        let log = Self { kv, id, ceiling: None, remembered, known, decided };
         log.head()?;
         Ok(log)
     }

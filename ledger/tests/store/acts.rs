@@ -2,6 +2,7 @@
 //! that lead to each other over every change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ledger::append::{
     Cursor, Desk, Disposition, Head, Item, LogId, PendingControl, Turn, commit, extend_listing, load_head, look_up,
@@ -13,7 +14,7 @@ use ledger::governance::{
     Act, Governance, Hold, KeyChain, KeyChainError, KeyChange, KeyStatus, LogKeys, Scope, message,
 };
 use ledger::hash::Hash;
-use ledger::kv::MemKv;
+use ledger::kv::{Batch, Kv, KvError, MemKv, Row, Space};
 use ledger::note::VerifierKey;
 use ledger::read::Log;
 use ledger::signing::Signer;
@@ -230,6 +231,64 @@ pub(crate) fn with_four_keys() -> Acting {
     assert!(accepted(log.perform(&hold(2), &[90])));
     log.beat(2);
     log
+}
+
+/// Counts the payloads that are read.
+struct Counting<'a>(&'a MemKv, AtomicU64);
+
+impl Counting<'_> {
+    fn read(&self) -> u64 {
+        self.1.swap(0, Ordering::Relaxed)
+    }
+
+    fn count(&self, space: Space, rows: usize) {
+        self.1.fetch_add(if space == Space::Payloads { rows as u64 } else { 0 }, Ordering::Relaxed);
+    }
+}
+
+impl Kv for Counting<'_> {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        self.count(space, 1);
+        self.0.get(space, key)
+    }
+
+    fn get_many(&self, space: Space, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, KvError> {
+        self.count(space, keys.len());
+        self.0.get_many(space, keys)
+    }
+
+    fn range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, KvError> {
+        let rows = self.0.range(space, from, to, limit)?;
+        self.count(space, rows.len());
+        Ok(rows)
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), KvError> {
+        self.0.write(batch)
+    }
+}
+
+/// What holds is asked for with every question about keys: what was decided before is remembered, for later sizes and by clones.
+#[test]
+fn control_entries_are_decided_about_once() {
+    let acting = with_four_keys();
+    let counting = Counting(&acting.kv, AtomicU64::new(0));
+    let log = Log::open(&counting, acting.log).unwrap();
+    let acts = log.control_indices().unwrap();
+    assert!(acts.len() > 6, "{acts:?}");
+    let half = acts.len() / 2;
+    let known = |size: u64| Log::open(&acting.kv, acting.log).unwrap().governance_at(size).unwrap();
+    assert_eq!(log.governance_at(acts[half]).unwrap(), known(acts[half]));
+    assert_eq!(counting.read(), half as u64, "each act before it is read");
+    let size = log.head().unwrap().size;
+    assert_eq!(log.clone().governance().unwrap(), known(size));
+    assert_eq!(counting.read(), (acts.len() - half) as u64, "and those behind it");
+    assert_eq!(log.governance().unwrap(), known(size));
+    assert_eq!(counting.read(), 0);
+    // Of an earlier size nothing later holds.
+    for earlier in (1..=size).rev() {
+        assert_eq!(log.governance_at(earlier).unwrap(), known(earlier), "size {earlier}");
+    }
 }
 
 fn named(seed: u8) -> VerifierKey {

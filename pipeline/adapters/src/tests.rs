@@ -61,7 +61,7 @@ fn real_files_become_these_events() {
     }
 }
 
-/// Records of CloudTrail that are not like the first: a service's own, throttled, made, denied, out of quota.
+/// Records of `CloudTrail` that are not like the first: a service's own, throttled, made, denied, out of quota.
 #[test]
 fn other_real_records_of_cloudtrail_become_these_events() {
     let events = with("cloudtrail", CLOUDTRAIL, &given()).unwrap();
@@ -93,7 +93,7 @@ fn every_real_record_of_cloudtrail_is_told() {
     insta::assert_snapshot!("cloudtrail-records", events.iter().map(line).collect::<Vec<_>>().join("\n"));
 }
 
-/// A batch of each kind: an event, the real CDEvent, sections under a type that names a phase, and anything else.
+/// A batch of each kind: an event, the real `CDEvent`, sections under a type that names a phase, and anything else.
 #[test]
 fn cloudevents_become_these_events() {
     let cdevent: Value = serde_json::from_slice(CDEVENT).unwrap();

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use futures::StreamExt;
 use ledger::control::{self, ControlOp};
 use pipeline::answer::{Answer, Problem, Status};
-use pipeline::produce::{Outgoing, ProduceError};
+use pipeline::produce::{Lanes, Outgoing, ProduceError};
 use pipeline::streams::StreamLimits;
 
-use crate::house::{House, admin_key, event, next, next_answer, outgoing, silence, verify};
+use crate::house::{House, admin_key, event, free, next, next_answer, outgoing, silence, verify};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accepted_duplicate_and_rejected_are_told_apart_and_proved() {
@@ -49,6 +49,27 @@ async fn accepted_duplicate_and_rejected_are_told_apart_and_proved() {
     running.shutdown().await;
 }
 
+/// A window of events is under way at once; the turns alone keep those of a change in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_lane_keep_their_order() {
+    let house = House::new().await;
+    let running = house.run(&["acme"]).await;
+    let producer = house.producer().await;
+    let mut lanes = Lanes::default();
+    // Ten of each change, side by side with those of other changes.
+    let events = (0..2_000).map(|number| {
+        let change = number / 100 * 10 + number % 10;
+        (outgoing("acme", "execute", &format!("c-{change}-{number}")), lanes.turn(change))
+    });
+    let mut indices = vec![0; 2_000];
+    producer.send_all(events, |place, answer| indices[place] = answer.expect("an answer").index).await;
+    for change in 0..200 {
+        let of: Vec<u64> = (0..10).map(|at| indices[change / 10 * 100 + change % 10 + at * 10]).collect();
+        assert!(of.is_sorted(), "change {change}: {of:?}");
+    }
+    running.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_of_a_burst_is_one_entry_and_has_a_receipt() {
     let house = House::new().await;
@@ -57,7 +78,7 @@ async fn every_event_of_a_burst_is_one_entry_and_has_a_receipt() {
     let events: Vec<Outgoing> =
         (0..3_000).map(|number| outgoing("acme", "execute", &format!("c-{}", number % 2_000))).collect();
     let mut answers: Vec<Option<Answer>> = vec![None; events.len()];
-    producer.send_all(events.clone(), |place, answer| answers[place] = Some(answer.expect("an answer"))).await;
+    producer.send_all(free(events.clone()), |place, answer| answers[place] = Some(answer.expect("an answer"))).await;
     let answers: Vec<Answer> = answers.into_iter().map(|answer| answer.expect("each event is answered")).collect();
     for (place, answer) in answers.iter().enumerate().step_by(97) {
         verify("acme", answer, &events[place].payload);

@@ -10,12 +10,13 @@ use async_nats::jetstream;
 use ledger::entry::Header;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pipeline::produce::Outgoing;
+use pipeline::answer::{Answer, Status};
+use pipeline::produce::{Outgoing, ProduceError};
 use pipeline::streams;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::house::{House, outgoing, ready, tenant, until};
+use crate::house::{House, free, outgoing, ready, tenant, until};
 
 fn event(id: impl std::fmt::Display) -> Outgoing {
     outgoing("acme", "plan", &id.to_string())
@@ -187,6 +188,48 @@ async fn a_server_that_hangs_in_mid_batch_is_said_to_and_goes_on() {
     assert!(held <= 20_001);
     assert_eq!(house.kinds("acme").split(' ').skip(1).filter(|kind| *kind != "event").count(), 0, "no epoch, no gap");
     assert_eq!(running.stats().logs[0].entries, 20_001);
+    ready(&running).await;
+    running.shutdown().await;
+}
+
+/// SIGKILL with messages under way both ways, three times in one batch: the server is started again each time, and what has no answer is
+/// published again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_in_mid_batch_loses_and_doubles_nothing() {
+    const EVENTS: usize = 20_000;
+    let house = House::new().await;
+    let running = house.run(&["acme"]).await;
+    let producer = house.producer().await;
+    let answered = Arc::new(AtomicUsize::new(0));
+    let heard = Arc::clone(&answered);
+    let sending = tokio::spawn(async move {
+        let mut answers: Vec<Option<Answer>> = vec![None; EVENTS];
+        while answers.iter().any(Option::is_none) {
+            let left: Vec<usize> = (0..EVENTS).filter(|place| answers[*place].is_none()).collect();
+            let again = free(left.iter().map(event).collect());
+            let hear = |at: usize, answer: Result<Answer, ProduceError>| {
+                heard.fetch_add(usize::from(answer.is_ok()), Ordering::Relaxed);
+                answers[left[at]] = answer.ok();
+            };
+            producer.send_all(again, hear).await;
+        }
+        answers
+    });
+    for (kills, part) in (1_u32..).zip([EVENTS / 5, EVENTS * 2 / 5, EVENTS * 3 / 5]) {
+        until("a part of the batch is through", || answered.load(Ordering::Relaxed) > part).await;
+        let under_way = EVENTS - answered.load(Ordering::Relaxed);
+        assert!(under_way > 0, "it was killed in mid-batch");
+        let pid = house.child.state().pid.expect("it runs");
+        kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), Signal::SIGKILL).expect("killed");
+        until("it was started again", || house.child.state().restarts == kills).await;
+    }
+    let answers = sending.await.expect("all are answered");
+    let mut indices: Vec<u64> = answers.iter().flatten().map(|answer| answer.index).collect();
+    assert!(answers.iter().flatten().all(|answer| answer.status != Status::Rejected));
+    indices.sort_unstable();
+    assert!(indices.iter().copied().eq(1..=EVENTS as u64), "each event is one entry, and there is no other");
+    assert_eq!(house.kinds("acme").split(' ').skip(1).filter(|kind| *kind != "event").count(), 0, "no epoch, no gap");
+    assert_eq!(running.stats().logs[0].entries, EVENTS as u64 + 1);
     ready(&running).await;
     running.shutdown().await;
 }

@@ -19,7 +19,7 @@ use ledger::read::Log;
 use ledger::receipt::Receipt;
 use ledger::signing::{PublicKey, Signer};
 use pipeline::answer::{Answer, RECEIPT_HEADER};
-use pipeline::produce::{Outgoing, Patience, Producer};
+use pipeline::produce::{Outgoing, Patience, Producer, Turn};
 use pipeline::server::{ChildConfig, NatsChild, find};
 use pipeline::streams::{self, StreamLimits};
 use pipeline::{Config, Disk, NatsTarget, Running, Signing, Stopwatch, Sweep, TenantSetup};
@@ -292,6 +292,11 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
         }
     };
     tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
+}
+
+/// Events that may come in any order.
+pub(crate) fn free(events: Vec<Outgoing>) -> impl Iterator<Item = (Outgoing, Turn)> {
+    events.into_iter().map(|event| (event, Turn::default()))
 }
 
 pub(crate) fn outgoing(tenant: &str, phase: &str, id: &str) -> Outgoing {

@@ -195,7 +195,7 @@ fn each_attempt_that_executes_needs_its_approvals() {
     let first = [approve("03T09:00", 1), execute("03T10:00", 1, "normal")];
     let second = execute("05T10:00", 2, "normal");
     assert_eq!(figure(&first), ((1, 1), [1.0, 0.0, 0.0, 0.0]));
-    assert_eq!(figure(&[&first[..], &[second.clone()]].concat()), ((0, 1), [0.0, 1.0, 0.0, 0.0]));
+    assert_eq!(figure(&[&first[..], std::slice::from_ref(&second)].concat()), ((0, 1), [0.0, 1.0, 0.0, 0.0]));
     assert_eq!(figure(&[&first[..], &[approve("05T09:00", 2), second]].concat()), ((1, 1), [1.0, 0.0, 0.0, 0.0]));
     // An emergency behind a normal attempt makes no emergency of it, and has its time all the same.
     let urgent = [execute("05T10:00", 2, "emergency"), approve("06T10:00", 2)];

@@ -82,7 +82,8 @@ pub fn checklist() -> String {
     let mut text =
         "| item | the model's words | clauses, and measures of what no clause names |\n|---|---|---|\n".to_owned();
     for item in &model::get().checklist {
-        let measures = item.measures.iter().map(|one| format!("; {}", need(one, model::TOP))).collect::<String>();
+        let measures: Vec<String> = item.measures.iter().map(|one| need(one, model::TOP)).collect();
+        let measures = measures.iter().flat_map(|need| ["; ", need]).collect::<String>();
         let _ = writeln!(text, "| `{}` | {} | `{}`{measures} |", item.id, item.words, item.needs.join("` `"));
     }
     text

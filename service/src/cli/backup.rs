@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ledger::append::LogId;
 use ledger::birth;
 use ledger::fsck;
-use ledger::kv::{Batch, Kv, Space};
+use ledger::kv::{Batch, Kv, KvError, Space};
 use ledger::layout::Key;
 use ledger::note::VerifierKey;
 use ledger::read::{Ceiling, Log};
@@ -62,7 +62,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let before = fsck::total(&kv);
     let copied = copy(&source.kv, &globals.data, &ceilings, &kv)?;
     copy_cosignatures(&source.kv, &kv)?;
-    kv.close().map_err(|error| CliError::of(&error))?;
+    kv.close().map_err(|error| not_written(&error))?;
     let manifest = finish(&args.dir, found)?;
     tell(globals, &args, &manifest, before, copied, keys)
 }
@@ -84,6 +84,7 @@ fn open_earlier(dir: &Path, found: Option<&Found>) -> Result<Rocks, CliError> {
     let there = manifest::table_names(&store).map_err(|error| CliError::of(&error))?;
     let kv = Rocks::open(&store).map_err(|error| match &error {
         OpenError::Damaged { .. } => damaged_by(dir, &error),
+        OpenError::Other { .. } => not_written(&error),
         _ => CliError::of(&error),
     })?;
     if let Some(found) = found {
@@ -197,9 +198,20 @@ fn refused(error: &ReplicaError) -> CliError {
         CliError::no(error.to_string()).with_detail(
             "nothing of it was copied: run `upm fsck` on the ledger; if it is sound, the backup is of another history: keep it",
         )
+    } else if matches!(error, ReplicaError::Kv(KvError::Write { .. })) {
+        not_written(error)
     } else {
         CliError::of(error).with_detail("run `upm fsck` to see whether the ledger is sound; what was copied stays good")
     }
+}
+
+/// The backup's own disk: nothing is wrong with the ledger.
+fn not_written(error: &dyn std::error::Error) -> CliError {
+    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    let causes = causes.collect::<Vec<_>>().join(": ");
+    CliError::could_not(format!("the backup could not be written: {causes}")).with_detail(
+        "make room on its disk, or mend it, and run it again: it goes on where it stood, and what was backed up before stays good",
+    )
 }
 
 /// Cosignatures come later than their checkpoints, or never; copied as they are, each with its check value.

@@ -3,15 +3,15 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use ledger::birth::LEDGER_LOG;
 use ledger::layout::LogId;
 use ledger::replica::Trust;
-use pipeline::{FollowConfig, Standing};
+use pipeline::{Disk, FollowConfig, Standing};
 use schemas::ids::Tenant;
 
 use super::client::print;
+use super::limits::LimitArgs;
 use super::{CliError, Globals};
 use crate::data_dir::{DataDir, Lock, ServeFile};
 use crate::follow::{HttpSource, read_vkeys};
@@ -39,9 +39,9 @@ pub async fn serve(
     globals: &Globals,
     dir: DataDir,
     lock: Lock,
-    (listener, body_time): (TcpListener, Duration),
+    listener: TcpListener,
     url: &str,
-    args: &FollowArgs,
+    (args, limits): (&FollowArgs, &LimitArgs),
 ) -> Result<(), CliError> {
     let mut stop = Stop::listen().map_err(|error| CliError::because("can't listen for signals", &error))?;
     let source = HttpSource::new(url);
@@ -75,12 +75,13 @@ pub async fn serve(
             own.to_vkey()
         )
     };
-    let config = (Arc::clone(&home.kv), home.dir.views(), home.keys.clone());
+    let disk = limits.disk(home.dir.root().to_owned());
+    let config = (Arc::clone(&home.kv), home.dir.views(), home.keys.clone(), disk);
     let app = Arc::new(App::following(home, source.shown()));
     app.publish(file).map_err(|error| CliError::of(&error))?;
     let following = follow(config, source, trust, args.follow_as.clone(), &app)?;
     app.engage(following);
-    let (http, stop_http) = super::serve::answer_in_background(listener, &app, body_time);
+    let (http, stop_http) = super::serve::answer_in_background(listener, &app, limits.body_time);
     if let Err(error) = print::line(&told) {
         tracing::warn!(%error, "nobody was told that it is there");
     }
@@ -100,7 +101,7 @@ fn trust(args: &FollowArgs) -> Result<Trust, CliError> {
 }
 
 fn follow(
-    (kv, views_dir, keys): (Arc<ledger_rocks::Rocks>, PathBuf, Keys),
+    (kv, views_dir, keys, disk): (Arc<ledger_rocks::Rocks>, PathBuf, Keys, Disk),
     source: HttpSource,
     trust: Trust,
     name: Option<String>,
@@ -112,6 +113,7 @@ fn follow(
         views_dir,
         source,
         trust,
+        disk: Some(disk),
         dedupe: Box::new(move |tenant: &Tenant| keys.dedupe(tenant.as_str()).ok()),
         report: Box::new(move |source: &HttpSource, standings: &[Standing]| {
             let Some(follower) = name.clone() else { return Ok(()) };

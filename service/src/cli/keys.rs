@@ -17,6 +17,7 @@ use ledger::hash::Hash;
 use ledger::note::VerifierKey;
 use ledger::read::Log;
 use ledger::signing::{PublicKey, Signer};
+use schemas::ids::Tenant;
 use serde_json::{Map, Value, json};
 
 use super::client::act::{self, ActArgs};
@@ -28,7 +29,7 @@ use crate::bounded::{self, NOTE_MAX};
 use crate::data_dir::DataDir;
 use crate::governed;
 use crate::home::{Home, HomeError};
-use crate::keys_on_disk::Keys;
+use crate::keys_on_disk::{self, Keys};
 use crate::offline::{self, OfflineError};
 
 /// Options of `upm keys`.
@@ -166,10 +167,8 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
             replace(globals, status, from, ledger, &how)?;
         }
         Action::Unused { remove } => unused(globals, remove)?,
-        Action::Admin { action } => role(globals, action, "admin_keys", Act::Admin)?,
-        Action::Recovery { action } => {
-            role(globals, action, "recovery_key", |keys| Act::Recovery(keys[0]))?;
-        }
+        Action::Admin { action } => role(globals, action, Role::Admin)?,
+        Action::Recovery { action } => role(globals, action, Role::Recovery)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -278,18 +277,62 @@ fn replace(
     print::line(&format!("the key of {} is now {vkey} (entry {index})", governance.origin()))
 }
 
+/// What a key that signs acts may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Rules, facts, holds, tenants.
+    Admin,
+    /// Replaces all other keys.
+    Recovery,
+}
+
+impl Role {
+    /// Where a log's keys of this role stand in what the server says of it.
+    fn member(self) -> &'static str {
+        match self {
+            Role::Admin => "admin_keys",
+            Role::Recovery => "recovery_key",
+        }
+    }
+
+    fn act(self, keys: &[PublicKey]) -> Result<Act, CliError> {
+        match (self, keys) {
+            (Role::Admin, keys) => Ok(Act::Admin(keys.to_vec())),
+            (Role::Recovery, [key]) => Ok(Act::Recovery(*key)),
+            (Role::Recovery, keys) => {
+                Err(CliError::could_not(format!("a log has one recovery key; found {} files", keys.len())))
+            }
+        }
+    }
+
+    /// What is left to do when these keys have taken the role on `origin`; nothing where the key that signs by default is one of them.
+    fn next(self, data: &Path, origin: &Origin, keys: &[PublicKey]) -> Option<String> {
+        let path = Keys::at(data.join("keys")).admin_path();
+        match self {
+            Role::Recovery => Some(format!(
+                "next: keep its secret offline; the recovery key from before replaces nothing in {origin} any more"
+            )),
+            Role::Admin if keys_on_disk::signer(&path, origin).is_ok_and(|own| keys.contains(&own.public_key())) => {
+                None
+            }
+            Role::Admin if origin.log() == LEDGER_LOG => Some(format!(
+                "next: put the secret of one of them into {} (mode 0600): the server lists new tenants with it, and until then none can be added",
+                path.display()
+            )),
+            Role::Admin => Some(format!(
+                "next: put the secret of one of them into {} (mode 0600), or name it with --key at each act on {origin}; the acts go on being listed by an admin key of --ledger",
+                path.display()
+            )),
+        }
+    }
+}
+
 /// Shows the keys of a role, or replaces them.
-fn role(
-    globals: &Globals,
-    action: RoleAction,
-    member: &str,
-    act: impl Fn(Vec<PublicKey>) -> Act,
-) -> Result<(), CliError> {
+fn role(globals: &Globals, action: RoleAction, role: Role) -> Result<(), CliError> {
     match action {
         RoleAction::List { ledger } => {
-            let holds = act::governance(globals, &globals.tenant_or_default()?)?;
-            let holds = if ledger { &holds["ledger"] } else { &holds };
-            let keys = match &holds[member] {
+            let holds = held(globals, ledger)?;
+            let keys = match &holds[role.member()] {
                 Value::Array(keys) => keys.clone(),
                 key => vec![key.clone()],
             };
@@ -301,22 +344,49 @@ fn role(
         }
         RoleAction::Set { public, ledger, how } => {
             let keys: Result<Vec<_>, _> = public.iter().map(|file| public_key(file)).collect();
-            let act = act(keys?);
+            let keys = keys?;
+            let act = role.act(&keys)?;
+            let next = |origin: &Origin| role.next(&globals.data, origin, &keys);
             if ledger {
                 let home = stopped(globals)?;
                 let signing = Signing::load(globals, &home, LogId::LEDGER, &how)?;
                 let done = signing.perform(&home, LogId::LEDGER, &act, None);
                 let index = done.map_err(|error| refused(&error))?;
+                let next = next(&home.origin(LEDGER_LOG).map_err(|error| CliError::of(&error))?);
                 if globals.json {
-                    return print::json_line(&json!({ "log": LEDGER_LOG, "index": index }));
+                    return print::json_line(&json!({ "log": LEDGER_LOG, "index": index, "next": next }));
                 }
-                return print::line(&format!("the keys of {LEDGER_LOG} are replaced (entry {index})"));
+                print::line(&format!("the keys of {LEDGER_LOG} are replaced (entry {index})"))?;
+                return next.map_or(Ok(()), |next| print::line(&next));
             }
             let tenant = globals.tenant_or_default()?;
+            let (origin, _) = current_key(&act::governance(globals, &tenant)?)?;
             let done = act::perform(globals, &tenant, &how, None, |_, _| Ok(act.clone()))?;
-            act::told(globals, &tenant, &done, &format!("the keys of {tenant}'s log are replaced"))
+            act::told(globals, &tenant, &done, &format!("the keys of {tenant}'s log are replaced"))?;
+            next(&origin).filter(|_| !globals.json).map_or(Ok(()), |next| print::line(&next))
         }
     }
+}
+
+/// What holds in a log: as the server says, or out of the store itself where none runs.
+fn held(globals: &Globals, ledger: bool) -> Result<Value, CliError> {
+    let running = globals.server.is_some() || globals.serve_file().is_some();
+    if !running && globals.data.join("ledger").is_dir() {
+        let dir = DataDir::existing(&globals.data).map_err(|error| CliError::of(&error))?;
+        let lock = dir.lock().map_err(|error| CliError::of(&error))?;
+        let home = Home::open(dir, lock).map_err(|error| CliError::of(&error))?;
+        let (id, _) = which(globals, &home, ledger)?;
+        let governance = Log::open(&*home.kv, id).and_then(|log| log.governance());
+        return governance.map(|governance| governed::as_json(&governance)).map_err(|error| CliError::of(&error));
+    }
+    if !ledger {
+        return act::governance(globals, &globals.tenant_or_default()?);
+    }
+    // Every tenant's answer says it of the ledger's own log too.
+    let tenants = Client::new(globals).get("/v1/tenants")?;
+    let tenant = tenants["tenants"][0]["tenant"].as_str().and_then(|name| Tenant::parse(name).ok());
+    let tenant = tenant.ok_or_else(|| CliError::no("there is no tenant here yet"))?;
+    Ok(act::governance(globals, &tenant)?["ledger"].clone())
 }
 
 /// The keys that sign an act which is appended to the store itself.

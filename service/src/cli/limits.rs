@@ -17,7 +17,7 @@ pub struct LimitArgs {
     /// roads that exist are changed
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     road_bytes: Option<u64>,
-    /// With less free on the data directory's disk nothing is taken in
+    /// With less free on the data directory's disk nothing is taken in, or copied by a follower
     #[arg(long, value_name = "BYTES", default_value = "128M", value_parser = bytes)]
     disk_reserve: u64,
     /// How far signs of life are apart in every log (such as 1h, 15m); there is one at midnight UTC too. 0 writes none

@@ -20,10 +20,10 @@ use schemas::ids::EventId;
 use serde_json::{Value, json};
 
 use super::client::{input, print};
-use super::{CliError, Globals};
+use super::{CliError, Globals, say};
 use crate::bounded::NOTE_MAX;
 use crate::export;
-use crate::proofs::Inclusion;
+use crate::proofs::{Holds, Inclusion};
 use source::Source;
 
 /// Options of `upm log`.
@@ -114,7 +114,11 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
             told(globals, &json!(proof), std::slice::from_ref(&proof))?;
         }
         Action::Proof { event: Some(id), size, .. } => several(globals, &source.by_event_id(&id, size)?)?,
-        Action::Proof { size, .. } => several(globals, &source.of_event(&event.unwrap_or_default(), size)?)?,
+        Action::Proof { size, .. } => {
+            let proofs = source.of_event(&event.unwrap_or_default(), size)?;
+            several(globals, &proofs)?;
+            proofs.iter().filter_map(held_otherwise).for_each(|line| say(&line));
+        }
         Action::Consistency { from, to } => consistency(globals, &source, from, to)?,
         Action::Entries { from, to } => entries(globals, &source, from, to)?,
         Action::Export { dir, key, check } => exported(globals, &source, &dir, key.as_deref(), check)?,
@@ -145,6 +149,19 @@ fn several(globals: &Globals, proofs: &[Inclusion]) -> Result<(), CliError> {
         return Err(CliError::no("no entry of this tree holds it"));
     }
     told(globals, &json!({ "proofs": proofs }), proofs)
+}
+
+/// What is to be said of an entry that was not made, or not for certain, from the bytes that were asked about.
+fn held_otherwise(proof: &Inclusion) -> Option<String> {
+    let what = match proof.holds? {
+        Holds::Sent => return None,
+        Holds::Stored => "these bytes are what is kept of it, masked; what was sent may have been others",
+        Holds::Masked => {
+            "masked they are what is kept of it; whether they are what was sent only the tenant's dedupe key tells, \
+             which is not there"
+        }
+    };
+    Some(format!("upm: entry {}: {what}", proof.index))
 }
 
 /// Prints proofs as they are kept and passed on; each begins with the line that names its format.

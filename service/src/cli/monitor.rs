@@ -1,5 +1,5 @@
-//! `upm monitor`: an auditor's watcher of one published log (C2SP tlog-tiles, ours or anybody's). It keeps the newest checkpoint that it
-//! has seen, proves at each look from tiles that it fetches itself that the log only grew, and cries when it did not.
+//! `upm monitor`: an auditor's watcher of one published log (C2SP tlog-tiles), ours or one like ours: whose origin is the name of its key
+//! and has a `/`, and whose checkpoints have no extension lines. Of any other it says that it can't read it. It keeps the newest checkpoint that it has seen, proves at each look from tiles that it fetches itself that the log only grew, and cries when it did not.
 //!
 //! What it believes is the key it was given (and what that key vouches for, see [`keys`]) and its own state. A server that does not answer, or gives tiles that its checkpoint
 //! does not commit to, is trouble: nothing is proved either way, and the state stays.
@@ -205,12 +205,20 @@ fn signed(note: &str, keys: &mut Keys, kept: Option<&Kept>, log: &HttpLog) -> Re
         return Ok(head);
     }
     keys.learn(log.key_chain().map_err(CliError::from)?.as_deref())?;
-    keys.open(note, before).map_err(|refused| Trouble::Cry {
-        what: refused.what,
-        why: refused.why,
-        seen: note.to_owned(),
-        size: checkpoint::peek(note).map_or(0, |head| head.size),
-        kept: kept.map(|kept| Box::new(kept.clone())),
+    keys.open(note, before).map_err(|refused| match keys.unreadable(note, kept.is_some()) {
+        Some(why) => CliError::could_not(format!("the key signed a checkpoint that this program can't read: {why}"))
+            .with_detail(
+                "It reads logs whose origin is the name of their key, with a / in it, and whose checkpoints have three lines.\n\
+                 That says nothing against this one: watch it with a tool of its own.",
+            )
+            .into(),
+        None => Trouble::Cry {
+            what: refused.what,
+            why: refused.why,
+            seen: note.to_owned(),
+            size: checkpoint::peek(note).map_or(0, |head| head.size),
+            kept: kept.map(|kept| Box::new(kept.clone())),
+        },
     })
 }
 

@@ -110,7 +110,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let lock = dir.lock().map_err(|error| could_not(&error))?;
     let listener = bind(args.listen)?;
     if let Some(url) = &args.follow.follow {
-        let following = following::serve(globals, dir, lock, (listener, args.limits.body_time), url, &args.follow);
+        let following = following::serve(globals, dir, lock, listener, url, (&args.follow, &args.limits));
         return runtime()?.block_on(following).map(|()| ExitCode::SUCCESS);
     }
     let road = road(&args)?;
@@ -471,6 +471,9 @@ fn warn_of_keys(home: &Home) {
             }
         }
         Err(error) => tracing::warn!(%error, "which key files are used can't be told"),
+    }
+    if let Err(error @ HomeError::OtherAdmin { .. }) = home.admin() {
+        tracing::warn!("{error}");
     }
     let path = home.keys.recovery_path();
     if path.exists() {

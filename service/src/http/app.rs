@@ -145,6 +145,11 @@ impl OpenTenant {
         }
     }
 
+    /// Tells which entry was made from which bytes; a follower may be without it.
+    pub fn dedupe(&self) -> Option<&DedupeKey> {
+        self.dedupe.as_ref()
+    }
+
     /// The key that others verify with: the newest one of the log.
     pub fn verifier(&self) -> VerifierKey {
         self.log.governance().map_or_else(|_| self.opened_with.clone(), |governance| governance.log_keys().verifier())
@@ -472,7 +477,19 @@ impl App {
     /// The blocking half of adding a tenant.
     fn follow(&self, tenant: &Tenant, stream_created_ms: u64) -> Result<Arc<OpenTenant>, Problem> {
         let failed = |error: &dyn std::error::Error| Problem::internal("the tenant could not be added", error);
-        let setup = self.home.tenant_or_new(tenant, Some(stream_created_ms)).map_err(|error| failed(&error))?;
+        let setup = self.home.tenant_or_new(tenant, Some(stream_created_ms)).map_err(|error| match &error {
+            // Whoever adds tenants may well be who can mend it.
+            HomeError::OtherAdmin { log, .. } => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "other_admin_key",
+                "No admin key that may list a tenant",
+                format!(
+                    "keys/admin.pem of the server is none of the admin keys that {log} names: put the secret of one that it \
+                     names there (mode 0600), and add the tenant again; `upm keys admin list --ledger` shows them"
+                ),
+            ),
+            _ => failed(&error),
+        })?;
         let open = Arc::new(OpenTenant::new(&self.home, tenant).map_err(|error| failed(&error))?);
         self.running(|running| running.add_tenant(setup).map_err(|error| failed(&error)))?;
         self.tenants.write().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone(), Arc::clone(&open));

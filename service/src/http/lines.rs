@@ -1,5 +1,5 @@
 //! A posted body as single events, byte for byte: NDJSON is cut at line feeds, one JSON document is itself. Nothing is
-//! parsed here but the phase, which decides the subject that an event is published to.
+//! parsed here but the phase, which decides the subject that an event is published to, and the change, whose events keep their order.
 
 use std::ops::Range;
 
@@ -30,14 +30,16 @@ pub fn split(body: &[u8]) -> Vec<Line> {
     lines
 }
 
-/// The subject that an event posted to `tenant` goes to: that of its own phase. What has no readable phase goes to
-/// `audit`, where admission refuses it with the same reason as anywhere: the door decides, not this peek.
-pub fn subject(tenant: &Tenant, event: &[u8]) -> Subject {
-    let phase = serde_json::from_slice::<Peek<'_>>(event)
-        .ok()
-        .and_then(|peek| Phase::parse(&peek.provisioning_event.phase).ok())
-        .unwrap_or(Phase::Audit);
-    Subject { tenant: tenant.clone(), phase, producer: None }
+/// The subject that an event posted to `tenant` goes to, that of its own phase, and the change that it names. What has no readable phase
+/// goes to `audit`, where admission refuses it with the same reason as anywhere: the door decides, not this peek.
+pub fn addressed(tenant: &Tenant, event: &[u8]) -> (Subject, Option<String>) {
+    let peek = serde_json::from_slice::<Peek<'_>>(event).ok().map(|peek| peek.provisioning_event);
+    let phase = peek.as_ref().and_then(|event| Phase::parse(event.phase.as_deref()?).ok());
+    let change = peek.and_then(|event| event.change_id.or(event.id)).and_then(|text| match text {
+        Text::Text(text) => Some(text.into_owned()),
+        Text::Other(serde::de::IgnoredAny) => None,
+    });
+    (Subject { tenant: tenant.clone(), phase: phase.unwrap_or(Phase::Audit), producer: None }, change)
 }
 
 #[derive(Deserialize)]
@@ -49,7 +51,19 @@ struct Peek<'a> {
 #[derive(Deserialize)]
 struct PeekEvent<'a> {
     #[serde(borrow)]
-    phase: std::borrow::Cow<'a, str>,
+    phase: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    change_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+}
+
+/// A text where there should be one; that there is something else must not hide the phase.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Text<'a> {
+    Text(#[serde(borrow)] std::borrow::Cow<'a, str>),
+    Other(serde::de::IgnoredAny),
 }
 
 #[cfg(test)]
@@ -78,13 +92,27 @@ mod tests {
             (r#"{"provisioning_event":{"phase":"pl\u0061n"}}"#, "upm.events.acme.plan"),
             (r#"{"provisioning_event":{"phase":"deploy"}}"#, "upm.events.acme.audit"),
             (r#"{"provisioning_event":{"phase":7}}"#, "upm.events.acme.audit"),
+            (r#"{"provisioning_event":{"phase":"plan","id":7,"change_id":{"a":[]}}}"#, "upm.events.acme.plan"),
             (r#"{"provisioning_event":{"phase":"plan","phase":"audit"}}"#, "upm.events.acme.audit"),
             ("nonsense", "upm.events.acme.audit"),
             ("", "upm.events.acme.audit"),
         ] {
-            assert_eq!(subject(&tenant, event.as_bytes()).to_string(), expect, "{event}");
+            assert_eq!(addressed(&tenant, event.as_bytes()).0.to_string(), expect, "{event}");
         }
         let deep = "[".repeat(100_000);
-        assert_eq!(subject(&tenant, deep.as_bytes()).to_string(), "upm.events.acme.audit");
+        assert_eq!(addressed(&tenant, deep.as_bytes()).0.to_string(), "upm.events.acme.audit");
+    }
+
+    #[test]
+    fn the_change_is_the_one_that_admission_finds() {
+        let tenant = Tenant::parse("acme").unwrap();
+        for (event, expect) in [
+            (r#"{"provisioning_event":{"id":"x","change_id":"c\u002d1","phase":"plan"}}"#, Some("c-1")),
+            (r#"{"provisioning_event":{"id":"x","phase":"plan"}}"#, Some("x")),
+            (r#"{"provisioning_event":{"phase":"plan"}}"#, None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(addressed(&tenant, event.as_bytes()).1.as_deref(), expect, "{event}");
+        }
     }
 }

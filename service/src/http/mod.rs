@@ -14,7 +14,7 @@ mod governance;
 mod guard;
 mod health;
 mod kpis;
-mod lines;
+pub mod lines;
 mod logs;
 mod maturity;
 mod metrics;

@@ -2,7 +2,8 @@
 //!
 //! Everything goes over the road, like from any other producer: there is one door. Each event is answered once it is durable, as
 //! `{line, status, index, change, receipt | problem}`; 200, or 422 if any was rejected, or 503 if any could not be carried
-//! (then its status is `failed`). The others stand, and posting the same bytes again is safe.
+//! (then its status is `failed`). The others stand, and posting the same bytes again is safe. Lines of one change come into the log in
+//! their order; those of different changes side by side.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use ledger::entry::Header;
 use ledger::receipt::Receipt;
 use pipeline::answer::{Answer, Problem as Refusal};
-use pipeline::produce::{Outgoing, ProduceError, Producer};
+use pipeline::produce::{Lanes, Outgoing, ProduceError, Producer, Turn};
 use schemas::ids::{MAX_EVENT_BYTES, Tenant};
 use schemas::reason::Reason;
 use serde::Serialize;
@@ -86,9 +87,12 @@ pub async fn send_one(producer: &Producer, subject: String, event: Bytes) -> (St
 
 async fn send(producer: &Producer, tenant: &Tenant, body: &Bytes, found: Vec<Line>) -> Vec<LineAnswer> {
     let numbers: Vec<u64> = found.iter().map(|line| line.number).collect();
+    let mut lanes = Lanes::default();
     let outgoing = found.into_iter().map(|line| {
         let payload = body.slice(line.bytes);
-        Outgoing { subject: lines::subject(tenant, &payload).to_string(), payload }
+        let (subject, change) = lines::addressed(tenant, &payload);
+        let turn = change.map_or_else(Turn::default, |change| lanes.turn(change));
+        (Outgoing { subject: subject.to_string(), payload }, turn)
     });
     let mut answers: Vec<Option<LineAnswer>> = Vec::new();
     answers.resize_with(numbers.len(), || None);

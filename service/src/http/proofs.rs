@@ -34,11 +34,14 @@ pub struct InclusionQuery {
     at_least: Option<u64>,
 }
 
-/// Which tree the event is to be proved in.
+/// In which tree the event is to be proved, and from where on it is looked for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SizeQuery {
+pub struct OfEventQuery {
     size: Option<u64>,
+    /// The first entry index to look at.
+    from: Option<u64>,
+    limit: Option<usize>,
 }
 
 /// Between which trees.
@@ -83,18 +86,20 @@ pub async fn inclusion(
     }
 }
 
-/// `POST …/proofs/inclusion` with an event's own bytes: `{"proofs": […]}` of the entries that hold it.
+/// `POST …/proofs/inclusion` with an event's own bytes: `{"proofs": […], "next": index}` of the entries that hold them, each with how
+/// (`holds`). With `next` the rest is asked for by `?from=`.
 pub async fn of_event(
     State(app): State<Arc<App>>,
     UrlPath(name): UrlPath<LogName>,
-    UrlQuery(query): UrlQuery<SizeQuery>,
+    UrlQuery(query): UrlQuery<OfEventQuery>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
     let open = tenant(&app, &name)?;
     let event = body?;
+    let (from, limit) = (query.from.unwrap_or(0), rows(query.limit)?);
     blocking(move || {
-        let found = open.ask(|views| Ok(proofs::of_event(&open.log, Some(views), &event)))?;
-        let found = found.map_err(|error| lookup_failed(&error))?.map_err(|rejection| {
+        let find = |views: &_| Ok(proofs::of_event(&open.log, Some(views), open.dedupe(), &event, from, limit));
+        let found = open.ask(find)?.map_err(|error| lookup_failed(&error))?.map_err(|rejection| {
             let detail = format!(
                 "no log has this as an event: {} at {:?}: found {}, expected {}",
                 rejection.reason.as_str(),
@@ -104,10 +109,13 @@ pub async fn of_event(
             );
             Problem::bad_request(detail).with("reason", rejection.reason.as_str())
         })?;
-        if found.is_empty() {
+        if found.entries.is_empty() && found.next.is_none() && query.from.is_none() {
             return Err(Problem::not_found(format!("tenant {} has no entry of this event", open.tenant)));
         }
-        Ok(Json(prove(&open.log, &found, query.size)?))
+        let within = found.entries.iter().filter(|(index, _)| query.size.is_none_or(|size| *index < size));
+        let made: Result<Vec<_>, _> = within.map(|entry| proofs::held(&open.log, *entry, query.size)).collect();
+        let made = made.map_err(|error| log_failed(&error))?;
+        Ok(Json(with_next(json!({ "proofs": made }), found.next.map(Value::from))))
     })
     .await
 }

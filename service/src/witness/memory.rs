@@ -3,12 +3,15 @@
 //! ```text
 //! DIR/witness/<SHA-256 of the origin>     the newest cosigned checkpoint, a signed note
 //! DIR/witness/<SHA-256 of the origin>.new while it is written; left by a crash, never released, removed at start
+//! DIR/witness/<…>.fork.<size>-<digest>.cosigned and .refused: two checkpoints that the log signed and that contradict each other
+//! DIR/witness.logs                        the logs that were ever cosigned, one a line: SHA-256 of the origin, space, origin
 //! ```
 //!
 //! Written whole under another name, synced, renamed, the directory synced; only then is a cosignature released. A file that is
-//! not a note cosigned by our own keys is damage: the witness then refuses to start, because whoever forgets may cosign a fork.
+//! not a note cosigned by our own keys is damage, and one that is not there although its log was cosigned is lost: the witness then
+//! refuses to start, because whoever forgets may cosign a fork.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -20,17 +23,23 @@ use ledger::note::SignedNote;
 use ledger::witness::Seen;
 use sha2::{Digest as _, Sha256};
 
+/// Proofs that are kept of one log. One is enough; whoever has its key must not fill our disk with more.
+const PROOFS_MAX: usize = 16;
+
 /// The files, and what stands in them.
 pub struct Memory {
     dir: PathBuf,
     /// By the hash of the origin.
     logs: Mutex<HashMap<String, Arc<Mutex<Kept>>>>,
+    /// The logs that were ever cosigned: origins by their hash.
+    cosigned: Mutex<BTreeMap<String, String>>,
 }
 
 /// What is known of one log.
 #[derive(Debug, Default)]
-struct Kept {
-    seen: Seen,
+pub struct Kept {
+    /// The newest tree that was cosigned.
+    pub seen: Seen,
     note: Option<String>,
 }
 
@@ -56,12 +65,26 @@ pub enum MemoryError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What was cosigned of a log is not there any more.
+    #[error(
+        "{path} is missing, and {list} says that this witness has cosigned {origin:?}: restore it from a backup that is no older. A \
+         witness that forgot what it cosigned could cosign a fork, so it does not go on without; begin anew under another name, or \
+         watch this log no more"
+    )]
+    Forgotten {
+        /// The file.
+        path: PathBuf,
+        /// What remembers that there was one.
+        list: PathBuf,
+        /// The log.
+        origin: String,
+    },
 }
 
 impl Memory {
-    /// The memory in a directory that exists.
+    /// The memory in a directory that exists; which logs were ever cosigned stands in a file beside it.
     pub fn at(dir: PathBuf) -> Memory {
-        Memory { dir, logs: Mutex::default() }
+        Memory { dir, logs: Mutex::default(), cosigned: Mutex::default() }
     }
 
     /// Reads what was cosigned of these logs, and checks that it was, with the witness's own keys.
@@ -70,18 +93,30 @@ impl Memory {
         origins: impl Iterator<Item = &'o str>,
         keys: &[CosignerKey],
     ) -> Result<(), MemoryError> {
+        let mut cosigned = lock(&self.cosigned);
+        *cosigned = self.read_list()?;
+        let listed = cosigned.len();
         for origin in origins {
             let hash = hash_of(origin);
             remove_left_over(&partial(&self.dir.join(&hash)))?;
             let path = self.dir.join(&hash);
             let kept = match fs::read(&path) {
                 Ok(bytes) => read_kept(bytes, origin, keys).map_err(|reason| MemoryError::Damaged { path, reason })?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if cosigned.contains_key(&hash) {
+                        return Err(MemoryError::Forgotten { path, list: self.list(), origin: origin.to_owned() });
+                    }
+                    Kept::default()
+                }
                 Err(source) => return Err(MemoryError::Io { path, source }),
             };
+            if kept.note.is_some() {
+                cosigned.insert(hash.clone(), origin.to_owned());
+            }
             lock(&self.logs).insert(hash, Arc::new(Mutex::new(kept)));
         }
-        Ok(())
+        // A crash between a note and its line in the list.
+        if cosigned.len() > listed { self.write_list(&cosigned) } else { Ok(()) }
     }
 
     /// The size that was seen of a log.
@@ -100,15 +135,97 @@ impl Memory {
     pub fn advance<T, E: From<MemoryError>>(
         &self,
         origin: &str,
-        decide: impl FnOnce(&Seen) -> Result<(Seen, String, T), E>,
+        decide: impl FnOnce(&Kept) -> Result<(Seen, String, T), E>,
     ) -> Result<T, E> {
         let hash = hash_of(origin);
         let log = Arc::clone(lock(&self.logs).entry(hash.clone()).or_default());
         let mut kept = lock(&log);
-        let (seen, note, answer) = decide(&kept.seen)?;
+        let (seen, note, answer) = decide(&kept)?;
         write_durably(&self.dir, &hash, note.as_bytes())?;
+        // The note first: a line without one would mean that it was lost.
+        self.list_cosigned(hash, origin)?;
         *kept = Kept { seen, note: Some(note) };
         Ok(answer)
+    }
+
+    /// Keeps a checkpoint that the log signed and that contradicts `before`, beside the one that was cosigned of it: together they
+    /// convince anybody. Gives the files; none where enough proofs of this log are kept already. To be called from within
+    /// [`Memory::advance`], so that `before` is what was contradicted.
+    pub fn keep_proof(
+        &self,
+        origin: &str,
+        refused: &str,
+        size: u64,
+        before: &Kept,
+    ) -> Result<Vec<PathBuf>, MemoryError> {
+        let (hash, digest) = (hash_of(origin), hex::encode(Sha256::digest(refused)));
+        let name = format!("{hash}.fork.{size}-{}", &digest[..16]);
+        let mut files = vec![(format!("{name}.refused"), refused)];
+        files.extend(before.note.as_deref().map(|note| (format!("{name}.cosigned"), note)));
+        let paths = files.iter().map(|(name, _)| self.dir.join(name)).collect();
+        if self.dir.join(&files[0].0).exists() {
+            return Ok(paths);
+        }
+        if self.proofs(&hash)? >= PROOFS_MAX {
+            return Ok(Vec::new());
+        }
+        // What makes it count as kept comes last.
+        for (name, note) in files.iter().rev() {
+            write_durably(&self.dir, name, note.as_bytes())?;
+        }
+        Ok(paths)
+    }
+
+    /// How many proofs are kept of a log.
+    fn proofs(&self, hash: &str) -> Result<usize, MemoryError> {
+        let (prefix, mut count) = (format!("{hash}.fork."), 0);
+        for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
+            let name = entry.map_err(at(&self.dir))?.file_name();
+            let name = name.to_string_lossy();
+            count += usize::from(name.starts_with(&prefix) && name.ends_with(".refused"));
+        }
+        Ok(count)
+    }
+
+    fn list(&self) -> PathBuf {
+        self.dir.with_extension("logs")
+    }
+
+    fn read_list(&self) -> Result<BTreeMap<String, String>, MemoryError> {
+        let path = self.list();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(source) => return Err(MemoryError::Io { path, source }),
+        };
+        let damaged = |reason: String| MemoryError::Damaged { path: path.clone(), reason };
+        let text = String::from_utf8(text).map_err(|_| damaged("not UTF-8".to_owned()))?;
+        let lines = text.strip_suffix('\n').ok_or_else(|| damaged("its last line has no end".to_owned()))?;
+        let line = |(number, line): (usize, &str)| match line.split_once(' ') {
+            Some((hash, origin)) if hash == hash_of(origin) => Ok((hash.to_owned(), origin.to_owned())),
+            _ => Err(damaged(format!("line {} is no origin behind its SHA-256", number + 1))),
+        };
+        lines.split('\n').enumerate().map(line).collect()
+    }
+
+    /// Whoever asks first for a log that was never cosigned waits for the list; nobody else does.
+    fn list_cosigned(&self, hash: String, origin: &str) -> Result<(), MemoryError> {
+        let mut cosigned = lock(&self.cosigned);
+        if cosigned.contains_key(&hash) {
+            return Ok(());
+        }
+        let mut more = cosigned.clone();
+        more.insert(hash, origin.to_owned());
+        self.write_list(&more)?;
+        *cosigned = more;
+        Ok(())
+    }
+
+    fn write_list(&self, cosigned: &BTreeMap<String, String>) -> Result<(), MemoryError> {
+        let path = self.list();
+        let text: String = cosigned.iter().map(|(hash, origin)| format!("{hash} {origin}\n")).collect();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        write_durably(path.parent().unwrap_or(Path::new(".")), &name, text.as_bytes())
     }
 
     fn find(&self, hash: &str) -> Option<Arc<Mutex<Kept>>> {
@@ -190,6 +307,14 @@ mod tests {
         (Seen { size, root }, format!("{text}\n{}", line.to_line()))
     }
 
+    /// A temporary directory with that of the files in it.
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("witness");
+        fs::create_dir(&dir).unwrap();
+        (temp, dir)
+    }
+
     fn open(dir: &Path) -> Result<Memory, MemoryError> {
         let memory = Memory::at(dir.to_owned());
         memory.read_back([ORIGIN].into_iter(), &[cosigner().verifier()])?;
@@ -198,49 +323,106 @@ mod tests {
 
     fn advance(memory: &Memory, size: u64) -> Result<u64, MemoryError> {
         let (seen, text) = note(size);
-        memory.advance(ORIGIN, |before| Ok((seen, text, before.size)))
+        memory.advance(ORIGIN, |before| Ok((seen, text, before.seen.size)))
     }
 
     #[test]
     fn what_was_cosigned_is_found_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let memory = open(dir.path()).unwrap();
+        let (_temp, dir) = place();
+        let memory = open(&dir).unwrap();
         assert_eq!((memory.size(ORIGIN), memory.note(&hash_of(ORIGIN))), (0, None));
         assert_eq!(advance(&memory, 4).unwrap(), 0);
         assert_eq!(advance(&memory, 9).unwrap(), 4);
         // A crash while writing leaves this: it was never released.
-        fs::write(dir.path().join(format!("{}.new", hash_of(ORIGIN))), "half").unwrap();
-        let again = open(dir.path()).unwrap();
+        fs::write(dir.join(format!("{}.new", hash_of(ORIGIN))), "half").unwrap();
+        let again = open(&dir).unwrap();
         assert_eq!((again.size(ORIGIN), again.note(&hash_of(ORIGIN))), (9, Some(note(9).1)));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     }
 
     #[test]
     fn what_can_not_be_written_is_not_answered() {
-        let dir = tempfile::tempdir().unwrap();
-        let memory = open(dir.path()).unwrap();
+        let (_temp, dir) = place();
+        let memory = open(&dir).unwrap();
         advance(&memory, 4).unwrap();
         // A directory in its place: no file can be opened there.
-        fs::create_dir(dir.path().join(format!("{}.new", hash_of(ORIGIN)))).unwrap();
+        fs::create_dir(dir.join(format!("{}.new", hash_of(ORIGIN)))).unwrap();
         assert!(matches!(advance(&memory, 9), Err(MemoryError::Io { .. })));
         assert_eq!((memory.size(ORIGIN), memory.note(&hash_of(ORIGIN))), (4, Some(note(4).1)));
     }
 
     #[test]
     fn any_flipped_bit_is_damage() {
-        let dir = tempfile::tempdir().unwrap();
-        advance(&open(dir.path()).unwrap(), 4).unwrap();
-        let path = dir.path().join(hash_of(ORIGIN));
+        let (_temp, dir) = place();
+        advance(&open(&dir).unwrap(), 4).unwrap();
+        let path = dir.join(hash_of(ORIGIN));
         let good = fs::read(&path).unwrap();
         for at in 0..good.len() {
             let mut flipped = good.clone();
             flipped[at] ^= 1;
             fs::write(&path, flipped).unwrap();
-            assert!(matches!(open(dir.path()), Err(MemoryError::Damaged { .. })), "byte {at}");
+            assert!(matches!(open(&dir), Err(MemoryError::Damaged { .. })), "byte {at}");
         }
         fs::write(&path, b"").unwrap();
-        assert!(open(dir.path()).err().unwrap().to_string().contains("could cosign a fork"));
+        assert!(open(&dir).err().unwrap().to_string().contains("could cosign a fork"));
         fs::write(&path, good).unwrap();
-        assert_eq!(open(dir.path()).unwrap().size(ORIGIN), 4);
+        assert_eq!(open(&dir).unwrap().size(ORIGIN), 4);
+    }
+
+    #[test]
+    fn what_is_lost_is_not_taken_for_what_never_was() {
+        let (temp, dir) = place();
+        let list = temp.path().join("witness.logs");
+        advance(&open(&dir).unwrap(), 4).unwrap();
+        assert_eq!(fs::read_to_string(&list).unwrap(), format!("{} {ORIGIN}\n", hash_of(ORIGIN)));
+        let path = dir.join(hash_of(ORIGIN));
+        let note = fs::read(&path).unwrap();
+        // One file, or all of them.
+        fs::remove_file(&path).unwrap();
+        let told = open(&dir).err().unwrap().to_string();
+        assert!(
+            told.contains(&format!("{} is missing", path.display())) && told.contains("could cosign a fork"),
+            "{told}"
+        );
+        fs::write(&path, &note).unwrap();
+        // Killed between a note and its line, and from before there was a list: what is found is listed.
+        fs::remove_file(&list).unwrap();
+        assert_eq!(open(&dir).unwrap().size(ORIGIN), 4);
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(open(&dir), Err(MemoryError::Forgotten { .. })));
+        // A log that is not watched any more is nobody's concern.
+        Memory::at(dir.clone()).read_back(["another"].into_iter(), &[cosigner().verifier()]).unwrap();
+        for damage in ["", "x", &format!("{} other\n", hash_of(ORIGIN))] {
+            fs::write(&list, damage).unwrap();
+            assert!(matches!(open(&dir), Err(MemoryError::Damaged { .. })), "{damage:?}");
+        }
+    }
+
+    #[test]
+    fn proofs_are_kept_once_and_not_without_end() {
+        let (_temp, dir) = place();
+        let memory = open(&dir).unwrap();
+        advance(&memory, 4).unwrap();
+        let keep = |refused: &str| {
+            let mut kept = Vec::new();
+            let refusal = memory.advance(ORIGIN, |before| -> Result<(Seen, String, ()), MemoryError> {
+                kept = memory.keep_proof(ORIGIN, refused, 4, before)?;
+                Err(MemoryError::Damaged { path: PathBuf::new(), reason: "refused".to_owned() })
+            });
+            assert!(refusal.unwrap_err().to_string().contains("refused"));
+            kept
+        };
+        let first = keep("a fork");
+        assert_eq!(
+            first.iter().map(|path| fs::read_to_string(path).unwrap()).collect::<Vec<_>>(),
+            ["a fork", &note(4).1]
+        );
+        assert_eq!(keep("a fork"), first);
+        for number in 1..PROOFS_MAX {
+            assert_eq!(keep(&format!("fork {number}")).len(), 2);
+        }
+        assert_eq!(keep("one too many"), Vec::<PathBuf>::new());
+        assert_eq!(keep("a fork"), first);
+        assert_eq!(open(&dir).unwrap().size(ORIGIN), 4, "they are in nobody's way");
     }
 }

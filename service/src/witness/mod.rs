@@ -4,9 +4,11 @@
 mod memory;
 mod server;
 
+use memory::Kept;
 pub use memory::{Memory, MemoryError};
 pub use server::{Limits, router};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ledger::cosignature::{CosignatureError, Cosigner, CosignerKey};
@@ -28,6 +30,16 @@ pub enum NotCosigned {
     /// The specification says so.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A log signed what contradicts what was cosigned of it.
+    #[error("{refusal}")]
+    Accused {
+        /// What is answered.
+        refusal: Refusal,
+        /// The log.
+        origin: String,
+        /// The two notes, as files; none where enough of them are kept already.
+        proof: Result<Vec<PathBuf>, MemoryError>,
+    },
     /// Its own files; nothing was released.
     #[error("the witness can't remember this checkpoint, so it does not cosign it: {0}")]
     Memory(#[from] MemoryError),
@@ -61,8 +73,10 @@ impl Witness {
     pub fn add_checkpoint(&self, body: &[u8]) -> Result<String, NotCosigned> {
         let request = Request::admit(body, &self.logs)?;
         let statement = request.statement().map_err(Refusal::from)?;
-        self.memory.advance(statement.origin, |seen| {
-            request.extends(seen)?;
+        self.memory.advance(statement.origin, |before| {
+            request
+                .extends(&before.seen)
+                .map_err(|refusal| self.refused(refusal, &request, statement.origin, before))?;
             let time = clock::unix_ms() / 1000;
             if time == 0 {
                 return Err(NotCosigned::NoTime);
@@ -72,6 +86,15 @@ impl Witness {
             let answer = lines.iter().map(NoteSignature::to_line).collect();
             Ok((request.head(), request.cosigned(&lines), answer))
         })
+    }
+
+    /// A refusal, and where it accuses the log, the proof of it on disk.
+    fn refused(&self, refusal: Refusal, request: &Request, origin: &str, before: &Kept) -> NotCosigned {
+        if !refusal.accuses_the_log() {
+            return NotCosigned::Refused(refusal);
+        }
+        let proof = self.memory.keep_proof(origin, &request.cosigned(&[]), request.head().size, before);
+        NotCosigned::Accused { refusal, origin: origin.to_owned(), proof }
     }
 
     /// The newest cosigned checkpoint of the log whose origin has this SHA-256, lowercase hex.

@@ -79,11 +79,16 @@ fn answer(answered: Result<String, NotCosigned>) -> Response {
     match answered {
         Ok(lines) => ([(header::CONTENT_TYPE, TEXT)], lines).into_response(),
         Err(NotCosigned::Refused(refusal)) => {
-            if refusal.accuses_the_log() {
-                tracing::error!(%refusal, "a log signed what contradicts what it signed before");
-            } else {
-                tracing::debug!(%refusal, "not cosigned");
-            }
+            tracing::debug!(%refusal, "not cosigned");
+            refused(&refusal)
+        }
+        Err(NotCosigned::Accused { refusal, origin, proof }) => {
+            let proof = match proof {
+                Ok(files) if files.is_empty() => "not kept: there are enough of this log".to_owned(),
+                Ok(files) => files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" and "),
+                Err(error) => format!("could not be kept: {error}"),
+            };
+            tracing::error!(%refusal, %origin, %proof, "a log signed what contradicts what it signed before");
             refused(&refusal)
         }
         Err(error) => {

@@ -12,6 +12,8 @@ use ledger::kv::{Batch, Kv, KvError, Row, Space};
 pub(super) enum Op {
     Read,
     Write,
+    /// A write of rows that may be lost.
+    Aside,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,6 +140,15 @@ impl<K: Kv> Kv for Faulty<K> {
         self.closed.store(true, Ordering::SeqCst);
         if kind == Kind::PersistedAnyway {
             self.inner.write(batch)?;
+        }
+        Err(KvError::Write { source: "injected".into() })
+    }
+
+    /// A failure forbids nothing.
+    fn write_aside(&self, batch: Batch) -> Result<(), KvError> {
+        let Some(kind) = self.next(Op::Aside) else { return self.inner.write_aside(batch) };
+        if kind == Kind::PersistedAnyway {
+            self.inner.write_aside(batch)?;
         }
         Err(KvError::Write { source: "injected".into() })
     }

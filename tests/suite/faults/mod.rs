@@ -8,6 +8,7 @@
 //! | the write of a round of one log or of many (up to 64 and more), *not persisted* | it failed: nothing is answered | the rounds before | every message is read again, none is in the log twice |
 //! | the same, *persisted anyway* | it failed: nothing is answered | all of it | the cursor is behind it: nothing is read again, all is answered |
 //! | the write of a round with an administrative act, listed in the ledger's own log | it failed | all of both logs, or nothing | the act is there once, and listed once |
+//! | the write of cosignatures beside a checkpoint, both ways | it failed | the lines, or none | rounds go on at once; a line that is there is of its checkpoint |
 //! | a round that moves only cursors, both ways | it failed | either cursor | answers are sent again at worst |
 //! | one of these after the other, over several starts | as above | as above | as above |
 //!
@@ -135,7 +136,7 @@ fn singles(seed: u64) -> Vec<Point> {
     let point = |fault| Point { seed, faults: vec![fault] };
     let of_place = |(place, operation): (usize, &Op)| match operation {
         Op::Read => vec![point(Fault::read(place))],
-        Op::Write => vec![point(Fault::lost(place)), point(Fault::kept(place))],
+        Op::Write | Op::Aside => vec![point(Fault::lost(place)), point(Fault::kept(place))],
     };
     sound[0].iter().enumerate().flat_map(of_place).collect()
 }
@@ -194,6 +195,8 @@ fn invariant_any_single_fault_or_chain_of_them_leaves_a_sound_ledger() {
     }
     println!("{tried} points over seeds 0..{seed}, {} of them single writes that failed", writes.len());
     assert!(writes.len() > 250, "only {} writes failed", writes.len());
+    let of_one = &try_in_memory(&Point { seed: 1, faults: Vec::new() })[0];
+    assert!(of_one.contains(&Op::Aside), "cosignatures are kept in every history: {of_one:?}");
 }
 
 #[test]

@@ -6,8 +6,10 @@ use std::fmt::Write;
 use ledger::append::{Disposition, LogId, load_heads};
 use ledger::birth;
 use ledger::checkpoint;
+use ledger::cosignature::cosignatures;
 use ledger::entry::{Header, commitment};
 use ledger::kv::Kv;
+use ledger::note::SignedNote;
 use ledger::read::Log;
 use ledger::receipt::Receipt;
 use projector_sqlite::Views;
@@ -15,7 +17,7 @@ use schemas::admit::{Scratch, admit};
 use schemas::ids::{ChangeId, Subject};
 use sha2::{Digest, Sha256};
 
-use super::world::{Message, Outside, Road, World, project};
+use super::world::{Message, Outside, Road, World, project, witness};
 
 /// What a walk over a tenant's roads puts into the log, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub(super) fn check<K: Kv>(world: &World, kv: &K, outside: &Outside) {
             acts += 1;
         }
         check_seen(road, number, &entries, outside);
+        check_cosigned(&log);
         check_told(&log, road, number, &entries, outside);
         if Outside::views(number) {
             check_views(kv, &log, road, outside);
@@ -153,6 +156,18 @@ fn check_seen(road: &Road, number: usize, entries: &[Vec<u8>], outside: &Outside
         let root = usize::try_from(seen.size).ok().and_then(|size| roots.get(size)).copied();
         assert_eq!(root, Some(seen.root.0), "{}: the checkpoint of size {} was seen", road.tenant, seen.size);
     }
+}
+
+/// What stands beside a checkpoint is the witness's line over it, once, or nothing.
+fn check_cosigned<K: Kv>(log: &Log<&K>) {
+    let known = [witness().verifier()];
+    for size in log.signed_sizes(0, usize::MAX).expect("readable") {
+        let note = log.checkpoint_with_cosignatures(size).expect("readable").expect("a checkpoint");
+        let note = SignedNote::parse(&note).expect("a note");
+        let lines = cosignatures(&note, &known).expect("lines that hold").len();
+        assert!(lines <= 1 && note.signatures().len() == 1 + lines, "size {size}: {:?}", note.signatures());
+    }
+    log.newest_cosigned().expect("readable");
 }
 
 /// Roots of every size, as RFC 6962 §2.1 says: peaks of full subtrees, joined from the right.

@@ -10,11 +10,14 @@ use ledger::append::{
 };
 use ledger::birth::{self, LedgerBirth, LogBirth};
 use ledger::checkpoint::Origin;
+use ledger::cosignature::{Cosigner, Statement};
+use ledger::cosigned;
 use ledger::dedupe::DedupeKey;
 use ledger::entry::{Header, Salt, commitment};
 use ledger::governance::{Act, Hold, Scope, message as message_of};
 use ledger::hash::Hash;
 use ledger::kv::{Kv, MemKv};
+use ledger::note::{KeyName, SignedNote};
 use ledger::read::Log;
 use ledger::signing::Signer;
 use projector_sqlite::{Row, Views};
@@ -210,6 +213,10 @@ impl World {
                 let new = self.round(kv, &heads, turns, rng, outside)?;
                 heads.extend(new.into_iter().map(|head| (head.log, head)));
             }
+            if rng.below(3) == 0 {
+                // Asked for in a thread of its own: it holds nobody up, and what fails is asked for again.
+                let _ = cosign(kv, log_of(rng.below(self.roads.len() as u64) as usize));
+            }
             for (number, views) in views.iter_mut().enumerate() {
                 // The appender waits for no view: rounds that find the channel full are read from the store later.
                 if rng.below(4) == 0 {
@@ -366,6 +373,23 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// The witness of all logs.
+pub(super) fn witness() -> Cosigner {
+    Cosigner::ed25519(KeyName::parse("witness.example/faults").expect("a name"), [204; 32])
+}
+
+/// Keeps the witness's line beside the newest checkpoint of a log.
+fn cosign<K: Kv>(kv: &K, log: LogId) -> Result<(), Over> {
+    let log = Log::open(kv, log).map_err(over)?;
+    let size = log.head().map_err(over)?.size;
+    let note = log.checkpoint(size).map_err(over)?.expect("a head has a checkpoint");
+    let note = SignedNote::parse(&note).expect("a note");
+    let statement = Statement::parse(note.text()).expect("a checkpoint");
+    let line = witness().cosign(&statement, size).expect("a line");
+    cosigned::keep(&log, size, &[line]).map_err(over)?;
+    cosigned::set_newest(&log, size).map_err(over)
 }
 
 /// Logs are numbered in the order of their births; 0 is `_ledger`.

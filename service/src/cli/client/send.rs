@@ -1,6 +1,7 @@
 //! Events on their way: over NATS, which every producer uses, or over HTTP where only a server's URL is known.
 //!
-//! Reading, sending and answering overlap; what comes back is handed over in the order of the input.
+//! Reading, sending and answering overlap; what comes back is handed over in the order of the input. The events of one change come into
+//! the log in that order too: each is published when the one before it is on the road.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,10 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
 use pipeline::answer::{Answer, Problem, Status};
-use pipeline::produce::{Outgoing, Patience, ProduceError, Producer};
+use pipeline::produce::{Lanes, Outgoing, Patience, ProduceError, Producer, Turn};
 use pipeline::{NatsAuth, NatsTarget};
 use schemas::admit::Rejection;
-use schemas::ids::Subject;
+use schemas::ids::{Subject, Tenant};
 use serde_json::Value;
 
 use super::http::{Client, segment};
@@ -21,6 +22,7 @@ use super::print;
 use crate::cli::{CliError, Globals};
 use crate::clock;
 use crate::data_dir::ServeFile;
+use crate::http::lines;
 
 /// How to reach NATS.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -257,12 +259,16 @@ async fn publish_all(
         }
     });
     let mut under_way = FuturesOrdered::new();
+    let mut lanes = Lanes::default();
     let mut ended = false;
     loop {
         tokio::select! {
             item = read.recv(), if !ended && under_way.len() < patience.window.max(1) => match item {
                 Some(Item::Broken(error)) => return Err(broken(&error)),
-                Some(item) => under_way.push_back(one(&producer, item, wait)),
+                Some(item) => {
+                    let turn = lane(&item).map_or_else(Turn::default, |lane| lanes.turn(lane));
+                    under_way.push_back(one(&producer, item, wait, turn));
+                }
                 None => ended = true,
             },
             Some(finished) = under_way.next() => done(finished)?,
@@ -275,7 +281,18 @@ fn broken(error: &io::Error) -> CliError {
     CliError::because("the input broke off", error)
 }
 
-async fn one(producer: &Producer, item: Item, wait: bool) -> Done {
+/// What keeps its order: the events of one change of one tenant.
+fn lane(item: &Item) -> Option<(Tenant, String)> {
+    let Item::Event(event) = item else { return None };
+    let tenant = event.subject.tenant.clone();
+    let change = match &event.names {
+        Some((change, _)) => Some(change.clone()),
+        None => lines::addressed(&tenant, &event.bytes).1,
+    };
+    Some((tenant, change?))
+}
+
+async fn one(producer: &Producer, item: Item, wait: bool, turn: Turn) -> Done {
     let event = match item {
         Item::Event(event) => event,
         Item::Unfit(line, rejection) => return (line, None, Outcome::Unfit(Problem::of(&rejection))),
@@ -283,7 +300,7 @@ async fn one(producer: &Producer, item: Item, wait: bool) -> Done {
     };
     let outgoing = Outgoing { subject: event.subject.to_string(), payload: event.bytes.clone() };
     let outcome = if wait {
-        match producer.send(&outgoing).await {
+        match producer.send_in_turn(&outgoing, turn).await {
             Ok(answer) => Outcome::Answered {
                 status: answer.status,
                 index: answer.index,
@@ -293,7 +310,7 @@ async fn one(producer: &Producer, item: Item, wait: bool) -> Done {
             Err(error) => Outcome::Failed(why(&error, &event.subject)),
         }
     } else {
-        match producer.publish(&outgoing).await {
+        match producer.publish_in_turn(&outgoing, turn).await {
             Ok(_) => Outcome::OnRoad,
             Err(error) => Outcome::Failed(why(&error, &event.subject)),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ledger::birth::LEDGER_LOG;
 use ledger::checkpoint::{self, Checkpoint};
+use ledger::dedupe::DedupeKey;
 use ledger::layout::LogId;
 use ledger::read::{Log, ReadError};
 use ledger::tiles::{Fetch, ResourcePath};
@@ -41,6 +42,8 @@ pub enum Source {
         log: Log<Arc<Rocks>>,
         /// Its views, where there are any.
         views: Option<Reader>,
+        /// Its tenant's key for recognising bytes, where it is at hand.
+        dedupe: Option<DedupeKey>,
         /// Holds the directory.
         _home: Box<Home>,
     },
@@ -92,17 +95,17 @@ impl Source {
         let dir = DataDir::existing(&globals.data).map_err(|error| cannot(&error))?;
         let lock = dir.lock().map_err(|error| cannot(&error))?;
         let home = Home::open(dir, lock).map_err(|error| cannot(&error))?;
-        let (id, views) = match tenant {
-            None => (LogId::LEDGER, None),
+        let (id, views, dedupe) = match tenant {
+            None => (LogId::LEDGER, None, None),
             Some(tenant) => {
                 let known = ledger::birth::log_of(&*home.kv, tenant).map_err(|error| cannot(&error))?;
                 let id = known.ok_or_else(|| CliError::no(format!("there is no tenant {tenant} in this ledger")))?;
                 // Views that can't be opened are as good as none: the log itself is asked then.
-                (id, Views::open_read_only(&home.dir.view(tenant)).ok())
+                (id, Views::open_read_only(&home.dir.view(tenant)).ok(), home.keys.dedupe(tenant.as_str()).ok())
             }
         };
         let log = home.read_shown(id).map_err(|error| cannot(&error))?;
-        Ok(Source::Store { log, views, _home: Box::new(home) })
+        Ok(Source::Store { log, views, dedupe, _home: Box::new(home) })
     }
 
     /// The newest checkpoint or that of a size, as note and as what it says; nobody's signature is checked.
@@ -175,19 +178,40 @@ impl Source {
 
     /// The proofs of the entries that hold this very event.
     pub fn of_event(&self, event: &[u8], size: Option<u64>) -> Result<Vec<Inclusion>, CliError> {
+        let mut found = Vec::new();
+        let mut from = Some(0);
+        while let Some(first) = from {
+            let (proofs, next) = self.of_event_from(event, size, first)?;
+            found.extend(proofs);
+            from = next.filter(|next| *next > first);
+        }
+        Ok(found)
+    }
+
+    fn of_event_from(
+        &self,
+        event: &[u8],
+        size: Option<u64>,
+        from: u64,
+    ) -> Result<(Vec<Inclusion>, Option<u64>), CliError> {
         match self {
-            Source::Store { log, views, .. } => {
-                let found = proofs::of_event(log, views.as_ref(), event).map_err(lookup_failed)?;
-                let found = found.map_err(|rejection| {
+            Source::Store { log, views, dedupe, .. } => {
+                let found = proofs::of_event(log, views.as_ref(), dedupe.as_ref(), event, from, PAGE);
+                let found = found.map_err(lookup_failed)?.map_err(|rejection| {
                     CliError::no(format!("no log has this as an event: {}", rejection.reason.as_str()))
                         .with_detail("`upm check` says what is wrong with it")
                 })?;
-                prove(log, &found, size)
+                let within = found.entries.iter().filter(|(index, _)| size.is_none_or(|size| *index < size));
+                let proofs: Result<_, _> = within.map(|entry| proofs::held(log, *entry, size)).collect();
+                Ok((proofs.map_err(failed)?, found.next))
             }
             Source::Server { client, proofs, .. } => {
-                let size = size.map_or_else(String::new, |size| format!("?size={size}"));
-                let answer = client.post(&format!("{proofs}/inclusion{size}"), "application/json", event, &[])?;
-                Ok(read::<Proofs>(answer)?.proofs)
+                let size = size.map_or_else(String::new, |size| format!("&size={size}"));
+                let from = if from == 0 { String::new() } else { format!("&from={from}") };
+                let path = format!("{proofs}/inclusion?limit={PAGE}{from}{size}");
+                let answer = client.post(&path, "application/json", event, &[])?;
+                let next = answer["next"].as_u64();
+                Ok((read::<Proofs>(answer)?.proofs, next))
             }
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ledger::checkpoint::{self, Checkpoint, CheckpointError};
 use ledger::governance::{KeyChain, LogKey, LogKeys};
-use ledger::note::VerifierKey;
+use ledger::note::{SignedNote, VerifierKey};
 
 use super::{CliError, state_error, with_suffix, write_state};
 use crate::bounded::{self, DOCUMENT_MAX};
@@ -110,6 +110,23 @@ impl Keys {
             return Err(Refused { what: "signature", why });
         }
         Ok(head)
+    }
+
+    /// Why a note that the log's key did sign is none that can be read here; none where it can be, or where the key did not sign it. C2SP
+    /// allows more than our own logs do: any origin, a key of another name, extension lines. Nothing is wrong with such a log, and
+    /// nothing is known of it. Of one that was `known` until now with the name of its key, another name is no matter of form.
+    pub fn unreadable(&self, note: &str, known: bool) -> Option<String> {
+        let note = SignedNote::parse(note).ok()?;
+        let learned = self.learned.iter().flat_map(|learned| learned.keys.verifiers());
+        let keys: Vec<VerifierKey> = self.given.iter().cloned().chain(learned).collect();
+        note.verify(&keys).ok()?;
+        match Checkpoint::parse_text(note.text()) {
+            Err(error @ (CheckpointError::Lines(_) | CheckpointError::Origin(_))) => Some(error.to_string()),
+            Ok(head) if !known && head.origin.as_str() != self.name() => {
+                Some(format!("it is of log {}, and the key has another name, {}", head.origin, self.name()))
+            }
+            _ => None,
+        }
     }
 
     /// The head in a note of our own: it was believed when it was kept.
