@@ -104,14 +104,14 @@ fn counted(server: &Server) -> (String, Arc<AtomicUsize>) {
     std::thread::spawn(move || {
         for asker in listener.incoming().flatten() {
             let Ok(server) = TcpStream::connect(&upstream) else { return };
-            let (mut asked, mut to) = (asker.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
+            let (mut from, mut to) = (asker.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
             std::thread::spawn(move || {
-                let _ = std::io::copy(&mut asked, &mut to);
+                let _ = std::io::copy(&mut from, &mut to);
                 let _ = to.shutdown(std::net::Shutdown::Write);
             });
             let (mut asker, mut server, count) = (asker, server, Arc::clone(&count));
             std::thread::spawn(move || {
-                let mut piece = [0; 1 << 16];
+                let mut piece = [0; 4096];
                 while let Ok(read @ 1..) = server.read(&mut piece) {
                     if asker.write_all(&piece[..read]).is_err() {
                         break;

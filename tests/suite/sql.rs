@@ -156,8 +156,8 @@ fn lists_on_the_command_line(server: &Server) {
         (changes.map(|row| row["change"].as_str().expect("an ID").to_owned()).collect::<Vec<_>>(), listed)
     };
     let at = server.json("/v1/tenants/acme/changes")["changes"][0].clone();
-    let (first, last) = (at["first"]["at"].as_u64().expect("a time"), at["last"]["at"].as_u64().expect("a time"));
-    let (begun, over, before) = ((first + 1).to_string(), (last + 1).to_string(), first.to_string());
+    let (first, end) = (at["first"]["at"].as_u64().expect("a time"), at["last"]["at"].as_u64().expect("a time"));
+    let (begun, over, before) = ((first + 1).to_string(), (end + 1).to_string(), first.to_string());
     for (words, found) in [
         (&["--anomaly", "no_approval_recorded"][..], true),
         (&["--anomaly", "executed_outside_window"], false),
@@ -175,7 +175,7 @@ fn lists_on_the_command_line(server: &Server) {
         assert_eq!(listed["detail_behind"].is_u64(), ["--anomaly", "--resource"].contains(&words[0]), "{listed}");
     }
     // It goes on after its first entry.
-    assert!(first == last || list(&["--from", &begun]).0 == ["c-1"]);
+    assert!(first == end || list(&["--from", &begun]).0 == ["c-1"]);
     let bad = |words: &[&str]| run(server.upm(&["change", "list", "--tenant", "acme"]).args(words));
     for (words, reason) in [
         (["--class", "urgent"], "standard, normal, emergency"),
