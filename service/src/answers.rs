@@ -62,7 +62,7 @@ pub struct Text {
     most: usize,
     columns: Vec<String>,
     rows: usize,
-    text: Vec<u8>,
+    written: Vec<u8>,
 }
 
 /// It has more bytes than it may have.
@@ -72,23 +72,23 @@ pub struct TooLarge;
 impl Text {
     /// Nothing yet. A table is written as JSON, because only people want one.
     pub fn new(format: Format, entries: u64, most: usize) -> Self {
-        Self { format, entries, most, columns: Vec::new(), rows: 0, text: Vec::new() }
+        Self { format, entries, most, columns: Vec::new(), rows: 0, written: Vec::new() }
     }
 
     /// The whole.
     pub fn end(mut self) -> Vec<u8> {
         if matches!(self.format, Format::Json | Format::Table) {
-            self.text.extend_from_slice(b"]}");
+            self.written.extend_from_slice(b"]}");
         }
-        self.text
+        self.written
     }
 
     fn put(&mut self, text: &str) -> Result<(), TooLarge> {
         // What ends it comes on top.
-        if self.text.len() + text.len() > self.most {
+        if self.written.len() + text.len() > self.most {
             return Err(TooLarge);
         }
-        self.text.extend_from_slice(text.as_bytes());
+        self.written.extend_from_slice(text.as_bytes());
         Ok(())
     }
 }
@@ -258,7 +258,9 @@ mod tests {
             rows.iter().try_for_each(|row| text.row(row))?;
             Ok::<_, TooLarge>(String::from_utf8(text.end()).unwrap())
         };
-        rows.iter().for_each(|row| whole.row(row).unwrap());
+        for row in &rows {
+            whole.row(row).unwrap();
+        }
         assert_eq!(write(Format::Csv, 1_000).unwrap(), whole.csv());
         assert_eq!(write(Format::Ndjson, 1_000).unwrap(), whole.ndjson());
         let json: Value = serde_json::from_str(&write(Format::Json, 1_000).unwrap()).unwrap();

@@ -236,12 +236,11 @@ impl Home {
         {
             tracing::warn!(%error, "the newest head of the ledger's own log is not shown yet");
         }
-        let open = match self.own.get() {
-            Some(open) => open.clone(),
-            None => {
-                let open = Log::open(Arc::clone(&self.kv), LogId::LEDGER)?;
-                self.own.get_or_init(|| open).clone()
-            }
+        let open = if let Some(open) = self.own.get() {
+            open.clone()
+        } else {
+            let open = Log::open(Arc::clone(&self.kv), LogId::LEDGER)?;
+            self.own.get_or_init(|| open).clone()
         };
         Ok(self.bounded(open, &origin))
     }

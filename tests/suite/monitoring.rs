@@ -270,7 +270,7 @@ fn a_checkpoint_of_another_form_is_no_verdict() {
     let watch = Watch::new();
     let signer = Signer::from_seed(&Origin::parse("any/name").expect("an origin"), [7; 32]);
     let root = hash::leaf(b"hello").to_base64();
-    let signed = |name: &str, text: &str, good: bool| {
+    let look = |name: &str, text: &str, good: bool| {
         let key = VerifierKey::new(KeyName::parse(name).expect("a name"), signer.public_key());
         let mut bytes = key.id().to_vec();
         bytes.extend(signer.sign_bytes(text.as_bytes()));
@@ -284,11 +284,11 @@ fn a_checkpoint_of_another_form_is_no_verdict() {
         ("example.com/log", format!("example.com/log\n1\n{root}\nan extension\n"), "three lines"),
         ("example.com/key", format!("example.com/log\n1\n{root}\n"), "the key has another name"),
     ] {
-        let (code, out, err) = signed(name, &text, true);
+        let (code, out, err) = look(name, &text, true);
         assert_eq!((code, out.as_str()), (2, ""), "{text}: {err}");
         assert!(err.contains("can't read") && err.contains(why), "{text}: {err}");
         assert!(!watch.state().exists() && watch.proofs().is_empty(), "nothing is believed or accused");
-        let (code, _, err) = signed(name, &text, false);
+        let (code, _, err) = look(name, &text, false);
         assert!(code == 1 && err.contains("SIGNATURE"), "{text}: {err}");
         for proof in watch.proofs() {
             fs::remove_file(watch.at(&proof)).expect("removed");

@@ -444,9 +444,12 @@ fn two_ledgers_of_ours_witness_each_other() {
     assert_eq!((a.stop(), b.stop()), (0, 0));
 }
 
+/// Number of a connection, and what it said.
+type Heard = (u32, Vec<u8>);
+
 /// A witness that takes requests and never says a word. Gives its address, the number and beginning of each request, and the numbers of
 /// those that are still waited for.
-fn silent() -> (std::net::SocketAddr, mpsc::Receiver<(u32, Vec<u8>)>, Arc<Mutex<BTreeSet<u32>>>) {
+fn silent() -> (std::net::SocketAddr, mpsc::Receiver<Heard>, Arc<Mutex<BTreeSet<u32>>>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (to_us, asked) = mpsc::channel();

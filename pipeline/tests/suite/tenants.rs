@@ -18,7 +18,7 @@ async fn each_tenant_has_its_own_log_and_nobody_writes_anothers() {
     let mut statuses = Vec::new();
     producer
         .send_all(crate::house::free(events.clone()), |place, answer| {
-            statuses.push((place, answer.expect("an answer")))
+            statuses.push((place, answer.expect("an answer")));
         })
         .await;
     for (place, answer) in &statuses {

@@ -70,9 +70,8 @@ impl Room {
         if count > ENTRIES_MAX || bytes > BYTES_MAX {
             return Err(too_large(found));
         }
-        let wanted = Arc::clone(&self.0).acquire_many_owned(kib(bytes));
-        let waited = Handle::current().block_on(async { timeout(PATIENCE, wanted).await });
-        match waited {
+        let asked = Arc::clone(&self.0).acquire_many_owned(kib(bytes));
+        match Handle::current().block_on(async { timeout(PATIENCE, asked).await }) {
             Ok(Ok(room)) => Ok(Held(room)),
             Ok(Err(_)) => Err(Problem::unavailable("the server is stopping")),
             Err(_) => Err(Problem::unavailable("other large changes are being judged")),

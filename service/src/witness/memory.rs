@@ -223,7 +223,7 @@ impl Memory {
 
     fn write_list(&self, cosigned: &BTreeMap<String, String>) -> Result<(), MemoryError> {
         let path = self.list();
-        let text: String = cosigned.iter().map(|(hash, origin)| format!("{hash} {origin}\n")).collect();
+        let text: String = cosigned.iter().flat_map(|(hash, origin)| [hash, " ", origin, "\n"]).collect();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         write_durably(path.parent().unwrap_or(Path::new(".")), &name, text.as_bytes())
     }

@@ -34,7 +34,7 @@ pub enum NotCosigned {
     #[error("{refusal}")]
     Accused {
         /// What is answered.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
         /// The log.
         origin: String,
         /// The two notes, as files; none where enough of them are kept already.
@@ -94,7 +94,7 @@ impl Witness {
             return NotCosigned::Refused(refusal);
         }
         let proof = self.memory.keep_proof(origin, &request.cosigned(&[]), request.head().size, before);
-        NotCosigned::Accused { refusal, origin: origin.to_owned(), proof }
+        NotCosigned::Accused { refusal: Box::new(refusal), origin: origin.to_owned(), proof }
     }
 
     /// The newest cosigned checkpoint of the log whose origin has this SHA-256, lowercase hex.

@@ -149,7 +149,7 @@ fn patience(time: Duration, filled: Arc<AtomicBool>) -> impl FnMut() -> bool + S
     let (since, mut looked) = (clock::now(), Duration::ZERO);
     move || {
         let spent = since.elapsed();
-        if spent - looked >= LOOK {
+        if spent.saturating_sub(looked) >= LOOK {
             looked = spent;
             filled.fetch_or(temporary_bytes() > TEMPORARY_BYTES_MAX, Ordering::Relaxed);
         }
