@@ -1,11 +1,10 @@
 //! What holds in a log, read back from its control entries.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use schemas::ids::ChangeId;
 
-use super::{Log, ReadError, number_of};
+use super::{Log, ReadError, lock, number_of};
 use crate::birth::{self, BirthError};
 use crate::entry::{ControlHeader, Header, Salt};
 use crate::governance::{Act, Governance, Roots};
@@ -18,11 +17,6 @@ use crate::layout::{Key, Stored, read_u64};
 pub(super) struct Decided {
     governance: Governance,
     entries: u64,
-}
-
-/// Whoever panicked has changed nothing: what is kept is replaced in one assignment.
-fn lock(decided: &Mutex<Option<Decided>>) -> MutexGuard<'_, Option<Decided>> {
-    decided.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A tenant's facts by name.

@@ -15,7 +15,7 @@ use payloads::{stored, stored_at, stored_range};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use schemas::ids::ChangeId;
 use schemas::reason::Reason;
@@ -193,13 +193,11 @@ impl<K: Kv> Log<K> {
     }
 
     fn decode_head(&self, row: Vec<u8>) -> Result<Arc<Head>, LayoutError> {
-        // What panics holding it has changed nothing yet.
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known().as_ref().filter(|known| known.row == row) {
+        if let Some(known) = lock(&self.known).as_ref().filter(|known| known.row == row) {
             return Ok(Arc::clone(&known.head));
         }
         let head = Arc::new(decode_head(self.id, &row)?);
-        *known() = Some(KnownHead { row, head: Arc::clone(&head) });
+        *lock(&self.known) = Some(KnownHead { row, head: Arc::clone(&head) });
         Ok(head)
     }
 
@@ -510,6 +508,11 @@ impl<K: Kv> Fetch for Log<K> {
     fn fetch(&self, path: &ResourcePath) -> Result<Option<Vec<u8>>, ReadError> {
         self.resource(path)
     }
+}
+
+/// What a log remembers. It is only ever put in whole, so whoever panicked while holding it left it sound.
+fn lock<T>(remembered: &Mutex<T>) -> MutexGuard<'_, T> {
+    remembered.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where an entry's message stood, and which epoch it begins.
