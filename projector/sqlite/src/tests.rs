@@ -49,6 +49,20 @@ impl Log {
         header.seq = 5;
     }
 
+    /// One more event of a change, whose steps refer to where their output lies.
+    pub(crate) fn referring(&mut self, change: usize, references: &[(&str, &str)]) {
+        self.named(change, "vm");
+        let payload = self.payloads.last_mut().unwrap();
+        let mut event: serde_json::Value = serde_json::from_slice(payload).unwrap();
+        let step = |(stdout, stderr): &(&str, &str)| json!({"rc": 0, "stdout_ref": stdout, "stderr_ref": stderr});
+        event["provisioning_event"]["execution"] = json!({"steps": references.iter().map(step).collect::<Vec<_>>()});
+        *payload = event.to_string().into_bytes();
+        let size = payload.len() as u64;
+        if let Some(Header::Event(header)) = self.headers.last_mut() {
+            header.size = size;
+        }
+    }
+
     fn push(&mut self, header: Header, payload: Vec<u8>) {
         self.headers.push(header);
         self.payloads.push(payload);
@@ -424,10 +438,10 @@ fn readers_cannot_write() {
 #[test]
 fn views_of_another_version_must_be_rebuilt() {
     let (dir, views) = projected(&Log::new(2), 9);
-    views.connection.pragma_update(None, "user_version", 9).unwrap();
+    views.connection.pragma_update(None, "user_version", 99).unwrap();
     drop(views);
     for opened in [Views::open(&path(&dir)).map(|_| ()), Views::open_read_only(&path(&dir)).map(|_| ())] {
-        assert!(matches!(opened, Err(ViewError::RebuildNeeded { found: 9, expected: SCHEMA_VERSION })), "{opened:?}");
+        assert!(matches!(opened, Err(ViewError::RebuildNeeded { found: 99, expected: SCHEMA_VERSION })), "{opened:?}");
     }
     assert_eq!(Views::recreate(&path(&dir)).unwrap().core_cursor().unwrap(), 0);
 }
