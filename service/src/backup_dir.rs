@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/              0700
 //!   ledger/         RocksDB: a copy of the system of record, made entry by entry and checked on the way
+//!   objects/        logs that events refer to, each named by its digest and compared with it on the way
 //!   keys/           0700, files 0600: dedupe keys, which are secrets; signing keys only where they were asked for
 //!   manifest.json   what the last finished backup holds: the newest checkpoint of every log
 //!   lock            locked by the process that uses the directory
@@ -111,7 +112,7 @@ impl Manifest {
 /// Refuses a directory that holds something else than a backup.
 pub fn refuse_other(dir: &Path) -> Result<(), BackupError> {
     // A backup that was cut off before its first manifest has no more than these either.
-    let ours = ["ledger", "keys", "manifest.json", "manifest.json.partial", "lock"];
+    let ours = ["ledger", "keys", "objects", "manifest.json", "manifest.json.partial", "lock"];
     for entry in fs::read_dir(dir).map_err(at(dir))? {
         let name = entry.map_err(at(dir))?.file_name();
         if !ours.iter().any(|ours| name == **ours) {

@@ -22,6 +22,7 @@ mod http;
 mod kept_heads;
 mod keys_on_disk;
 mod logging;
+mod objects_dir;
 mod offline;
 mod packs;
 mod populations;
@@ -29,6 +30,7 @@ mod proofs;
 mod reading;
 mod redact;
 mod stop;
+mod taking;
 mod witness;
 
 use std::process::ExitCode;

@@ -17,6 +17,7 @@ mod malformed;
 mod maturity;
 mod model_example;
 mod monitoring;
+mod objects;
 mod packs;
 mod planning;
 mod populations;

@@ -27,6 +27,7 @@ use crate::clock;
 use crate::data_dir;
 use crate::kept_heads::Bounds;
 use crate::keys_on_disk::Keys;
+use crate::objects_dir::{self, Copied};
 use crate::reading::Reading;
 
 /// Options of `upm backup`.
@@ -59,10 +60,17 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let before = fsck::total(&kv);
     let copied = copy(&source.kv, &globals.data, &kv)?;
     copy_cosignatures(&source.kv, &kv)?;
+    let objects = copy_objects(&globals.data, &args.dir)?;
     let manifest = manifest(&kv, args.with_keys)?;
     kv.close().map_err(|error| CliError::of(&error))?;
     manifest.write(&args.dir).map_err(|error| CliError::of(&error))?;
-    tell(globals, &args.dir, &manifest, before, copied, keys)
+    tell(globals, &args.dir, &manifest, (before, copied, keys), &objects)
+}
+
+/// Copies the objects that are not in the backup yet.
+pub(super) fn copy_objects(from: &Path, to: &Path) -> Result<Copied, CliError> {
+    objects_dir::copy_all(from, to)
+        .map_err(|error| CliError::because("the objects beside the ledger can't be copied", &error))
 }
 
 /// A backup inside the data directory would go with it.
@@ -208,18 +216,24 @@ fn tell(
     globals: &Globals,
     dir: &Path,
     manifest: &Manifest,
-    before: u64,
-    copied: u64,
-    keys: usize,
+    (before, copied, keys): (u64, u64, usize),
+    objects: &Copied,
 ) -> Result<ExitCode, CliError> {
     if globals.json {
-        print::json_line(&json!({ "copied": copied, "before": before, "keys": keys, "manifest": manifest }))?;
-        return Ok(ExitCode::SUCCESS);
+        let told = json!({
+            "copied": copied, "before": before, "keys": keys, "manifest": manifest,
+            "objects": objects.objects, "damaged_objects": damaged(objects),
+        });
+        print::json_line(&told)?;
+        return left_behind(objects).map_or(Ok(ExitCode::SUCCESS), Err);
     }
     for log in &manifest.logs {
         print::line(&print::clean(&format!("{}: {} entries", log.origin, log.size)))?;
     }
     print::line(&format!("{copied} entries copied and checked; {before} were there"))?;
+    if objects.objects > 0 {
+        print::line(&format!("{} objects copied and checked ({} bytes)", objects.objects, objects.bytes))?;
+    }
     let kinds = if manifest.signing_keys { "dedupe keys and signing keys" } else { "dedupe keys" };
     print::line(&format!(
         "{} holds {keys} files with {kinds}: they are secrets, keep the backup as safe as the ledger",
@@ -228,7 +242,21 @@ fn tell(
     if !manifest.signing_keys {
         print::line("the signing keys are not in it: keep copies of keys/*.pem elsewhere (or use --with-keys)")?;
     }
-    Ok(ExitCode::SUCCESS)
+    left_behind(objects).map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// The objects that are not what their names say, one a line.
+pub(super) fn damaged(objects: &Copied) -> Vec<String> {
+    objects.damaged.iter().map(|fault| format!("objects/{}: {}", fault.file, fault.found)).collect()
+}
+
+/// That some objects were not copied, if so.
+fn left_behind(objects: &Copied) -> Option<CliError> {
+    let count = objects.damaged.len();
+    (count > 0).then(|| {
+        CliError::no(format!("{count} objects are damaged and were not copied; all else was"))
+            .with_detail(damaged(objects).join("\n"))
+    })
 }
 
 /// Shown on a terminal only.

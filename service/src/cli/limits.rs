@@ -6,6 +6,8 @@ use std::time::Duration;
 use pipeline::Disk;
 use pipeline::streams::StreamLimits;
 
+use crate::taking::TakingLimits;
+
 /// Options on what roads hold, when they are swept, and how often every log says that we live.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct LimitArgs {
@@ -23,6 +25,12 @@ pub struct LimitArgs {
     /// How far signs of life are apart in every log (such as 1h, 15m); there is one at midnight UTC too. 0 writes none
     #[arg(long, value_name = "TIME", default_value = "1h", env = "UPM_HEARTBEAT", value_parser = time)]
     heartbeat: Duration,
+    /// The largest log that is taken in where an event refers to one (such as 256M); 0 takes none, and makes no object stores
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = bytes)]
+    object_bytes: u64,
+    /// How long a log is looked for that an event refers to, before it counts as missing (such as 10m, 1h)
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
+    object_patience: Duration,
 }
 
 impl LimitArgs {
@@ -39,6 +47,12 @@ impl LimitArgs {
     /// How far signs of life are apart, if there are any.
     pub fn heartbeat(&self) -> Option<Duration> {
         Some(self.heartbeat).filter(|every| !every.is_zero())
+    }
+
+    /// What is taken in of what events refer to, if anything.
+    pub fn objects(&self) -> Option<TakingLimits> {
+        let (object_bytes, patience) = (self.object_bytes, self.object_patience);
+        (object_bytes > 0).then_some(TakingLimits { object_bytes, patience, reserve_bytes: self.disk_reserve })
     }
 
     /// The disk to watch.

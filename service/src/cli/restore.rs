@@ -17,6 +17,7 @@ use crate::backup_dir::{self, Manifest};
 use crate::data_dir::{self, DataDir};
 use crate::head_file;
 use crate::keys_on_disk::Keys;
+use crate::objects_dir::{Copied, ObjectDir};
 use crate::reading::Reading;
 
 /// Options of `upm restore`.
@@ -64,11 +65,22 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let sizes = checked?;
     drop_views(&dir)?;
     let keys = restore_keys(&args.backup.join("keys"), &dir)?;
+    let objects = restore_objects(&args.backup, &dir)?;
     put_in_place(&copy, &dir)?;
     let missing = missing_keys(&dir)?;
     let behind = behind(&dir)?;
     drop(lock);
-    tell(globals, &dir, &sizes, keys, (&missing, &behind))
+    tell(globals, &dir, &sizes, (keys, &objects), (&missing, &behind))
+}
+
+/// Copies the objects; one that is damaged stays behind, and is missing from now on. What the entries refer to is looked through anew, whatever
+/// was noted in this directory before.
+fn restore_objects(backup: &Path, dir: &DataDir) -> Result<Copied, CliError> {
+    let copied = super::backup::copy_objects(backup, dir.root())?;
+    let again = |(_, objects): (_, ObjectDir)| objects.set_next(0);
+    let reset = ObjectDir::all(dir.root()).and_then(|all| all.into_iter().try_for_each(again));
+    reset.map_err(|error| CliError::of(&backup_dir::at(&dir.objects())(error)))?;
+    Ok(copied)
 }
 
 /// What was committed in this data directory before, and is not in the backup: `upm serve` will refuse it.
@@ -235,13 +247,15 @@ fn tell(
     globals: &Globals,
     dir: &DataDir,
     sizes: &[(String, u64)],
-    keys: usize,
+    (keys, objects): (usize, &Copied),
     (missing, behind): (&[PathBuf], &[String]),
 ) -> Result<ExitCode, CliError> {
     if globals.json {
         let logs: Vec<_> = sizes.iter().map(|(origin, size)| json!({ "origin": origin, "size": size })).collect();
-        let told =
-            json!({ "restored": dir.root(), "logs": logs, "keys": keys, "missing_keys": missing, "behind": behind });
+        let told = json!({
+            "restored": dir.root(), "logs": logs, "keys": keys, "missing_keys": missing, "behind": behind,
+            "objects": objects.objects, "damaged_objects": super::backup::damaged(objects),
+        });
         print::json_line(&told)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -249,6 +263,12 @@ fn tell(
         print::line(&print::clean(&format!("{origin}: {size} entries")))?;
     }
     print::line(&format!("restored to {}, every row checked; {keys} key files copied", dir.root().display()))?;
+    if objects.objects > 0 {
+        print::line(&format!("{} objects copied and checked", objects.objects))?;
+    }
+    for line in super::backup::damaged(objects) {
+        print::line(&print::clean(&format!("left behind, because it is damaged: {line}")))?;
+    }
     for path in missing {
         print::line(&format!("missing: {}; put your copy there (mode 0600) before `upm serve`", path.display()))?;
     }
