@@ -312,4 +312,17 @@ fn objects_are_backed_up_checked_and_restored() {
     );
     assert_eq!(server.stop(), 0);
     ok(upm(["fsck", "--data"]).arg(&restored));
+
+    // The next backup looks at what it holds already, and copies anew what rotted.
+    let mut backup_again = upm(["backup", "--with-keys", "--json", "--data"]);
+    let made: Value = serde_json::from_str(&ok(backup_again.arg(&data).arg(&backup))).expect("JSON");
+    assert_eq!((made["objects"].as_u64(), made["damaged_objects"].clone()), (Some(1), json!([])), "{made}");
+    ok(upm(["fsck", "--store"]).arg(&backup));
+    // A restore that is refused brings none.
+    let other = temp.path().join("other");
+    fs::create_dir_all(other.join("keys")).expect("made");
+    fs::write(other.join("keys/acme.dedupe"), "another").expect("written");
+    let (code, _, told) = run(upm(["restore", "--data"]).arg(&other).arg(&backup));
+    assert!(code == 2 && told.contains("another key is there already"), "{code} {told}");
+    assert!(!other.join("objects").exists());
 }
