@@ -1,4 +1,4 @@
-//! Logs that are kept beside events, in NATS: an object store for each tenant, by JetStream's own layout (ADR-20), so that any NATS client can
+//! Logs that are kept beside events, in NATS: an object store for each tenant, by `JetStream`'s own layout (ADR-20), so that any NATS client can
 //! put something there and name it in an event ([`ObjectRef`]).
 //!
 //! An object store is a stream `OBJ_<bucket>`: the object's pieces on `$O.<bucket>.C.<id>`, and what it is on `$O.<bucket>.M.<name in base64>`.
@@ -160,7 +160,7 @@ pub async fn ensure(client: &Client, tenant: &Tenant, limits: &BucketLimits) -> 
 
 /// Puts an object where `reference` says. It is there, whole, when this returns; its bytes are the caller's to have hashed.
 pub async fn put(client: &Client, reference: &ObjectRef, content: &Bytes) -> Result<(), PutError> {
-    let context = jetstream::new(client.clone());
+    let road = jetstream::new(client.clone());
     let inbox = client.new_inbox();
     let nuid = inbox.rsplit('.').next().unwrap_or_default();
     let subject = pieces_subject(&reference.bucket, nuid);
@@ -169,10 +169,10 @@ pub async fn put(client: &Client, reference: &ObjectRef, content: &Bytes) -> Res
         let piece = content.slice(start..content.len().min(start + PIECE_BYTES));
         if start == 0 {
             // Alone, because there may be no object store yet.
-            first(&context, reference, &subject, piece).await?;
+            first(&road, reference, &subject, piece).await?;
             continue;
         }
-        let sent = context.publish(subject.clone(), piece).await.map_err(|error| refused(reference, &error))?;
+        let sent = road.publish(subject.clone(), piece).await.map_err(|error| refused(reference, &error))?;
         waiting.push_back(sent.into_future());
         if waiting.len() >= WINDOW {
             acknowledged(reference, waiting.next().await)?;
@@ -194,7 +194,7 @@ pub async fn put(client: &Client, reference: &ObjectRef, content: &Bytes) -> Res
     let mut headers = HeaderMap::new();
     // Of one name only the last is kept.
     headers.insert("Nats-Rollup", "sub");
-    let sent = context.publish_with_headers(info_subject(reference), headers, info.into()).await;
+    let sent = road.publish_with_headers(info_subject(reference), headers, info.into()).await;
     let sent = sent.map_err(|error| refused(reference, &error))?;
     acknowledged(reference, Some(sent.await))
 }
