@@ -150,7 +150,7 @@ fn input(origin: &Origin, signer: &Signer) -> Result<PackInput, Failure> {
         size,
         root,
         cosignatures: Vec::new(),
-        log: InMemory { entries, behind: Vec::new() },
+        log: InMemory { entries, ..InMemory::default() },
         verifier: signer.verifier(),
         keys: None,
         headers: None,

@@ -8,6 +8,7 @@
 //! flags come from and what HTTP looks like (`service`). Formats: FORMATS "Subjects and streams" (stream, answers, cursors).
 
 pub mod answer;
+pub mod objects;
 pub mod produce;
 pub mod server;
 pub mod stats;

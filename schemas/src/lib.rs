@@ -16,6 +16,7 @@ mod facts;
 pub mod guard;
 pub mod ids;
 pub mod model;
+pub mod object;
 pub mod plan;
 pub mod reason;
 pub mod redact;

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/              0700
 //!   ledger/         RocksDB: a copy of the system of record, made entry by entry and checked on the way
+//!   objects/        logs that events refer to, each named by its digest and compared with it on the way
 //!   keys/           0700, files 0600: dedupe keys, which are secrets; signing keys only where they were asked for
 //!   manifest.json   what the last finished backup holds (see `manifest`)
 //!   lock            locked by the process that uses the directory
@@ -66,7 +67,7 @@ pub enum BackupError {
 /// Refuses a directory that holds something else than a backup. That there is none yet is fine.
 pub fn refuse_other(dir: &Path) -> Result<(), BackupError> {
     // A backup that was cut off before its first manifest has no more than these either.
-    let ours = ["ledger", "keys", "manifest.json", "manifest.json.partial", "lock"];
+    let ours = ["ledger", "keys", "objects", "manifest.json", "manifest.json.partial", "lock"];
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {

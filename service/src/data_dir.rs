@@ -4,6 +4,7 @@
 //! DIR/            0700
 //!   ledger/       RocksDB: the system of record
 //!   views/        SQLite, one file a tenant; can be deleted and rebuilt
+//!   objects/      logs that events refer to by digest (see `objects_dir`)
 //!   nats/         the child nats-server's store and its configuration
 //!   keys/         0700, files 0600 (see `keys_on_disk`)
 //!   witness/      what a witness (`upm witness`) has cosigned of each log; no ledger lies in such a directory
@@ -133,6 +134,11 @@ impl DataDir {
     /// What a witness remembers.
     pub fn witness(&self) -> PathBuf {
         self.root.join("witness")
+    }
+
+    /// What is kept beside the logs.
+    pub fn objects(&self) -> PathBuf {
+        self.root.join("objects")
     }
 
     /// The child nats-server's own directory.

@@ -24,6 +24,7 @@ mod kept_heads;
 mod keys_on_disk;
 mod logging;
 mod manifest;
+mod objects_dir;
 mod offline;
 mod packs;
 mod populations;
@@ -31,6 +32,7 @@ mod proofs;
 mod reading;
 mod redact;
 mod stop;
+mod taking;
 mod witness;
 
 use std::process::ExitCode;

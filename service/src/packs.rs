@@ -1,6 +1,7 @@
 //! The evidence pack of a change, out of a log: reads, plans, seals. What is in a pack and why is `evidence`'s.
 
 use std::cell::RefCell;
+use std::io::{self, Read};
 use std::ops::Range;
 
 use ledger::checkpoint::Origin;
@@ -15,7 +16,9 @@ use projector::approval::Rules;
 use projector::document::Context;
 use schemas::ids::ChangeId;
 
-use evidence::{PackError, PackInput, PackLog, PackPlan};
+use evidence::{KeptObject, PackError, PackInput, PackLog, PackPlan};
+
+use crate::objects_dir::ObjectDir;
 
 /// Headers that a pack carries behind the change's last entry: some 200 MB.
 const MAX_LATER_HEADERS: u64 = 500_000;
@@ -63,6 +66,7 @@ pub struct Events<K> {
     log: Log<K>,
     indices: Vec<u64>,
     size: u64,
+    objects: ObjectDir,
     /// The last proofs that were made, and the place of the first of them.
     paths: RefCell<(usize, Vec<Vec<Hash>>)>,
 }
@@ -109,6 +113,19 @@ impl<K: Kv + Clone> PackLog for Events<K> {
     fn behind(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, ReadError> {
         Ok(self.log.entries(range, usize::MAX)?.into_iter().map(|(_, entry)| entry).collect())
     }
+
+    fn object(&self, sha256: &[u8; 32]) -> Result<Option<KeptObject>, ReadError> {
+        // One that can't be looked at is not here; `upm fsck` says what is wrong with it.
+        let kept = self.objects.kept(&hex::encode(sha256)).unwrap_or_else(|error| {
+            tracing::warn!(%error, object = hex::encode(sha256), "an object can't be looked at");
+            None
+        });
+        Ok(kept.map(|(size, crc)| KeptObject { size, crc }))
+    }
+
+    fn open_object(&self, sha256: &[u8; 32]) -> io::Result<Box<dyn Read>> {
+        Ok(Box::new(self.objects.open(&hex::encode(sha256))?))
+    }
 }
 
 /// The first signed size that is at least `at`; without one, the newest.
@@ -121,9 +138,9 @@ pub fn signed_size<K: Kv>(log: &Log<K>, at: Option<u64>) -> Result<u64, PackingE
     }
 }
 
-/// Plans the pack of `change`, whose events stand at `indices`, under the checkpoint of exactly `size` entries.
+/// Plans the pack of `change`, whose events stand at `indices`, under the checkpoint of exactly `size` entries, with what is kept beside the log.
 pub fn plan<K: Kv + Clone>(
-    log: &Log<K>,
+    (log, objects): (&Log<K>, &ObjectDir),
     origin: &Origin,
     indices: Vec<u64>,
     change: &ChangeId,
@@ -147,7 +164,7 @@ pub fn plan<K: Kv + Clone>(
         cosignatures: log.cosignature_lines(size)?,
         context: circumstances(log, origin, size)?,
         headers: if with_headers { Some(up_to_last(log, &indices, size)?) } else { None },
-        log: Events { log: log.clone(), indices, size, paths: RefCell::default() },
+        log: Events { log: log.clone(), indices, size, objects: objects.clone(), paths: RefCell::default() },
         keys: KeyChain::build(log, size)?,
         verifier: VerifierKey::new(origin.key_name().clone(), signing),
     };

@@ -18,6 +18,7 @@ mod malformed;
 mod maturity;
 mod model_example;
 mod monitoring;
+mod objects;
 mod packs;
 mod planning;
 mod populations;

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::ops::Range;
 
 use schemas::ids::ChangeId;
@@ -31,10 +31,21 @@ pub enum CopyError {
         /// The file.
         name: String,
     },
+    /// An object cannot be read, or has other bytes than it had when it was taken.
+    #[error("{name} cannot be read as it was taken in ({source}): run `upm fsck`")]
+    Object {
+        /// The file.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The output failed.
     #[error("writing the pack: {0}")]
     Io(#[from] io::Error),
 }
+
+/// Bytes of an object that are in memory at once.
+const PIECE_BYTES: usize = 64 * 1024;
 
 impl CopyError {
     fn of_log(error: impl Error + Send + Sync + 'static) -> Self {
@@ -104,7 +115,10 @@ impl<L: PackLog> SealedPack<L> {
                 return Ok(());
             }
             window.piece(record.content() - record.offset, || Ok(Cow::Owned(zip::local_header(record))))?;
-            window.piece(file.size, || maker.make(file))?;
+            match &file.source {
+                Source::Object(_) => window.object(file, &self.copier)?,
+                _ => window.piece(file.size, || maker.make(file))?,
+            }
         }
         let tail = zip::tail(&records);
         window.piece(tail.len() as u64, || Ok(Cow::Owned(tail)))
@@ -149,6 +163,44 @@ impl<W: Write> Window<'_, W> {
         self.out.write_all(bytes.get(within(from)..within(to)).unwrap_or_default())?;
         Ok(())
     }
+
+    /// A piece that is never in memory. It is read to its end whatever part of it is asked for, and the last bytes of that part are held back
+    /// until its digest is known: nobody is handed the end of an object that is not the one that was planned.
+    fn object<L: PackLog>(&mut self, file: &Planned, copier: &Copier<L>) -> Result<(), CopyError> {
+        let start = self.at;
+        self.at += file.size;
+        let (from, to) = (self.range.start.max(start), self.range.end.min(self.at));
+        if from >= to {
+            return Ok(());
+        }
+        let failed = |source| CopyError::Object { name: file.name.clone(), source };
+        let mut source = copier.open_object(file).map_err(failed)?;
+        let (mut hasher, mut buffer) = (Sha256::new(), vec![0; PIECE_BYTES]);
+        let (mut held, mut at) = (Vec::new(), start);
+        loop {
+            let read = match source.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            hasher.update(&buffer[..read]);
+            let (first, end) = (from.clamp(at, at + read as u64), to.clamp(at, at + read as u64));
+            if first < end {
+                self.out.write_all(&held)?;
+                held.clear();
+                // Both are within the piece.
+                let within = |place: u64| usize::try_from(place - at).unwrap_or(usize::MAX);
+                held.extend_from_slice(&buffer[within(first)..within(end)]);
+            }
+            at += read as u64;
+        }
+        if at != self.at || <[u8; 32]>::from(hasher.finalize()) != file.sha256 {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "its bytes are not those of its digest")));
+        }
+        self.out.write_all(&held)?;
+        Ok(())
+    }
 }
 
 impl<L: PackLog> Copier<L> {
@@ -156,6 +208,21 @@ impl<L: PackLog> Copier<L> {
     pub(crate) fn read(&self, files: &[Planned], name: &str) -> Result<Option<Vec<u8>>, CopyError> {
         let Ok(at) = files.binary_search_by(|file| file.name.as_str().cmp(name)) else { return Ok(None) };
         Maker::of(self).make(&files[at]).map(|bytes| Some(bytes.into_owned()))
+    }
+
+    /// The bytes of an object, and one more where there are more of them than planned.
+    fn open_object(&self, file: &Planned) -> io::Result<impl io::Read> {
+        let Source::Object(sha256) = &file.source else { return Err(io::ErrorKind::NotFound.into()) };
+        Ok(self.log.open_object(sha256)?.take(file.size.saturating_add(1)))
+    }
+
+    /// Copies one file of a plan.
+    pub(crate) fn copy(&self, file: &Planned, out: &mut impl Write) -> Result<(), CopyError> {
+        let mut window = Window { out, range: 0..file.size, at: 0 };
+        match &file.source {
+            Source::Object(_) => window.object(file, self),
+            _ => window.piece(file.size, || Maker::of(self).make(file)),
+        }
     }
 }
 
@@ -182,6 +249,12 @@ impl<'c, L: PackLog> Maker<'c, L> {
             }
             Source::Headers(range) => {
                 Some(headers::lines(self.copier.log.behind(range.clone()).map_err(CopyError::of_log)?))
+            }
+            Source::Object(_) => {
+                let mut bytes = Vec::new();
+                let read = self.copier.open_object(file).and_then(|mut source| source.read_to_end(&mut bytes));
+                read.map_err(|source| CopyError::Object { name: file.name.clone(), source })?;
+                Some(bytes)
             }
             Source::Part(place) => self.part(*place, &file.name)?,
             Source::Diff(pair) => self.diff(pair)?,

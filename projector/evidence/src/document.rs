@@ -1,12 +1,13 @@
 //! `pack.json`: what a pack is and of what it is a function (FORMATS, "Receipt, pack, population").
 //!
 //! Its bytes are RFC 8785, so there is one text for one meaning. Members that a later pack may carry and this version never
-//! writes (`erasures`, `objects`) are kept as they are and make a verification undecided, never refuted.
+//! writes (`erasures`) are kept as they are and make a verification undecided, never refuted.
 
 use projector::approval::Since;
 use schemas::admit::MAX_DEPTH;
+use schemas::object::{ObjectRef, parse_digest};
 use schemas::scan::{Limits, Tape};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 /// Format of packs written here.
@@ -43,8 +44,8 @@ pub struct PackDocument {
     pub cosignatures: Vec<Value>,
     /// Erasures that concern these entries; none are written yet.
     pub erasures: Vec<Value>,
-    /// Stored objects that the pack carries; none are written yet.
-    pub objects: Vec<Value>,
+    /// Objects that events refer to and that the pack carries, by digest.
+    pub objects: Vec<Object>,
 }
 
 /// One entry of the change.
@@ -56,6 +57,38 @@ pub struct EntryRef {
     /// Salt of its commitment, 16 bytes as lowercase hex; absent when the payload was erased.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub salt: Option<String>,
+}
+
+/// An object that is kept beside events, such as a step's full output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Object {
+    /// SHA-256 of its bytes, as lowercase hex.
+    #[serde(serialize_with = "as_hex", deserialize_with = "from_hex")]
+    pub sha256: [u8; 32],
+    /// Their number.
+    pub size: u64,
+}
+
+impl Object {
+    /// What a reference says of its object.
+    pub fn of(reference: &ObjectRef) -> Self {
+        Self { sha256: reference.sha256, size: reference.size }
+    }
+
+    /// Its digest in lowercase hex.
+    pub fn hex(&self) -> String {
+        hex::encode(self.sha256)
+    }
+}
+
+fn as_hex<S: Serializer>(digest: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex::encode(digest))
+}
+
+fn from_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_digest(&text).ok_or_else(|| serde::de::Error::custom("sha256: expected 64 lowercase hex digits"))
 }
 
 /// Why a `pack.json` cannot be taken.
@@ -84,7 +117,7 @@ impl PackDocument {
     /// Reads a `pack.json`: closed, canonical, of the known format.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let malformed = |error: serde_json::Error| DocumentError::Malformed(error.to_string());
-        // What may hold any JSON (cosignatures, erasures, objects) is no deeper and no more ambiguous than an event.
+        // What may hold any JSON (cosignatures, erasures) is no deeper and no more ambiguous than an event.
         let limits = Limits { bytes: bytes.len(), depth: MAX_DEPTH };
         Tape::default().scan(bytes, limits).map_err(|fault| DocumentError::Malformed(fault.to_string()))?;
         let Format { format } = serde_json::from_slice(bytes).map_err(malformed)?;

@@ -10,7 +10,7 @@
 //! - [`population`] makes and checks the complete list of a period; [`sample`] draws from it, [`worksheet`] fills what auditors test.
 //!
 //! Absent here: databases, networks, clocks, randomness and C++. Erasures are not written yet; a verifier that meets them says that it
-//! cannot judge them.
+//! cannot judge them. Logs that events refer to ([`kept_logs`]) are in a pack where the ledger has them.
 
 mod attest;
 mod chain;
@@ -20,6 +20,7 @@ pub mod document;
 mod files;
 mod headers;
 mod json;
+mod kept;
 mod page;
 mod parts;
 mod plan;
@@ -40,9 +41,11 @@ pub mod zip;
 pub use attest::PREDICATE_TYPE;
 pub use chain::{Broken, Mismatch, NotAnEvent};
 pub use copy::{CopyError, SealedPack, write};
+pub use document::Object;
 pub use files::DeriveError;
+pub use kept::{KeptLog, kept_logs};
 pub use parts::ENTRIES_MAX;
-pub use plan::{InMemory, PackEntry, PackError, PackInput, PackLog, PackPlan, plan};
+pub use plan::{InMemory, KeptObject, PackEntry, PackError, PackInput, PackLog, PackPlan, plan};
 pub use report::{Check, Report, Status, Verdict};
 pub use trust::{KeyError, KeyFile, Reach, Trust};
 pub use verify::{verify_pack, verify_receipt};

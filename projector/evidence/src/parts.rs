@@ -27,9 +27,9 @@ pub(crate) fn number(index: u64) -> String {
 /// files, of which each entry needs three.
 pub(crate) const FILES_MAX: usize = 30_000;
 
-/// Room for the files that a pack has whatever is in its events, and for those of later headers: 12, a chain of keys, and 500,000 headers at
-/// 16,384 a file.
-const OTHERS_MAX: usize = 60;
+/// Room for the files that a pack has whatever is in its events, and for those of later headers: 12, a list of objects, a chain of keys, and
+/// 500,000 headers at 16,384 a file.
+pub(crate) const OTHERS_MAX: usize = 60;
 
 /// Most entries of a change that a pack holds.
 pub const ENTRIES_MAX: usize = (MAX_FILES - OTHERS_MAX) / 3;
@@ -44,9 +44,9 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// In the pack of a change of so many entries.
-    pub(crate) fn of(entries: usize) -> Self {
-        let free = (MAX_FILES - OTHERS_MAX).saturating_sub(3 * entries);
+    /// In the pack of a change of so many entries and objects.
+    pub(crate) fn of(entries: usize, objects: usize) -> Self {
+        let free = (MAX_FILES - OTHERS_MAX).saturating_sub(3 * entries + objects);
         let parts = free.min(FILES_MAX);
         Self { parts, diffs: free - parts }
     }
@@ -287,11 +287,13 @@ mod tests {
         for (entries, parts, diffs) in
             [(1, 30_000, 35_471), (8_868, 30_000, 8_870), (11_824, 30_000, 2), (11_825, 29_999, 0), (21_824, 2, 0)]
         {
-            let room = Room::of(entries);
+            let room = Room::of(entries, 0);
             assert_eq!(room, Room { parts, diffs }, "{entries}");
             assert!(OTHERS_MAX + 3 * entries + room.parts + room.diffs <= MAX_FILES);
         }
         assert_eq!(ENTRIES_MAX, 21_824);
+        assert_eq!(Room::of(1, 10_000), Room { parts: 30_000, diffs: 25_471 });
+        assert_eq!(Room::of(21_824, 2), Room { parts: 0, diffs: 0 });
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! [`PackPlan::seal`] signs; [`SealedPack::copy`] reads the log a second time and copies. No more than one payload is in memory at a time, and
 //! what is kept grows with the number of files, not with what is in them. The same input gives the same bytes on any machine in any year.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::error::Error;
+use std::io::{self, Cursor, Read, Write};
 use std::ops::Range;
 
 use ledger::checkpoint::{self, CheckpointError, Origin};
@@ -25,14 +27,15 @@ use serde_json::Value;
 use crate::attest::{self, Attestation, Predicate};
 use crate::chain::{self, Broken, Mismatch, NotAnEvent, Opened};
 use crate::copy::{Copier, CopyError, SealedPack};
-use crate::document::{EntryRef, FORMAT, PackDocument, REPORT_VERSION};
+use crate::document::{EntryRef, FORMAT, Object, PackDocument, REPORT_VERSION};
 use crate::files::{self, DeriveError};
 use crate::headers;
-use crate::parts::ENTRIES_MAX;
+use crate::kept::{self, OBJECTS_BYTES_MAX, REFERENCES_MAX, References};
+use crate::parts::{ENTRIES_MAX, OTHERS_MAX};
 use crate::planned::{Planned, Shelf, Source};
 use crate::sums;
 use crate::told::{self, Subject, Told};
-use crate::zip::PlanError;
+use crate::zip::{MAX_FILES, PlanError};
 
 /// Everything a pack is a function of.
 #[derive(Clone, Debug)]
@@ -84,6 +87,27 @@ pub trait PackLog: Clone {
 
     /// The bytes of the log's entries, of whatever change, in this range of indices.
     fn behind(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, Self::Error>;
+
+    /// What is kept beside the log under this digest; none where it is not there. A log beside which nothing is kept has none.
+    fn object(&self, sha256: &[u8; 32]) -> Result<Option<KeptObject>, Self::Error> {
+        let _ = sha256;
+        Ok(None)
+    }
+
+    /// The bytes that are kept under this digest.
+    fn open_object(&self, sha256: &[u8; 32]) -> io::Result<Box<dyn Read>> {
+        let _ = sha256;
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// What was noted of an object when its bytes were taken and hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptObject {
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its CRC-32, as zip has it.
+    pub crc: u32,
 }
 
 /// A change that is in memory.
@@ -93,6 +117,8 @@ pub struct InMemory {
     pub entries: Vec<PackEntry>,
     /// All entries of the log behind the last one.
     pub behind: Vec<Vec<u8>>,
+    /// What is kept beside it, by digest.
+    pub objects: BTreeMap<[u8; 32], Vec<u8>>,
 }
 
 /// One entry of the change, with what belongs to it.
@@ -133,6 +159,16 @@ impl PackLog for InMemory {
         let first = self.entries.last().map_or(0, |last| last.index + 1);
         let of_range = (first..).zip(&self.behind).filter(|(index, _)| range.contains(index));
         Ok(of_range.map(|(_, entry)| entry.clone()).collect())
+    }
+
+    fn object(&self, sha256: &[u8; 32]) -> Result<Option<KeptObject>, Infallible> {
+        let found = self.objects.get(sha256);
+        Ok(found.map(|bytes| KeptObject { size: bytes.len() as u64, crc: crc32fast::hash(bytes) }))
+    }
+
+    fn open_object(&self, sha256: &[u8; 32]) -> io::Result<Box<dyn Read>> {
+        let found = self.objects.get(sha256).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(Cursor::new(found.clone())))
     }
 }
 
@@ -235,8 +271,10 @@ pub fn plan<L: PackLog>(input: &PackInput<L>) -> Result<PackPlan<L>, PackError> 
         indices,
     };
     let mut shelf = Shelf::new();
-    let (entries, mut files) = of_log(input, &copier, &mut shelf)?;
-    let document = document(input, &entries);
+    let (entries, mut files, references) = of_log(input, &copier, &mut shelf)?;
+    let objects = objects(&input.log, &references, copier.indices.len())?;
+    let document = document(input, &entries, objects.iter().map(|(object, _)| *object).collect());
+    files.extend(objects.iter().map(|(object, crc)| of_object(object, *crc)));
     files.push(Planned::kept(files::PACK, document.to_json()?));
     files.push(Planned::kept(files::CHECKPOINT, copier.checkpoint.clone().into_bytes()));
     files.extend(input.keys.as_ref().map(|chain| Planned::kept(files::CHAIN, chain.print())));
@@ -277,6 +315,21 @@ impl<L: PackLog> PackPlan<L> {
         self.copier.read(&self.files, name)
     }
 
+    /// The length of a planned file in bytes; none where there is no such file.
+    pub fn length(&self, name: &str) -> Option<u64> {
+        self.planned(name).map(|file| file.size)
+    }
+
+    /// Writes a planned file, of which there is never more in memory than of a payload; nothing where there is no such file.
+    pub fn copy(&self, name: &str, out: &mut impl Write) -> Result<(), CopyError> {
+        self.planned(name).map_or(Ok(()), |file| self.copier.copy(file, out))
+    }
+
+    fn planned(&self, name: &str) -> Option<&Planned> {
+        let at = self.files.binary_search_by(|file| file.name.as_str().cmp(name)).ok()?;
+        self.files.get(at)
+    }
+
     /// Signs the plan with the log's key, which adds the attestation.
     pub fn seal(self, signer: &Signer) -> Result<SealedPack<L>, PackError> {
         let key = signer.verifier();
@@ -312,13 +365,14 @@ fn check_head<L>(input: &PackInput<L>) -> Result<(), PackError> {
 }
 
 /// Reads and checks the entries as a verifier will (but for what follows from admission: header fields against payloads), and plans the files
-/// that are the log's own.
+/// that are the log's own. Gives what the events refer to, too.
 fn of_log<L: PackLog>(
     input: &PackInput<L>,
     copier: &Copier<L>,
     shelf: &mut Shelf,
-) -> Result<(Vec<Opened>, Vec<Planned>), PackError> {
+) -> Result<(Vec<Opened>, Vec<Planned>, References), PackError> {
     let (mut entries, mut files) = (Vec::with_capacity(copier.indices.len()), Vec::new());
+    let mut references = References::default();
     for (place, index) in copier.indices.iter().copied().enumerate() {
         let bytes = input.log.entry(place).map_err(PackError::of_log)?;
         let (salt, payload) = input.log.stored(place).map_err(PackError::of_log)?;
@@ -327,6 +381,9 @@ fn of_log<L: PackLog>(
         chain::check_commitment(&entry, &payload)?;
         proof::verify_inclusion(index, input.size, &entry.leaf, &path, &input.root)
             .map_err(|source| PackError::Unproved { index, source })?;
+        if kept::may_refer(&entry.header) {
+            references.add_payload(index, &payload);
+        }
         let proof = files::proof_text(index, &path, &copier.checkpoint);
         files.push(shelf.plan(files::entry_name(index), bytes, Source::Entry(place)));
         files.push(shelf.plan(files::event_name(index, entry.header.phase), payload, Source::Event(place)));
@@ -335,7 +392,28 @@ fn of_log<L: PackLog>(
     }
     let links: Vec<_> = entries.iter().map(|entry| (entry.index, entry.leaf, &entry.header)).collect();
     chain::check_chain(&input.change, &links)?;
-    Ok((entries, files))
+    Ok((entries, files, references))
+}
+
+/// The objects of the pack with their checksums: those that are kept beside the log with the length that an event names, by digest, as long as
+/// there is room.
+fn objects<L: PackLog>(log: &L, references: &References, entries: usize) -> Result<Vec<(Object, u32)>, PackError> {
+    let most = (MAX_FILES - OTHERS_MAX).saturating_sub(3 * entries).min(REFERENCES_MAX);
+    let (mut out, mut bytes) = (Vec::new(), 0);
+    for object in references.objects() {
+        let kept = log.object(&object.sha256).map_err(PackError::of_log)?;
+        let Some(kept) = kept.filter(|kept| kept.size == object.size) else { continue };
+        if out.len() < most && bytes + object.size <= OBJECTS_BYTES_MAX {
+            bytes += object.size;
+            out.push((object, kept.crc));
+        }
+    }
+    Ok(out)
+}
+
+fn of_object(object: &Object, crc: u32) -> Planned {
+    let Object { sha256, size } = *object;
+    Planned { name: kept::object_name(&object.hex()), size, crc, sha256, source: Source::Object(sha256) }
 }
 
 /// The checkpoint as the pack carries it: the log's own lines and the cosignatures.
@@ -344,7 +422,7 @@ fn checkpoint_text<L>(input: &PackInput<L>) -> String {
     format!("{}{lines}", input.checkpoint)
 }
 
-fn document<L>(input: &PackInput<L>, entries: &[Opened]) -> PackDocument {
+fn document<L>(input: &PackInput<L>, entries: &[Opened], objects: Vec<Object>) -> PackDocument {
     let entry = |entry: &Opened| EntryRef { index: entry.index, salt: Some(entry.salt.to_hex()) };
     PackDocument {
         format: FORMAT,
@@ -359,7 +437,7 @@ fn document<L>(input: &PackInput<L>, entries: &[Opened]) -> PackDocument {
         entries: entries.iter().map(entry).collect(),
         cosignatures: input.cosignatures.iter().map(named).collect(),
         erasures: Vec::new(),
-        objects: Vec::new(),
+        objects,
     }
 }
 

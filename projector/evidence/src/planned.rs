@@ -34,6 +34,8 @@ pub(crate) enum Source {
     Diff(Box<Pair>),
     /// Entries behind the change's last one.
     Headers(Range<u64>),
+    /// The object of this digest. Never in memory.
+    Object([u8; 32]),
 }
 
 /// Two entries with plans, each with its attempt.

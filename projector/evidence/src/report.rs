@@ -142,6 +142,7 @@ pub(crate) enum Id {
     EventsHeaders,
     EventsMasked,
     EventsForeign,
+    KeptObjects,
     DerivedChange,
     DerivedPage,
     DerivedParts,
@@ -188,6 +189,9 @@ impl Id {
             Self::EventsMasked => ("events.masked", "no event holds what the rules mask"),
             Self::EventsForeign => {
                 ("events.foreign", "evidence of others inside the events is signed with a key that was given")
+            }
+            Self::KeptObjects => {
+                ("objects.digests", "every log kept by reference that is here is one that an event names by digest")
             }
             Self::DerivedChange => ("derived.change", "change.json follows from the entries"),
             Self::DerivedPage => ("derived.page", "index.html follows from the entries"),

@@ -11,6 +11,7 @@ use crate::chain::Opened;
 use crate::document::PackDocument;
 use crate::files::{self, DeriveError};
 use crate::json::Node;
+use crate::kept::{self, References};
 use crate::page::{self, Pages};
 use crate::parts::{self, Room};
 use crate::planned::{Pair, Planned, Shelf, Source};
@@ -74,19 +75,24 @@ pub(crate) fn tell<E>(
 ) -> Result<Told, E> {
     let mut telling = Telling::new(subject.change, subject.context);
     let (mut pages, mut summaries) = (Pages::default(), Summaries::default());
-    let mut cut = Cut::of(subject.entries.len());
+    let mut references = References::default();
+    let mut cut = Cut::of(subject.entries.len(), subject.pack.objects.len());
     for (place, entry) in subject.entries.iter().enumerate() {
         let bytes = payload(place)?;
         let attempt = telling.add(entry.index, &entry.header, Some(&bytes));
         let event = Event::of(entry, attempt, &bytes);
         cut.add(subject, place, &event, &mut pages, shelf);
         summaries.add(&event);
+        if kept::may_refer(&entry.header) {
+            references.add(&event);
+        }
     }
     let document = telling.document();
     let change = Planned::kept(files::CHANGE, document.to_json());
     let parts = cut.made.and_then(|mut made| {
         made.push(Planned::kept("VERIFY.md", page::GUIDE.as_bytes().to_vec()));
         made.extend(summaries.files(&document)?.map(|(name, bytes)| Planned::kept(name, bytes)));
+        made.extend(references.file(subject.pack)?.map(|(name, bytes)| Planned::kept(name, bytes)));
         Ok(made)
     });
     let page = parts.as_ref().ok().map(|parts| page_of(pages, subject, &document, parts)).transpose();
@@ -99,7 +105,9 @@ fn page_of(
     document: &ChangeDocument,
     parts: &[Planned],
 ) -> Result<Planned, DeriveError> {
-    let text = pages.render(subject.pack, document, subject.entries, parts.iter().map(|part| part.name.as_str()))?;
+    let objects: Vec<String> = subject.pack.objects.iter().map(|object| kept::object_name(&object.hex())).collect();
+    let names = parts.iter().map(|part| part.name.as_str()).chain(objects.iter().map(String::as_str));
+    let text = pages.render(subject.pack, document, subject.entries, names)?;
     Ok(Planned::kept(files::PAGE, text.into_bytes()))
 }
 
@@ -113,8 +121,8 @@ struct Cut {
 }
 
 impl Cut {
-    fn of(entries: usize) -> Self {
-        Self { differ: Differ::default(), room: Room::of(entries), full: false, made: Ok(Vec::new()) }
+    fn of(entries: usize, objects: usize) -> Self {
+        Self { differ: Differ::default(), room: Room::of(entries, objects), full: false, made: Ok(Vec::new()) }
     }
 
     /// Takes the event at a place and shows it to the page.

@@ -24,6 +24,10 @@ mod rows;
 
 pub use rows::ChangeRows;
 
+/// In the words of the index `steps_by_reference`, or it is not used.
+const REFERENCES: &str = "SELECT entry, stdout_ref, stderr_ref FROM step_rows WHERE entry >= ?1 AND entry < ?2 \
+    AND (substr(stdout_ref, 1, 6) = 'obs://' OR substr(stderr_ref, 1, 6) = 'obs://') ORDER BY entry";
+
 /// How much one chunk takes, at most; a single change is taken whole, however large.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkLimits {
@@ -84,6 +88,26 @@ impl Reader {
     /// The first entry that the detail tables do not cover yet.
     pub fn detail_cursor(&self) -> Result<u64, ViewError> {
         cursor(&self.connection)
+    }
+
+    /// References to objects (`obs://…`) that steps of the covered entries from `from` on have, each with its entry, and the first entry behind
+    /// those that were looked at.
+    pub fn references(&self, from: u64) -> Result<(Vec<(u64, String)>, u64), ViewError> {
+        self.at_once(|views| {
+            let covered = cursor(&views.connection)?;
+            let mut statement = views.connection.prepare_cached(REFERENCES)?;
+            let from_entry = number("entry", from)?;
+            let rows = statement.query_map([from_entry, number("entry", covered)?], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<String>>(2)?))
+            })?;
+            let mut found = Vec::new();
+            for row in rows {
+                let (entry, stdout, stderr) = row?;
+                let entry = u64::try_from(entry).unwrap_or_default();
+                found.extend(stdout.into_iter().chain(stderr).map(|reference| (entry, reference)));
+            }
+            Ok((found, covered.max(from)))
+        })
     }
 
     /// What the next chunk of detail needs; `from == to` when detail has caught up with core.

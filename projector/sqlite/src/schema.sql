@@ -174,6 +174,8 @@ CREATE TABLE step_rows (
     logged INTEGER NOT NULL,
     PRIMARY KEY (first_index, n)
 ) WITHOUT ROWID;
+CREATE INDEX steps_by_reference ON step_rows (entry)
+    WHERE substr(stdout_ref, 1, 6) = 'obs://' OR substr(stderr_ref, 1, 6) = 'obs://';
 
 CREATE TABLE check_rows (
     first_index INTEGER NOT NULL,

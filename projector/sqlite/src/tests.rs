@@ -49,6 +49,20 @@ impl Log {
         header.seq = 5;
     }
 
+    /// One more event of a change, whose steps refer to where their output lies.
+    pub(crate) fn referring(&mut self, change: usize, references: &[(&str, &str)]) {
+        self.named(change, "vm");
+        let payload = self.payloads.last_mut().unwrap();
+        let mut event: serde_json::Value = serde_json::from_slice(payload).unwrap();
+        let step = |(stdout, stderr): &(&str, &str)| json!({"rc": 0, "stdout_ref": stdout, "stderr_ref": stderr});
+        event["provisioning_event"]["execution"] = json!({"steps": references.iter().map(step).collect::<Vec<_>>()});
+        *payload = event.to_string().into_bytes();
+        let size = payload.len() as u64;
+        if let Some(Header::Event(header)) = self.headers.last_mut() {
+            header.size = size;
+        }
+    }
+
     fn push(&mut self, header: Header, payload: Vec<u8>) {
         self.headers.push(header);
         self.payloads.push(payload);

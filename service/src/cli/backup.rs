@@ -2,6 +2,7 @@
 //! copies what is new. Every entry is checked and made again on the way, under the log's own signed checkpoints.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ use crate::data_dir;
 use crate::kept_heads::Bounds;
 use crate::keys_on_disk::Keys;
 use crate::manifest::{self, Difference, Found, Manifest};
+use crate::objects_dir::{self, Copied};
 use crate::reading::Reading;
 
 /// Options of `upm backup`.
@@ -62,9 +64,17 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let before = fsck::total(&kv);
     let copied = copy(&source.kv, &globals.data, &ceilings, &kv)?;
     copy_cosignatures(&source.kv, &kv)?;
+    let objects = objects_dir::copy_all(&globals.data, &args.dir).map_err(|error| objects_not_copied(&error))?;
     kv.close().map_err(|error| not_written(&error))?;
     let manifest = finish(&args.dir, found)?;
-    tell(globals, &args, &manifest, before, copied, keys)
+    tell(globals, &args, &manifest, (before, copied, keys), &objects)
+}
+
+fn objects_not_copied(error: &io::Error) -> CliError {
+    match error.kind() {
+        io::ErrorKind::StorageFull => not_written(error),
+        _ => CliError::because("the objects beside the ledger can't be copied", error),
+    }
 }
 
 /// What an earlier run left, none where none was finished. A table that is kept from it must be what it was: entries are only compared when
@@ -270,22 +280,26 @@ fn tell(
     globals: &Globals,
     args: &Args,
     manifest: &Manifest,
-    before: u64,
-    copied: u64,
-    keys: usize,
+    (before, copied, keys): (u64, u64, usize),
+    objects: &Copied,
 ) -> Result<ExitCode, CliError> {
     let logs = manifest.logs();
     if globals.json {
         let logs: Vec<_> = logs.iter().map(|(origin, size)| json!({ "origin": origin, "size": size })).collect();
-        print::json_line(
-            &json!({ "copied": copied, "before": before, "keys": keys, "logs": logs, "manifest": manifest }),
-        )?;
-        return Ok(ExitCode::SUCCESS);
+        let told = json!({
+            "copied": copied, "before": before, "keys": keys, "logs": logs, "manifest": manifest,
+            "objects": objects.objects, "damaged_objects": damaged_objects(objects),
+        });
+        print::json_line(&told)?;
+        return left_behind(objects).map_or(Ok(ExitCode::SUCCESS), Err);
     }
     for (origin, size) in &logs {
         print::line(&print::clean(&format!("{origin}: {size} entries")))?;
     }
     print::line(&format!("{copied} entries copied and checked; {before} were there"))?;
+    if objects.objects > 0 {
+        print::line(&format!("{} objects copied and checked ({} bytes)", objects.objects, objects.bytes))?;
+    }
     let kinds = if args.with_keys { "dedupe keys and signing keys" } else { "dedupe keys" };
     print::line(&format!(
         "{} holds {keys} files with {kinds}: they are secrets, keep the backup as safe as the ledger",
@@ -294,7 +308,21 @@ fn tell(
     if !args.with_keys {
         print::line("the signing keys are not in it: keep copies of keys/*.pem elsewhere (or use --with-keys)")?;
     }
-    Ok(ExitCode::SUCCESS)
+    left_behind(objects).map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// The objects that are not what their names say, one a line.
+pub(super) fn damaged_objects(objects: &Copied) -> Vec<String> {
+    objects.damaged.iter().map(|fault| format!("objects/{}: {}", fault.file, fault.found)).collect()
+}
+
+/// That some objects were not copied, if so.
+fn left_behind(objects: &Copied) -> Option<CliError> {
+    let count = objects.damaged.len();
+    (count > 0).then(|| {
+        CliError::no(format!("{count} objects are damaged and were not copied; all else was"))
+            .with_detail(damaged_objects(objects).join("\n"))
+    })
 }
 
 /// Shown on a terminal only.

@@ -1,5 +1,6 @@
 //! `upm change`: what happened to a change, for a person or as the server's JSON.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use schemas::ids::{ChangeId, Environment};
@@ -31,6 +32,8 @@ enum Action {
     Show(One),
     /// List the events of one change
     Events(One),
+    /// List the logs that its steps refer to by digest, and whether the ledger has them
+    Logs(One),
 }
 
 #[derive(Debug, clap::Args)]
@@ -96,6 +99,18 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
                 print::json(&document)?;
             } else {
                 print::line(&story::tell(&document, Look::of_stdout()))?;
+                let logs = rows(&mut client.get(&path_of(globals, &client, &one, "/logs", &[])?)?, "logs");
+                if !logs.is_empty() {
+                    print::line(&format!("\nlogs kept by reference: {}; upm change logs lists them", counted(&logs)))?;
+                }
+            }
+        }
+        Action::Logs(one) => {
+            let mut document = client.get(&path_of(globals, &client, &one, "/logs", &[])?)?;
+            if globals.json {
+                print::json(&document)?;
+            } else {
+                print::line(&log_table(&rows(&mut document, "logs")))?;
             }
         }
         Action::Events(one) => {
@@ -241,6 +256,36 @@ fn event_table(events: &[Value]) -> String {
     print::columns(&table)
 }
 
+/// How many of the logs are where: `2 here, 1 missing`.
+fn counted(logs: &[Value]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for log in logs {
+        *counts.entry(word(log, "standing")).or_default() += 1;
+    }
+    counts.iter().map(|(standing, count)| format!("{count} {}", print::clean(standing))).collect::<Vec<_>>().join(", ")
+}
+
+fn log_table(logs: &[Value]) -> String {
+    if logs.is_empty() {
+        return "no step refers to a log by digest".to_owned();
+    }
+    let mut table =
+        vec![["INDEX", "OF", "STEP", "STREAM", "BYTES", "STANDING", "SHA-256", "WHY"].map(str::to_owned).to_vec()];
+    for row in logs {
+        table.push(vec![
+            row["index"].to_string(),
+            word(row, "section").to_owned(),
+            row["step"].to_string(),
+            word(row, "stream").to_owned(),
+            row["size"].to_string(),
+            word(row, "standing").to_owned(),
+            word(row, "sha256").to_owned(),
+            print::short(word(row, "why"), 100),
+        ]);
+    }
+    print::columns(&table)
+}
+
 fn word<'a>(row: &'a Value, name: &str) -> &'a str {
     row[name].as_str().unwrap_or_default()
 }
@@ -296,6 +341,7 @@ mod tests {
         {
             story::tell(&document, Look::plain());
             change_table(std::slice::from_ref(&document), "acme");
+            log_table(std::slice::from_ref(&document));
             event_table(&[document]);
         }
     }

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use workers::build::{self, Approval, Check};
 use workers::ci;
 
+use super::attach::{self, Attach, Attached};
 use super::client::flags::Intent;
 use super::client::input::{self, Document, Documents};
 use super::client::print;
@@ -30,7 +31,8 @@ use crate::env;
 #[command(
     override_usage = "upm emit FILE|- [--wait] [OPTIONS]\n       upm emit --phase PHASE [--change ID] [EVENT OPTIONS]",
     after_help = "Examples:\n  upm emit event.json --wait\n  my-producer | upm emit - --wait --receipts receipts/\n  \
-                  upm emit --phase preflight --change c-42 --initiator ines --approval bob:platform-owners --wait\n\n\
+                  upm emit --phase preflight --change c-42 --initiator ines --approval bob:platform-owners --wait\n  \
+                  upm emit executed.json --wait --attach build.log\n\n\
                   FILE holds one event, an array of them, or one a line (NDJSON).\n\
                   Exit codes: 0 all sent (with --wait: all in the ledger), 1 some rejected, 2 some or all could not be sent."
 )]
@@ -41,6 +43,10 @@ pub struct Args {
     /// Wait until the ledger has answered each event, and print one line for each
     #[arg(long)]
     wait: bool,
+    /// Put this text file, secrets masked, into the tenant's object store, and have the event's only step refer to it by digest (`stdout_ref`);
+    /// `2=FILE` and `2.stderr=FILE` name another step or stream; repeatable
+    #[arg(long = "attach", value_name = "[STEP[.stderr]=]FILE")]
+    attach: Vec<Attach>,
     /// Write each receipt to `DIR/<tenant>-<index>.tlog-proof` (implies --wait)
     #[arg(long, value_name = "DIR")]
     receipts: Option<PathBuf>,
@@ -104,13 +110,29 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         Some(path) => input::documents(path)?,
         None => built(globals, &args)?,
     };
+    let route = Route::find(globals, &args.nats);
+    let documents = if args.attach.is_empty() { documents } else { attached(documents, &args.attach, &route)? };
     let items =
         Items { documents, check: !args.no_check, tenant: globals.tenant_or_default()?, scratch: Scratch::default() };
-    let route = Route::find(globals, &args.nats);
     named_by_the_road(&route, args.producer.as_ref())?;
     let producer = args.producer;
     let items = items.map(move |item| sent_by(item, producer.as_ref()));
     emit(&route, items, &Report { wait, json: globals.json, receipts: args.receipts })
+}
+
+/// The one event of `documents` with what is attached to it, which is in the tenant's object store by then.
+fn attached(mut documents: Documents, files: &[Attach], route: &Route) -> Result<Documents, CliError> {
+    let broken = |error: std::io::Error| CliError::because("the input broke off", &error);
+    let Some(first) = documents.next() else { return Ok(documents) };
+    let Document { line, bytes } = first.map_err(broken)?;
+    if documents.next().is_some() {
+        return Err(CliError::could_not("--attach goes with one event, and there are several"));
+    }
+    let (subject, _) = admit::admit_unaddressed(&bytes, &mut Scratch::default())
+        .map_err(|rejection| CliError::no(format!("rejected, not sent: {}", reason(&Problem::of(&rejection)))))?;
+    let Attached { event, objects } = attach::attach(bytes, &subject.tenant, files)?;
+    send::put_objects(route, &objects)?;
+    Ok(Box::new(std::iter::once(Ok(Document { line, bytes: event }))))
 }
 
 /// Over HTTP it is the credential that says who sends.

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::head_file::{self, Heads, LostError};
 use crate::keys_on_disk::{KeyFileError, Keys};
 use crate::manifest::{self, Found};
+use crate::objects_dir::ObjectDir;
 use crate::reading::{Reading, ReadingError, store_of};
 
 /// Options of `upm fsck`.
@@ -88,6 +89,7 @@ fn checked(root: &Path, tenants: &[Tenant], deep: bool, most: usize) -> Result<(
     let mut report = check(&reading, root, tenants, deep, most);
     compare_heads(&reading, root, &heads, &mut report)?;
     compare_manifest(&reading, root, manifest.as_ref(), &mut report)?;
+    check_objects(root, tenants, &mut report)?;
     if report.is_sound() || !reading.beside_writer {
         return Ok((report, reading.beside_writer));
     }
@@ -98,8 +100,33 @@ fn checked(root: &Path, tenants: &[Tenant], deep: bool, most: usize) -> Result<(
     let mut report = check(&reading, root, tenants, deep, most);
     compare_heads(&reading, root, &heads, &mut report)?;
     compare_manifest(&reading, root, manifest.as_ref(), &mut report)?;
+    check_objects(root, tenants, &mut report)?;
     Ok((report, reading.beside_writer))
 }
+
+/// Every object beside the ledger has the digest that it is named by.
+fn check_objects(root: &Path, tenants: &[Tenant], report: &mut Report) -> Result<(), CliError> {
+    let failed = |error: &std::io::Error| CliError::because("the objects beside the ledger can't be read", error);
+    for (tenant, objects) in ObjectDir::all(root).map_err(|error| failed(&error))? {
+        if !tenants.is_empty() && !tenants.contains(&tenant) {
+            continue;
+        }
+        let (_, faults) = objects.check(&tenant).map_err(|error| failed(&error))?;
+        report.findings.extend(faults.into_iter().map(|fault| Finding {
+            log: None,
+            row: "object",
+            at: format!("objects/{}", fault.file),
+            expected: fault.expected,
+            found: fault.found,
+            remedy: DAMAGED_OBJECT,
+        }));
+    }
+    report.findings.sort();
+    Ok(())
+}
+
+/// What to do about an object that is not what its name says.
+const DAMAGED_OBJECT: &str = "copy the file from a backup (it is named by its digest); without one the log is lost, and the event's digest still says which one it was";
 
 /// What was committed here and is not in the store: a tail that was cut off looks whole by itself.
 fn compare_heads(reading: &Reading, root: &Path, heads: &Heads, report: &mut Report) -> Result<(), CliError> {

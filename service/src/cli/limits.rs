@@ -1,4 +1,4 @@
-//! How much a ledger may hold and for how long: options of `upm serve` on roads, disk, signs of life and requests.
+//! How much a ledger may hold and for how long: options of `upm serve` on roads, disk, signs of life, requests and objects.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,10 @@ use std::time::Duration;
 use pipeline::Disk;
 use pipeline::streams::StreamLimits;
 
-/// Options on what roads hold, when they are swept, how often every log says that we live, and how long whoever asks may take.
+use crate::taking::TakingLimits;
+
+/// Options on what roads hold, when they are swept, how often every log says that we live, how long whoever asks may take, and what is taken in of what
+/// events refer to.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct LimitArgs {
     /// How long messages stay on the road once they are in the log (such as 72h, 30m, 0: as short as possible); a road that is
@@ -26,6 +29,12 @@ pub struct LimitArgs {
     /// How long the body of a request may take to arrive (such as 60s, 5m); whoever takes longer gets 408
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = some_time)]
     pub body_time: Duration,
+    /// The largest log that is taken in where an event refers to one (such as 256M); 0 takes none, and makes no object stores
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = bytes)]
+    object_bytes: u64,
+    /// How long a log is looked for that an event refers to, before it counts as missing (such as 10m, 1h)
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
+    object_patience: Duration,
 }
 
 impl LimitArgs {
@@ -42,6 +51,12 @@ impl LimitArgs {
     /// How far signs of life are apart, if there are any.
     pub fn heartbeat(&self) -> Option<Duration> {
         Some(self.heartbeat).filter(|every| !every.is_zero())
+    }
+
+    /// What is taken in of what events refer to, if anything.
+    pub fn objects(&self) -> Option<TakingLimits> {
+        let (object_bytes, patience) = (self.object_bytes, self.object_patience);
+        (object_bytes > 0).then_some(TakingLimits { object_bytes, patience, reserve_bytes: self.disk_reserve })
     }
 
     /// The disk to watch.

@@ -12,6 +12,7 @@
 
 pub mod adapt;
 pub mod assert;
+mod attach;
 pub mod backup;
 pub mod catalogue;
 pub mod catch_up;

@@ -19,6 +19,7 @@ use crate::data_dir::{self, DataDir};
 use crate::head_file;
 use crate::keys_on_disk::Keys;
 use crate::manifest::{self, Found};
+use crate::objects_dir::{self, Copied, ObjectDir};
 
 /// Options of `upm restore`.
 #[derive(Debug, clap::Args)]
@@ -67,6 +68,7 @@ struct Restored {
     dir: DataDir,
     sizes: Vec<(String, u64)>,
     keys: usize,
+    objects: Copied,
     missing: Vec<PathBuf>,
     behind: Vec<String>,
 }
@@ -87,10 +89,10 @@ fn restore(globals: &Globals, args: &Args, found: &Found, known: &[Known]) -> Re
     }
     let sizes = checked?;
     drop_views(&dir)?;
-    let keys = restore_keys(&args.backup.join("keys"), &dir)?;
+    let (keys, objects) = restore_beside(&args.backup, &dir)?;
     put_in_place(&copy, &dir)?;
     let (missing, behind) = (missing_keys(&dir)?, behind(&dir)?);
-    Ok(Restored { dir, sizes, keys, missing, behind })
+    Ok(Restored { dir, sizes, keys, objects, missing, behind })
 }
 
 /// What a restore is about to make: one that is refused leaves nothing of it behind.
@@ -98,7 +100,7 @@ struct Made(Vec<PathBuf>);
 
 impl Made {
     fn of(root: &Path) -> Self {
-        let parts = ["lock", "ledger", "views", "nats", "keys"].map(|part| root.join(part));
+        let parts = ["lock", "ledger", "views", "nats", "keys", "objects"].map(|part| root.join(part));
         let above = root.ancestors().filter(|path| !path.as_os_str().is_empty()).map(Path::to_owned);
         Self(parts.into_iter().chain(above).filter(|path| !path.exists()).collect())
     }
@@ -109,6 +111,30 @@ impl Made {
             let _ = if path.is_file() { fs::remove_file(path) } else { fs::remove_dir(path) };
         }
     }
+}
+
+/// Copies what lies beside the store: how many keys, and the objects. Where that is refused, no object of it stays that was not there before.
+fn restore_beside(from: &Path, dir: &DataDir) -> Result<(usize, Copied), CliError> {
+    let before = dir.objects().exists();
+    let restored = restore_objects(from, dir).and_then(|objects| {
+        let keys = restore_keys(&from.join("keys"), dir)?;
+        Ok((keys, objects))
+    });
+    if restored.is_err() && !before {
+        let _ = fs::remove_dir_all(dir.objects());
+    }
+    restored
+}
+
+/// Copies the objects; one that is damaged stays behind, and is missing from now on. What the entries refer to is looked through anew, whatever
+/// was noted in this directory before.
+fn restore_objects(from: &Path, dir: &DataDir) -> Result<Copied, CliError> {
+    let copied = objects_dir::copy_all(from, dir.root());
+    let copied = copied.map_err(|error| CliError::because("the objects of the backup can't be copied", &error))?;
+    let again = |(_, objects): (_, ObjectDir)| objects.set_next(0);
+    let reset = ObjectDir::all(dir.root()).and_then(|all| all.into_iter().try_for_each(again));
+    reset.map_err(|error| CliError::of(&backup_dir::at(&dir.objects())(error)))?;
+    Ok(copied)
 }
 
 /// What was committed in this data directory before, and is not in the backup: `upm serve` will refuse it.
@@ -284,11 +310,13 @@ fn missing_keys(dir: &DataDir) -> Result<Vec<PathBuf>, CliError> {
 }
 
 fn tell(globals: &Globals, restored: &Restored) -> Result<ExitCode, CliError> {
-    let Restored { dir, sizes, keys, missing, behind } = restored;
+    let Restored { dir, sizes, keys, objects, missing, behind } = restored;
     if globals.json {
         let logs: Vec<_> = sizes.iter().map(|(origin, size)| json!({ "origin": origin, "size": size })).collect();
-        let told =
-            json!({ "restored": dir.root(), "logs": logs, "keys": keys, "missing_keys": missing, "behind": behind });
+        let told = json!({
+            "restored": dir.root(), "logs": logs, "keys": keys, "missing_keys": missing, "behind": behind,
+            "objects": objects.objects, "damaged_objects": backup::damaged_objects(objects),
+        });
         print::json_line(&told)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -296,6 +324,12 @@ fn tell(globals: &Globals, restored: &Restored) -> Result<ExitCode, CliError> {
         print::line(&print::clean(&format!("{origin}: {size} entries")))?;
     }
     print::line(&format!("restored to {}, every row checked; {keys} key files copied", dir.root().display()))?;
+    if objects.objects > 0 {
+        print::line(&format!("{} objects copied and checked", objects.objects))?;
+    }
+    for line in backup::damaged_objects(objects) {
+        print::line(&print::clean(&format!("left behind, because it is damaged: {line}")))?;
+    }
     for path in missing {
         print::line(&format!("missing: {}; put your copy there (mode 0600) before `upm serve`", path.display()))?;
     }

@@ -178,6 +178,7 @@ async fn start(
     let disk = limits.disk(home.dir.root().to_owned());
     let heartbeat = limits.heartbeat();
     let body_time = limits.body_time;
+    let taking = limits.objects();
     let limits = limits.streams(child.is_some());
     let setups = set_up(&home, &target, &limits, &tenants).await?;
     let open: Result<Vec<_>, _> = tenants.iter().map(|tenant| OpenTenant::new(&home, tenant)).collect();
@@ -209,6 +210,10 @@ async fn start(
     let app = Arc::new(App::new(home, followers, running, producer, limits, open));
     let (http, stop_http) = answer_in_background(listener, &app, body_time);
     ready(&app).await;
+    if let Some(taking) = taking {
+        let started = app.take_objects(taking);
+        started.map_err(|error| CliError::because("can't start the thread that takes objects in", &error))?;
+    }
     app.publish(file).map_err(|error| could_not(&error))?;
     tokio::spawn(republish(Arc::downgrade(&app), rekeyed));
     if let Err(error) = print::line(&banner) {

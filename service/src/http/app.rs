@@ -34,6 +34,8 @@ use crate::follow::Followers;
 use crate::governed;
 use crate::home::{Home, HomeError};
 use crate::keys_on_disk::{KeyFileError, Keys};
+use crate::objects_dir::ObjectDir;
+use crate::taking::{Taking, TakingLimits};
 
 /// How long a request waits for the views to cover what it asks for.
 const VIEWS_PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +64,8 @@ pub struct App {
     pub room: Room,
     /// None where no witness is asked.
     cosigning: Mutex<Option<Cosigning>>,
+    /// None where objects are not taken in: on a follower, and where that is not wanted.
+    taking: Mutex<Option<Taking>>,
 }
 
 /// What a leader publishes with.
@@ -92,6 +96,7 @@ pub struct OpenTenant {
     opened_with: VerifierKey,
     keys: Keys,
     views: PathBuf,
+    objects: ObjectDir,
     readers: Mutex<Vec<Reader>>,
 }
 
@@ -106,6 +111,7 @@ impl OpenTenant {
             keys: home.keys.clone(),
             dedupe: Some(dedupe),
             views: home.dir.view(&tenant),
+            objects: ObjectDir::of(home.dir.root(), &tenant),
             readers: Mutex::default(),
             tenant,
         })
@@ -123,6 +129,7 @@ impl OpenTenant {
             keys: home.keys.clone(),
             dedupe: home.keys.dedupe(tenant.as_str()).ok(),
             views: home.dir.view(tenant),
+            objects: ObjectDir::of(home.dir.root(), tenant),
             readers: Mutex::default(),
             tenant: tenant.clone(),
         })
@@ -165,6 +172,11 @@ impl OpenTenant {
     /// The secret of one of the log's keys, for packs.
     pub fn signer(&self, key: &VerifierKey) -> Result<Signer, KeyFileError> {
         self.keys.log_signer(&self.origin, key.key())
+    }
+
+    /// What is kept beside its log.
+    pub fn objects(&self) -> &ObjectDir {
+        &self.objects
     }
 
     /// The file of its views.
@@ -212,6 +224,7 @@ impl App {
             questions: Turns::new(),
             room: Room::new(),
             cosigning: Mutex::default(),
+            taking: Mutex::default(),
         }
     }
 
@@ -228,6 +241,7 @@ impl App {
             questions: Turns::new(),
             room: Room::new(),
             cosigning: Mutex::default(),
+            taking: Mutex::default(),
         }
     }
 
@@ -306,6 +320,31 @@ impl App {
         Ok(())
     }
 
+    /// Takes in what events refer to from now on.
+    pub fn take_objects(self: &Arc<Self>, limits: TakingLimits) -> std::io::Result<()> {
+        // Weak: the thread must not keep the store open.
+        let app = Arc::downgrade(self);
+        let source = Arc::new(move || app.upgrade().and_then(|app| app.takes()));
+        let taking = Taking::start(source, limits)?;
+        *self.taking.lock().unwrap_or_else(PoisonError::into_inner) = Some(taking);
+        Ok(())
+    }
+
+    /// Whether objects are taken in here.
+    pub fn takes_objects(&self) -> bool {
+        self.taking.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// What objects are taken by, and every tenant with the first entry that its detail tables do not cover.
+    fn takes(&self) -> Option<(async_nats::Client, Vec<(Arc<OpenTenant>, u64)>)> {
+        let client = self.running(|running| Ok(running.client())).ok()?;
+        let detail = |open: Arc<OpenTenant>| {
+            let detail = self.progress(&open.tenant)?.detail;
+            Some((open, detail))
+        };
+        Some((client, self.tenants().into_iter().filter_map(detail).collect()))
+    }
+
     /// How each witness does; none where none is asked.
     pub fn witnesses(&self) -> Option<Vec<WitnessStatus>> {
         self.cosigning.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Cosigning::status)
@@ -369,9 +408,9 @@ impl App {
     }
 
     /// The parts of the data directory that grow.
-    pub fn directories(&self) -> [(&'static str, PathBuf); 3] {
+    pub fn directories(&self) -> [(&'static str, PathBuf); 4] {
         let dir = &self.home.dir;
-        [("ledger", dir.ledger()), ("views", dir.views()), ("nats", dir.nats())]
+        [("ledger", dir.ledger()), ("views", dir.views()), ("nats", dir.nats()), ("objects", dir.objects())]
     }
 
     /// Waits until the tenant's core views hold entry `at_least`, if that is asked for.
@@ -457,6 +496,10 @@ impl App {
         let cosigning = self.cosigning.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(cosigning) = cosigning {
             let _ = tokio::task::spawn_blocking(move || cosigning.stop()).await;
+        }
+        let taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(taking) = taking {
+            let _ = tokio::task::spawn_blocking(move || taking.stop()).await;
         }
         let engine = self.engine.write().unwrap_or_else(PoisonError::into_inner).take();
         match engine {

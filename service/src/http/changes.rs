@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use evidence::KeptLog;
 use ledger::entry::{EventHeader, Header};
 use ledger::read::ReadError;
 use projector::anomaly::Code;
@@ -14,6 +15,7 @@ use projector::document::{Context, Entry, Telling};
 use projector::fold::State as ChangeState;
 use projector_sqlite::{Filter, PageKey};
 use schemas::ids::{ChangeClass, ChangeId, Environment, Tenant};
+use schemas::object::bucket;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,6 +23,7 @@ use super::app::{App, OpenTenant, blocking, log_failed};
 use super::extract::{UrlPath, UrlQuery};
 use super::problem::Problem;
 use super::room::{Found, Held};
+use crate::objects_dir::Standing;
 use crate::packs;
 
 /// Rows of a page where nobody says how many, and at most.
@@ -109,6 +112,56 @@ pub async fn events(
         Ok(Json(with_next(json!({ "events": events }), next.map(Value::from))))
     })
     .await
+}
+
+/// `GET /v1/tenants/{tenant}/changes/{id}/logs`: `{"logs": […]}`, what the change's steps refer to by digest, and what became of it: `here`,
+/// `waiting`, `missing` with why, or `elsewhere` where nobody here looks for it.
+pub async fn logs(
+    State(app): State<Arc<App>>,
+    UrlPath((tenant, change)): UrlPath<(Tenant, ChangeId)>,
+    UrlQuery(query): UrlQuery<AtLeast>,
+) -> Result<Json<Value>, Problem> {
+    let open = app.tenant(&tenant)?;
+    app.covered(&tenant, query.at_least).await?;
+    let takes = app.takes_objects();
+    blocking(move || {
+        let found = Found::of(&open, &change)?;
+        if found.indices.is_empty() {
+            return Err(unknown(&open.tenant, &change));
+        }
+        let _room = app.room.take(&found)?;
+        let mut logs = Vec::new();
+        // One payload after the other, of which only what it refers to is kept.
+        for index in found.indices {
+            let stored = open.log.stored(index).map_err(|error| log_failed(&error))?;
+            for log in stored.iter().flat_map(|stored| evidence::kept_logs(&stored.payload)) {
+                logs.push(log_row(&open, index, &log, takes)?);
+            }
+        }
+        Ok(Json(json!({ "logs": logs })))
+    })
+    .await
+}
+
+fn log_row(open: &OpenTenant, index: u64, log: &KeptLog, takes: bool) -> Result<Value, Problem> {
+    let KeptLog { section, step, stream, reference } = log;
+    let record = open.objects().record(&reference.hex());
+    let record = record.map_err(|error| Problem::internal("what became of an object could not be read", &error))?;
+    let own = reference.bucket == bucket(&open.tenant);
+    let standing = match &record {
+        Some(record) => json!(record.standing),
+        // Its entry is not looked at yet.
+        None if own && takes => json!(Standing::Waiting),
+        None => json!("elsewhere"),
+    };
+    let mut row = json!({
+        "index": index, "section": section, "step": step, "stream": stream, "reference": reference.to_string(),
+        "sha256": reference.hex(), "size": reference.size, "standing": standing,
+    });
+    if let Some(why) = record.and_then(|record| record.why) {
+        row["why"] = why.into();
+    }
+    Ok(row)
 }
 
 /// A page of changes, as the API and the web page show it.

@@ -96,7 +96,8 @@ pub fn plan(open: &OpenTenant, change: &ChangeId, size: u64) -> Result<Plan, Pro
 
 fn planned(open: &OpenTenant, change: &ChangeId, size: u64, with_headers: bool) -> Result<Plan, Problem> {
     let indices = open.change_indices(change, size)?;
-    packs::plan(&open.log, &open.origin, indices, change, size, with_headers).map_err(|error| failed(&error))
+    packs::plan((&open.log, open.objects()), &open.origin, indices, change, size, with_headers)
+        .map_err(|error| failed(&error))
 }
 
 /// Why there is no pack, as a problem.

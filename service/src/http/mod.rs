@@ -67,6 +67,7 @@ pub fn router(app: Arc<App>, guard: Guard, body_time: Duration) -> Router {
         .route("/changes/{id}/assert", get(assert::one))
         .route("/changes/{id}/events", get(changes::events))
         .route("/changes/{id}/evidence.zip", get(evidence::zip))
+        .route("/changes/{id}/logs", get(changes::logs))
         .route("/kpis", get(kpis::list))
         .route("/kpis/{kpi}", get(kpis::one))
         .route("/population", get(population::zip))

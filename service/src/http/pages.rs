@@ -2,6 +2,7 @@
 //! evidence pack shows it, with the pack's files beside it. The console comes later.
 
 use std::fmt::Write as _;
+use std::io::{self, BufWriter, Write as _};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -15,7 +16,11 @@ use super::changes::{self, ListQuery};
 use super::evidence::{self, segment};
 use super::extract::{UrlPath, UrlQuery};
 use super::problem::Problem;
+use super::streaming;
 use crate::packs;
+
+/// Files up to this many bytes are made before the first of them is sent, so that what is wrong can still be said: all but objects.
+const SENT_WHOLE_MAX: u64 = 4 << 20;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
     table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ccc}";
@@ -87,13 +92,23 @@ async fn pack_file(app: &Arc<App>, tenant: &Tenant, change: ChangeId, name: Stri
     blocking(move || {
         let size = packs::signed_size(&open.log, None).map_err(|error| evidence::failed(&error))?;
         let plan = evidence::plan(&open, &change, size)?;
-        let found = plan.read(&name).map_err(|error| Problem::internal("the pack could not be read", &error))?;
-        let bytes = found.ok_or_else(|| Problem::not_found(format!("the pack of {change} has no file {name:?}")))?;
+        let no_file = || Problem::not_found(format!("the pack of {change} has no file {name:?}"));
+        let length = plan.length(&name).ok_or_else(no_file)?;
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static(content_type(&name))),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
-        Ok((headers, bytes).into_response())
+        if length > SENT_WHOLE_MAX {
+            let length = [(header::CONTENT_LENGTH, length)];
+            let body = streaming::body(move |out| {
+                let mut out = BufWriter::with_capacity(streaming::PIECE_BYTES, out);
+                plan.copy(&name, &mut out).map_err(io::Error::other)?;
+                out.flush()
+            });
+            return Ok((headers, length.map(|(name, length)| (name, length.to_string())), body).into_response());
+        }
+        let found = plan.read(&name).map_err(|error| Problem::internal("the pack could not be read", &error))?;
+        Ok((headers, found.ok_or_else(no_file)?).into_response())
     })
     .await
 }

@@ -74,7 +74,7 @@ fn make() -> Made {
         cosignatures: Vec::new(),
         log: InMemory {
             entries: vec![PackEntry { index: 1, entry, salt, payload: EVENT.to_vec(), path }],
-            behind: Vec::new(),
+            ..InMemory::default()
         },
         verifier: signer.verifier(),
         keys: None,

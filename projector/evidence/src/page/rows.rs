@@ -5,6 +5,7 @@ use schemas::admit::Outcome;
 use super::Links;
 use super::shown::{Cut, ITEMS_MAX, cut};
 use crate::json::Node;
+use crate::kept;
 use crate::parts::number;
 use crate::report::counted;
 use crate::told::Event;
@@ -57,7 +58,11 @@ impl Sections {
     pub(super) fn finish(self, links: &Links<'_>) -> Vec<Section> {
         let finish = |(section, _, Rows { mut items, count }): (Section, Of, Rows)| {
             for row in &mut items {
-                row.links.retain(|(_, file)| links.has(file));
+                let (here, gone): (Vec<_>, Vec<_>) = row.links.drain(..).partition(|(_, file)| links.has(file));
+                row.links = here;
+                for (stream, _) in gone.iter().filter(|(_, file)| kept::is_object(file)) {
+                    row.detail = format!("{stream}: not in this pack; {}", row.detail);
+                }
             }
             let more = count - items.len();
             Section { rows: Cut { items, more }, ..section }
@@ -172,12 +177,16 @@ fn run_step(event: &Event<'_>, folder: &str, place: usize, step: Node<'_>) -> Ro
         let file = format!("{folder}/{}-step-{place:03}-{stream}.txt", number(event.index()));
         step.get(stream).is_text().then_some((stream, file))
     };
+    let full = |stream, named| kept::reference(step, stream).map(|at| (named, kept::object_name(&at.hex())));
     Row {
         what: format!("step {place}: {}", if command.is_empty() { argv } else { command }),
         result: if code.is_empty() { "no exit code".to_owned() } else { format!("exit code {code}") },
         bad: !code.is_empty() && code.parse::<f64>() != Ok(0.0),
         detail: step.describe(&["cmd", "argv", "rc", "stdout", "stderr"]),
-        links: [printed("stdout"), printed("stderr")].into_iter().flatten().collect(),
+        links: [printed("stdout"), printed("stderr"), full("stdout", "full stdout"), full("stderr", "full stderr")]
+            .into_iter()
+            .flatten()
+            .collect(),
         ..row(event, "")
     }
 }

@@ -49,6 +49,11 @@ impl<'a> Files<'a> {
         self.found.get(name).map(|found| &found.sha256)
     }
 
+    /// The length of a file, in bytes.
+    pub(crate) fn size(&self, name: &str) -> Option<u64> {
+        self.found.get(name).map(|found| u64::from(found.size))
+    }
+
     /// Whether there is such a file.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.found.contains_key(name)

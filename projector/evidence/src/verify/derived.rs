@@ -15,6 +15,7 @@ use crate::chain::Opened;
 use crate::document::{PackDocument, REPORT_VERSION};
 use crate::files;
 use crate::headers;
+use crate::kept;
 use crate::planned::{Planned, Shelf, Source};
 use crate::report::{Id, Log, counted};
 use crate::told::{self, Subject, Told};
@@ -62,6 +63,8 @@ pub(super) fn check(
         expected.extend(headers::names(first, document.size));
     }
     expected.extend(log_names(document, entries));
+    // Judged beside the events: it is refuted there if none of them refers to it.
+    expected.extend(document.objects.iter().map(|object| kept::object_name(&object.hex())));
     complete(document, entries.is_some(), &expected, files, log);
 }
 

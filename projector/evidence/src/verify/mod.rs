@@ -12,6 +12,7 @@ mod derived;
 mod entries;
 mod foreign;
 pub(crate) mod keys;
+mod objects;
 pub(crate) mod pack;
 pub(crate) mod reach;
 mod receipt;

@@ -371,7 +371,6 @@ fn what_this_version_does_not_know_is_undecided_never_refuted() {
     with("report", json!(2), "derived.parts");
     with("format", json!(2), "pack.document");
     with("erasures", json!([1]), "pack.document");
-    with("objects", json!([{"sha256": "00", "size": 1}]), "pack.document");
     let mut later = World::new();
     later.add_as(&event("plan", "a", r#""plan":{}"#), |h| h.rules = Hash([1; 32]));
     let report = later.verify(&later.files("a"));

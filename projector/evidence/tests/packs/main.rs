@@ -8,6 +8,7 @@ mod command;
 mod examples;
 mod foreign;
 mod honest;
+mod kept;
 mod kinds;
 mod later;
 mod mutations;

@@ -28,6 +28,8 @@ pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 pub(crate) struct World {
     pub(crate) origin: Origin,
     pub(crate) signer: Signer,
+    /// What is kept beside the log, by digest.
+    pub(crate) objects: BTreeMap<[u8; 32], Vec<u8>>,
     entries: Vec<Stored>,
 }
 
@@ -53,7 +55,7 @@ impl World {
             rules: Hash(rules::current().name),
             stream_created_ms: None,
         });
-        let mut world = Self { origin, signer, entries: Vec::new() };
+        let mut world = Self { origin, signer, objects: BTreeMap::new(), entries: Vec::new() };
         world.push(first, Vec::new());
         world
     }
@@ -178,6 +180,7 @@ impl World {
             origin: self.origin.clone(),
             context: Context { rules, as_of_ms },
             log: InMemory {
+                objects: self.objects.clone(),
                 behind: self.bytes(size).split_off(mine.last().map_or(0, |last| usize::try_from(last + 1).unwrap())),
                 entries: mine.into_iter().map(|index| self.entry_under(index, size, &tiles)).collect(),
             },

@@ -129,6 +129,31 @@ fn rows_follow_their_change() {
 }
 
 #[test]
+fn references_are_found_from_an_entry_on_by_their_index() {
+    let mut log = Log::new(6);
+    let first = log.len() as u64;
+    log.referring(2, &[("obs://a/1", "https://elsewhere"), ("https://elsewhere", "OBS://b")]);
+    log.referring(3, &[("https://elsewhere", "x"), ("y", "obs://a/2")]);
+    let (dir, mut views) = projected(&log, 1_000);
+    assert_eq!(views.references(0).unwrap(), (Vec::new(), 0), "detail covers nothing yet");
+    follow(&log, &mut views, &ChunkLimits { entries: 4, ..ANY });
+    let reader = Views::open_read_only(&path(&dir)).unwrap();
+    let end = log.len() as u64;
+    let found = |from| {
+        let (found, next) = reader.references(from).unwrap();
+        assert_eq!(next, end);
+        found.into_iter().filter(|(_, text)| text.starts_with("obs://")).collect::<Vec<_>>()
+    };
+    let [one, two] = [(first, "obs://a/1".to_owned()), (first + 1, "obs://a/2".to_owned())];
+    assert_eq!(found(0), [one, two.clone()]);
+    assert_eq!(found(first + 1), [two]);
+    assert_eq!(found(first + 2), []);
+    let plan = format!("EXPLAIN QUERY PLAN {}", crate::detail::REFERENCES);
+    let used: String = reader.connection.query_row(&plan, [0, 1], |row| row.get(3)).unwrap();
+    assert_eq!(used, "SEARCH step_rows USING INDEX steps_by_reference (entry>? AND entry<?)");
+}
+
+#[test]
 fn changes_are_found_by_anomaly_and_resource() {
     let mut log = Log::new(30);
     (0..30).for_each(|change| log.named(change, &format!("vm-{}", change % 7)));

@@ -15,6 +15,7 @@ use pipeline::produce::{Lanes, Outgoing, Patience, ProduceError, Producer, Turn}
 use pipeline::{NatsAuth, NatsTarget};
 use schemas::admit::Rejection;
 use schemas::ids::{Subject, Tenant};
+use schemas::object::ObjectRef;
 use serde_json::Value;
 
 use super::http::{Client, segment};
@@ -198,6 +199,28 @@ pub fn send_one(route: &Route, message: &Outgoing) -> Result<Answer, Unanswered>
     answered
 }
 
+/// Puts objects into the tenant's object store, before the event that refers to them is sent.
+pub fn put_objects(route: &Route, objects: &[(ObjectRef, Bytes)]) -> Result<(), CliError> {
+    let Route::Nats { target, data } = route else {
+        return Err(CliError::could_not("an attached file travels over NATS, and only a server's URL is known")
+            .with_detail(
+                "name the ledger's NATS with --nats URL (UPM_NATS), or its data directory with --data DIR (UPM_DATA)",
+            ));
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::because("can't start", &error))?;
+    let put = runtime.block_on(async {
+        let client = client(target, data.as_deref()).await?;
+        for (reference, content) in objects {
+            let put = pipeline::objects::put(&client, reference, content).await;
+            put.map_err(|error| CliError::because("the attached file was not taken, and the event not sent", &error))?;
+        }
+        Ok(())
+    });
+    runtime.shutdown_background();
+    put
+}
+
 /// How long the NATS of a server that runs may take to come back: it restarts a child that died.
 const OWN_PATIENCE: Duration = Duration::from_secs(10);
 const OWN_POLL: Duration = Duration::from_millis(200);
@@ -205,11 +228,15 @@ const OWN_POLL: Duration = Duration::from_millis(200);
 /// What the NATS server shows in its list of connections.
 const CLIENT_NAME: &str = "upm emit";
 
+async fn client(target: &NatsTarget, data: Option<&Path>) -> Result<async_nats::Client, CliError> {
+    match data {
+        Some(data) => reach_own(data, OWN_PATIENCE, || target.connect(CLIENT_NAME)).await,
+        None => target.connect(CLIENT_NAME).await.map_err(|error| nobody(&error)),
+    }
+}
+
 async fn connect(target: &NatsTarget, data: Option<&Path>, patience: &Patience) -> Result<Producer, CliError> {
-    let client = match data {
-        Some(data) => reach_own(data, OWN_PATIENCE, || target.connect(CLIENT_NAME)).await?,
-        None => target.connect(CLIENT_NAME).await.map_err(|error| nobody(&error))?,
-    };
+    let client = client(target, data).await?;
     Producer::new(client, patience.clone()).await.map_err(|error| CliError::because("can't publish", &error))
 }
 
