@@ -110,12 +110,23 @@ pub struct Drift {
 /// How far an attempt was taken back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Undone {
-    /// Runs that ended: index, and whether the outcome is a failure.
-    pub ended: Vec<(u64, bool)>,
+    /// Runs that ended.
+    pub ended: Vec<Ended>,
     /// Steps of the run that has not ended, in order.
     pub steps: Vec<UndoneStep>,
     /// A run was begun and has not ended.
     pub open: bool,
+}
+
+/// A run that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Index in the log.
+    pub index: u64,
+    /// The log's time, milliseconds.
+    pub at_ms: u64,
+    /// Its outcome is a failure.
+    pub failed: bool,
 }
 
 /// A step that was taken back, or is being.
@@ -170,4 +181,4 @@ impl Course {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

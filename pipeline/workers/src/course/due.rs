@@ -1,6 +1,6 @@
 //! What is due next on a course, after execution. One table: the first row that fits.
 
-use super::Course;
+use super::{Course, Ended};
 use crate::rollback::Automatic;
 use crate::scope::Case;
 
@@ -46,9 +46,9 @@ pub fn due(course: &Course, house: House<'_>) -> Due {
     let undone = &course.undone;
     let last_end = undone.ended.last().copied();
     if undone.open {
-        return Due::RollBack(because(course, last_end.map_or(executed, |(index, _)| index)));
+        return Due::RollBack(because(course, last_end.map_or(executed, |end| end.index)));
     }
-    if let Some((ended, failed)) = last_end {
+    if let Some(Ended { index: ended, failed, .. }) = last_end {
         let asked = ordered(course, ended);
         return match course.round_since(ended) {
             _ if failed && asked.is_some() => Due::RollBack(because(course, ended)),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Course, Drift, Entry, Fate, Order, Round, Undone, UndoneStep};
+use super::{Course, Drift, Ended, Entry, Fate, Order, Round, Undone, UndoneStep};
 use crate::argv;
 use crate::catalogue::Catalogue;
 use crate::preflight::Planned;
@@ -135,7 +135,7 @@ impl Course {
         let undone = &mut self.undone;
         if let Some(outcome) = text(executed, "outcome") {
             let failed = schemas::rules::is_failure(outcome);
-            undone.ended.push((entry.index, failed));
+            undone.ended.push(Ended { index: entry.index, at_ms: entry.at_ms, failed });
             undone.steps.clear();
             undone.open = false;
             return;

@@ -14,8 +14,6 @@ pub struct Options {
     pub jitter_percent: u64,
     /// Hours after which a look is recorded although it shows nothing new.
     pub report_hours: u64,
-    /// Seconds for each command that looks.
-    pub time_limit_s: u64,
     /// Whether a change that mends a drift is asked for without anybody's doing. It needs its approvals like any other.
     pub repair: bool,
     /// Where alarms go.
@@ -52,7 +50,6 @@ impl Default for Options {
             every_s: 3_600,
             jitter_percent: 10,
             report_hours: 24,
-            time_limit_s: 60,
             repair: false,
             webhook: None,
             monitors: Vec::new(),
@@ -69,7 +66,6 @@ impl Options {
             "every_s",
             "jitter_percent",
             "report_hours",
-            "time_limit_s",
             "repair",
             "webhook",
             "authorization_file",
@@ -91,7 +87,6 @@ impl Options {
             every_s: entry.number_within("every_s", 0, EVERY_S_MOST)?.unwrap_or(default.every_s),
             jitter_percent: entry.number_within("jitter_percent", 0, 100)?.unwrap_or(default.jitter_percent),
             report_hours: entry.number_within("report_hours", 1, 720)?.unwrap_or(default.report_hours),
-            time_limit_s: entry.number_within("time_limit_s", 1, 3_600)?.unwrap_or(default.time_limit_s),
             repair: entry.flag("repair")?,
             webhook,
             monitors: entry.list("monitors", "monitor")?.iter().map(monitor).collect::<Read<_>>()?,

@@ -45,7 +45,7 @@ pub enum Decision {
 /// How a rollback ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// `rolled_back`; `partial` where something stands, `failed` where all does.
+    /// `rolled_back`; `partial` where something stands that has a way back, `failed` where nothing was taken back of what was done.
     pub word: &'static str,
     /// Steps that were taken back.
     pub taken_back: Vec<String>,
@@ -98,10 +98,12 @@ impl Way {
             }
         }
         outcome.complete = outcome.stands.is_empty();
-        if !outcome.complete {
-            outcome.word = if outcome.taken_back.is_empty() { "failed" } else { "partial" };
-        }
         outcome.stands.extend(self.left.iter().cloned());
+        outcome.word = match (outcome.taken_back.is_empty(), outcome.complete, outcome.stands.is_empty()) {
+            (true, _, false) => "failed",
+            (false, false, _) => "partial",
+            _ => "rolled_back",
+        };
         outcome
     }
 }

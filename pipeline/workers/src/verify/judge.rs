@@ -49,10 +49,8 @@ pub struct Round {
 pub struct Timing {
     /// How long the round itself took.
     pub duration_ms: u64,
-    /// How long it was waited for it.
+    /// How long it was waited for it, since everything was done.
     pub wait_ms: u64,
-    /// Which round it is, from 1.
-    pub rounds: u32,
 }
 
 impl Found {
@@ -164,7 +162,6 @@ impl Round {
         members.insert("summary".to_owned(), summary.into());
         members.insert("duration_ms".to_owned(), timing.duration_ms.into());
         members.insert("wait_ms".to_owned(), timing.wait_ms.into());
-        members.insert("rounds".to_owned(), timing.rounds.into());
         Value::Object(members)
     }
 

@@ -10,12 +10,10 @@ use crate::table::{Entry, Read};
 pub struct Options {
     /// Seconds after the last execution within which everything has to hold.
     pub deadline_s: u64,
-    /// The first pause between two rounds; each is twice the one before.
+    /// The shortest pause between two rounds. The longer it was waited already, the longer the next pause: as long as that.
     pub interval_ms: u64,
     /// The longest pause.
     pub interval_most_ms: u64,
-    /// Seconds for each command that looks.
-    pub time_limit_s: u64,
     /// Whether what is verified is closed.
     pub close: bool,
     /// Places of read-backs that say nothing about the state asked for, as JSON pointers; `*` stands for one name.
@@ -129,7 +127,6 @@ impl Default for Options {
             deadline_s: 60,
             interval_ms: 500,
             interval_most_ms: 10_000,
-            time_limit_s: 60,
             close: true,
             ignore: IGNORED.map(str::to_owned).to_vec(),
             expectations: Vec::new(),
@@ -145,7 +142,6 @@ impl Options {
             "deadline_s",
             "interval_ms",
             "interval_most_ms",
-            "time_limit_s",
             "close",
             "ignore",
             "expect",
@@ -161,7 +157,6 @@ impl Options {
             interval_most_ms: entry
                 .number_within("interval_most_ms", interval_ms, 3_600_000)?
                 .unwrap_or_else(|| default.interval_most_ms.max(interval_ms)),
-            time_limit_s: entry.number_within("time_limit_s", 1, 3_600)?.unwrap_or(default.time_limit_s),
             close: if given("close") { entry.flag("close")? } else { default.close },
             ignore: if given("ignore") { entry.texts("ignore")? } else { default.ignore },
             expectations: entry.list("expect", "expectation")?.iter().map(expectation).collect::<Read<_>>()?,
@@ -181,11 +176,11 @@ impl Options {
         Ok(options)
     }
 
-    /// How long to wait before round `n` (from 1), milliseconds; `None` when the deadline is over.
-    pub fn pause_ms(&self, n: u32, since_executed_ms: u64) -> Option<u64> {
-        let left = self.deadline_s.saturating_mul(1_000).checked_sub(since_executed_ms).filter(|left| *left > 0)?;
-        let pause = self.interval_ms.saturating_mul(1_u64.checked_shl(n.saturating_sub(1)).unwrap_or(u64::MAX));
-        Some(pause.min(self.interval_most_ms).min(left))
+    /// How long to wait before the next round, milliseconds, when so much has passed since everything was done; `None` when the deadline is
+    /// over. Nothing has to be remembered between two rounds.
+    pub fn pause_ms(&self, passed_ms: u64) -> Option<u64> {
+        let left = self.deadline_s.saturating_mul(1_000).checked_sub(passed_ms).filter(|left| *left > 0)?;
+        Some(passed_ms.clamp(self.interval_ms, self.interval_most_ms).min(left))
     }
 }
 
