@@ -12,6 +12,7 @@ use crate::approval::Requirement;
 use crate::argv::Pipeline;
 use crate::budget::Budget;
 use crate::calendar::{Calendar, Freeze, Window};
+use crate::execute::ExecuteOptions;
 use crate::lane::Lane;
 use crate::policy::STEPS;
 use crate::risk::Weights;
@@ -42,6 +43,8 @@ pub struct Config {
     pub lanes: Vec<Lane>,
     /// What a change may cost.
     pub budgets: Vec<Budget>,
+    /// Running steps.
+    pub execute: ExecuteOptions,
 }
 
 /// `[plan]`.
@@ -113,6 +116,7 @@ impl Default for Config {
             risk: Weights::default(),
             lanes: Vec::new(),
             budgets: Vec::new(),
+            execute: ExecuteOptions::default(),
         }
     }
 }
@@ -135,13 +139,14 @@ impl Config {
         let table = table::parse(file, text).map_err(|mistake| vec![mistake])?;
         let whole = Entry::whole(file, &table);
         let (mut config, mut mistakes) = (Self::default(), Vec::new());
-        note(&mut mistakes, whole.only(&[&SECTIONS[..], &["budgets"]].concat()));
+        note(&mut mistakes, whole.only(&[&SECTIONS[..], &["budgets", "execute"]].concat()));
         take(&mut mistakes, &mut config.catalogue, whole.texts("catalogue"));
         take(&mut mistakes, &mut config.plan, section(&whole, "plan", plan));
         take(&mut mistakes, &mut config.guard, section(&whole, "guard", guard));
         take(&mut mistakes, &mut config.preflight, section(&whole, "preflight", preflight));
         take(&mut mistakes, &mut config.policy, section(&whole, "policy", policy));
         take(&mut mistakes, &mut config.risk, section(&whole, "risk", Weights::read));
+        take(&mut mistakes, &mut config.execute, section(&whole, "execute", ExecuteOptions::read));
         config.calendar.windows = each(&mut mistakes, &whole, "windows", "window", Window::read);
         config.calendar.freezes = each(&mut mistakes, &whole, "freezes", "freeze", Freeze::read);
         config.approvals = each(&mut mistakes, &whole, "approvals", "approval", Requirement::read);

@@ -10,6 +10,7 @@
 //! - [`ci`]: what a CI system's variables say about who changes what, as defaults for those fields.
 //! - [`command`]: a wrapped command's outcome as an event, as `upm run` sends it.
 //! - [`config`]: the workers' one file of options.
+//! - [`execute`]: which step is due, whether it may run again, and what is said about it.
 //! - [`plan`]: ordered commands with checks, ways back, waves and digest, from a request.
 //! - [`policy`]: Rego over plan, request and facts.
 //! - [`preflight`]: whether a plan may run, from all of these.
@@ -28,6 +29,7 @@ pub mod ci;
 pub mod command;
 pub mod config;
 pub mod conformance;
+pub mod execute;
 pub mod lane;
 pub mod plan;
 pub mod policy;
