@@ -4,17 +4,27 @@
 //! how they publish ([`Shop::emit`]). One worker, one file. A message only wakes: what is acted on is the change as it stands in the log, so a
 //! message that comes twice, late or for nothing does no harm.
 //!
+//! | worker | wakes at | emits |
+//! |---|---|---|
+//! | [`plan`] | a request | the plan, or the end of the change with what was not understood |
+//! | [`preflight`] | a plan, an approval, an order | a verdict that is another than the last one |
+//!
 //! Left out: where the ledger is, the clock, the environment and files of options (`service`).
 
 pub mod case;
+pub mod plan;
+pub mod preflight;
 pub mod process;
 pub mod record;
+pub mod requests;
 pub mod wake;
 
+mod ask;
 mod emit;
+mod policies;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -25,6 +35,7 @@ use workers::config::Config;
 
 pub use case::Case;
 pub use emit::{Emit, Emitted};
+pub use policies::{Policies, PoliciesError};
 pub use record::{Record, RecordError, Stored};
 
 use crate::config::Clock;
@@ -103,6 +114,8 @@ pub struct Shop {
     pub config: Arc<Config>,
     /// The catalogue that the options name.
     pub catalogue: Arc<Catalogue>,
+    /// The policies that the options name; none where they name none.
+    pub policies: Option<Arc<Policies>>,
     /// Where paths of the options start: the directory of their file.
     pub base: PathBuf,
     /// Where commands run, each in a directory of its own below it.
@@ -121,6 +134,11 @@ impl Shop {
     /// The same for another worker.
     pub fn of(&self, worker: &dyn Worker) -> Self {
         Self { worker: worker.name(), ..self.clone() }
+    }
+
+    /// The whole environment of a command that works in `directory`: clean, with what the options let through.
+    pub fn environment(&self, directory: &Path) -> BTreeMap<String, String> {
+        self.config.guard.environment(&self.variables, &directory.display().to_string())
     }
 
     /// Milliseconds since 1970.

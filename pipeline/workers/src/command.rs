@@ -318,6 +318,11 @@ fn check(finished: &Finished, ok: bool) -> Value {
 }
 
 fn step(finished: &Finished) -> Value {
+    step_of(shown(&finished.argv), finished)
+}
+
+/// The step of a command that is shown as this line.
+pub(crate) fn step_of(line: String, finished: &Finished) -> Value {
     let signal = match finished.ending {
         Ending::Killed(signal) => Some(signal.into()),
         _ => None,
@@ -325,7 +330,7 @@ fn step(finished: &Finished) -> Value {
     let text = |output: &Output| (output.bytes > 0).then(|| Value::String(output.text.clone()));
     let digest = |output: &Output| (output.bytes > 0).then(|| Value::String(output.sha256.clone()));
     let members = [
-        ("cmd", Some(shown(&finished.argv).into())),
+        ("cmd", Some(line.into())),
         ("rc", Some(finished.ending.rc().into())),
         ("signal", signal),
         ("started", matches!(finished.ending, Ending::NotStarted(_)).then_some(false.into())),

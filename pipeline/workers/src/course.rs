@@ -36,6 +36,8 @@ pub enum Fate {
     Waiting,
     /// It was begun, and nothing says how it ended.
     Begun,
+    /// A try ended without doing it; there may be another one.
+    Tried,
     /// It ended well.
     Done,
     /// It ended with another code than 0. It may have done something.
@@ -59,9 +61,9 @@ pub struct Course {
     pub order: Vec<usize>,
     /// The last entry that executes: index and time.
     pub executed: Option<(u64, u64)>,
-    /// Nothing more is executed: each step has ended, or the executor says that it stopped.
+    /// Nothing more is executed: each step has ended, or one failed or all was cancelled and none runs any more.
     pub over: bool,
-    /// The executor was told to stop, or stopped by itself before all was done.
+    /// The executor was told to stop, and by whom.
     pub stopped: Option<String>,
     /// Rounds of checks after the change, drift monitors' left out.
     pub rounds: Vec<Round>,
@@ -170,7 +172,7 @@ impl Course {
 
     /// Steps that may have left something, in the order in which they were begun.
     pub fn touched(&self) -> impl Iterator<Item = usize> + '_ {
-        self.order.iter().copied().filter(|at| matches!(self.fates[*at], Fate::Begun | Fate::Done | Fate::Failed))
+        self.order.iter().copied().filter(|at| matches!(self.fates[*at], Fate::Begun | Fate::Tried | Fate::Done | Fate::Failed))
     }
 
     /// The state that later ones are compared with: the first one of a round that held behind the last execution.

@@ -46,7 +46,7 @@ pub fn due(course: &Course, house: House<'_>) -> Due {
     let undone = &course.undone;
     let last_end = undone.ended.last().copied();
     if undone.open {
-        return Due::RollBack(because(course, last_end.map_or(executed, |end| end.index)));
+        return Due::RollBack(because(course, last_end.map_or(0, |end| end.index)));
     }
     if let Some(Ended { index: ended, failed, .. }) = last_end {
         let asked = ordered(course, ended);
@@ -57,9 +57,9 @@ pub fn due(course: &Course, house: House<'_>) -> Due {
             Some(_) => Due::Nothing,
         };
     }
-    if ordered(course, executed).is_some() {
-        // What still runs has to end first: the executor stops at the same order.
-        return if course.over { Due::RollBack(because(course, executed)) } else { Due::Nothing };
+    if ordered(course, 0).is_some() {
+        // What still runs has to end first: the executor stops at the same order, and says so.
+        return if course.over { Due::RollBack(because(course, 0)) } else { Due::Nothing };
     }
     if !course.over {
         return Due::Nothing;
@@ -67,22 +67,22 @@ pub fn due(course: &Course, house: House<'_>) -> Due {
     let case = course.plan.as_ref().map_or_else(Case::default, |plan| plan.case());
     if course.failed() {
         let starts = house.automatic.after_execution && house.automatic.scope.admits(case);
-        return if starts { Due::RollBack(because(course, executed)) } else { Due::Nothing };
+        return if starts { Due::RollBack(because(course, 0)) } else { Due::Nothing };
     }
     match course.round_since(executed) {
         None => Due::Verify,
         Some(round) if round.failed => {
             let starts = house.automatic.after_verification && house.automatic.scope.admits(case);
-            if starts { Due::RollBack(because(course, executed)) } else { Due::Nothing }
+            if starts { Due::RollBack(because(course, 0)) } else { Due::Nothing }
         }
         Some(_) if house.closes => Due::Close("verified"),
         Some(_) => Due::Nothing,
     }
 }
 
-/// The last order to roll back behind an entry.
-fn ordered(course: &Course, index: u64) -> Option<&super::Order> {
-    course.orders.iter().rev().find(|order| order.kind == "rollback" && order.index > index)
+/// The last order to roll back that no run before has answered: those behind the end of the last one.
+fn ordered(course: &Course, since: u64) -> Option<&super::Order> {
+    course.orders.iter().rev().find(|order| order.kind == "rollback" && order.index >= since)
 }
 
 fn because(course: &Course, since: u64) -> Because {

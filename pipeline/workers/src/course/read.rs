@@ -34,14 +34,10 @@ impl Course {
             course.take(entry, event);
         }
         let ended = !course.fates.is_empty() && course.fates.iter().all(|fate| matches!(fate, Fate::Done | Fate::Skipped));
-        let broken = course.fates.contains(&Fate::Failed) && !course.fates.contains(&Fate::Begun);
-        course.over |= ended || course.stopped.is_some() || (broken && !course.says_outcome(&own));
+        // What runs beside a step that failed is waited for.
+        let broken = course.failed() && !course.fates.contains(&Fate::Begun);
+        course.over = ended || broken;
         Some(course)
-    }
-
-    /// An executor that tells how it ended is waited for; of any other a failed step is the end.
-    fn says_outcome(&self, own: &[(&Entry<'_>, Value)]) -> bool {
-        own.iter().any(|(_, event)| event.pointer("/execution/tells_outcome") == Some(&Value::Bool(true)))
     }
 
     fn take(&mut self, entry: &Entry<'_>, event: &Value) {
@@ -67,24 +63,29 @@ impl Course {
             return;
         }
         self.executed = Some((entry.index, entry.at_ms));
+        for (name, fate) in [("started", Fate::Begun), ("tried", Fate::Tried)] {
+            if let Some(at) = execution.get(name).and_then(|step| self.find(step)) {
+                self.note(at, fate);
+            }
+        }
         let as_planned = steps.len() == self.fates.len();
         for (place, step) in steps.iter().enumerate() {
             let at = self.find(step).or_else(|| as_planned.then_some(place));
-            let Some(at) = at else { continue };
-            let fate = fate(step);
-            if fate != Fate::Skipped && !self.order.contains(&at) {
-                self.order.push(at);
+            if let Some(at) = at {
+                self.note(at, fate(step));
             }
-            self.fates[at] = fate;
         }
-        match text(execution, "outcome") {
-            Some("passed" | "done" | "executed") => self.over = true,
-            Some(word) => {
-                self.over = true;
-                self.stopped = Some(text(execution, "message").unwrap_or(word).to_owned());
-            }
-            None => {}
+        if let Some(cancelled) = execution.get("cancelled") {
+            let said = |name| text(cancelled, name).unwrap_or_default();
+            self.stopped = Some(format!("cancelled by {}: {}", said("by"), said("reason")));
         }
+    }
+
+    fn note(&mut self, at: usize, fate: Fate) {
+        if fate != Fate::Skipped && !self.order.contains(&at) {
+            self.order.push(at);
+        }
+        self.fates[at] = fate;
     }
 
     /// The plan's step that a recorded one is.

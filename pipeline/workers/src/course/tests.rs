@@ -148,12 +148,26 @@ fn a_rollback_that_failed_is_tried_again_only_when_it_is_ordered() {
 }
 
 #[test]
-fn who_tells_its_outcome_is_waited_for() {
+fn the_execute_workers_own_events_are_read() {
     let mut log = Log::planned();
-    log.add(Phase::Execute, json!({"execution": {"tells_outcome": true, "steps": [{"id": STEPS[0], "rc": 1}]}}));
-    assert!(!log.course().over);
-    log.add(Phase::Execute, json!({"execution": {"outcome": "failed", "message": "step 1 failed"}}));
-    check(&log, &everything(), "roll back, automatic: the execution stopped: step 1 failed");
+    log.add(Phase::Execute, json!({"execution": {"started": {"step": STEPS[0], "try": 1}}}));
+    assert_eq!(log.course().fates[0], Fate::Begun);
+    log.add(Phase::Execute, json!({"execution": {"tried": {"step": STEPS[0], "try": 1, "rc": 1}}}));
+    let course = log.course();
+    assert_eq!((course.fates[0], course.over, course.failed()), (Fate::Tried, false, false), "there is another try");
+    log.add(Phase::Execute, json!({"execution": {"started": {"step": STEPS[1], "try": 1}}}));
+    log.add(Phase::Execute, json!({"execution": {"steps": [{"id": STEPS[0], "rc": 1}], "remaining": 2}}));
+    assert!(!log.course().over, "another one still runs");
+    log.add(Phase::Execute, json!({"execution": {"steps": [{"id": STEPS[1], "rc": 0}], "remaining": 1}}));
+    check(&log, &everything(), "roll back, automatic: a step failed");
+    assert_eq!(log.course().touched().collect::<Vec<_>>(), [0, 1]);
+    let mut log = Log::planned();
+    log.add(Phase::Execute, json!({"execution": {"steps": [{"id": STEPS[0], "rc": 0}], "remaining": 2}}));
+    check(&log, &everything(), "nothing");
+    log.add(Phase::Audit, json!({"order": {"kind": "rollback", "by": "olga", "reason": "no"}}));
+    check(&log, &everything(), "nothing");
+    log.add(Phase::Execute, json!({"execution": {"cancelled": {"by": "olga", "reason": "no"}}}));
+    check(&log, &Automatic::default(), "roll back, olga: no");
 }
 
 #[test]
