@@ -140,7 +140,11 @@ pub struct UndoneStep {
     pub rc: Option<i64>,
     /// It stands, and why.
     pub stands: Option<String>,
-    /// The event that says how it ended.
+    /// Where its command was begun.
+    pub place: Option<String>,
+    /// When its command is over at the latest, milliseconds since 1970.
+    pub until_ms: u64,
+    /// The last event about it.
     pub index: u64,
 }
 

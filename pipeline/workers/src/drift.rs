@@ -13,7 +13,7 @@ pub mod schedule;
 mod watch;
 
 pub use options::{Monitor, Options, Webhook};
-pub use watch::{Compared, News, Watched, compare, watched};
+pub use watch::{Compared, News, Watched, compare, target, watched, watched_after};
 
 #[cfg(test)]
 mod tests;

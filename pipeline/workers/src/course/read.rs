@@ -146,7 +146,9 @@ impl Course {
             let Some(id) = text(step, "id") else { continue };
             let rc = step.get("rc").and_then(Value::as_f64).and_then(whole);
             let stands = text(step, "stands").map(str::to_owned);
-            let new = UndoneStep { id: id.to_owned(), rc, stands, index: entry.index };
+            let place = text(step, "place").map(str::to_owned);
+            let until_ms = step.get("until_ms").and_then(Value::as_u64).unwrap_or(0);
+            let new = UndoneStep { id: id.to_owned(), rc, stands, place, until_ms, index: entry.index };
             match undone.steps.iter_mut().find(|known| known.id == id) {
                 Some(known) => *known = new,
                 None => undone.steps.push(new),

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Options, schedule};
 use crate::catalogue::Catalogue;
 use crate::course::Course;
+use crate::preflight::Planned;
 use crate::verify::{self, Difference, Look, State, Wanted};
 
 /// A resource that is watched.
@@ -68,6 +69,25 @@ pub fn watched(course: &Course, catalogue: &Catalogue, options: &Options) -> Vec
         }
     }
     all
+}
+
+/// Whether every resource of a state that was just verified will be watched.
+pub fn watched_after(state: &State, plan: &Planned, options: &Options) -> bool {
+    let kind = |resource: &str| resource.split('/').next().unwrap_or_default().to_owned();
+    !state.0.is_empty() && state.0.keys().all(|resource| options.every_s(&kind(resource), plan.case()).is_some())
+}
+
+/// `target` of a monitor's event: the resources that it looked at.
+pub fn target(plan: &Planned, watched: &[Watched]) -> Option<Value> {
+    let mut target = plan.event.get("target")?.clone();
+    let all = target.get("resources")?.as_array()?.clone();
+    let own = all.into_iter().filter(|resource| {
+        let text = |name: &str| resource[name].as_str().unwrap_or_default();
+        let id = format!("{}/{}", text("type"), text("name"));
+        watched.iter().any(|one| one.resource == id)
+    });
+    target["resources"] = own.collect();
+    Some(target)
 }
 
 impl Watched {

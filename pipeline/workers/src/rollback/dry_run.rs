@@ -161,8 +161,8 @@ impl Proof {
     }
 }
 
-/// The line as it may run.
-pub(crate) fn pipeline(line: &str, catalogue: &Catalogue, guard: &Guard) -> Result<Pipeline, String> {
+/// The line as it may run, or why it may not.
+pub fn pipeline(line: &str, catalogue: &Catalogue, guard: &Guard) -> Result<Pipeline, String> {
     if schemas::redact::count_marks(line.as_bytes()) > 0 {
         return Err("a secret was masked in it, so it is not the command that was planned".to_owned());
     }
@@ -194,7 +194,7 @@ fn pinned(pipeline: &Pipeline, catalogue: &Catalogue, machine: &Machine) -> Resu
 }
 
 /// Whether what was found of a tool is what is pinned; gives its version.
-pub(crate) fn is_of_pin(tool: &Tool, found: &ToolFound) -> Result<String, String> {
+fn is_of_pin(tool: &Tool, found: &ToolFound) -> Result<String, String> {
     let program = &tool.program;
     if let Some(pin) = &tool.sha256
         && found.sha256.as_ref() != Some(pin)

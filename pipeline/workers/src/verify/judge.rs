@@ -70,7 +70,8 @@ impl Found {
             };
             round.checks.push(check(kind, &run.id["probe:".len()..], good, &message));
         }
-        for slo in options.slos.iter().filter(|slo| slo.scope.binds(plan.case())) {
+        let asked = |name: &str| runs.iter().any(|run| run.id.starts_with(&format!("slo:{name}")));
+        for slo in options.slos.iter().filter(|slo| slo.scope.binds(plan.case()) && asked(&slo.name)) {
             let (good, message) = self.level(&slo.name, &slo.bound, runs);
             round.slo.push(check("slo", &slo.name, good, &message));
         }
@@ -126,6 +127,11 @@ impl Found {
 }
 
 impl Round {
+    /// Notes that there was nothing to take back, so that nothing has to be gone.
+    pub fn nothing_to_take_back(&mut self) {
+        self.checks.push(check("existence", "the change", true, "nothing was done that has to be taken back"));
+    }
+
     /// Whether everything holds; `None` where nothing was looked at.
     pub fn holds(&self) -> Option<bool> {
         let mut all = self.checks.iter().chain(&self.slo).filter_map(|check| check["ok"].as_bool()).peekable();

@@ -108,6 +108,12 @@ pub fn probes(plan: &Planned, options: &Options) -> Vec<Run> {
     all
 }
 
+/// The probes that have to answer whatever became of the change's resources: after a rollback, too.
+pub fn probes_of_nothing(plan: &Planned, options: &Options) -> Vec<Run> {
+    let about = options.probes.iter().filter(|probe| probe.types.is_none() && probe.scope.binds(plan.case()));
+    about.flat_map(|probe| runs(probe, plan, 1)).collect()
+}
+
 /// `type/name` of a step's id.
 pub(crate) fn resource_of(step: &str) -> &str {
     step.split('#').next().unwrap_or(step)
