@@ -8,10 +8,12 @@
 //! |---|---|---|
 //! | [`plan`] | a request | the plan, or the end of the change with what was not understood |
 //! | [`preflight`] | a plan, an approval, an order | a verdict that is another than the last one |
+//! | [`execute`] | a verdict, an order | how each step begins and ends, gates between waves, pauses |
 //!
 //! Left out: where the ledger is, the clock, the environment and files of options (`service`).
 
 pub mod case;
+pub mod execute;
 pub mod plan;
 pub mod preflight;
 pub mod process;
