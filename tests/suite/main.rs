@@ -1,6 +1,8 @@
 //! The tests that need the whole: one module a subject.
 #![expect(clippy::disallowed_methods, reason = "tests read where the tools are")]
 
+#[path = "../acceptance/mod.rs"]
+mod acceptance;
 mod backup;
 mod crash;
 mod disk;
@@ -8,6 +10,7 @@ mod faults;
 mod following;
 mod foreign;
 mod gate;
+mod house;
 mod interop;
 mod kept;
 mod keys;
@@ -29,3 +32,4 @@ mod sql;
 mod tiles;
 mod walls;
 mod witnesses;
+mod working;

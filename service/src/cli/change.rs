@@ -12,11 +12,13 @@ use super::client::print::{self, Look};
 use super::{CliError, Globals};
 
 mod story;
+pub mod watch;
 
 /// Options of `upm change`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  upm change list --tenant acme --state failed\n  upm change show c-42\n  upm change events c-42 --json"
+    after_help = "Examples:\n  upm change list --tenant acme --state failed\n  upm change show c-42\n  upm change events c-42 --json\n  \
+                  upm change watch c-42 --until verified"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -32,6 +34,8 @@ enum Action {
     Show(One),
     /// List the events of one change
     Events(One),
+    /// Show a change as it happens
+    Watch(watch::Args),
     /// List the logs that its steps refer to by digest, and whether the ledger has them
     Logs(One),
 }
@@ -92,6 +96,7 @@ struct One {
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let client = Client::new(globals);
     match args.action {
+        Action::Watch(args) => return watch::run(globals, args),
         Action::List(list) => list_changes(globals, &client, &list)?,
         Action::Show(one) => {
             let document = client.get(&path_of(globals, &client, &one, "", &[])?)?;

@@ -39,6 +39,7 @@ pub mod population;
 pub mod rebuild;
 pub mod reconcile;
 pub mod rejected;
+pub mod request;
 pub mod restore;
 pub mod rules;
 pub mod run;
@@ -48,8 +49,9 @@ pub mod sql;
 pub mod tenant;
 pub mod verify;
 pub mod witness;
+pub mod work;
 
-mod client;
+pub mod client;
 mod error;
 mod globals;
 
@@ -101,6 +103,8 @@ enum Command {
     Check(check::Args),
     /// Turn a foreign document into events
     Adapt(adapt::Args),
+    /// Ask the workers for something, in words or as resources
+    Request(request::Args),
     /// Plan a request: ordered commands with checks, ways back and a digest to approve
     Plan(plan::Args),
     /// List what can be asked for, and the commands behind it
@@ -155,6 +159,8 @@ enum Command {
     Restore(restore::Args),
     /// Cosign the checkpoints of others' logs
     Witness(witness::Args),
+    /// Run workers: requests become plans, and plans are looked at
+    Work(work::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -171,7 +177,7 @@ pub fn main() -> ExitCode {
     };
     let json = cli.globals.json;
     let done =
-        Globals::new(cli.globals, matches!(cli.command, Command::Serve(_) | Command::Rebuild(_) | Command::Fsck(_)))
+        Globals::new(cli.globals, matches!(cli.command, Command::Serve(_) | Command::Rebuild(_) | Command::Fsck(_) | Command::Work(_)))
             .and_then(|globals| dispatch(&globals, cli.command));
     done.unwrap_or_else(|error| fail(&error, json))
 }
@@ -247,6 +253,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Run(args) => run::run(globals, args),
         Command::Check(args) => check::run(globals, args),
         Command::Adapt(args) => adapt::run(globals, args),
+        Command::Request(args) => request::run(globals, args),
         Command::Plan(args) => plan::run(globals, args),
         Command::Catalogue(args) => catalogue::run(globals, args),
         Command::Change(args) => change::run(globals, args),
@@ -274,6 +281,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Backup(args) => backup::run(globals, args),
         Command::Restore(args) => restore::run(globals, args),
         Command::Witness(args) => witness::run(globals, args),
+        Command::Work(args) => work::run(globals, args),
         Command::Completions(args) => completions::run(globals, args),
     }
 }

@@ -1,0 +1,4 @@
+//! The model's minimal acceptance examples (UPM v2, "Minimal Acceptance Examples"), each through the real program from end to end, with the evidence
+//! pack as its outcome. A module of the one suite binary.
+
+mod missing_prerequisite;
