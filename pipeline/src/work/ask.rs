@@ -57,7 +57,7 @@ async fn one(shop: &Shop, directory: &Path, argv: &[String]) -> Answer {
     }
 }
 
-fn answer(ran: &Ran, limits: &Limits) -> Answer {
+pub(super) fn answer(ran: &Ran, limits: &Limits) -> Answer {
     let text = |captured: &process::Captured| captured.read();
     let (stdout, stderr) = match (text(&ran.stdout), text(&ran.stderr)) {
         (Ok(stdout), Ok(stderr)) => (stdout, stderr),

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`plan`] | a request | the plan, or the end of the change with what was not understood |
 //! | [`preflight`] | a plan, an approval, an order | a verdict that is another than the last one |
+//! | [`execute`] | a verdict, an order | how each step begins and ends, gates between waves, pauses |
 //! | [`verify`] | an execution, a rollback, a verification | whether it holds, with the way back where it does not; the end of the change |
 //! | [`rollback`] | a failed step or verification, an order | each step that is taken back, and what stands |
 //! | [`drift`] | a verification, an order, its schedule | what differs from what was verified |
@@ -16,6 +17,7 @@
 
 pub mod case;
 pub mod drift;
+pub mod execute;
 pub mod plan;
 pub mod preflight;
 pub mod process;

@@ -111,7 +111,7 @@ fn same(one: &Value, other: &Value) -> bool {
 }
 
 /// Looks at everything, and decides.
-async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(Sections, Outcome), WorkError> {
+pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(Sections, Outcome), WorkError> {
     let planned = match Planned::read(payload, &shop.catalogue) {
         Ok(planned) => planned,
         Err(error) => return Ok((unreadable(payload, &error), Outcome::Halt)),

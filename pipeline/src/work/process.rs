@@ -13,10 +13,12 @@ mod output;
 mod program;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -63,6 +65,9 @@ pub struct Place {
     pub secrets: Vec<String>,
     /// Where output is written that is too long for memory: `KEEP.stdout` and `KEEP.stderr`.
     pub keep: Option<PathBuf>,
+    /// The first command's standard input instead of none. A lock on an empty file lasts as long as anybody has it open: with the file in hand, a
+    /// command that outlives its worker is known to whoever comes next.
+    pub input: Option<Arc<File>>,
     /// The clock of `started_ms`.
     pub clock: Clock,
 }
@@ -70,7 +75,7 @@ pub struct Place {
 impl Place {
     /// A directory with an environment; nothing is known to be secret and long output is kept nowhere.
     pub fn new(directory: impl Into<PathBuf>, environment: BTreeMap<String, String>, clock: Clock) -> Self {
-        Self { directory: directory.into(), environment, secrets: Vec::new(), keep: None, clock }
+        Self { directory: directory.into(), environment, secrets: Vec::new(), keep: None, input: None, clock }
     }
 }
 
@@ -234,11 +239,11 @@ async fn through(
         Ok(stages) => stages,
         Err((code, why)) => return Ok(Over::not_started(code, &why)),
     };
-    let too_much = std::sync::Arc::new(Notify::new());
+    let too_much = Arc::new(Notify::new());
     let (end, ended) = watch::channel(false);
     let reader = |from, name| {
         let sink = Sink::new(&place.secrets, place.keep.as_deref(), name, limits.output_bytes);
-        tokio::spawn(output::copy(from, sink, std::sync::Arc::clone(&too_much), ended.clone(), SILENCE))
+        tokio::spawn(output::copy(from, sink, Arc::clone(&too_much), ended.clone(), SILENCE))
     };
     let (out, err) = (reader(stdout, "stdout"), reader(stderr, "stderr"));
     let mut all = Box::pin(join_all(children.iter_mut().map(Child::wait)));
@@ -289,7 +294,10 @@ fn start(
     let (out_reader, out_writer) = io::pipe().map_err(cant("make a pipe"))?;
     let (err_reader, err_writer) = io::pipe().map_err(cant("make a pipe"))?;
     let mut out_writer = Some(out_writer);
-    let mut before = Stdio::null();
+    let mut before = match &place.input {
+        Some(file) => Stdio::from(file.try_clone().map_err(cant("hand over the input"))?),
+        None => Stdio::null(),
+    };
     let mut children: Vec<Child> = Vec::new();
     let mut group: Option<Group> = None;
     for (at, (argv, program)) in pipeline.iter().zip(programs).enumerate() {

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -20,6 +21,8 @@ use workers::preflight::{Planned, Presence, Question};
 use workers::rollback::{self as decides, Decision, DryRun, Next as Step, Undo, Way, event};
 
 use super::aftermath::{course, fresh, goes_on, house};
+use super::execute::hand::Hand;
+use super::execute::keep;
 use super::process::{self, Limits, Place, Ran};
 use super::verify::answered;
 use super::{Case, Emit, Next, Shop, WorkError, Worker, ask, machine};
@@ -32,8 +35,6 @@ pub struct RollingBack;
 const AGAIN_MS: u64 = 60_000;
 /// How long until it is looked again whether another worker is done.
 const BUSY_MS: u64 = 1_000;
-/// What a command of a rollback may print.
-const OUTPUT_BYTES: u64 = 64 << 20;
 
 impl Worker for RollingBack {
     fn name(&self) -> &'static str {
@@ -95,7 +96,7 @@ async fn roll_back(shop: &Shop, case: &Case, course: &Course, because: Because) 
         Err(why) => return refuse(shop, case, course, None, &why.to_string()).await,
     };
     // Two workers of this machine never go the same way at once.
-    let Some(_alone) = alone(shop, case)? else { return Ok(later(shop, BUSY_MS)) };
+    let Some(lock) = alone(shop, case)? else { return Ok(later(shop, BUSY_MS)) };
     let scene = event::Scene {
         run: course.undone.ended.len() + 1,
         because,
@@ -103,7 +104,7 @@ async fn roll_back(shop: &Shop, case: &Case, course: &Course, because: Because) 
         place: place(shop),
         plan_digest: plan.digest.clone(),
     };
-    let back = Back { shop, plan, way: &way, scene: &scene, attempt: course.attempt };
+    let back = Back { shop, plan, way: &way, scene: &scene, attempt: course.attempt, lock };
     if !course.undone.open {
         if let Some(missing) = unapproved(shop, case, course.attempt).await? {
             let reason = format!("the plan never had the approvals that it needed, so nothing is undone by it: {missing}");
@@ -154,15 +155,18 @@ async fn unapproved(shop: &Shop, case: &Case, attempt: u64) -> Result<Option<Str
     })
 }
 
-/// Held while one worker of this machine goes the way back of a change; the system lets it go when the worker is killed.
-fn alone(shop: &Shop, case: &Case) -> Result<Option<File>, WorkError> {
+/// Held while one worker of this machine goes the way back of a change, or a command lives that it began: commands get it as their standard
+/// input, so that one that outlives its worker is known to whoever comes next.
+fn alone(shop: &Shop, case: &Case) -> Result<Option<Arc<File>>, WorkError> {
     let directory = shop.workdir.join("rollback");
     let failed = |error: &std::io::Error| WorkError::failed(directory.display().to_string(), error);
     std::fs::create_dir_all(&directory).map_err(|error| failed(&error))?;
     let name = hex::encode(&Sha256::digest(format!("{}\0{}", case.tenant, case.change))[..16]);
-    let file = File::create(directory.join(format!("{name}.lock"))).map_err(|error| failed(&error))?;
+    let path = directory.join(format!("{name}.lock"));
+    let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = options.map_err(|error| failed(&error))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(Some(Arc::new(file))),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
         Err(std::fs::TryLockError::Error(error)) => Err(failed(&error)),
     }
@@ -182,6 +186,7 @@ struct Back<'a> {
     way: &'a Way,
     scene: &'a event::Scene,
     attempt: u64,
+    lock: Arc<File>,
 }
 
 impl Back<'_> {
@@ -238,7 +243,7 @@ impl Back<'_> {
                 let now_ms = self.shop.now_ms();
                 let until_ms = now_ms.saturating_add(self.longest_ms());
                 self.say(case, &format!("{place}.start"), self.scene.started(undo, now_ms, until_ms)).await?;
-                let sections = self.run(undo).await?;
+                let sections = self.run(case, undo).await?;
                 self.say(case, &end, sections).await
             }
         }
@@ -260,27 +265,27 @@ impl Back<'_> {
     }
 
     /// Runs a command, again where it failed and its check says that there is still something to take back.
-    async fn run(&self, undo: &Undo) -> Result<Sections, WorkError> {
+    async fn run(&self, case: &Case, undo: &Undo) -> Result<Sections, WorkError> {
         let options = &self.shop.config.rollback;
         let mut tries = 0;
         loop {
             tries += 1;
-            let (pipeline, ran) = match self.once(undo).await? {
+            let (argv, ran) = match self.once(undo).await? {
                 Ok(ran) => ran,
                 Err(why) => return Ok(self.scene.stands(undo, &why, self.shop.now_ms())),
             };
             goes_on(self.shop, "rollback")?;
-            let finished = finished(pipeline, &ran);
-            let ended = |note: Option<&str>| self.scene.ended(undo, &finished, tries, note, self.shop.now_ms());
-            if finished.ending.rc() == 0 && ran.stopped.is_none() {
-                return Ok(ended(None));
-            }
-            if undo.may_repeat() && undo.action == "create" && self.presence(undo).await? == Some(Presence::Absent) {
-                let note = format!("the command ended with {}, and what it takes back is gone", finished.ending.rc());
-                return Ok(ended(Some(&note)));
-            }
-            if !undo.may_repeat() || tries > options.retries {
-                return Ok(ended(None));
+            let rc = ran.ending.rc();
+            let succeeded = rc == 0 && ran.stopped.is_none();
+            let is_gone = !succeeded
+                && undo.may_repeat()
+                && undo.action == "create"
+                && self.presence(undo).await? == Some(Presence::Absent);
+            let note = is_gone.then(|| format!("the command ended with {rc}, and what it takes back is gone"));
+            if succeeded || is_gone || !undo.may_repeat() || tries > options.retries {
+                let references = keep::long(self.shop, &case.tenant, &ran).await;
+                let ended = event::Ended { finished: finished(argv, &ran), tries, note, references };
+                return Ok(self.scene.ended(undo, &ended, self.shop.now_ms()));
             }
             let pause = Duration::from_millis(options.pause_before(u32::try_from(tries).unwrap_or(u32::MAX)));
             tokio::select! {
@@ -300,12 +305,23 @@ impl Back<'_> {
         let directory = self.shop.workdir.join("rollback").join(name);
         let failed = |error: &std::io::Error| WorkError::failed(directory.display().to_string(), error);
         std::fs::create_dir_all(&directory).map_err(|error| failed(&error))?;
-        let place = Place::new(&directory, self.shop.environment(&directory), self.shop.clock.clone());
+        let program = pipeline.commands.first().and_then(|argv| argv.first()).cloned().unwrap_or_default();
+        let hand = match Hand::for_plan(self.shop, self.plan, &program, &directory).await {
+            Ok(hand) => hand,
+            Err(why) => return Ok(Err(why)),
+        };
+        let place = Place {
+            secrets: hand.secrets.clone(),
+            keep: Some(directory.join("output")),
+            input: Some(Arc::clone(&self.lock)),
+            ..Place::new(&directory, hand.environment.clone(), self.shop.clock.clone())
+        };
+        let options = &self.shop.config.execute;
         let limits = Limits {
             time: Duration::from_secs(self.shop.config.rollback.time_limit_s),
-            output_bytes: OUTPUT_BYTES,
-            memory_bytes: None,
-            processes: None,
+            output_bytes: options.output_bytes,
+            memory_bytes: Some(options.memory_bytes),
+            processes: Some(options.processes),
         };
         let ran = process::run(&pipeline.commands, &place, &limits, &self.shop.stop).await;
         let ran = ran.map_err(|error| WorkError::failed(&undo.step, &error))?;

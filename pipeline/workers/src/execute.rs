@@ -2,13 +2,14 @@
 //! in, starts and sections of events come out.
 //!
 //! - [`options`]: `[execute]` of the configuration;
-//! - [`environment`]: what of our environment a command gets;
+//! - [`environment`]: which variables may reach a command;
 //! - [`credentials`]: what a helper hands over for one step;
 //! - [`class`]: what an exit means, whether it is tried again, and when;
 //! - [`tls`]: the one retry after a certificate error;
 //! - [`steps`]: the stored plan as steps in waves;
 //! - [`progress`]: what the events of an attempt say was done;
 //! - [`due`]: what comes next;
+//! - [`gate`]: whether it may still start;
 //! - [`event`]: what is said.
 //!
 //! Left out: running anything (`pipeline`), and whether the plan may run at all (`preflight`).
@@ -18,6 +19,7 @@ pub mod credentials;
 pub mod due;
 pub mod environment;
 pub mod event;
+pub mod gate;
 pub mod options;
 pub mod progress;
 pub mod steps;

@@ -1,7 +1,5 @@
 //! Real processes, no shell.
 
-use std::sync::Arc;
-
 use super::*;
 
 fn place() -> (tempfile::TempDir, Place) {
@@ -213,4 +211,28 @@ fn a_program_has_one_file_and_its_digest() {
     assert!(found.path.ends_with("bin/env") && found.sha256.len() == 64);
     let error = digest("no-such-program", &path).unwrap_err();
     assert!(error.to_string().contains("no-such-program is not in"), "{error}");
+}
+
+#[tokio::test]
+async fn a_lock_is_held_as_long_as_the_command_runs() {
+    let (dir, mut place) = place();
+    let path = dir.path().join("lock");
+    let lock = File::create_new(&path).unwrap();
+    lock.try_lock().unwrap();
+    place.input = Some(Arc::new(lock));
+    let stages = pipeline(&[&["sleep", "3606.5"], &["cat"]]);
+    let (limits, cancel) = (limits(), CancellationToken::new());
+    let other = File::open(&path).unwrap();
+    let run = run(&stages, &place, &limits, &cancel);
+    let look = async {
+        while running(&["sleep", "3606.5"]) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(other.try_lock().is_err());
+        cancel.cancel();
+    };
+    let (done, ()) = tokio::join!(run, look);
+    assert_eq!(done.unwrap().stopped, Some(Stop::Cancelled));
+    drop(place);
+    other.try_lock().unwrap();
 }

@@ -41,11 +41,9 @@ impl Course {
     }
 
     fn take(&mut self, entry: &Entry<'_>, event: &Value) {
-        if let Some(execution) = event.get("execution") {
-            self.execution(entry, execution);
-        }
-        if let Some(executed) = event.pointer("/rollback/executed") {
-            self.rollback(entry, executed);
+        match event.pointer("/rollback/executed") {
+            Some(executed) => self.rollback(entry, executed),
+            None => self.execution(entry, event.get("execution").unwrap_or(&Value::Null)),
         }
         if let Some(verification) = event.get("verification") {
             self.verification(entry, verification);

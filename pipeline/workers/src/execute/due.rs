@@ -110,7 +110,7 @@ fn between(runnable: &Runnable, at: usize, progress: &Progress, options: &WaveOp
         return None;
     }
     let odd = |oddity: &Oddity| match oddity {
-        Oddity::TlsFallback => progress.insecure > 0,
+        Oddity::TlsFallback => !progress.insecure.is_empty(),
         Oddity::Retry => progress.retried > 0,
     };
     let reason = match options.pause_on.iter().find(|oddity| odd(oddity)) {

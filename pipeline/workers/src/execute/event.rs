@@ -64,13 +64,17 @@ pub struct Manner {
     pub handed: Option<Handed>,
 }
 
-/// What was kept of long output.
+/// What is known of a run beside how it finished.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct References {
-    /// Of standard output.
+pub struct Beside {
+    /// Where all of standard output is kept.
     pub stdout: Option<String>,
-    /// Of standard error.
+    /// Where all of standard error is kept.
     pub stderr: Option<String>,
+    /// Why it was ended from outside: `time`, `output`, `processes`, `cancelled`.
+    pub stopped: Option<&'static str>,
+    /// Return codes of a pipeline's commands, where there are several.
+    pub rcs: Vec<i32>,
 }
 
 impl Scene {
@@ -149,11 +153,11 @@ impl Scene {
         step: &Step,
         manner: &Manner,
         finished: &Finished,
-        references: &References,
+        beside: &Beside,
         class: &Class,
         again_ms: u64,
     ) -> Sections {
-        let mut tried = step_document(&manner.line, finished, references);
+        let mut tried = step_document(&manner.line, finished, beside);
         let next = if *class == Class::Certificate { "without checking certificates" } else { "the same" };
         let more = [
             ("step", step.id.as_str().into()),
@@ -181,11 +185,11 @@ impl Scene {
         step: &Step,
         manner: &Manner,
         finished: &Finished,
-        references: &References,
+        beside: &Beside,
         class: &Class,
         done: &Done,
     ) -> Sections {
-        let mut document = step_document(&manner.line, finished, references);
+        let mut document = step_document(&manner.line, finished, beside);
         document.insert("class".to_owned(), class.as_str().into());
         let rc = finished.ending.rc();
         let message = if rc == 0 { format!("{} OK", step.id) } else { format!("{} failed with {rc}", step.id) };
@@ -278,12 +282,16 @@ pub struct Done {
     pub at_ms: u64,
 }
 
-fn step_document(line: &str, finished: &Finished, references: &References) -> Map<String, Value> {
+fn step_document(line: &str, finished: &Finished, beside: &Beside) -> Map<String, Value> {
     let mut document = step_of(line.to_owned(), finished);
     let mut members = document.as_object_mut().map(std::mem::take).unwrap_or_default();
-    for (name, reference) in [("stdout_ref", &references.stdout), ("stderr_ref", &references.stderr)] {
-        members.extend(reference.as_ref().map(|reference| (name.to_owned(), reference.as_str().into())));
-    }
+    let more = [
+        ("stdout_ref", beside.stdout.as_deref().map(Into::into)),
+        ("stderr_ref", beside.stderr.as_deref().map(Into::into)),
+        ("stopped", beside.stopped.map(Into::into)),
+        ("rcs", (beside.rcs.len() > 1).then(|| beside.rcs.clone().into())),
+    ];
+    members.extend(more.into_iter().filter_map(|(name, value): (&str, Option<Value>)| Some((name.to_owned(), value?))));
     members
 }
 

@@ -1,11 +1,9 @@
-//! `[execute]`: limits, environment, retries, waves, credentials. `docs/workers.md` has every key.
+//! `[execute]`: limits, retries, waves, credentials. `docs/workers.md` has every key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::scope::{self, Scope};
 use crate::table::{Entry, Read};
-
-use super::environment;
 
 /// `[execute]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +16,6 @@ pub struct ExecuteOptions {
     pub memory_bytes: u64,
     /// Processes of a step at once.
     pub processes: u64,
-    /// Names of variables that a step gets from the worker; one that ends in `*` stands for all that begin so.
-    pub pass: BTreeSet<String>,
-    /// Variables that a step gets.
-    pub environment: BTreeMap<String, String>,
     /// Whether a certificate error is answered by one try without checking certificates.
     pub tls_fallback: bool,
     /// Environments in which it never is.
@@ -131,8 +125,6 @@ impl Default for ExecuteOptions {
             output_bytes: 64 << 20,
             memory_bytes: 4 << 30,
             processes: 256,
-            pass: BTreeSet::new(),
-            environment: BTreeMap::new(),
             tls_fallback: true,
             tls_fallback_except: BTreeSet::new(),
             retries: Retries::default(),
@@ -194,8 +186,6 @@ impl ExecuteOptions {
             "output_mib",
             "memory_mib",
             "processes",
-            "pass",
-            "environment",
             "tls_fallback",
             "tls_fallback_except",
             "retries",
@@ -209,8 +199,6 @@ impl ExecuteOptions {
             output_bytes: number("output_mib", 1, 1_024, default.output_bytes / MIB)? * MIB,
             memory_bytes: number("memory_mib", 16, 1 << 20, default.memory_bytes / MIB)? * MIB,
             processes: number("processes", 1, 100_000, default.processes)?,
-            pass: passed(entry)?,
-            environment: variables(entry)?,
             tls_fallback: flag_or(entry, "tls_fallback", default.tls_fallback)?,
             tls_fallback_except: entry.names("tls_fallback_except")?.unwrap_or_default(),
             retries: entry.inner("retries")?.map_or(Ok(default.retries), |entry| Retries::read(&entry))?,
@@ -231,26 +219,6 @@ impl ExecuteOptions {
 
 fn flag_or(entry: &Entry<'_>, key: &str, default: bool) -> Read<bool> {
     if entry.table.contains_key(key) { entry.flag(key) } else { Ok(default) }
-}
-
-fn passed(entry: &Entry<'_>) -> Read<BTreeSet<String>> {
-    let names = entry.names("pass")?.unwrap_or_default();
-    if let Some(found) = names.iter().find(|name| !environment::may_be_named(name.strip_suffix('*').unwrap_or(name))) {
-        return entry.wrong("pass", format!("{found:?}"), environment::EXPECTED);
-    }
-    Ok(names)
-}
-
-fn variables(entry: &Entry<'_>) -> Read<BTreeMap<String, String>> {
-    let Some(inner) = entry.inner("environment")? else { return Ok(BTreeMap::new()) };
-    let mut variables = BTreeMap::new();
-    for name in inner.table.keys() {
-        if !environment::may_be_named(name) {
-            return inner.wrong(name, format!("{name:?}"), environment::EXPECTED);
-        }
-        variables.insert(name.clone(), inner.text(name)?.unwrap_or_default());
-    }
-    Ok(variables)
 }
 
 impl Retries {
@@ -355,7 +323,7 @@ mod tests {
     fn without_a_word_the_guard_rails_are_on() {
         let options = read("").unwrap();
         assert_eq!(options, ExecuteOptions::default());
-        assert!(options.pass.is_empty() && options.credentials.is_empty() && options.may_fall_back(None));
+        assert!(options.credentials.is_empty() && options.may_fall_back(None));
         assert_eq!((options.retries.tries, options.waves.concurrency, options.time_limit_s), (3, 1, 900));
     }
 
@@ -368,8 +336,6 @@ mod tests {
             output_mib = 2
             memory_mib = 64
             processes = 7
-            pass = ["KUBECONFIG", "AWS_*"]
-            environment = { AWS_ENDPOINT_URL = "http://127.0.0.1:5000" }
             tls_fallback_except = ["production"]
             [execute.retries]
             tries = 4
@@ -416,9 +382,6 @@ mod tests {
         for (text, told) in [
             ("[execute]\nshell = true", "a key that means nothing here"),
             ("[execute]\ntime_limit_s = 0", "a whole number from 1 to 86400"),
-            ("[execute]\npass = [\"LD_PRELOAD\"]", "LD_PRELOAD"),
-            ("[execute]\npass = [\"*\"]", "found \"*\""),
-            ("[execute]\nenvironment = { BASH_ENV = \"x\" }", "BASH_ENV"),
             ("[execute.retries]\nclasses = [{ name = \"all\" }]", "neither codes nor says"),
             ("[execute.retries]\nclasses = [{ name = \"ok\", codes = [0] }]", "exit codes from 1 to 255"),
             ("[execute.waves]\npause_on = [\"moon\"]", "tls_fallback or retry"),

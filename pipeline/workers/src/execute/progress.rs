@@ -1,6 +1,6 @@
 //! What the events of one attempt say was done, by whom, and what somebody ordered. Only events of the execute worker count as its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -68,8 +68,8 @@ pub struct Progress {
     pub ended_by_cancel: bool,
     /// Steps that were tried more than once.
     pub retried: u64,
-    /// Tries that checked no certificate.
-    pub insecure: u64,
+    /// Steps of which a try checked no certificate.
+    pub insecure: BTreeSet<String>,
 }
 
 fn text(value: &Value, name: &str) -> String {
@@ -112,7 +112,9 @@ impl Progress {
         if let Some(step) = started["step"].as_str() {
             let number = started["try"].as_u64().unwrap_or(1);
             self.retried += u64::from(number > 1);
-            self.insecure += u64::from(started["tls_verified"] == Value::Bool(false));
+            if started["tls_verified"] == Value::Bool(false) {
+                self.insecure.insert(step.to_owned());
+            }
             self.starts_ms.extend(started["at_ms"].as_u64());
             let state = State::Started {
                 number,

@@ -32,6 +32,19 @@ pub struct Scene {
     pub plan_digest: String,
 }
 
+/// A command that is over.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// How its last run went.
+    pub finished: Finished,
+    /// How often it ran.
+    pub tries: u64,
+    /// What its check says where the code alone would mislead: then it is taken back.
+    pub note: Option<String>,
+    /// Where long output is kept: of standard output and standard error.
+    pub references: [Option<String>; 2],
+}
+
 impl Scene {
     fn executed(&self) -> Map<String, Value> {
         let mut members = Map::new();
@@ -63,18 +76,23 @@ impl Scene {
         self.step(step, at_ms, format!("rollback of {} begins", undo.step))
     }
 
-    /// A command is over. `tries`: how often it ran; `note`: what its check says where the code alone would mislead.
-    pub fn ended(&self, undo: &Undo, finished: &Finished, tries: u64, note: Option<&str>, at_ms: u64) -> Sections {
-        let mut step = step_of(undo.line.clone(), finished);
+    /// A command is over.
+    pub fn ended(&self, undo: &Undo, ended: &Ended, at_ms: u64) -> Sections {
+        let mut step = step_of(undo.line.clone(), &ended.finished);
         step["id"] = undo.step.as_str().into();
-        step["tries"] = tries.into();
-        if let Some(note) = note {
-            step["note"] = note.into();
+        step["tries"] = ended.tries.into();
+        for (name, reference) in ["stdout_ref", "stderr_ref"].into_iter().zip(&ended.references) {
+            if let Some(reference) = reference {
+                step[name] = reference.as_str().into();
+            }
+        }
+        if let Some(note) = &ended.note {
+            step["note"] = note.as_str().into();
             step["rc_of_command"] = step["rc"].take();
             step["rc"] = 0.into();
         }
         let rc = step["rc"].as_i64().unwrap_or(-1);
-        let message = match (rc, note) {
+        let message = match (rc, &ended.note) {
             (0, None) => format!("{} taken back", undo.step),
             (0, Some(note)) => format!("{} taken back: {note}", undo.step),
             (code, _) => format!("{} could not be taken back: exit code {code}", undo.step),

@@ -7,7 +7,7 @@ use crate::catalogue::{Catalogue, shipped};
 use crate::command::{Capture, Ending, Finished};
 use crate::config::Config;
 use crate::execute::class::Class;
-use crate::execute::event::{Done, Handed, Manner, References, Scene};
+use crate::execute::event::{Done, Handed, Manner, Beside, Scene};
 use crate::execute::progress::Past;
 use crate::preflight::Planned;
 
@@ -115,14 +115,14 @@ impl Paper {
         let done =
             Done { changed: Some(rc == 0), changed_before: self.progress().has_changed(), remaining, at_ms: self.now_ms };
         let (manner, class) = (manner(&self.runnable, start), if rc == 0 { Class::Done } else { Class::Final });
-        let said = scene("w-1").ended(step, &manner, &finished(rc), &References::default(), &class, &done);
+        let said = scene("w-1").ended(step, &manner, &finished(rc), &Beside::default(), &class, &done);
         self.say(said);
     }
 
     fn retry(&mut self, start: &Start, class: &Class, again_ms: u64) {
         let step = &self.runnable.steps[start.step];
         let manner = manner(&self.runnable, start);
-        let said = scene("w-1").tried(step, &manner, &finished(1), &References::default(), class, again_ms);
+        let said = scene("w-1").tried(step, &manner, &finished(1), &Beside::default(), class, again_ms);
         self.say(said);
     }
 
@@ -195,7 +195,7 @@ fn retries_wait_and_the_one_without_certificates_is_no_ordinary_one() {
     paper.begin(&third);
     paper.end(&third, 0);
     let progress = paper.progress();
-    assert_eq!((progress.retried, progress.insecure), (2, 1));
+    assert_eq!((progress.retried, progress.insecure.len()), (2, 1));
     let said = &paper.events.last().unwrap().1["execution"];
     assert_eq!(said["tls_verified"], Value::Bool(false));
     let trace: Vec<String> = paper.events.iter().map(|(_, event)| event["audit_trace"][0]["msg"].to_string()).collect();
@@ -351,7 +351,7 @@ fn what_is_said_of_a_step_is_admitted_and_names_no_credential() {
     let handed = Handed { kind: "vault".into(), ttl_s: Some(60), mtls: true };
     let manner = Manner { number: 1, line: runnable.steps[0].line.clone(), verified: true, handed: Some(handed) };
     let done = Done { changed: Some(true), changed_before: false, remaining: 2, at_ms: 1_760_000_000_000 };
-    let references = References { stdout: Some("obs://upm-a/x".into()), stderr: None };
+    let references = Beside { stdout: Some("obs://upm-a/x".into()), ..Beside::default() };
     let said = scene.ended(&runnable.steps[0], &manner, &finished(0), &references, &Class::Done, &done);
     let fields = crate::build::Fields {
         id: "c-1.execute".into(),
