@@ -44,6 +44,12 @@ enum Action {
     Plan(Run),
     /// Plans are looked at: may they run?
     Preflight(Run),
+    /// What was executed is looked at: does it hold?
+    Verify(Run),
+    /// What failed is taken back, where the options or somebody say so
+    Rollback(Run),
+    /// What was verified is watched
+    Drift(Run),
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,6 +78,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         Action::All(args) => serve(globals, &args, &Kind::ALL),
         Action::Plan(args) => serve(globals, &args, &[Kind::Plan]),
         Action::Preflight(args) => serve(globals, &args, &[Kind::Preflight]),
+        Action::Verify(args) => serve(globals, &args, &[Kind::Verify]),
+        Action::Rollback(args) => serve(globals, &args, &[Kind::Rollback]),
+        Action::Drift(args) => serve(globals, &args, &[Kind::Drift]),
     }
 }
 

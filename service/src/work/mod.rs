@@ -14,8 +14,11 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use pipeline::produce::Producer;
+use pipeline::work::drift::Drift;
 use pipeline::work::plan::Planner;
 use pipeline::work::preflight::Preflight;
+use pipeline::work::rollback::RollingBack;
+use pipeline::work::verify::Verifier;
 use pipeline::work::{Record, Shop, Worker, wake};
 use tokio_util::sync::CancellationToken;
 
@@ -29,16 +32,25 @@ pub enum Kind {
     Plan,
     /// Plans are looked at: may they run?
     Preflight,
+    /// What was executed is looked at: does it hold?
+    Verify,
+    /// What failed is taken back
+    Rollback,
+    /// What was verified is watched
+    Drift,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Plan, Self::Preflight];
+    pub const ALL: [Self; 5] = [Self::Plan, Self::Preflight, Self::Verify, Self::Rollback, Self::Drift];
 
     fn worker(self) -> Arc<dyn Worker> {
         match self {
             Self::Plan => Arc::new(Planner),
             Self::Preflight => Arc::new(Preflight),
+            Self::Verify => Arc::new(Verifier),
+            Self::Rollback => Arc::new(RollingBack),
+            Self::Drift => Arc::new(Drift::default()),
         }
     }
 }
