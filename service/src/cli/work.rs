@@ -44,6 +44,8 @@ enum Action {
     Plan(Run),
     /// Plans are looked at: may they run?
     Preflight(Run),
+    /// Plans that may run are run
+    Execute(Run),
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,6 +74,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         Action::All(args) => serve(globals, &args, &Kind::ALL),
         Action::Plan(args) => serve(globals, &args, &[Kind::Plan]),
         Action::Preflight(args) => serve(globals, &args, &[Kind::Preflight]),
+        Action::Execute(args) => serve(globals, &args, &[Kind::Execute]),
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use pipeline::produce::Producer;
+use pipeline::work::execute::Execute;
 use pipeline::work::plan::Planner;
 use pipeline::work::preflight::Preflight;
 use pipeline::work::{Record, Shop, Worker, wake};
@@ -29,16 +30,19 @@ pub enum Kind {
     Plan,
     /// Plans are looked at: may they run?
     Preflight,
+    /// Plans that may run are run.
+    Execute,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Plan, Self::Preflight];
+    pub const ALL: [Self; 3] = [Self::Plan, Self::Preflight, Self::Execute];
 
     fn worker(self) -> Arc<dyn Worker> {
         match self {
             Self::Plan => Arc::new(Planner),
             Self::Preflight => Arc::new(Preflight),
+            Self::Execute => Arc::new(Execute),
         }
     }
 }
