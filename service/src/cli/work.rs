@@ -44,6 +44,8 @@ enum Action {
     Plan(Run),
     /// Plans are looked at: may they run?
     Preflight(Run),
+    /// Plans that may run are run
+    Execute(Run),
     /// What was executed is looked at: does it hold?
     Verify(Run),
     /// What failed is taken back, where the options or somebody say so
@@ -78,6 +80,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         Action::All(args) => serve(globals, &args, &Kind::ALL),
         Action::Plan(args) => serve(globals, &args, &[Kind::Plan]),
         Action::Preflight(args) => serve(globals, &args, &[Kind::Preflight]),
+        Action::Execute(args) => serve(globals, &args, &[Kind::Execute]),
         Action::Verify(args) => serve(globals, &args, &[Kind::Verify]),
         Action::Rollback(args) => serve(globals, &args, &[Kind::Rollback]),
         Action::Drift(args) => serve(globals, &args, &[Kind::Drift]),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use pipeline::produce::Producer;
+use pipeline::work::execute::Execute;
 use pipeline::work::drift::Drift;
 use pipeline::work::plan::Planner;
 use pipeline::work::preflight::Preflight;
@@ -32,6 +33,8 @@ pub enum Kind {
     Plan,
     /// Plans are looked at: may they run?
     Preflight,
+    /// Plans that may run are run.
+    Execute,
     /// What was executed is looked at: does it hold?
     Verify,
     /// What failed is taken back
@@ -42,12 +45,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Plan, Self::Preflight, Self::Verify, Self::Rollback, Self::Drift];
+    pub const ALL: [Self; 6] =
+        [Self::Plan, Self::Preflight, Self::Execute, Self::Verify, Self::Rollback, Self::Drift];
 
     fn worker(self) -> Arc<dyn Worker> {
         match self {
             Self::Plan => Arc::new(Planner),
             Self::Preflight => Arc::new(Preflight),
+            Self::Execute => Arc::new(Execute),
             Self::Verify => Arc::new(Verifier),
             Self::Rollback => Arc::new(RollingBack),
             Self::Drift => Arc::new(Drift::default()),
