@@ -1,4 +1,6 @@
 //! The model's minimal acceptance examples (UPM v2, "Minimal Acceptance Examples"), each through the real program from end to end, with the evidence
 //! pack as its outcome. A module of the one suite binary.
 
+mod executed_rollback;
 mod missing_prerequisite;
+mod rollback_dry_run;

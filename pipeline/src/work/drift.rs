@@ -48,6 +48,16 @@ struct Known {
     owners: BTreeMap<(Tenant, String), (u64, ChangeId)>,
 }
 
+/// One look at a change.
+#[derive(Clone, Copy)]
+struct Round<'a> {
+    course: &'a Course,
+    /// All that is watched.
+    watched: &'a [Watched],
+    /// What is looked at now.
+    due: &'a [Watched],
+}
+
 impl Worker for Drift {
     fn name(&self) -> &'static str {
         "drift"
@@ -80,8 +90,9 @@ impl Drift {
             .filter(|one| asked.is_some() || self.due_ms(shop, case, &course, one) <= now_ms)
             .cloned()
             .collect();
-        if asked.is_some() || !due.is_empty() {
-            self.look(shop, case, &course, &due, asked.map(|order| order.id.as_str())).await?;
+        if asked.is_some() || !due.is_empty() || decides::is_taken_over(&course, &watched) {
+            let round = Round { course: &course, watched: &watched, due: &due };
+            self.look(shop, case, &round, asked.map(|order| order.id.as_str())).await?;
         }
         let next = watched.iter().map(|one| self.due_ms(shop, case, &course, one)).min();
         Ok(next.map_or(Next::Nothing, |at_ms| Next::Again { at_ms }))
@@ -125,10 +136,10 @@ impl Drift {
         &self,
         shop: &Shop,
         case: &Case,
-        course: &Course,
-        due: &[Watched],
+        round: &Round<'_>,
         order: Option<&str>,
     ) -> Result<(), WorkError> {
+        let Round { course, watched, due } = *round;
         let began = Instant::now();
         let questions = due.iter().flat_map(|one| &one.looks);
         let questions = questions.map(|look| Question { id: look.id.clone(), argv: look.argv.clone() }).collect();
@@ -137,10 +148,11 @@ impl Drift {
         let now_ms = shop.now_ms();
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (config, mut sections) = (&shop.config, Sections::new());
-        let compared = decides::compare(course, due, &found, &config.verify, &config.drift, now_ms);
+        let compared = decides::compare(course, watched, &found, &config.verify, &config.drift, now_ms);
         match &compared {
             Some(compared) if order.is_some() || compared.news != News::None => {
-                self.tell(shop, case, course, due, compared, duration_ms, &mut sections).await?;
+                sections.add("verification", compared.verification(duration_ms));
+                self.tell(shop, case, round, compared, &mut sections).await?;
             }
             None if order.is_some() => {
                 sections.add("drift_check", json!({"message": "nothing of this change was verified, so there is nothing to compare with"}));
@@ -162,21 +174,18 @@ impl Drift {
         Ok(())
     }
 
-    /// What is recorded of a look, with its alarm, and the request that mends it where the options say so.
-    #[expect(clippy::too_many_arguments, reason = "all of it goes into one event")]
+    /// What it is about, with its alarm, and the request that mends it where the options say so.
     async fn tell(
         &self,
         shop: &Shop,
         case: &Case,
-        course: &Course,
-        due: &[Watched],
+        round: &Round<'_>,
         compared: &Compared,
-        duration_ms: u64,
         sections: &mut Sections,
     ) -> Result<(), WorkError> {
-        sections.add("verification", compared.verification(duration_ms));
+        let course = round.course;
         if let Some(plan) = &course.plan {
-            sections.add_some("target", decides::target(plan, due));
+            sections.add_some("target", decides::target(plan, round.due));
         }
         let Some(mut alarm) = compared.alarm() else { return Ok(()) };
         let event = case.event_id(course.attempt, &format!("drift.{}", event_number(case)));

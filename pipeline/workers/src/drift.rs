@@ -13,7 +13,7 @@ pub mod schedule;
 mod watch;
 
 pub use options::{Monitor, Options, Webhook};
-pub use watch::{Compared, News, Watched, compare, target, watched, watched_after};
+pub use watch::{Compared, News, Watched, compare, is_taken_over, target, watched, watched_after};
 
 #[cfg(test)]
 mod tests;

@@ -98,6 +98,21 @@ fn what_can_not_be_looked_at_is_not_gone() {
     assert!(compared.summary().contains("k8s_namespace/team-alpha could not be looked at: no network"), "{}", compared.summary());
 }
 
+/// What a later change took over is no drift of this one any more.
+#[test]
+fn what_was_taken_over_is_let_go() {
+    let mut log = verified();
+    let gone = compared(&log, &Value::Null, 5_000);
+    record(&mut log, &gone);
+    let (course, options) = (log.course(), Options::default());
+    let mut watched = watched(&course, catalogue::shipped(), &options);
+    assert!(!is_taken_over(&course, &watched));
+    watched.retain(|one| one.resource != STEPS[2]);
+    assert!(is_taken_over(&course, &watched));
+    let compared = compare(&course, &watched, &Found::default(), &verify::Options::default(), &options, 5_000).unwrap();
+    assert_eq!((compared.news, compared.differences.len()), (News::Back, 0));
+}
+
 /// A monitor's event is neither a success nor a failure of the change, but for what it compares.
 #[test]
 fn a_monitors_event_is_read_as_drift_alone() {

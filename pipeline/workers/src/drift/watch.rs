@@ -90,6 +90,13 @@ pub fn target(plan: &Planned, watched: &[Watched]) -> Option<Value> {
     Some(target)
 }
 
+/// Whether the last record of a course says that something differs which is no longer watched.
+pub fn is_taken_over(course: &Course, watched: &[Watched]) -> bool {
+    let last = course.drifts.iter().rev().find(|drift| drift.by_monitor);
+    let differing = last.into_iter().flat_map(|drift| &drift.diff).filter_map(Difference::read);
+    differing.into_iter().any(|one| watched.iter().all(|known| known.resource != one.resource))
+}
+
 impl Watched {
     /// When it is due after a look at `last_ms`.
     pub fn due_ms(&self, change: &str, last_ms: u64, options: &Options) -> u64 {
@@ -97,7 +104,8 @@ impl Watched {
     }
 }
 
-/// Compares what was found with the baseline of the course, and says whether that is news at `now_ms`.
+/// Compares what was found with the baseline of the course, and says whether that is news at `now_ms`. `watched` is all that is watched, of which some
+/// may not have been looked at now. What is no longer watched, because a later change took it over, differs no more.
 pub fn compare(
     course: &Course,
     watched: &[Watched],
@@ -111,8 +119,9 @@ pub fn compare(
     let before = last.state.as_ref().and_then(State::read).unwrap_or_else(|| baseline.clone());
     let (seen, unknown) = look(watched, found, verify_options);
     let mut current = baseline.clone();
+    let is_watched = |resource: &str| watched.iter().any(|one| one.resource == resource);
     for (resource, value) in before.0.into_iter().chain(seen.0) {
-        if baseline.0.contains_key(&resource) {
+        if baseline.0.contains_key(&resource) && is_watched(&resource) {
             current.0.insert(resource, value);
         }
     }
