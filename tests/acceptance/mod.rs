@@ -1,4 +1,8 @@
 //! The model's minimal acceptance examples (UPM v2, "Minimal Acceptance Examples"), each through the real program from end to end, with the evidence
 //! pack as its outcome. A module of the one suite binary.
 
+mod meta_blocking;
 mod missing_prerequisite;
+mod pipe_allow_list;
+mod secret_redaction;
+mod tls_fallback;

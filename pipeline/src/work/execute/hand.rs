@@ -116,7 +116,7 @@ fn write(credentials: &Credentials, directory: &Path) -> std::io::Result<()> {
     for (name, text) in &credentials.files {
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(directory.join(name))?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text.replace("{files}", &directory.display().to_string()).as_bytes())?;
     }
     Ok(())
 }

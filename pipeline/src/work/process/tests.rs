@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod hostile;
+
 fn place() -> (tempfile::TempDir, Place) {
     let dir = tempfile::tempdir().unwrap();
     let environment = BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]);
