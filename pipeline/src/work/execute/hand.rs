@@ -81,9 +81,10 @@ async fn given(shop: &Shop, helper: &Helper, directory: &Path) -> Result<String,
 async fn printed(shop: &Shop, argv: &[String], directory: &Path) -> Result<String, String> {
     let path = shop.variables.get("PATH").map_or("", String::as_str);
     let (program, arguments) = argv.split_first().ok_or("no program")?;
-    let own = shop.base.join(program);
-    let program = if program.contains('/') { own.to_str() } else { Some(program.as_str()) };
-    let program = program.and_then(|name| resolve(name, path)).ok_or_else(|| format!("{} is not there", argv[0]))?;
+    // A path starts where the options lie.
+    let own = shop.base.join(program).canonicalize().ok();
+    let name = if program.contains('/') { own.as_deref().and_then(Path::to_str) } else { Some(program.as_str()) };
+    let program = name.and_then(|name| resolve(name, path)).ok_or_else(|| format!("{program} is not there"))?;
     let mut command = Command::new(program);
     command
         .args(arguments)
