@@ -74,12 +74,10 @@ impl Case {
 
     /// What the projector reads.
     pub fn views(&self) -> Vec<Entry<'_>> {
-        let view = |stored: &'_ Stored| (stored.index, stored.payload.as_deref());
-        let of = |stored| {
-            let (index, payload): (u64, Option<&[u8]>) = view(stored);
-            Entry { index, header: &stored.header, payload }
-        };
-        self.entries.iter().map(of).collect()
+        let entries = self.entries.iter();
+        entries
+            .map(|stored| Entry { index: stored.index, header: &stored.header, payload: stored.payload.as_deref() })
+            .collect()
     }
 
     /// The id of an event that says `what` of an attempt: the same for every worker that comes to say it.

@@ -20,7 +20,7 @@ pub struct Emit {
     pub phase: Phase,
     /// Which attempt it is of.
     pub attempt: u64,
-    /// What it says.
+    /// What it says. One named `environment` is the event's; without it, it is the change's.
     pub sections: Sections,
 }
 
@@ -57,7 +57,11 @@ impl Shop {
     /// The event as the ledger will store it: secrets are masked before they leave this process.
     fn bytes(&self, case: &Case, event: &Emit) -> Result<(Subject, Vec<u8>), WorkError> {
         let refused = |reason: String| WorkError::Refused { id: event.id.clone(), reason };
-        let bytes = build::event(&self.fields(case, event), &event.sections);
+        let (mut fields, mut sections) = (self.fields(case, event), event.sections.clone());
+        if let Some(environment) = sections.take("environment") {
+            fields.environment = environment.as_str().map(str::to_owned);
+        }
+        let bytes = build::event(&fields, &sections);
         let mut scratch = Scratch::default();
         let admitted = admit::admit_unaddressed(&bytes, &mut scratch).map_err(|rejection| refused(rejection.to_string()))?;
         let (mut subject, admitted) = admitted;

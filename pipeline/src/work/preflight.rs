@@ -5,8 +5,6 @@
 //!
 //! It looks only at changes that came in by a request, and at none of which anything was executed.
 
-use std::sync::Arc;
-
 use futures::future::BoxFuture;
 use projector::approval::standing;
 use schemas::ids::Phase;
@@ -147,7 +145,7 @@ pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(
 
 /// Evaluating takes its time, and a server more: not where others wait.
 async fn policies(shop: &Shop, inputs: &Inputs<'_>) -> Result<Vec<PolicyResult>, WorkError> {
-    let Some(policies) = shop.policies.as_ref().map(Arc::clone) else { return Ok(Vec::new()) };
+    let Some(policies) = shop.policies.clone() else { return Ok(Vec::new()) };
     let (input, now_s) = (decides::policy_input(inputs), inputs.now_s);
     let asked = tokio::task::spawn_blocking(move || policies.ask(&input, now_s)).await;
     asked.map_err(|error| WorkError::failed("the policies", &error))

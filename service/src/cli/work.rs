@@ -49,6 +49,7 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  upm work check workers.toml\n\nExit codes: 0 it can be used, 1 it can't, 2 it could not be read.")]
 struct Check {
     /// The file
     #[arg(value_name = "FILE")]
@@ -56,6 +57,7 @@ struct Check {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  upm work all --workers workers.toml\n  upm work plan --data /var/lib/upm --tenant acme\n\nCtrl-C or SIGTERM finishes what is in hand; a second one stops at once.")]
 struct Run {
     /// The workers' options, TOML [default: the model's]
     #[arg(long, value_name = "FILE")]

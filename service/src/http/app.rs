@@ -499,12 +499,12 @@ impl App {
 
     /// The door for requests; refused by a follower.
     pub fn door(self: &Arc<Self>) -> Result<Door, Problem> {
-        let no_randomness = |error| Problem::internal("no randomness", &error);
+        let entropy = clock::entropy().map_err(|error| Problem::internal("no randomness", &error))?;
         Ok(Door {
             record: Arc::new(Local::new(self)),
             producer: self.producer()?.clone(),
             clock: clock::clock(),
-            entropy: clock::entropy().map_err(no_randomness)?,
+            entropy,
         })
     }
 

@@ -28,7 +28,7 @@ pub async fn put(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     if media_type(&headers).is_none_or(|kind| kind != "application/json") {
-        return Err(unsupported("of a request"));
+        return Err(unsupported("is missing, or not a request's"));
     }
     app.tenant(&tenant)?;
     app.refuse_intake()?;

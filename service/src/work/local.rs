@@ -145,7 +145,7 @@ pub fn facts<K: Kv>(log: &Log<K>) -> Result<(String, u64, Vec<(u64, BTreeMap<Str
     let head = log.head()?;
     let last = head.size.checked_sub(1).map(|index| log.header(index)).transpose()?.flatten();
     let as_of_ms = last.and_then(|header| header.at()).unwrap_or_default();
-    Ok((head.origin.to_string(), as_of_ms, log.facts_over_time(head.size)?))
+    Ok((head.origin.as_str().to_owned(), as_of_ms, log.facts_over_time(head.size)?))
 }
 
 /// The entry that was made of a message of the current road. Entries come in the order of their messages, so it is searched by halves.
