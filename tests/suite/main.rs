@@ -3,6 +3,7 @@
 
 #[path = "../acceptance/mod.rs"]
 mod acceptance;
+mod aftermath;
 mod backup;
 mod crash;
 mod disk;

@@ -13,8 +13,8 @@
 //! Left out: approvals beyond asking whether they still hold, verification, and the way back.
 
 mod attempt;
-mod hand;
-mod keep;
+pub(super) mod hand;
+pub(super) mod keep;
 mod scene;
 mod tools;
 

@@ -9,28 +9,37 @@
 //! | [`plan`] | a request | the plan, or the end of the change with what was not understood |
 //! | [`preflight`] | a plan, an approval, an order | a verdict that is another than the last one |
 //! | [`execute`] | a verdict, an order | how each step begins and ends, gates between waves, pauses |
+//! | [`verify`] | an execution, a rollback, a verification | whether it holds, with the way back where it does not; the end of the change |
+//! | [`rollback`] | a failed step or verification, an order | each step that is taken back, and what stands |
+//! | [`drift`] | a verification, an order, its schedule | what differs from what was verified |
 //!
 //! Left out: where the ledger is, the clock, the environment and files of options (`service`).
 
 pub mod case;
+pub mod drift;
 pub mod execute;
 pub mod plan;
 pub mod preflight;
 pub mod process;
 pub mod record;
 pub mod requests;
+pub mod rollback;
+pub mod verify;
 pub mod wake;
 
+mod aftermath;
 mod ask;
 mod emit;
+mod machine;
 mod policies;
+mod probe;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use schemas::ids::Phase;
+use schemas::ids::{ChangeId, Phase, Tenant};
 use tokio_util::sync::CancellationToken;
 use workers::catalogue::Catalogue;
 use workers::config::Config;
@@ -50,6 +59,11 @@ pub trait Worker: Send + Sync + 'static {
 
     /// The phases whose events wake it.
     fn listens_to(&self) -> &'static [Phase];
+
+    /// Changes that it looks at beside those that are under way, when it starts and now and then.
+    fn beside(&self, _shop: &Shop, _tenant: &Tenant) -> Vec<ChangeId> {
+        Vec::new()
+    }
 
     /// Does what is due of a change, if anything is.
     fn act<'a>(&'a self, shop: &'a Shop, case: &'a Case) -> BoxFuture<'a, Result<Next, WorkError>>;

@@ -232,7 +232,8 @@ impl Desk {
     async fn look_at_all(self: &Arc<Self>, tenant: &Tenant, under_way: &mut JoinSet<()>) {
         match self.shop.record.open(tenant).await {
             Ok(changes) => {
-                for change in changes {
+                let beside = self.worker.beside(&self.shop, tenant);
+                for change in changes.into_iter().chain(beside).collect::<BTreeSet<_>>() {
                     under_way.spawn(Arc::clone(self).look(tenant.clone(), change));
                 }
             }

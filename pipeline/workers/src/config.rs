@@ -17,6 +17,7 @@ use crate::lane::Lane;
 use crate::policy::STEPS;
 use crate::risk::Weights;
 use crate::table::{self, Entry, Mistake, Read};
+use crate::{drift, rollback, verify};
 
 /// All options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,12 @@ pub struct Config {
     pub lanes: Vec<Lane>,
     /// What a change may cost.
     pub budgets: Vec<Budget>,
+    /// Looking whether a change holds.
+    pub verify: verify::Options,
+    /// Taking back.
+    pub rollback: rollback::Options,
+    /// Watching what was verified.
+    pub drift: drift::Options,
     /// Running steps.
     pub execute: ExecuteOptions,
 }
@@ -127,6 +134,9 @@ impl Default for Config {
             risk: Weights::default(),
             lanes: Vec::new(),
             budgets: Vec::new(),
+            verify: verify::Options::default(),
+            rollback: rollback::Options::default(),
+            drift: drift::Options::default(),
             execute: ExecuteOptions::default(),
         }
     }
@@ -151,8 +161,21 @@ impl Guard {
 }
 
 /// The file's top.
-const SECTIONS: [&str; 10] =
-    ["catalogue", "plan", "guard", "preflight", "policy", "windows", "freezes", "approvals", "risk", "lanes"];
+const SECTIONS: [&str; 13] = [
+    "catalogue",
+    "plan",
+    "guard",
+    "preflight",
+    "policy",
+    "windows",
+    "freezes",
+    "approvals",
+    "risk",
+    "lanes",
+    "verify",
+    "rollback",
+    "drift",
+];
 
 impl Config {
     /// Reads a file's text; `file` is for messages. All mistakes are told, one of each section or entry.
@@ -167,6 +190,9 @@ impl Config {
         take(&mut mistakes, &mut config.preflight, section(&whole, "preflight", preflight));
         take(&mut mistakes, &mut config.policy, section(&whole, "policy", policy));
         take(&mut mistakes, &mut config.risk, section(&whole, "risk", Weights::read));
+        take(&mut mistakes, &mut config.verify, section(&whole, "verify", verify::Options::read));
+        take(&mut mistakes, &mut config.rollback, section(&whole, "rollback", rollback::Options::read));
+        take(&mut mistakes, &mut config.drift, section(&whole, "drift", drift::Options::read));
         take(&mut mistakes, &mut config.execute, section(&whole, "execute", ExecuteOptions::read));
         config.calendar.windows = each(&mut mistakes, &whole, "windows", "window", Window::read);
         config.calendar.freezes = each(&mut mistakes, &whole, "freezes", "freeze", Freeze::read);

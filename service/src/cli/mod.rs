@@ -22,6 +22,7 @@ pub mod checklist;
 pub mod compare;
 pub mod completions;
 pub mod conformance;
+mod drift;
 pub mod emit;
 mod following;
 pub mod fsck;
@@ -41,6 +42,7 @@ pub mod reconcile;
 pub mod rejected;
 pub mod request;
 pub mod restore;
+mod rollback;
 pub mod rules;
 pub mod run;
 pub mod sample;
@@ -125,6 +127,10 @@ enum Command {
     Sample(sample::Args),
     /// Compare a cloud's own log with the changes, both ways
     Reconcile(reconcile::Args),
+    /// Take back what a change did, or prove that it could be
+    Rollback(rollback::Args),
+    /// Compare what was verified with what is there, and ask for what mends it
+    Drift(drift::Args),
     /// Verify an evidence pack, a population or a receipt, offline
     Verify(verify::Args),
     /// Checkpoints, proofs and entries of a log; the whole of it as files
@@ -264,6 +270,8 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Population(args) => population::run(globals, args),
         Command::Sample(args) => sample::run(globals, args),
         Command::Reconcile(args) => reconcile::run(globals, args),
+        Command::Rollback(args) => rollback::run(globals, &args),
+        Command::Drift(args) => drift::run(globals, args),
         Command::Verify(args) => verify::run(globals, args),
         Command::Log(args) => log::run(globals, args),
         Command::Kpi(args) => kpi::run(globals, args),

@@ -46,6 +46,12 @@ enum Action {
     Preflight(Run),
     /// Plans that may run are run
     Execute(Run),
+    /// What was executed is looked at: does it hold?
+    Verify(Run),
+    /// What failed is taken back, where the options or somebody say so
+    Rollback(Run),
+    /// What was verified is watched
+    Drift(Run),
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,6 +83,9 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         Action::Plan(args) => serve(globals, &args, &[Kind::Plan]),
         Action::Preflight(args) => serve(globals, &args, &[Kind::Preflight]),
         Action::Execute(args) => serve(globals, &args, &[Kind::Execute]),
+        Action::Verify(args) => serve(globals, &args, &[Kind::Verify]),
+        Action::Rollback(args) => serve(globals, &args, &[Kind::Rollback]),
+        Action::Drift(args) => serve(globals, &args, &[Kind::Drift]),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::http::{App, Problem, Recorded, blocking, circumstances, log_failed};
 const OPEN_OF_A_STATE: usize = 500;
 
 /// States in which something may be due: not where a change has ended.
-const UNDER_WAY: [State; 10] = [
+const UNDER_WAY: [State; 11] = [
     State::Planned,
     State::PreflightPassed,
     State::PreflightFailed,
@@ -31,6 +31,8 @@ const UNDER_WAY: [State; 10] = [
     State::Verified,
     State::VerifyFailed,
     State::RollingBack,
+    // Whether what was taken back is gone has to be looked at.
+    State::RolledBack,
 ];
 
 /// The ledger of this process.

@@ -15,8 +15,11 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use pipeline::produce::Producer;
 use pipeline::work::execute::Execute;
+use pipeline::work::drift::Drift;
 use pipeline::work::plan::Planner;
 use pipeline::work::preflight::Preflight;
+use pipeline::work::rollback::RollingBack;
+use pipeline::work::verify::Verifier;
 use pipeline::work::{Record, Shop, Worker, wake};
 use tokio_util::sync::CancellationToken;
 
@@ -32,17 +35,27 @@ pub enum Kind {
     Preflight,
     /// Plans that may run are run.
     Execute,
+    /// What was executed is looked at: does it hold?
+    Verify,
+    /// What failed is taken back
+    Rollback,
+    /// What was verified is watched
+    Drift,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Plan, Self::Preflight, Self::Execute];
+    pub const ALL: [Self; 6] =
+        [Self::Plan, Self::Preflight, Self::Execute, Self::Verify, Self::Rollback, Self::Drift];
 
     fn worker(self) -> Arc<dyn Worker> {
         match self {
             Self::Plan => Arc::new(Planner),
             Self::Preflight => Arc::new(Preflight),
             Self::Execute => Arc::new(Execute),
+            Self::Verify => Arc::new(Verifier),
+            Self::Rollback => Arc::new(RollingBack),
+            Self::Drift => Arc::new(Drift::default()),
         }
     }
 }

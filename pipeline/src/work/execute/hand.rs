@@ -11,6 +11,7 @@ use tokio::process::Command;
 use workers::execute::credentials::{self, Credentials};
 use workers::execute::event::Handed;
 use workers::execute::options::{Helper, Source};
+use workers::preflight::Planned;
 
 use super::scene::{Job, Variables};
 use crate::work::Shop;
@@ -21,24 +22,33 @@ const TIME: Duration = Duration::from_secs(30);
 const BYTES: u64 = 1 << 20;
 
 /// What a step has in hand. Dropped, its files are gone.
-pub(super) struct Hand {
-    pub(super) environment: Variables,
-    pub(super) secrets: Vec<String>,
-    pub(super) handed: Option<Handed>,
+pub(in crate::work) struct Hand {
+    pub(in crate::work) environment: Variables,
+    pub(in crate::work) secrets: Vec<String>,
+    pub(in crate::work) handed: Option<Handed>,
     files: Option<PathBuf>,
 }
 
 impl Hand {
     /// For a step that runs in `directory`; what is wrong is told without quoting a credential.
     pub(super) async fn of(job: &Job<'_>, program: &str, directory: &Path) -> Result<Self, String> {
-        let shop = job.shop;
+        Self::for_plan(job.shop, &job.planned, program, directory).await
+    }
+
+    /// The same for whoever takes back what a plan did.
+    pub(in crate::work) async fn for_plan(
+        shop: &Shop,
+        planned: &Planned,
+        program: &str,
+        directory: &Path,
+    ) -> Result<Self, String> {
         let mut hand = Self {
             environment: shop.environment(directory),
             secrets: Vec::new(),
             handed: None,
             files: None,
         };
-        let Some(helper) = shop.config.execute.helper(program, job.planned.case()) else { return Ok(hand) };
+        let Some(helper) = shop.config.execute.helper(program, planned.case()) else { return Ok(hand) };
         let told = |why: String| format!("credentials {:?}: {why}", helper.name);
         let given = given(shop, helper, directory).await.map_err(told)?;
         let credentials = credentials::read(helper, &given, shop.now_s()).map_err(told)?;

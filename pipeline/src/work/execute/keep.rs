@@ -13,7 +13,7 @@ use crate::work::process::{Captured, Ran};
 /// Puts what the event can't hold. What can't be put is not named, and the event holds its beginning and end; the step is what it is.
 ///
 /// References to standard output and standard error.
-pub(super) async fn long(shop: &Shop, tenant: &Tenant, ran: &Ran) -> [Option<String>; 2] {
+pub(in crate::work) async fn long(shop: &Shop, tenant: &Tenant, ran: &Ran) -> [Option<String>; 2] {
     [one(shop, tenant, &ran.stdout).await, one(shop, tenant, &ran.stderr).await]
 }
 

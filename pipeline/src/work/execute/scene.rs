@@ -201,4 +201,4 @@ fn place(workdir: &Path) -> String {
 pub(super) type Lock = Arc<File>;
 
 /// Variables by name.
-pub(super) type Variables = BTreeMap<String, String>;
+pub(in crate::work) type Variables = BTreeMap<String, String>;

@@ -101,7 +101,8 @@ impl Progress {
                 }
                 self.gates.retain(|_, held| *held);
             }
-            Some("cancel") if self.cancelled.is_none() => self.cancelled = Some((by, reason)),
+            // What is taken back goes no further.
+            Some("cancel" | "rollback") if self.cancelled.is_none() => self.cancelled = Some((by, reason)),
             _ => {}
         }
     }

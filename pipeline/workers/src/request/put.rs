@@ -1,7 +1,7 @@
 //! A request as it is put to the workers, and the event that it becomes: of phase plan, without a plan, which is what a plan is made for.
 //!
 //! Beside the members of a request ([`super::json`]) there are those that name the change: `change_id`, `change_class`, `attempt`, `owner`,
-//! `visibility`. The event keeps the document as it was put, in `request`, so that whoever plans reads what was asked and nothing else.
+//! `visibility`, and `fixes`, the change that it mends. The event keeps the document as it was put, in `request`, so that whoever plans reads what was asked and nothing else.
 
 use schemas::ids::{ChangeClass, ChangeId, Environment, Phase};
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use super::Request;
 use crate::build::{Fields, Said, Sections};
 
 /// The members that name the change.
-const MEMBERS: [&str; 5] = ["change_id", "change_class", "attempt", "owner", "visibility"];
+const MEMBERS: [&str; 6] = ["change_id", "change_class", "attempt", "owner", "visibility", "fixes"];
 
 /// A request as it was put.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Put {
     pub owner: Option<String>,
     /// Who may see it.
     pub visibility: Option<String>,
+    /// The change that it mends.
+    pub fixes: Option<ChangeId>,
     /// As it was put, without those.
     pub document: Value,
     /// What it asks for.
@@ -74,7 +76,11 @@ impl Put {
         let class = text(&naming, "change_class")?.map(|text| {
             ChangeClass::parse(text).map_err(|_| wrong("/change_class", format!("{text:?}"), ChangeClass::EXPECTED))
         });
+        let fixes = text(&naming, "fixes")?.map(|text| {
+            ChangeId::parse(text).map_err(|_| wrong("/fixes", format!("{text:?}"), ChangeId::EXPECTED))
+        });
         let put = Self {
+            fixes: fixes.transpose()?,
             change: change.transpose()?,
             class: class.transpose()?,
             attempt: attempt(&naming)?,
@@ -109,6 +115,7 @@ impl Put {
         if let Some(risk) = &about.risk {
             sections.add("intent", Value::Object(Map::from_iter([("risk".to_owned(), risk.as_str().into())])));
         }
+        sections.add_some("fixes", self.fixes.as_ref().map(|change| change.as_str().into()));
         sections.add("request", self.document.clone());
         let fields = Fields {
             id: naming.id.to_owned(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use pipeline::answer::Status;
 use pipeline::produce::Patience;
 use schemas::admit::{self, Scratch};
-use schemas::ids::{ChangeId, Phase};
+use schemas::ids::{ChangeId, Phase, Tenant};
 use serde_json::json;
 use workers::build::{self, Fields, Sections};
 use workers::ci;
@@ -29,6 +29,10 @@ pub enum Kind {
     Cancel,
     /// What was done is taken back.
     Rollback,
+    /// It is proved that what was done, or would be, can be taken back.
+    RollbackDryRun,
+    /// What was verified is compared with what is there.
+    DriftCheck,
 }
 
 impl Kind {
@@ -39,6 +43,8 @@ impl Kind {
             Self::Resume => "resume",
             Self::Cancel => "cancel",
             Self::Rollback => "rollback",
+            Self::RollbackDryRun => "rollback_dry_run",
+            Self::DriftCheck => "drift_check",
         }
     }
 }
@@ -59,8 +65,35 @@ pub struct Args {
     pub nats: NatsFlags,
 }
 
-/// Gives the order and waits until it is on record.
+/// An order that is on record.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// Whose change.
+    pub tenant: Tenant,
+    /// The order's event.
+    pub id: String,
+    /// Its entry.
+    pub index: u64,
+}
+
+/// Gives the order, waits until it is on record, and says so.
 pub fn give(globals: &Globals, kind: Kind, args: &Args) -> Result<ExitCode, CliError> {
+    let Given { tenant, index, .. } = record(globals, kind, args)?;
+    if globals.json {
+        print::json_line(&json!({"tenant": tenant, "change": args.change, "order": kind.as_str(), "index": index}))?;
+    } else {
+        print::line(&format!(
+            "{} of change {} is ordered (entry {index} of {tenant}'s log); follow it: upm change watch {}",
+            kind.as_str(),
+            print::clean(args.change.as_str()),
+            print::clean(args.change.as_str()),
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Gives the order and waits until it is on record.
+pub fn record(globals: &Globals, kind: Kind, args: &Args) -> Result<Given, CliError> {
     let client = Client::new(globals);
     let tenant = tenant_of(&client, globals, &args.change)?;
     let path = format!("/v1/tenants/{}/changes/{}", segment(tenant.as_str()), segment(args.change.as_str()));
@@ -110,16 +143,5 @@ pub fn give(globals: &Globals, kind: Kind, args: &Args) -> Result<ExitCode, CliE
         };
         Ok(())
     })?;
-    let index = told?;
-    if globals.json {
-        print::json_line(&json!({"tenant": tenant, "change": args.change, "order": kind.as_str(), "index": index}))?;
-    } else {
-        print::line(&format!(
-            "{} of change {} is ordered (entry {index} of {tenant}'s log); follow it: upm change watch {}",
-            kind.as_str(),
-            print::clean(args.change.as_str()),
-            print::clean(args.change.as_str()),
-        ))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(Given { index: told?, id: fields.id, tenant })
 }

@@ -1,6 +1,7 @@
 //! What the client commands share: input files, flags of an event, the way to the server, and printing what others wrote.
 
 pub mod act;
+pub mod answered;
 pub mod flags;
 pub mod http;
 pub mod input;
