@@ -2,5 +2,9 @@
 //! pack as its outcome. A module of the one suite binary.
 
 mod executed_rollback;
+mod meta_blocking;
 mod missing_prerequisite;
+mod pipe_allow_list;
 mod rollback_dry_run;
+mod secret_redaction;
+mod tls_fallback;

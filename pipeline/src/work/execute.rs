@@ -133,43 +133,36 @@ async fn through(job: &Job<'_>) -> Result<Next, WorkError> {
     let mut places = BTreeSet::new();
     // Steps that somebody else has in hand.
     let mut others = BTreeSet::new();
+    // What went wrong with us, not with a step: nothing more is started, and what runs is not given up for it.
+    let mut failed = None;
     let last = last_call(&job.shop.stop).fuse();
     tokio::pin!(last);
     loop {
-        let case = job.case().await?;
-        let progress = scene::progress(&case, job.attempt);
-        if progress.cancelled.is_some() {
-            cancel.cancel();
-        }
         let in_hand: BTreeSet<usize> = places.union(&others).copied().collect();
-        let options = &job.shop.config.execute.waves;
-        let mut due = due::next(&job.runnable, &progress, options, &in_hand, job.shop.now_ms());
-        if job.shop.stop.is_cancelled() && !matches!(due, Due::Wait(_)) {
-            due = Due::Wait(None);
-        }
+        let due = match (&failed, decided(job, &in_hand, &cancel).await) {
+            (None, Ok(due)) => due,
+            (None, Err(error)) => {
+                failed = Some(error);
+                Due::Wait(None)
+            }
+            (Some(_), _) => Due::Wait(None),
+        };
         let wait_ms = match due {
             Due::Over | Due::Paused => return Ok(Next::Nothing),
-            Due::Cancel => {
-                job.say_cancelled(&case, &progress).await?;
-                continue;
-            }
-            Due::Pause(before, reason) => {
-                job.say_paused(&case, &progress, before, &reason).await?;
-                continue;
-            }
-            Due::Gate(at) => {
-                attempt::gate(job, &case, &progress, at, &cancel).await?;
+            Due::Cancel | Due::Pause(..) | Due::Gate(_) => {
+                job.between(due, &cancel).await?;
                 continue;
             }
             Due::Start(starts) => {
                 for start in starts {
-                    match job.claim(&start)? {
-                        Claim::Ours(lock) => {
-                            places.insert(start.step);
-                            let at = start.step;
+                    let at = start.step;
+                    match job.claim(&start) {
+                        Ok(Claim::Ours(lock)) => {
+                            places.insert(at);
                             running.push(attempt::run(job, start, lock, &cancel).map(move |done| (at, done)));
                         }
-                        Claim::Others => drop(others.insert(start.step)),
+                        Ok(Claim::Others) => drop(others.insert(at)),
+                        Err(error) => failed = Some(error),
                     }
                 }
                 continue;
@@ -177,19 +170,34 @@ async fn through(job: &Job<'_>) -> Result<Next, WorkError> {
             Due::Wait(until_ms) => until_ms,
         };
         if running.is_empty() {
-            return Ok(leave(job, wait_ms, !others.is_empty()));
+            return failed.map_or_else(|| Ok(leave(job, wait_ms, !others.is_empty())), Err);
         }
         tokio::select! {
             Some((at, done)) = running.next() => {
                 places.remove(&at);
-                if matches!(done?, Tried::ByOthers) {
-                    others.insert(at);
+                match done {
+                    Ok(Tried::Said) => {}
+                    Ok(Tried::ByOthers) => drop(others.insert(at)),
+                    Err(error) => failed = Some(error),
                 }
             }
             () = tokio::time::sleep(LOOK) => others.clear(),
             () = &mut last => cancel.cancel(),
         }
     }
+}
+
+/// What is due by the change as it stands. An order to cancel reaches what runs by `cancel`.
+async fn decided(job: &Job<'_>, in_hand: &BTreeSet<usize>, cancel: &CancellationToken) -> Result<Due, WorkError> {
+    let case = job.case().await?;
+    let progress = scene::progress(&case, job.attempt);
+    if progress.cancelled.is_some() {
+        cancel.cancel();
+    }
+    let options = &job.shop.config.execute.waves;
+    let due = due::next(&job.runnable, &progress, options, in_hand, job.shop.now_ms());
+    // When work is to end, nothing more begins.
+    Ok(if job.shop.stop.is_cancelled() { Due::Wait(None) } else { due })
 }
 
 /// When to come back if nothing of ours runs.

@@ -269,7 +269,7 @@ async fn through(
         }
     };
     // What commands left running in their group is ended too.
-    group.kill();
+    group.finish();
     let _ = end.send(true);
     let endings = statuses.into_iter().map(|status| status.map_or(Ending::Exited(255), ending)).collect();
     let read = |joined: Result<io::Result<Captured>, _>| match joined {

@@ -71,7 +71,10 @@ pub(super) async fn run(
     if tries + 1 != start.number {
         return Ok(Tried::ByOthers);
     }
-    Tryout { job, step, start, lock, case, progress, cancel }.go().await
+    let place = start.step;
+    let done = Tryout { job, step, start, lock, case, progress, cancel }.go().await;
+    job.clear(place);
+    done
 }
 
 impl Tryout<'_> {

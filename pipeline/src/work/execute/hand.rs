@@ -91,9 +91,10 @@ async fn given(shop: &Shop, helper: &Helper, directory: &Path) -> Result<String,
 async fn printed(shop: &Shop, argv: &[String], directory: &Path) -> Result<String, String> {
     let path = shop.variables.get("PATH").map_or("", String::as_str);
     let (program, arguments) = argv.split_first().ok_or("no program")?;
-    let own = shop.base.join(program);
-    let program = if program.contains('/') { own.to_str() } else { Some(program.as_str()) };
-    let program = program.and_then(|name| resolve(name, path)).ok_or_else(|| format!("{} is not there", argv[0]))?;
+    // A path starts where the options lie.
+    let own = shop.base.join(program).canonicalize().ok();
+    let name = if program.contains('/') { own.as_deref().and_then(Path::to_str) } else { Some(program.as_str()) };
+    let program = name.and_then(|name| resolve(name, path)).ok_or_else(|| format!("{program} is not there"))?;
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -126,7 +127,7 @@ fn write(credentials: &Credentials, directory: &Path) -> std::io::Result<()> {
     for (name, text) in &credentials.files {
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(directory.join(name))?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text.replace("{files}", &directory.display().to_string()).as_bytes())?;
     }
     Ok(())
 }

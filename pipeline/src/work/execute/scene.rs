@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use workers::build::Sections;
 use workers::execute::event::{EXECUTOR, Scene};
-use workers::execute::{Past, Progress, Runnable, Start, Why};
+use workers::execute::{Due, Past, Progress, Runnable, Start, Why};
 use workers::preflight::Planned;
 
-use super::attempt::Claim;
+use super::attempt::{self, Claim};
 use super::{NAME, tools};
+use crate::work::process::CancellationToken;
 use crate::work::{Case, Emit, Emitted, Shop, WorkError};
 
 /// A change in hand.
@@ -87,20 +88,23 @@ impl<'a> Job<'a> {
         self.shop.emit(case, Emit { id, phase: Phase::Execute, attempt: self.attempt, sections }).await
     }
 
-    pub(super) async fn say_paused(
-        &self,
-        case: &Case,
-        progress: &Progress,
-        before: usize,
-        reason: &str,
-    ) -> Result<(), WorkError> {
-        let said = self.scene.paused(&self.runnable.waves[before], reason, self.shop.now_ms());
-        self.say(case, &format!("pause.{}", progress.said + 1), said).await?;
-        Ok(())
+    /// What is due between steps, when none runs.
+    pub(super) async fn between(&self, due: Due, cancel: &CancellationToken) -> Result<(), WorkError> {
+        let case = self.case().await?;
+        let progress = progress(&case, self.attempt);
+        match due {
+            Due::Gate(at) => attempt::gate(self, &case, &progress, at, cancel).await,
+            Due::Pause(before, reason) => {
+                let said = self.scene.paused(&self.runnable.waves[before], &reason, self.shop.now_ms());
+                self.say(&case, &format!("pause.{}", progress.said + 1), said).await.map(drop)
+            }
+            Due::Cancel => self.say_cancelled(&case, &progress).await,
+            Due::Over | Due::Start(_) | Due::Paused | Due::Wait(_) => Ok(()),
+        }
     }
 
     /// Some steps were begun: what was done stands until somebody rolls it back.
-    pub(super) async fn say_cancelled(&self, case: &Case, progress: &Progress) -> Result<(), WorkError> {
+    async fn say_cancelled(&self, case: &Case, progress: &Progress) -> Result<(), WorkError> {
         let Some((by, reason)) = &progress.cancelled else { return Ok(()) };
         let (done, left): (Vec<&str>, Vec<&str>) =
             self.runnable.steps.iter().map(|step| step.id.as_str()).partition(|id| progress.rc(id) == Some(0));
@@ -132,6 +136,17 @@ impl<'a> Job<'a> {
             Ok(()) => Ok(Claim::Ours(Arc::new(file))),
             Err(TryLockError::WouldBlock) => Ok(Claim::Others),
             Err(TryLockError::Error(error)) => Err(failed(&error)),
+        }
+    }
+
+    /// Removes what a step left in its directory.
+    pub(super) fn clear(&self, step: usize) {
+        let path = self.directory.join(step.to_string());
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "the directory of a step is left");
+            }
+            _ => {}
         }
     }
 

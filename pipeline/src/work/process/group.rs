@@ -31,6 +31,12 @@ impl Group {
         self.signal(Signal::SIGKILL);
     }
 
+    /// Ends all members that are left of a group whose leader is waited for: from now on its number may become somebody else's.
+    pub(super) fn finish(self) {
+        self.kill();
+        std::mem::forget(self);
+    }
+
     fn signal(&self, signal: Signal) {
         // Group 0 would be our own, and that all members are gone is fine.
         if self.0.as_raw() > 1 {
@@ -81,8 +87,8 @@ pub(super) fn limit(pid: i32, limits: &Limits) -> io::Result<()> {
     let Some(pid) = Pid::from_raw(pid) else { return Ok(()) };
     let most = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
     let set = |resource, bytes| match prlimit(Some(pid), resource, most(bytes)) {
-        // It has ended already.
-        Err(rustix::io::Errno::SRCH) | Ok(_) => Ok(()),
+        // It has ended already, or we are under a lower limit ourselves, and so is it.
+        Err(rustix::io::Errno::SRCH | rustix::io::Errno::PERM) | Ok(_) => Ok(()),
         Err(error) => Err(io::Error::from(error)),
     };
     set(Resource::Core, 0)?;

@@ -1,8 +1,8 @@
 //! Credentials for one step, as a helper program prints them or a file holds them. They reach the step's environment and files of its own, and nothing else:
 //! an event says their kind and how long they are good for.
 //!
-//! Two forms: `{"environment": {…}, "files": {…}, "ttl_s": 900}` (or `"expires"`, RFC 3339), where `{files}` in a value stands for the directory that the files
-//! are in; and what AWS calls `credential_process` (`{"Version": 1, "AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"}`).
+//! Two forms: `{"environment": {…}, "files": {…}, "ttl_s": 900}` (or `"expires"`, RFC 3339), where `{files}` in a value, or in a file, stands for the directory that
+//! the files are in; and what AWS calls `credential_process` (`{"Version": 1, "AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"}`).
 
 use std::collections::BTreeMap;
 

@@ -176,7 +176,7 @@ impl Scene {
             ),
             _ => format!("{} ended with {} ({}), and is tried again", step.id, finished.ending.rc(), class.as_str()),
         };
-        traced(members, again_ms, message)
+        traced_at(members, finished.finished_at.clone(), message)
     }
 
     /// A step is over.
@@ -296,9 +296,12 @@ fn step_document(line: &str, finished: &Finished, beside: &Beside) -> Map<String
 }
 
 fn traced(members: Map<String, Value>, at_ms: u64, message: String) -> Sections {
+    traced_at(members, rfc3339(i64::try_from(at_ms).unwrap_or(i64::MAX)), message)
+}
+
+fn traced_at(members: Map<String, Value>, ts: String, message: String) -> Sections {
     let mut sections = Sections::new();
     sections.add("execution", members.into());
-    let ts = rfc3339(i64::try_from(at_ms).unwrap_or(i64::MAX));
     sections.add("audit_trace", json!([{"ts": ts, "msg": message}]));
     sections
 }

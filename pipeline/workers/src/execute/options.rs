@@ -193,7 +193,9 @@ impl ExecuteOptions {
             "credentials",
         ])?;
         let default = Self::default();
-        let number = |key, least, most, default| Ok(entry.number_within(key, least, most)?.unwrap_or(default));
+        let number = |key: &str, least: u64, most: u64, default: u64| -> Read<u64> {
+            Ok(entry.number_within(key, least, most)?.unwrap_or(default))
+        };
         Ok(Self {
             time_limit_s: number("time_limit_s", 1, 86_400, default.time_limit_s)?,
             output_bytes: number("output_mib", 1, 1_024, default.output_bytes / MIB)? * MIB,

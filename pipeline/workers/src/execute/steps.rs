@@ -186,7 +186,7 @@ fn waves(parts: &[WavePart], places: &BTreeMap<&str, usize>, steps: &[Step]) -> 
                 return Err(format!("{} is in two waves", steps[*at].id));
             }
         }
-        if let Some(at) = gate.iter().find(|at| !done.contains(at)) {
+        if let Some(at) = gate.iter().find(|at| !done.contains(*at)) {
             return Err(format!("the gate of wave {:?} reads {}, which comes later", part.name, steps[*at].id));
         }
         if let Some(at) = gate.iter().find(|at| steps[**at].read_back.is_none()) {
