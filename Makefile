@@ -42,8 +42,10 @@ install: build ## put upm, upm-verify and nats-server into PREFIX/bin (default ~
 	install -m 755 $(NATS_SERVER) $(PREFIX)/bin/nats-server
 	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo "install: add $(PREFIX)/bin to your PATH" ;; esac
 
-demo: build ## the main job: one change through all five phases, packed, verified, tampered with, and a crash survived
+demo: build ## the main job: one change through all five phases, packed, verified, tampered with, and a crash survived; then one by workers, on an AWS API, taken back
+	@scripts/setup cloud
 	@UPM=$(TARGET)/release/upm UPM_VERIFY=$(TARGET)/release/upm-verify scripts/demo
+	@UPM=$(TARGET)/release/upm UPM_VERIFY=$(TARGET)/release/upm-verify scripts/demo-workers
 
 serve: build ## run a ledger in ./upm-data until Ctrl-C
 	$(TARGET)/release/upm serve --data upm-data
