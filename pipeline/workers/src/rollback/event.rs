@@ -43,6 +43,8 @@ pub struct Ended {
     pub note: Option<String>,
     /// Where long output is kept: of standard output and standard error.
     pub references: [Option<String>; 2],
+    /// Whether certificates were checked.
+    pub verified: bool,
 }
 
 impl Scene {
@@ -91,13 +93,21 @@ impl Scene {
             step["rc_of_command"] = step["rc"].take();
             step["rc"] = 0.into();
         }
+        if !ended.verified {
+            step["tls_verified"] = false.into();
+        }
         let rc = step["rc"].as_i64().unwrap_or(-1);
         let message = match (rc, &ended.note) {
             (0, None) => format!("{} taken back", undo.step),
             (0, Some(note)) => format!("{} taken back: {note}", undo.step),
             (code, _) => format!("{} could not be taken back: exit code {code}", undo.step),
         };
-        self.step(step, at_ms, message)
+        let mut sections = self.step(step, at_ms, message);
+        if !ended.verified {
+            // Where the fold looks for it: an anomaly of the change.
+            sections.add("execution", json!({"tls_verified": false}));
+        }
+        sections
     }
 
     /// There is nothing to take back any more.
