@@ -57,14 +57,16 @@ impl<'a> Job<'a> {
         if verdict["plan_digest"].as_str() != Some(&planned.digest) {
             return Ok(None);
         }
-        let runnable = match Runnable::read(&planned, &shop.catalogue, &shop.config.execute.waves) {
-            Ok(runnable) => runnable,
-            Err(reason) => {
-                return Err(WorkError::Failed { what: format!("the plan of {}", case.change), reason });
-            }
+        let (runnable, wrong) = match Runnable::read(&planned, &shop.catalogue, &shop.config.execute.waves) {
+            Ok(runnable) => (runnable, None),
+            Err(reason) => match Runnable::halting(&planned) {
+                Some(first) => (first, Some(reason)),
+                None => return Ok(None),
+            },
         };
         let directory = directory(&shop.workdir, case, attempt)?;
-        let (found, trouble) = tools::found(shop, &runnable).await;
+        let (found, other) = tools::found(shop, &runnable).await;
+        let trouble = wrong.or(other);
         let scene = Scene {
             plan_digest: planned.digest.clone(),
             instance: shop.instance.to_string(),
