@@ -57,14 +57,16 @@ impl<'a> Job<'a> {
         if verdict["plan_digest"].as_str() != Some(&planned.digest) {
             return Ok(None);
         }
-        let runnable = match Runnable::read(&planned, &shop.catalogue, &shop.config.execute.waves) {
-            Ok(runnable) => runnable,
-            Err(reason) => {
-                return Err(WorkError::Failed { what: format!("the plan of {}", case.change), reason });
-            }
+        let (runnable, wrong) = match Runnable::read(&planned, &shop.catalogue, &shop.config.execute.waves) {
+            Ok(runnable) => (runnable, None),
+            Err(reason) => match Runnable::halting(&planned) {
+                Some(first) => (first, Some(reason)),
+                None => return Ok(None),
+            },
         };
         let directory = directory(&shop.workdir, case, attempt)?;
-        let (found, trouble) = tools::found(shop, &runnable).await;
+        let (found, other) = tools::found(shop, &runnable).await;
+        let trouble = wrong.or(other);
         let scene = Scene {
             plan_digest: planned.digest.clone(),
             instance: shop.instance.to_string(),
@@ -133,8 +135,11 @@ impl<'a> Job<'a> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(|error| failed(&error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Claim::Ours(Arc::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(Claim::Others),
+            Ok(()) => Ok(Claim::Ours(Some(Arc::new(file)))),
+            Err(TryLockError::WouldBlock) => match &start.why {
+                Why::Lost { until_ms, .. } if self.shop.now_ms() > *until_ms => Ok(Claim::Ours(None)),
+                _ => Ok(Claim::Others),
+            },
             Err(TryLockError::Error(error)) => Err(failed(&error)),
         }
     }

@@ -140,9 +140,20 @@ impl Runnable {
         Ok(Self { waves: cut(waves, options.most_steps), steps })
     }
 
-    /// The place of a step.
-    pub fn place(&self, id: &str) -> Option<usize> {
-        self.steps.iter().position(|step| step.id == id)
+    /// The first step alone, of a plan that [`Self::read`] refuses: so that it can be said where it halts. It can't be run.
+    pub fn halting(planned: &Planned) -> Option<Self> {
+        let first = planned.steps.first()?;
+        let step = Step {
+            id: first.id.clone(),
+            action: first.action.clone(),
+            line: first.command.clone(),
+            pipeline: Pipeline { commands: Vec::new() },
+            check: None,
+            read_back: None,
+            after: BTreeSet::new(),
+        };
+        let wave = Wave { name: "all".to_owned(), percent: 100, steps: vec![0], gate: Vec::new() };
+        Some(Self { steps: vec![step], waves: vec![wave] })
     }
 }
 
