@@ -139,14 +139,11 @@ async fn through(job: &Job<'_>) -> Result<Next, WorkError> {
     tokio::pin!(last);
     loop {
         let in_hand: BTreeSet<usize> = places.union(&others).copied().collect();
-        let due = match (&failed, decided(job, &in_hand, &cancel).await) {
-            (None, Ok(due)) => due,
-            (None, Err(error)) => {
-                failed = Some(error);
-                Due::Wait(None)
-            }
-            (Some(_), _) => Due::Wait(None),
-        };
+        let due = decided(job, &in_hand, &cancel).await.unwrap_or_else(|error| {
+            failed.get_or_insert(error);
+            Due::Wait(None)
+        });
+        let due = if failed.is_some() { Due::Wait(None) } else { due };
         let wait_ms = match due {
             Due::Over | Due::Paused => return Ok(Next::Nothing),
             Due::Cancel | Due::Pause(..) | Due::Gate(_) => {

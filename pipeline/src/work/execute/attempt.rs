@@ -22,8 +22,9 @@ use crate::work::{Case, WorkError, ask};
 
 /// Whether a step could be taken in hand.
 pub(super) enum Claim {
-    /// It was, and nobody else has it while this lives.
-    Ours(Lock),
+    /// It was, and nobody else has it while this lives. Without a lock, something that a lost try started has it still, long after its time: so it can only be
+    /// said that it halts.
+    Ours(Option<Lock>),
     /// Somebody else has it.
     Others,
 }
@@ -46,7 +47,7 @@ struct Tryout<'a> {
     job: &'a Job<'a>,
     step: &'a Step,
     start: Start,
-    lock: Lock,
+    lock: Option<Lock>,
     case: Case,
     progress: Progress,
     cancel: &'a CancellationToken,
@@ -56,7 +57,7 @@ struct Tryout<'a> {
 pub(super) async fn run(
     job: &Job<'_>,
     start: Start,
-    lock: Lock,
+    lock: Option<Lock>,
     cancel: &CancellationToken,
 ) -> Result<Tried, WorkError> {
     let case = job.case().await?;
@@ -108,6 +109,10 @@ impl Tryout<'_> {
 
     /// Why it can't even be tried.
     fn halts(&self) -> Option<String> {
+        if self.lock.is_none() {
+            let number = self.start.number - 1;
+            return Some(format!("something that try {number} started still runs, long after its time was over; end it, and start a new attempt"));
+        }
         if let Why::Lost { instance, .. } = &self.start.why
             && !self.step.is_idempotent()
         {
@@ -167,7 +172,7 @@ impl Tryout<'_> {
         let place = Place {
             secrets: hand.secrets.clone(),
             keep: Some(directory.join("output")),
-            input: Some(self.lock.clone()),
+            input: self.lock.clone(),
             ..Place::new(directory, environment(self.tool(), hand, manner.verified), self.job.shop.clock.clone())
         };
         let limits = Limits {

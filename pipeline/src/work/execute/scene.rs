@@ -133,8 +133,11 @@ impl<'a> Job<'a> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(|error| failed(&error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Claim::Ours(Arc::new(file))),
-            Err(TryLockError::WouldBlock) => Ok(Claim::Others),
+            Ok(()) => Ok(Claim::Ours(Some(Arc::new(file)))),
+            Err(TryLockError::WouldBlock) => match &start.why {
+                Why::Lost { until_ms, .. } if self.shop.now_ms() > *until_ms => Ok(Claim::Ours(None)),
+                _ => Ok(Claim::Others),
+            },
             Err(TryLockError::Error(error)) => Err(failed(&error)),
         }
     }

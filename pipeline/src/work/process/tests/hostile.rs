@@ -8,6 +8,7 @@ use workers::catalogue::shipped;
 
 use super::*;
 
+#[allow(dead_code, reason = "where and why a line is refused is for the guard's own tests")]
 #[path = "../../../../workers/src/argv/tests/table.rs"]
 mod table;
 use table::Gives;

@@ -5,7 +5,7 @@ use self::Gives::{Argv, No};
 
 /// What a line gives.
 #[derive(Debug)]
-pub enum Gives {
+pub(super) enum Gives {
     /// These commands.
     Argv(&'static [&'static [&'static str]]),
     /// A refusal of this text at this byte, whose reason has these words.
@@ -15,7 +15,7 @@ const META: &str = "a shell meta";
 
 /// The lines.
 #[expect(clippy::too_many_lines, reason = "a table")]
-pub fn table() -> Vec<(&'static str, Gives)> {
+pub(super) fn table() -> Vec<(&'static str, Gives)> {
     vec![
         // What is meant to run.
         ("az group list", Argv(&[&["az", "group", "list"]])),
