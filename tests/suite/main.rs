@@ -1,6 +1,7 @@
 //! The tests that need the whole: one module a subject.
 #![expect(clippy::disallowed_methods, reason = "tests read where the tools are")]
 
+mod approving;
 mod backup;
 mod crash;
 mod disk;

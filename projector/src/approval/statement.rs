@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(Statement::read(bare.as_bytes()).unwrap(), Statement::new("l/acme", &ChangeId::parse("c").unwrap()));
         for (text, expect) in [
             (format!("{SIGNED}\n"), "not in canonical form"),
-            (bare.replace("\"v\":1", "\"v\": 1"), "first differs at byte 37"),
+            (bare.replace("\"v\":1", "\"v\": 1"), "first differs at byte 36"),
             (bare.replace("\"v\":1", "\"v\":2"), "v: found 2"),
             (bare.replace("\"v\":1", "\"v\":1,\"x\":1"), "unknown field `x`"),
             (bare.replace("\"v\":1", "\"role\":null,\"v\":1"), "not in canonical form"),
