@@ -231,6 +231,11 @@ fn signed_by_an_agent_that_alone_has_the_key() {
 /// The block of the how-to, as written: curl and ssh-keygen, and no program of ours to sign or to verify with.
 #[test]
 fn a_script_approves_with_curl_and_ssh_keygen() {
+    let missing = ["curl", "jq"].into_iter().find(|tool| Command::new(tool).arg("--version").output().is_err());
+    if let Some(tool) = missing {
+        eprintln!("left out: the how-to wants {tool}");
+        return;
+    }
     let house = House::new();
     house.planned("c-42");
     let page = std::fs::read_to_string(project().join("docs/approvals.md")).expect("the page");
