@@ -128,13 +128,24 @@ fn signed_with_a_file_counted_and_verified_from_the_pack_by_ssh_keygen() {
     let house = House::new();
     let digest = house.planned("c-1");
     // For a person: what is signed is shown first, and without a terminal nobody is asked.
-    let (code, out, err) = run(house.server.upm(&["approve", "c-1", "--role", "owners", "--tenant", "acme", "--key"]).arg(house.at("bob")));
+    let (code, out, err) = run(house
+        .server
+        .upm(&["approve", "c-1", "--role", "owners", "--tenant", "acme", "--key"])
+        .arg(house.at("bob")));
     assert!(code == 2 && err.contains("no terminal to ask on"), "{out}{err}");
-    for text in ["1  make c-1", &digest, "make a bucket", "ines", "approved by bob as owners", "0 of 1 approval that count (signed or better)"] {
+    for text in [
+        "1  make c-1",
+        &digest,
+        "make a bucket",
+        "ines",
+        "approved by bob as owners",
+        "0 of 1 approval that count (signed or better)",
+    ] {
         assert!(out.contains(text), "{text}: {out}");
     }
     let receipt = house.at("receipt").display().to_string();
-    let (code, answer, err) = house.approve("c-1", "bob", &["--comment", "after the backup", "--expires", "8h", "--receipt", &receipt]);
+    let (code, answer, err) =
+        house.approve("c-1", "bob", &["--comment", "after the backup", "--expires", "8h", "--receipt", &receipt]);
     assert_eq!((code, &answer["grade"], &answer["approved"]), (0, &json!("signed"), &json!(true)), "{answer}{err}");
     assert_eq!((answer["missing"].as_array().map(Vec::len), house.is_approved("c-1")), (Some(0), 0));
     let index = answer["index"].as_u64().expect("an index");
@@ -144,7 +155,8 @@ fn signed_with_a_file_counted_and_verified_from_the_pack_by_ssh_keygen() {
     assert_eq!((&given["comment"], &given["plan_digest"]), (&json!("after the backup"), &json!(digest)));
     assert_eq!(house.server.json(&format!("/v1/tenants/acme/events/{index}"))["header"]["producer"], "approvals");
     // The same again is the same entry.
-    let (statement, signature) = (answer["statement"].as_str().expect("said"), answer["signature"].as_str().expect("signed"));
+    let (statement, signature) =
+        (answer["statement"].as_str().expect("said"), answer["signature"].as_str().expect("signed"));
     let (status, again) = house.post("c-1", statement, signature);
     assert_eq!((status, &again["status"], again["index"].as_u64()), (200, &json!("duplicate"), Some(index)));
 
@@ -161,13 +173,18 @@ fn signed_with_a_file_counted_and_verified_from_the_pack_by_ssh_keygen() {
     assert_eq!(String::from_utf8_lossy(&said), statement);
     assert!(ssh_verify(&list, "bob", &signed, &said), "bob's own signature");
     assert!(!ssh_verify(&list, "eve", &signed, &said), "nobody else's");
-    assert!(!ssh_verify(&list, "bob", &signed, statement.replace("owners", "security").as_bytes()), "of these words only");
+    assert!(
+        !ssh_verify(&list, "bob", &signed, statement.replace("owners", "security").as_bytes()),
+        "of these words only"
+    );
 
     // And our verifier, by the pack's own word, by the list, and by another list.
     let key = house.server.vkey("acme").to_owned();
     let verify = |more: &[&str]| run(house.server.upm(&["verify", "--key", &key]).arg(&zip).args(more));
     let (code, out, _) = verify(&[]);
-    let word = format!("events/{index:010}-preflight.json, approval 1: approved by bob as owners: its signature fits, by SHA256:");
+    let word = format!(
+        "events/{index:010}-preflight.json, approval 1: approved by bob as owners: its signature fits, by SHA256:"
+    );
     assert!(code == 0 && out.contains(&word) && out.contains("which the operator states"), "{out}");
     let (code, out, _) = verify(&["--allowed-signers", list.to_str().expect("a path")]);
     assert!(code == 0 && out.contains("which your list allows for bob") && out.contains("[events.approvals]"), "{out}");
@@ -222,9 +239,13 @@ fn signed_by_an_agent_that_alone_has_the_key() {
     ok(Command::new("ssh-add").arg("-q").arg(house.at("mallory")).env("SSH_AUTH_SOCK", &agent.socket));
     house.planned("c-3");
     let (code, _, err) = by_agent("c-3", &[]);
-    assert!(code == 1 && err.contains("holds no key whose approvals") && err.contains("the agent holds SHA256:"), "{err}");
+    assert!(
+        code == 1 && err.contains("holds no key whose approvals") && err.contains("the agent holds SHA256:"),
+        "{err}"
+    );
     drop(agent);
-    let (code, _, err) = run(&mut house.server.upm(&["approve", "c-3", "--role", "owners", "--yes", "--tenant", "acme"]));
+    let (code, _, err) =
+        run(&mut house.server.upm(&["approve", "c-3", "--role", "owners", "--yes", "--tenant", "acme"]));
     assert!(code == 2 && err.contains("no ssh-agent answers"), "{err}");
 }
 
@@ -246,7 +267,10 @@ fn a_script_approves_with_curl_and_ssh_keygen() {
     shell.args(["-eu", "-c", script]).current_dir(house.folder.path()).env("PATH", path);
     shell.env("UPM_SERVER", house.server.http()).env("UPM_DATA", house.server.data());
     let (code, out, err) = run(&mut shell);
-    assert!(code == 0 && out.contains("\"grade\":\"signed\"") && out.contains("Good \"upm-approval\" signature for bob"), "{out}{err}");
+    assert!(
+        code == 0 && out.contains("\"grade\":\"signed\"") && out.contains("Good \"upm-approval\" signature for bob"),
+        "{out}{err}"
+    );
     assert_eq!(house.is_approved("c-42"), 0);
 }
 
@@ -304,7 +328,17 @@ fn what_would_not_count_is_refused_before_it_is_published() {
 #[test]
 fn roles_are_asked_for_and_held() {
     let house = House::new();
-    ok(&mut house.server.upm(&["tenant", "rule", "acme", "--roles", "owners,security", "--count", "2", "--holders", "security=eve"]));
+    ok(&mut house.server.upm(&[
+        "tenant",
+        "rule",
+        "acme",
+        "--roles",
+        "owners,security",
+        "--count",
+        "2",
+        "--holders",
+        "security=eve",
+    ]));
     house.planned("c-1");
     let with = |who: &str, role: &str| house.decide("approve", "c-1", who, &["--role", role]);
     let (code, _, err) = with("bob", "gardeners");
@@ -313,7 +347,10 @@ fn roles_are_asked_for_and_held() {
     assert!(code == 1 && err.contains("bob does not hold the role security: by the tenant's rule eve do"), "{err}");
     let (code, answer, err) = with("bob", "owners");
     assert_eq!((code, &answer["approved"]), (0, &json!(false)), "{err}");
-    assert_eq!(answer["missing"], json!(["1 of 2 approvals that count (signed or better)", "nobody approved as security"]));
+    assert_eq!(
+        answer["missing"],
+        json!(["1 of 2 approvals that count (signed or better)", "nobody approved as security"])
+    );
     let (code, answer, err) = with("eve", "security");
     assert_eq!((code, &answer["approved"], house.is_approved("c-1")), (0, &json!(true), 0), "{err}");
 }
@@ -340,7 +377,13 @@ fn what_is_published_anyway_is_recorded_and_not_counted() {
             approval.as_object_mut().expect("an object").remove(name);
         }
         approval["signature"] = house.sign(who, &said).into();
-        house.emit("chat", &format!("{change}-approval"), "preflight", change, &json!({"preflight": {"approvals": [approval]}}));
+        house.emit(
+            "chat",
+            &format!("{change}-approval"),
+            "preflight",
+            change,
+            &json!({"preflight": {"approvals": [approval]}}),
+        );
         let given = house.change(change)["approvals"][0].clone();
         let lacks = given["lacks"].as_array().expect("lacks").clone();
         assert!(lacks.contains(&json!(lack)), "{change}: {given}");
@@ -405,7 +448,10 @@ fn a_deployment_review_of_github_is_an_approval() {
     };
     house.planned("c-1");
     let given = adapt(&review, "c-1");
-    assert_eq!((&given["approver"], &given["role"], &given["grade"]), (&json!("octocat"), &json!("admins"), &json!("recorded")));
+    assert_eq!(
+        (&given["approver"], &given["role"], &given["grade"]),
+        (&json!("octocat"), &json!("admins"), &json!("recorded"))
+    );
     review["comment"] = format!("approved for {}", house.planned("c-2")).into();
     let given = adapt(&review, "c-2");
     assert_eq!((&given["grade"], &given["counts"]), (&json!("bound"), &json!(true)));

@@ -94,6 +94,8 @@ fn names_of(list: &str, what: &str) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ED25519: &str = include_str!("../../testdata/ssh/ed25519.pub");
@@ -141,6 +143,15 @@ mod tests {
         ] {
             let said = AllowedSigners::parse(&text).unwrap_err().to_string();
             assert!(said.contains(expect), "{text}: {said}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_refused_calmly(text in "(\\PC|\n|\"){1,200}") {
+            // No key is in it, so no line of it is an entry.
+            let empty = text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#'));
+            prop_assert_eq!(AllowedSigners::parse(&text).is_ok(), empty);
         }
     }
 }

@@ -299,7 +299,11 @@ fn what_a_file_is_not_is_said() {
         ("github-workflow-run", br#"{"workflow_run":{"id":"7"}}"#, "(line 1, /workflow_run): found an object with id"),
         ("github-workflow-run", b"\"text\"", "found the string \"text\""),
         ("github-deployment-review", DEPLOYMENT_REVIEW, "/action): found requested: nobody has decided yet"),
-        ("github-deployment-review", GITHUB, "/action): found the string \"completed\"; expected GitHub's deployment_review"),
+        (
+            "github-deployment-review",
+            GITHUB,
+            "/action): found the string \"completed\"; expected GitHub's deployment_review",
+        ),
         ("github-deployment-review", br#"{"action":"approved"}"#, "/approver): found null"),
         (
             "github-deployment-review",

@@ -307,7 +307,8 @@ fn read_evidence_key((name, path): &(String, PathBuf)) -> Result<(String, Foreig
 }
 
 fn read_signers(path: &Path) -> Result<AllowedSigners, CliError> {
-    AllowedSigners::parse(&read_text(path)?).map_err(|source| CliError::AllowedSigners { path: path.to_owned(), source })
+    AllowedSigners::parse(&read_text(path)?)
+        .map_err(|source| CliError::AllowedSigners { path: path.to_owned(), source })
 }
 
 fn read_policy(path: &Path) -> Result<Policy, CliError> {

@@ -124,7 +124,8 @@ impl Rule {
     /// Whether this person may approve in this role. Names and roles are compared as [`same_name`] does.
     pub fn may_hold(&self, role: &str, name: &str) -> bool {
         let mut named = self.holders.iter().filter(|(held, _)| same_name(held) == same_name(role)).peekable();
-        named.peek().is_none() || named.any(|(_, names)| names.iter().any(|holder| same_name(holder) == same_name(name)))
+        named.peek().is_none()
+            || named.any(|(_, names)| names.iter().any(|holder| same_name(holder) == same_name(name)))
     }
 
     /// Whether a change with these entries needs approval. What only one entry says never loosens it.
@@ -142,8 +143,9 @@ impl Rule {
     fn take(&mut self, name: &str, value: &str) -> Result<(), RuleError> {
         let error = |expected| RuleError { name: name.to_owned(), found: value.chars().take(80).collect(), expected };
         if name.starts_with(SIGNER) {
-            let signer = Signer::read(value)
-                .ok_or_else(|| error("`SHA256:FINGERPRINT [TYPE BASE64] APPROVER`, with the key of that fingerprint"))?;
+            let signer = Signer::read(value).ok_or_else(|| {
+                error("`SHA256:FINGERPRINT [TYPE BASE64] APPROVER`, with the key of that fingerprint")
+            })?;
             self.signers.insert(signer.fingerprint, signer.approver);
             return Ok(());
         }

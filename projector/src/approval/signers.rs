@@ -131,7 +131,11 @@ mod tests {
 
     #[test]
     fn names_that_are_patterns_are_comments() {
-        let signer = |approver: &str| Signer { fingerprint: key().fingerprint(), key: Some(key()), approver: approver.to_owned() };
+        let signer = |approver: &str| Signer {
+            fingerprint: key().fingerprint(),
+            key: Some(key()),
+            approver: approver.to_owned(),
+        };
         let line = key().line();
         for (approver, expect) in [
             ("bob", format!("bob namespaces=\"upm-approval\" {line}\n")),

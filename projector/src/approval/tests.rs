@@ -375,7 +375,8 @@ fn an_approval_is_considered_before_it_is_given() {
     };
     let signed = || signed_approval(&json!({}));
     assert_eq!(consider(&[plan()], signed(), &no_rule, 0), (Grade::Signed, String::new(), String::new()));
-    let refusal = || approving(&json!([approval(&json!({"approver": "ann", "decision": "refused", "plan_digest": digest()}))]));
+    let refusal =
+        || approving(&json!([approval(&json!({"approver": "ann", "decision": "refused", "plan_digest": digest()}))]));
     check(&[plan()], approving(&json!([approval(&json!({"plan_digest": digest()}))])), &no_rule, "no_signature");
     check(&[plan()], signed_approval(&json!({"approver": "ann"})), &no_rule, "by_initiator bad_signature");
     check(&[plan()], refusal(), &no_rule, "no_signature");

@@ -116,7 +116,11 @@ fn decide(globals: &Globals, args: &Args, decision: &str) -> Result<ExitCode, Cl
 /// The payload of the entry whose plan is the newest, which has that digest.
 fn plan(client: &Client, tenant: &Tenant, args: &Args, told: &Value) -> Result<Value, CliError> {
     let (Some(digest), Some(entry)) = (told["plan_digest"].as_str(), told["plan_entry"].as_u64()) else {
-        return Err(CliError::no(format!("attempt {} of {} has no plan on record", told["attempt"], print::clean(args.change.as_str()))));
+        return Err(CliError::no(format!(
+            "attempt {} of {} has no plan on record",
+            told["attempt"],
+            print::clean(args.change.as_str())
+        )));
     };
     if let Some(wanted) = args.plan_digest.as_ref().filter(|wanted| *wanted != digest) {
         return Err(CliError::no(format!("the newest plan is {}, not {}", print::clean(digest), print::clean(wanted))));
@@ -125,8 +129,14 @@ fn plan(client: &Client, tenant: &Tenant, args: &Args, told: &Value) -> Result<V
     let payload = document["payload"].as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
     let own = schemas::plan::digest(&payload);
     if own.as_deref() != Some(digest) {
-        return Err(CliError::could_not(format!("the server says the plan of entry {entry} is {}", print::clean(digest)))
-            .with_detail(format!("the digest of what it shows is {}", own.as_deref().unwrap_or("none: there is no plan in it"))));
+        return Err(CliError::could_not(format!(
+            "the server says the plan of entry {entry} is {}",
+            print::clean(digest)
+        ))
+        .with_detail(format!(
+            "the digest of what it shows is {}",
+            own.as_deref().unwrap_or("none: there is no plan in it")
+        )));
     }
     serde_json::from_slice(&payload).map_err(|error| CliError::because("the plan", &error))
 }
@@ -149,8 +159,9 @@ fn signing(args: &Args, told: &Value) -> Result<Signing, CliError> {
             .with_detail("say which with --approver NAME, or --key FILE.pub")),
         (None, _) => {
             let held: Vec<String> = held.iter().map(|key| format!("the agent holds {key}")).collect();
-            Err(CliError::no("the agent holds no key whose approvals the tenant's rule allows")
-                .with_detail(format!("{}\nupm tenant rule TENANT --allow NAME=FILE.pub allows one", held.join("\n")).trim()))
+            Err(CliError::no("the agent holds no key whose approvals the tenant's rule allows").with_detail(
+                format!("{}\nupm tenant rule TENANT --allow NAME=FILE.pub allows one", held.join("\n")).trim(),
+            ))
         }
     }
 }
@@ -218,7 +229,11 @@ fn role(args: &Args, decision: &str, told: &Value, plan: &Value) -> Result<Strin
         ([], "refused") => Ok("none".to_owned()),
         _ => {
             let asked: Vec<String> = asked.iter().map(|role| print::clean(role)).collect();
-            let which = if asked.is_empty() { "nobody asks for a certain one".to_owned() } else { format!("asked for: {}", asked.join(", ")) };
+            let which = if asked.is_empty() {
+                "nobody asks for a certain one".to_owned()
+            } else {
+                format!("asked for: {}", asked.join(", "))
+            };
             Err(CliError::could_not("say in which role, with --role ROLE").with_detail(which))
         }
     }
@@ -227,8 +242,9 @@ fn role(args: &Args, decision: &str, told: &Value, plan: &Value) -> Result<Strin
 /// Asks on the terminal.
 fn agrees(decision: &str) -> Result<bool, CliError> {
     if !io::stdin().is_terminal() {
-        return Err(CliError::could_not("there is no terminal to ask on")
-            .with_detail("look at the plan with `upm change show`, and say --yes (with --plan-digest, for exactly that plan)"));
+        return Err(CliError::could_not("there is no terminal to ask on").with_detail(
+            "look at the plan with `upm change show`, and say --yes (with --plan-digest, for exactly that plan)",
+        ));
     }
     let verb = if decision == "approved" { "Approve" } else { "Refuse" };
     let asked = |error: io::Error| CliError::because("can't ask", &error);
@@ -238,9 +254,16 @@ fn agrees(decision: &str) -> Result<bool, CliError> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-fn recorded(globals: &Globals, args: &Args, tenant: &Tenant, body: &Value, answer: Value) -> Result<ExitCode, CliError> {
+fn recorded(
+    globals: &Globals,
+    args: &Args,
+    tenant: &Tenant,
+    body: &Value,
+    answer: Value,
+) -> Result<ExitCode, CliError> {
     if let (Some(file), Some(receipt)) = (&args.receipt, answer["receipt"].as_str()) {
-        fs::write(file, receipt).map_err(|error| CliError::because(format!("can't write {}", file.display()), &error))?;
+        fs::write(file, receipt)
+            .map_err(|error| CliError::because(format!("can't write {}", file.display()), &error))?;
     }
     if globals.json {
         let mut answer = answer;

@@ -119,7 +119,8 @@ pub async fn give(
     app.producer()?;
     app.refuse_intake()?;
     bounded(&given)?;
-    let said = Statement::read(given.statement.as_bytes()).map_err(|error| Problem::bad_request(format!("statement: {error}")))?;
+    let said = Statement::read(given.statement.as_bytes())
+        .map_err(|error| Problem::bad_request(format!("statement: {error}")))?;
     let (asked, of, to) = (Arc::clone(&app), Arc::clone(&open), change.clone());
     let made = blocking(move || prepare(&asked, &of, &to, &said, &given)).await?;
     let (status, answer) = match made {
@@ -130,7 +131,8 @@ pub async fn give(
             (StatusCode::OK, answer)
         }
         Made::New(event) => {
-            let producer = Producer::parse(PRODUCER).map_err(|error| Problem::internal("the producer's name", &error))?;
+            let producer =
+                Producer::parse(PRODUCER).map_err(|error| Problem::internal("the producer's name", &error))?;
             let subject = Subject { tenant, phase: Phase::Preflight, producer: Some(producer) };
             let (status, answer) = send_one(app.producer()?, subject.to_string(), Bytes::from(event)).await;
             let answer = serde_json::to_value(&answer).map_err(|error| Problem::internal("an answer", &error))?;
@@ -141,7 +143,8 @@ pub async fn give(
         return Ok((status, Json(answer)).into_response());
     };
     let mut answer = answer;
-    let worth = blocking(move || Scene::of(&open)?.worth(&change, &Recorded::known(&app, &open, &change)?, index)).await?;
+    let worth =
+        blocking(move || Scene::of(&open)?.worth(&change, &Recorded::known(&app, &open, &change)?, index)).await?;
     if let (Some(answer), Value::Object(worth)) = (answer.as_object_mut(), worth) {
         answer.remove("line");
         answer.extend(worth);
@@ -175,7 +178,8 @@ fn prepare(app: &App, open: &OpenTenant, change: &ChangeId, said: &Statement, gi
     let origin = &scene.context.rules.origin;
     let mut elsewhere = Vec::new();
     if said.origin != *origin {
-        elsewhere.push(json!({"code": "other_log", "text": format!("it is for the log {}, not for {origin}", said.origin)}));
+        elsewhere
+            .push(json!({"code": "other_log", "text": format!("it is for the log {}, not for {origin}", said.origin)}));
     }
     if said.change != change.as_str() {
         let text = format!("it was given for the change {}, and is sent for {change}", said.change);
@@ -217,7 +221,12 @@ fn on_record(recorded: &Recorded, said: &Statement, signature: &str) -> Option<u
 }
 
 /// The statement that a query asks for: of the newest plan.
-fn asked_for(scene: &Scene, change: &ChangeId, recorded: &Recorded, query: StatementQuery) -> Result<Statement, Problem> {
+fn asked_for(
+    scene: &Scene,
+    change: &ChangeId,
+    recorded: &Recorded,
+    query: StatementQuery,
+) -> Result<Statement, Problem> {
     let decision = query.decision.unwrap_or_else(|| "approved".to_owned());
     if !matches!(decision.as_str(), "approved" | "refused") {
         return Err(Problem::bad_request(format!("decision: found {decision:?}, expected approved or refused")));
@@ -256,7 +265,8 @@ fn event(
     given: Option<&Given>,
 ) -> Result<Vec<u8>, Problem> {
     let attempt = u32::try_from(attempt).map_err(|error| Problem::internal("the number of the attempt", &error))?;
-    let (signature, comment) = (given.map(|given| given.signature.as_str()), given.and_then(|given| given.comment.as_deref()));
+    let (signature, comment) =
+        (given.map(|given| given.signature.as_str()), given.and_then(|given| given.comment.as_deref()));
     let mut hash = Sha256::new();
     for part in [Some(given.map_or("", |given| given.statement.as_str())), signature, comment] {
         hash.update(part.unwrap_or_default());

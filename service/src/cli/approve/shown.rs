@@ -13,11 +13,23 @@ const LINES_MAX: usize = 200;
 pub(super) fn plan(told: &Value, payload: &Value) -> String {
     let event = &payload["provisioning_event"];
     let (plan, target) = (&event["plan"], &event["target"]);
-    let mut rows = vec![row("change", &format!("{}, attempt {}, {}", text(&told["change"]), told["attempt"], text(&told["state"])))];
-    let asked = [("asked", &told["request"]), ("by", &told["initiator"]), ("environment", &told["environment"]),
-        ("cloud", &target["cloud"]), ("endpoint", &target["cluster_endpoint_id"]), ("reason", &event["intent"]["reason"]),
-        ("ticket", &event["intent"]["ticket"]), ("variant", &plan["variant"]), ("window", &plan["window"]), ("impact", &plan["impact"]),
-        ("cost", &plan["cost"])];
+    let mut rows = vec![row(
+        "change",
+        &format!("{}, attempt {}, {}", text(&told["change"]), told["attempt"], text(&told["state"])),
+    )];
+    let asked = [
+        ("asked", &told["request"]),
+        ("by", &told["initiator"]),
+        ("environment", &told["environment"]),
+        ("cloud", &target["cloud"]),
+        ("endpoint", &target["cluster_endpoint_id"]),
+        ("reason", &event["intent"]["reason"]),
+        ("ticket", &event["intent"]["ticket"]),
+        ("variant", &plan["variant"]),
+        ("window", &plan["window"]),
+        ("impact", &plan["impact"]),
+        ("cost", &plan["cost"]),
+    ];
     rows.extend(asked.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| row(name, &text(value))));
     rows.push(row("plan", &format!("{} (entry {})", text(&told["plan_digest"]), told["plan_entry"])));
     let mut out = vec![print::columns(&rows)];
@@ -40,7 +52,8 @@ fn asked_for(told: &Value, plan: &Value) -> Vec<Vec<String>> {
             needs.push(format!("{word} {list}"));
         }
     }
-    let mut rows = vec![row("needs", &if told["needed"] == false { "no approval".to_owned() } else { needs.join(", ") })];
+    let mut rows =
+        vec![row("needs", &if told["needed"] == false { "no approval".to_owned() } else { needs.join(", ") })];
     rows.extend(list_of(told, "given").iter().map(|given| row("given", &one(given))));
     let missing = names(told, "missing");
     if !missing.is_empty() {
@@ -52,7 +65,13 @@ fn asked_for(told: &Value, plan: &Value) -> Vec<Vec<String>> {
 fn one(given: &Value) -> String {
     let lacks = list_of(given, "lacks").iter().map(text).collect::<Vec<_>>().join(", ").replace('_', " ");
     let role = if given["role"].is_null() { String::new() } else { format!(" as {}", text(&given["role"])) };
-    let line = format!("{} by {}{role}, {} (entry {})", text(&given["decided"]), text(&given["approver"]), text(&given["grade"]), given["index"]);
+    let line = format!(
+        "{} by {}{role}, {} (entry {})",
+        text(&given["decided"]),
+        text(&given["approver"]),
+        text(&given["grade"]),
+        given["index"]
+    );
     if lacks.is_empty() { line } else { format!("{line}: {lacks}") }
 }
 
@@ -74,7 +93,10 @@ pub(super) fn recorded(answer: &Value) -> String {
     let before = if answer["status"] == "duplicate" { ", as before" } else { "" };
     let lacks = list_of(answer, "lacks").iter().map(text).collect::<Vec<_>>().join(", ").replace('_', " ");
     let lacks = if lacks.is_empty() { String::new() } else { format!(": {lacks}") };
-    let mut rows = vec![row("recorded", &format!("entry {}{before}, with a receipt", answer["index"])), row("worth", &format!("{}{lacks}", text(&answer["grade"])))];
+    let mut rows = vec![
+        row("recorded", &format!("entry {}{before}, with a receipt", answer["index"])),
+        row("worth", &format!("{}{lacks}", text(&answer["grade"]))),
+    ];
     let missing = list_of(answer, "missing").iter().map(text).collect::<Vec<_>>().join("; ");
     rows.push(match (answer["approved"] == true, missing.is_empty()) {
         (true, _) => row("approved", "nothing is missing"),

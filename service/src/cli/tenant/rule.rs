@@ -116,8 +116,9 @@ fn unset(args: &Args, facts: &BTreeMap<String, String>) -> Result<BTreeSet<Strin
         unset.insert(fact);
     }
     for revoked in &args.revoke {
-        let of =
-            |value: &str| Signer::read(value).is_some_and(|key| key.fingerprint == *revoked || key.approver == *revoked);
+        let of = |value: &str| {
+            Signer::read(value).is_some_and(|key| key.fingerprint == *revoked || key.approver == *revoked)
+        };
         let signer = format!("{FACTS}signer.");
         let found = facts.iter().filter(|(name, value)| name.starts_with(&signer) && of(value));
         let before = unset.len();
