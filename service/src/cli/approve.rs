@@ -180,15 +180,14 @@ fn said(args: &Args, decision: &str, told: &Value, plan: &Value, signing: &Signi
     if time::seconds(&at).is_none() {
         return Err(CliError::could_not(format!("--at: found {:?}, expected a time of RFC 3339", print::clean(&at))));
     }
-    Ok(Statement {
-        plan_digest: told["plan_digest"].as_str().map(str::to_owned),
-        approver: Some(approver),
-        role: Some(role(args, decision, told, plan)?),
-        decision: Some(decision.to_owned()),
-        expires: args.expires.as_deref().map(|text| end(text, &at)).transpose()?,
-        at: Some(at),
-        ..Statement::new(told["origin"].as_str().unwrap_or_default(), &args.change)
-    })
+    let mut said = Statement::new(told["origin"].as_str().unwrap_or_default(), &args.change);
+    said.plan_digest = told["plan_digest"].as_str().map(str::to_owned);
+    said.approver = Some(approver);
+    said.role = Some(role(args, decision, told, plan)?);
+    said.decision = Some(decision.to_owned());
+    said.expires = args.expires.as_deref().map(|text| end(text, &at)).transpose()?;
+    said.at = Some(at);
+    Ok(said)
 }
 
 fn now_text() -> Option<String> {

@@ -15,7 +15,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use ledger::entry::{EventHeader, Road};
 use ledger::hash::Hash;
-use projector::approval::{Considered, Lack, Objection, Standing, Statement, approvals, consider, signers, standing};
+use projector::approval::{
+    self, Considered, Lack, Objection, Standing, Statement, approvals, consider, signers, standing,
+};
 use projector::document::{Context, Entry, document};
 use projector::facts::Decision;
 use schemas::admit::{self, Scratch};
@@ -190,7 +192,7 @@ fn prepare(app: &App, open: &OpenTenant, change: &ChangeId, said: &Statement, gi
     }
     let found = scene.standing(change, &recorded)?;
     // What stands in another attempt is no repetition but a replay, and is refused as that.
-    if let Some(index) = on_record(&recorded, said, &given.signature)
+    if let Some(index) = on_record(&recorded, origin, change, given)
         && found.given.iter().any(|(graded, _)| graded.index == index)
     {
         return Ok(Made::Known(index));
@@ -202,18 +204,13 @@ fn prepare(app: &App, open: &OpenTenant, change: &ChangeId, said: &Statement, gi
 }
 
 /// The last entry that has exactly this approval.
-fn on_record(recorded: &Recorded, said: &Statement, signature: &str) -> Option<u64> {
+fn on_record(recorded: &Recorded, origin: &str, change: &ChangeId, given: &Given) -> Option<u64> {
     let same = |payload: &[u8]| {
         let event = Event::parse(payload).ok();
-        let given = event.as_ref().and_then(|event| event.preflight.as_ref()).map_or(&[][..], |given| &given.approvals);
-        given.iter().any(|given| {
-            given.signature.as_deref() == Some(signature)
-                && given.approver.as_deref() == said.approver.as_deref()
-                && given.role.as_deref() == said.role.as_deref()
-                && given.decision.as_deref() == said.decision.as_deref()
-                && given.at.as_deref() == said.at.as_deref()
-                && given.expires.as_deref() == said.expires.as_deref()
-                && given.plan_digest.as_deref() == said.plan_digest.as_deref()
+        let on_record = event.as_ref().and_then(|event| event.preflight.as_ref());
+        on_record.map_or(&[][..], |preflight| &preflight.approvals).iter().any(|approval| {
+            approval.signature.as_deref() == Some(given.signature.as_str())
+                && approval::statement(origin, change, approval) == given.statement.as_bytes()
         })
     };
     let preflight = recorded.entries.iter().rev().filter(|(_, header, _)| header.phase == Phase::Preflight);
@@ -238,15 +235,14 @@ fn asked_for(
             return Err(Problem::bad_request(format!("{name}: found {text:?}, expected a time of RFC 3339")));
         }
     }
-    Ok(Statement {
-        plan_digest: scene.standing(change, recorded)?.plan_digest,
-        approver: Some(query.approver),
-        role: Some(query.role),
-        decision: Some(decision),
-        at: Some(at),
-        expires: query.expires,
-        ..Statement::new(&scene.context.rules.origin, change)
-    })
+    let mut said = Statement::new(&scene.context.rules.origin, change);
+    said.plan_digest = scene.standing(change, recorded)?.plan_digest;
+    said.approver = Some(query.approver);
+    said.role = Some(query.role);
+    said.decision = Some(decision);
+    said.at = Some(at);
+    said.expires = query.expires;
+    Ok(said)
 }
 
 /// `2026-01-02T03:04:05Z`.
@@ -268,7 +264,7 @@ fn event(
     let (signature, comment) =
         (given.map(|given| given.signature.as_str()), given.and_then(|given| given.comment.as_deref()));
     let mut hash = Sha256::new();
-    for part in [Some(given.map_or("", |given| given.statement.as_str())), signature, comment] {
+    for part in [given.map(|given| given.statement.as_str()), signature, comment] {
         hash.update(part.unwrap_or_default());
         hash.update([0]);
     }
@@ -427,13 +423,11 @@ mod tests {
     #[test]
     fn the_event_is_one_that_admission_takes() {
         let (tenant, change) = (Tenant::parse("acme").unwrap(), ChangeId::parse("c-1").unwrap());
-        let said = Statement {
-            approver: Some("bob".to_owned()),
-            role: Some("owners".to_owned()),
-            decision: Some("approved".to_owned()),
-            at: Some("2025-10-09T12:00:00Z".to_owned()),
-            ..Statement::new("l/acme", &change)
-        };
+        let mut said = Statement::new("l/acme", &change);
+        said.approver = Some("bob".to_owned());
+        said.role = Some("owners".to_owned());
+        said.decision = Some("approved".to_owned());
+        said.at = Some("2025-10-09T12:00:00Z".to_owned());
         let statement = String::from_utf8(said.to_bytes()).unwrap();
         let given = |comment: Option<&str>| Given {
             statement: statement.clone(),
