@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use upm_tests::{Server, ok, program, project, run, wait_for};
 
@@ -149,8 +151,11 @@ fn signed_with_a_file_counted_and_verified_from_the_pack_by_ssh_keygen() {
     assert_eq!((code, &answer["grade"], &answer["approved"]), (0, &json!("signed"), &json!(true)), "{answer}{err}");
     assert_eq!((answer["missing"].as_array().map(Vec::len), house.is_approved("c-1")), (Some(0), 0));
     let index = answer["index"].as_u64().expect("an index");
-    ok(house.server.upm(&["verify", &receipt, "--key", house.server.vkey("acme")]).current_dir(house.folder.path()));
-    let event = &house.server.json(&format!("/v1/tenants/acme/events/{index}"))["event"]["provisioning_event"];
+    let entry = house.server.json(&format!("/v1/tenants/acme/events/{index}"));
+    let stored = STANDARD.decode(entry["payload"].as_str().expect("a payload")).expect("base64");
+    std::fs::write(house.at("stored"), stored).expect("written");
+    ok(house.server.upm(&["verify", &receipt, "--key", house.server.vkey("acme"), "--event"]).arg(house.at("stored")));
+    let event = &entry["event"]["provisioning_event"];
     let given = &event["preflight"]["approvals"][0];
     assert_eq!((&given["comment"], &given["plan_digest"]), (&json!("after the backup"), &json!(digest)));
     assert_eq!(house.server.json(&format!("/v1/tenants/acme/events/{index}"))["header"]["producer"], "approvals");
