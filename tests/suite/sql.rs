@@ -275,6 +275,12 @@ fn what_is_refused_is_refused_with_its_reason() {
         (json!({"sql": "SELECT 1\0, 2"}), 400, "NUL character at byte 8"),
         (json!({"sql": format!("SELECT '{}'", "x".repeat(150_000))}), 422, "the question has 150009 bytes"),
         (json!({"sql": "SELECT 1", "timeout_ms": 0}), 400, "expected 1 to 60000"),
+        (
+            json!({"sql": "@self-approved", "params": {"day": 30}}),
+            400,
+            "@self-approved has no parameter :day: there is :days",
+        ),
+        (json!({"sql": "@self-approved", "params": {"days": -5}}), 400, "found -5, expected a whole number"),
     ] {
         let (status, problem) = sql(&server, &body);
         let detail = problem["detail"].as_str().unwrap_or_default();
