@@ -120,7 +120,7 @@ fn detail_gets_one_turn_in_so_many() {
 /// What has caught up rests the longer, the more it had to read: a change with thousands of events is not told anew for each of them.
 #[test]
 fn what_has_caught_up_rests() {
-    let all = ChunkLimits { entries: u64::MAX, ..SMALL.detail };
+    let all = ChunkLimits { entries: 10_000, ..SMALL.detail };
     let mut scene = Scene::new(1, 800);
     let (mut projector, heard) = scene.follow(Pace { detail: all, ..SMALL });
     while projector.is_behind() {

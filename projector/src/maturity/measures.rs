@@ -277,7 +277,8 @@ fn exports(story: &Story<'_>) -> bool {
     readable && planned(story) && trail && logged(story)
 }
 
-/// A rollback that was executed, succeeded, left its steps, and was followed by a verification that held.
+/// A rollback that was executed, succeeded, left its steps, and was followed by a verification that held. Within one event a verification comes before a
+/// rollback, so it takes another one.
 pub(super) fn rolled_back(story: &Story<'_>) -> bool {
     let done = story.parts.iter().find(|part| {
         let steps = part
@@ -288,7 +289,7 @@ pub(super) fn rolled_back(story: &Story<'_>) -> bool {
         steps && part.facts.marks.any(Marks::ROLLED_BACK) && !part.facts.marks.any(Marks::ROLLBACK_FAILED)
     });
     let held = |index: u64, attempt: u64| {
-        let later = story.parts.iter().filter(move |part| part.index >= index && part.facts.attempt == attempt);
+        let later = story.parts.iter().filter(move |part| part.index > index && part.facts.attempt == attempt);
         later
             .into_iter()
             .any(|part| part.facts.marks.any(Marks::VERIFIED) && !part.facts.marks.any(Marks::VERIFY_FAILED))

@@ -309,3 +309,38 @@ fn nobody_approves_automatically_what_he_executes() {
     assert_eq!(told_by("preflight"), Some(true));
     assert_eq!(told_by("ci"), Some(false));
 }
+
+/// What opens the gate to level 4: done, with its steps, and looked at behind it, within its attempt.
+#[test]
+fn a_rollback_is_evidence_once_it_was_looked_at() {
+    let done = |steps: &Value, outcome: &str, more: &Value| {
+        let mut sections = json!({"rollback": {"executed": {"steps": steps, "outcome": outcome}}});
+        lay_over(&mut sections, more);
+        by("ci", event("execute", &sections))
+    };
+    let looked = |attempt: u64, ok: bool| {
+        by("ci", event("verify", &json!({"attempt": attempt, "verification": {"checks": [{"type": "up", "ok": ok}]}})))
+    };
+    let (steps, held) = (json!([{"cmd": "undo", "rc": 0}]), json!({"verification": {"checks": [{"ok": true}]}}));
+    let good = || done(&steps, "passed", &json!({}));
+    let share = |more: Vec<Made>| {
+        let failed =
+            json!({"execute": {"execution": {"steps": [{"cmd": "a", "rc": 1, "stdout": "x"}]}}, "verify": null});
+        let events: Vec<_> = made(&failed).into_iter().chain(more).collect();
+        share_of("rollback_executed", &events, &Rules::default())
+    };
+    assert_eq!(share(vec![good(), looked(1, true)]), Some(true));
+    for (more, why) in [
+        (vec![], "nothing was rolled back"),
+        (vec![good()], "nobody looked"),
+        (vec![looked(1, true), good()], "looked at before"),
+        (vec![done(&steps, "passed", &held)], "looked at before, in the same event"),
+        (vec![good(), looked(1, false)], "it did not hold"),
+        (vec![good(), looked(2, true)], "another attempt"),
+        (vec![done(&json!([]), "passed", &json!({})), looked(1, true)], "no steps"),
+        (vec![done(&json!([{"cmd": "undo", "rc": 1}]), "passed", &json!({})), looked(1, true)], "a step failed"),
+        (vec![done(&steps, "failed", &json!({})), looked(1, true)], "it failed"),
+    ] {
+        assert_eq!(share(more), Some(false), "{why}");
+    }
+}
