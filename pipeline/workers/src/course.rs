@@ -13,7 +13,7 @@ use schemas::ids::Phase;
 
 use crate::preflight::Planned;
 
-pub use due::{Because, Due, due};
+pub use due::{Because, Due, House, due};
 
 /// One stored event of a change.
 #[derive(Debug, Clone, Copy)]

@@ -133,7 +133,7 @@ impl Proof {
 
     fn problems(&self) -> Vec<&str> {
         if let Err(reason) = &self.allowed {
-            return vec![reason];
+            return vec![reason.as_str()];
         }
         let exists = self.exists.as_ref().err().map(String::as_str);
         exists.into_iter().chain(self.pinned.as_ref().err().map(String::as_str)).collect()

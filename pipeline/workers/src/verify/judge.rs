@@ -119,7 +119,7 @@ impl Found {
                     && at_least.is_none_or(|least| number >= limit(least));
                 let words = [("at most", at_most), ("at least", at_least)];
                 let asked: Vec<String> =
-                    words.iter().filter_map(|(word, bound)| Some(format!("{word} {}", limit((*bound)?)))).collect();
+                    words.iter().filter_map(|(word, bound)| Some(format!("{word} {}", limit((**bound)?)))).collect();
                 (holds, format!("{number}, {}", asked.join(", ")))
             }
         }

@@ -115,7 +115,7 @@ pub fn probes_of_nothing(plan: &Planned, options: &Options) -> Vec<Run> {
 }
 
 /// `type/name` of a step's id.
-pub(crate) fn resource_of(step: &str) -> &str {
+fn resource_of(step: &str) -> &str {
     step.split('#').next().unwrap_or(step)
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn fields(plan: &Planned) -> BTreeMap<String, BTreeMap<String, String
 }
 
 /// The command that reads a step's state back, where it is one of the catalogue that only looks.
-pub(crate) fn read_back(plan: &Planned, at: usize, catalogue: &Catalogue) -> Option<Vec<String>> {
+fn read_back(plan: &Planned, at: usize, catalogue: &Catalogue) -> Option<Vec<String>> {
     let line = plan.event.pointer(&format!("/plan/steps/{at}/read_back")).and_then(Value::as_str)?;
     let mut pipeline = argv::parse(line, catalogue).ok().filter(|pipeline| pipeline.commands.len() == 1)?;
     pipeline.commands.pop().filter(|argv| catalogue.reads(argv))
