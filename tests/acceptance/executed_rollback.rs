@@ -8,7 +8,8 @@ use crate::house::{House, approve, event_that, events, request, verdict};
 
 /// A door that each folder has to have, which nobody made.
 pub fn options(house: &House, rollback: &str) {
-    let land = house.land().display();
+    let land = house.land();
+    let land = land.display();
     let text = format!(
         "catalogue = [\"folders.toml\"]\n\n[verify]\ndeadline_s = 1\ninterval_ms = 100\n\n[[verify.probes]]\nname = \"door\"\ntypes = [\"folder\"]\n\
          command = \"ls -d {land}/{{area}}/{{name}}/door\"\n\n[drift]\nevery_s = 0\n\n[rollback]\npause_ms = 50\nretries = 1\n{rollback}\n"

@@ -112,7 +112,8 @@ fn what_holds_is_verified_with_its_state_and_closed() {
 #[test]
 fn what_comes_late_is_waited_for() {
     let house = House::new("");
-    let land = house.land().display();
+    let land = house.land();
+    let land = land.display();
     let options = format!(
         "catalogue = [\"folders.toml\"]\n[verify]\ndeadline_s = 60\ninterval_ms = 50\ninterval_most_ms = 200\n[[verify.probes]]\nname = \"late\"\ncommand = \"ls -d {land}/late\"\n"
     );
@@ -177,7 +178,8 @@ fn drift_is_told_and_mended() {
 #[test]
 fn a_rollback_is_ordered() {
     let house = House::new("");
-    let land = house.land().display();
+    let land = house.land();
+    let land = land.display();
     let options = format!(
         "catalogue = [\"folders.toml\"]\n[verify]\ndeadline_s = 0\n[[verify.probes]]\nname = \"door\"\ncommand = \"ls -d {land}/door\"\n"
     );

@@ -4,6 +4,7 @@
 #[path = "../acceptance/mod.rs"]
 mod acceptance;
 mod aftermath;
+mod approving;
 mod backup;
 mod crash;
 mod disk;

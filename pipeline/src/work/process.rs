@@ -258,12 +258,11 @@ async fn through(
         Ok(statuses) => (statuses, None),
         Err(stop) => {
             group.terminate();
-            let statuses = match tokio::time::timeout(GRACE, &mut all).await {
-                Ok(statuses) => statuses,
-                Err(_) => {
-                    group.kill();
-                    all.await
-                }
+            let statuses = if let Ok(statuses) = tokio::time::timeout(GRACE, &mut all).await {
+                statuses
+            } else {
+                group.kill();
+                all.await
             };
             (statuses, Some(stop))
         }

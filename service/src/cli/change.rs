@@ -78,6 +78,9 @@ struct List {
     /// Only those with this text in ID, request, initiator or owner
     #[arg(short, long, value_name = "TEXT")]
     q: Option<String>,
+    /// With --anomaly, those too of which every event says that it is a probe
+    #[arg(long)]
+    probes: bool,
     /// At most so many
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -191,6 +194,7 @@ fn list_changes(globals: &Globals, client: &Client, list: &List) -> Result<(), C
         ("from", list.from.clone()),
         ("to", list.to.clone()),
         ("q", list.q.clone()),
+        ("probes", list.probes.then(|| "true".to_owned())),
         ("at_least", list.at_least.map(|index| index.to_string())),
     ];
     let filters: Vec<(&str, String)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();

@@ -11,6 +11,7 @@
 )]
 
 pub mod adapt;
+pub mod approve;
 pub mod assert;
 mod attach;
 pub mod backup;
@@ -115,6 +116,10 @@ enum Command {
     Change(change::Args),
     /// Ask questions in SQL, or saved ones
     Sql(sql::Args),
+    /// Approve a change's plan, signed with your own SSH key
+    Approve(approve::Args),
+    /// Refuse a change's plan, signed with your own SSH key; it stands for the attempt
+    Refuse(approve::Args),
     /// A gate for pipelines: may this change go ahead?
     Assert(assert::Args),
     /// List, show or retry what admission refused
@@ -264,6 +269,8 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Catalogue(args) => catalogue::run(globals, args),
         Command::Change(args) => change::run(globals, args),
         Command::Sql(args) => sql::run(globals, args),
+        Command::Approve(args) => approve::run(globals, args),
+        Command::Refuse(args) => approve::refuse(globals, args),
         Command::Assert(args) => assert::run(globals, args),
         Command::Rejected(args) => rejected::run(globals, args),
         Command::Pack(args) => pack::run(globals, args),

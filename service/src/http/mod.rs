@@ -4,6 +4,7 @@
 //! Left out until tokens and TLS exist: who asks. See `guard` for what stands in its place on a loopback socket.
 
 mod app;
+mod approvals;
 mod assert;
 mod body_time;
 mod changes;
@@ -68,6 +69,8 @@ pub fn router(app: Arc<App>, guard: Guard, body_time: Duration) -> Router {
         .route("/events/{index}/receipt", get(events::receipt))
         .route("/changes", get(changes::list))
         .route("/changes/{id}", get(changes::one))
+        .route("/changes/{id}/approvals", get(approvals::list).post(approvals::give))
+        .route("/changes/{id}/approvals/statement", get(approvals::statement))
         .route("/changes/{id}/assert", get(assert::one))
         .route("/changes/{id}/events", get(changes::events))
         .route("/changes/{id}/evidence.zip", get(evidence::zip))
@@ -77,6 +80,7 @@ pub fn router(app: Arc<App>, guard: Guard, body_time: Duration) -> Router {
         .route("/kpis/{kpi}", get(kpis::one))
         .route("/population", get(population::zip))
         .route("/governance", get(governance::of_tenant))
+        .route("/allowed_signers", get(governance::allowed_signers))
         .route("/maturity", get(maturity::get))
         .route("/maturity/checklist", get(maturity::checklist))
         .route("/maturity/history", get(maturity::history))

@@ -14,7 +14,7 @@ use axum::http::HeaderMap;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures::Stream;
-use ledger::entry::{EventHeader, Header};
+use ledger::entry::Header;
 use pipeline::Progress;
 use projector::document::{ChangeDocument, Telling};
 use schemas::ids::{ChangeId, Tenant};
@@ -26,7 +26,6 @@ use super::app::{App, OpenTenant, blocking, log_failed};
 use super::changes::{circumstances, unknown};
 use super::extract::{UrlPath, UrlQuery};
 use super::problem::Problem;
-use super::room::Found;
 
 /// Headers that are looked through for the change; where the log grew by more, the change itself is read.
 const HEADERS_MAX: u64 = 4_096;
@@ -157,17 +156,11 @@ fn has_grown(open: &OpenTenant, change: &ChangeId, from: u64, size: u64) -> Resu
 
 /// The change as it is now; with an empty timeline where there is none.
 fn document(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<ChangeDocument, Problem> {
-    let found = Found::of(open, change)?;
+    let found = app.room.find(open, change)?;
     let _room = app.room.take(&found)?;
-    let mut headers: Vec<(u64, EventHeader)> = Vec::with_capacity(found.indices.len());
-    for index in &found.indices {
-        if let Some(Header::Event(header)) = open.log.header(*index).map_err(|error| log_failed(&error))? {
-            headers.push((*index, header));
-        }
-    }
     let context = circumstances(open)?;
     let mut telling = Telling::new(change, &context);
-    for (index, header) in &headers {
+    for (index, header) in &found.headers {
         let stored = open.log.stored(*index).map_err(|error| log_failed(&error))?;
         telling.add(*index, header, stored.as_ref().map(|stored| stored.payload.as_slice()));
     }

@@ -38,7 +38,7 @@ pub(super) enum Tried {
 }
 
 /// Beyond its time a step has this long to end, and we to say so.
-const SLACK: Duration = Duration::from_secs(60);
+const SLACK: Duration = Duration::from_mins(1);
 /// Between two looks of a gate.
 const GATE_PAUSE: Duration = Duration::from_secs(2);
 

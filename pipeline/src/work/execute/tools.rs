@@ -46,13 +46,12 @@ async fn of_program(shop: &Shop, name: &str, tool: Option<&Tool>, path: &str) ->
     let about = file.metadata().map_err(|error| format!("{}: {error}", file.display()))?;
     let look = (file, about.len(), about.mtime(), about.mtime_nsec(), about.ino());
     let known = lock().get(&look).cloned();
-    let (program, found) = match known {
-        Some(known) => known,
-        None => {
-            let looked = (hashed(name, path).await?, asked(shop, name, tool).await);
-            lock().insert(look, looked.clone());
-            looked
-        }
+    let (program, found) = if let Some(known) = known {
+        known
+    } else {
+        let looked = (hashed(name, path).await?, asked(shop, name, tool).await);
+        lock().insert(look, looked.clone());
+        looked
     };
     let Some(tool) = tool else {
         return Ok(json!({"name": name, "sha256": program.sha256}));

@@ -217,9 +217,9 @@ fn a_program_has_one_file_and_its_digest() {
 async fn a_lock_is_held_as_long_as_the_command_runs() {
     let (dir, mut place) = place();
     let path = dir.path().join("lock");
-    let lock = File::create_new(&path).unwrap();
-    lock.try_lock().unwrap();
-    place.input = Some(Arc::new(lock));
+    let held = File::create_new(&path).unwrap();
+    held.try_lock().unwrap();
+    place.input = Some(Arc::new(held));
     let stages = pipeline(&[&["sleep", "3606.5"], &["cat"]]);
     let (limits, cancel) = (limits(), CancellationToken::new());
     let other = File::open(&path).unwrap();

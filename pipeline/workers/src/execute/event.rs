@@ -144,7 +144,7 @@ impl Scene {
         let mut members = self.of_try(manner);
         members.insert("started".to_owned(), started);
         let verb = if manner.number == 1 { "begins".to_owned() } else { format!("begins, try {}", manner.number) };
-        traced(members, at_ms, format!("{} {verb}", step.id))
+        traced(members, at_ms, &format!("{} {verb}", step.id))
     }
 
     /// A try ended, and there is another one.
@@ -176,7 +176,7 @@ impl Scene {
             ),
             _ => format!("{} ended with {} ({}), and is tried again", step.id, finished.ending.rc(), class.as_str()),
         };
-        traced_at(members, finished.finished_at.clone(), message)
+        traced_at(members, &finished.finished_at, &message)
     }
 
     /// A step is over.
@@ -193,20 +193,20 @@ impl Scene {
         document.insert("class".to_owned(), class.as_str().into());
         let rc = finished.ending.rc();
         let message = if rc == 0 { format!("{} OK", step.id) } else { format!("{} failed with {rc}", step.id) };
-        self.over(step, document, manner, done, message)
+        self.over(step, document, manner, done, &message)
     }
 
     /// A step has nothing to do; `reason` is its check's.
     pub fn skipped(&self, step: &Step, manner: &Manner, reason: &str, done: &Done) -> Sections {
         let document = json!({"cmd": manner.line, "rc": 0, "skipped": reason, "stdout": ""});
-        self.over(step, document.as_object().cloned().unwrap_or_default(), manner, done, format!("{}: {reason}", step.id))
+        self.over(step, document.as_object().cloned().unwrap_or_default(), manner, done, &format!("{}: {reason}", step.id))
     }
 
     /// Nobody knows how a step ended, or it could not be begun: the change goes no further.
     pub fn halted(&self, step: &Step, manner: &Manner, reason: &str, done: &Done) -> Sections {
         let document = json!({"cmd": manner.line, "rc": -1, "halted": reason, "stderr": reason});
         let message = format!("halted at {}: {reason}", step.id);
-        self.over(step, document.as_object().cloned().unwrap_or_default(), manner, done, message)
+        self.over(step, document.as_object().cloned().unwrap_or_default(), manner, done, &message)
     }
 
     fn over(
@@ -215,7 +215,7 @@ impl Scene {
         mut document: Map<String, Value>,
         manner: &Manner,
         done: &Done,
-        message: String,
+        message: &str,
     ) -> Sections {
         document.insert("id".to_owned(), step.id.as_str().into());
         document.insert("action".to_owned(), step.action.as_str().into());
@@ -250,14 +250,14 @@ impl Scene {
         let told = json!([{"name": wave.name, "percent": wave.percent, "held": held, "read_backs": read}]);
         members.insert("waves".to_owned(), told);
         let verb = if held { "holds" } else { "does not hold" };
-        traced(members, at_ms, format!("the gate of wave {:?} {verb}", wave.name))
+        traced(members, at_ms, &format!("the gate of wave {:?} {verb}", wave.name))
     }
 
     /// It pauses by itself.
     pub fn paused(&self, before: &Wave, reason: &str, at_ms: u64) -> Sections {
         let mut members = self.execution(None);
         members.insert("paused".to_owned(), json!({"before": before.name, "reason": reason}));
-        traced(members, at_ms, format!("paused: {reason}"))
+        traced(members, at_ms, &format!("paused: {reason}"))
     }
 
     /// It goes no further, because somebody said so.
@@ -265,7 +265,7 @@ impl Scene {
         let mut members = self.execution(None);
         let told = json!({"by": by, "reason": reason, "done": done, "left": left});
         members.insert("cancelled".to_owned(), told);
-        traced(members, at_ms, format!("cancelled by {by}: {reason}"))
+        traced(members, at_ms, &format!("cancelled by {by}: {reason}"))
     }
 }
 
@@ -295,11 +295,11 @@ fn step_document(line: &str, finished: &Finished, beside: &Beside) -> Map<String
     members
 }
 
-fn traced(members: Map<String, Value>, at_ms: u64, message: String) -> Sections {
-    traced_at(members, rfc3339(i64::try_from(at_ms).unwrap_or(i64::MAX)), message)
+fn traced(members: Map<String, Value>, at_ms: u64, message: &str) -> Sections {
+    traced_at(members, &rfc3339(i64::try_from(at_ms).unwrap_or(i64::MAX)), message)
 }
 
-fn traced_at(members: Map<String, Value>, ts: String, message: String) -> Sections {
+fn traced_at(members: Map<String, Value>, ts: &str, message: &str) -> Sections {
     let mut sections = Sections::new();
     sections.add("execution", members.into());
     sections.add("audit_trace", json!([{"ts": ts, "msg": message}]));

@@ -101,8 +101,9 @@ impl Progress {
                 }
                 self.gates.retain(|_, held| *held);
             }
-            // What is taken back goes no further.
-            Some("cancel" | "rollback") if self.cancelled.is_none() => self.cancelled = Some((by, reason)),
+            Some("cancel") if self.cancelled.is_none() => self.cancelled = Some((by, reason)),
+            // What is taken back goes no further; of what has failed nobody needs to say so.
+            Some("rollback") if self.cancelled.is_none() && !self.has_failed() => self.cancelled = Some((by, reason)),
             _ => {}
         }
     }

@@ -98,6 +98,18 @@ impl Client {
         Ok(reader(response.into_body()))
     }
 
+    /// POSTs JSON. What is refused for reasons (422) is an answer, not an error: its problem.
+    pub fn post_or_refused(&self, path: &str, body: &Value) -> Result<Result<Value, Value>, CliError> {
+        let request = self.agent.post(self.url(path)).header("Accept", "application/json");
+        let request = request.header("Content-Type", "application/json");
+        let sent = request.send(body.to_string().as_bytes());
+        let mut response = sent.map_err(|error| self.unreachable(&error))?;
+        match response.status() {
+            StatusCode::UNPROCESSABLE_ENTITY => body_json(&mut response).map(Err),
+            _ => json(&mut response).map(Ok),
+        }
+    }
+
     /// PUTs nothing but the path itself and reads JSON.
     pub fn put(&self, path: &str) -> Result<Value, CliError> {
         let request = self.agent.put(self.url(path)).header("Accept", "application/json");
