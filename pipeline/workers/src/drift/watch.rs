@@ -1,5 +1,7 @@
 //! What is watched of a change, and what a look at it says.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use super::{Options, schedule};
@@ -169,7 +171,8 @@ impl Compared {
     pub fn summary(&self) -> String {
         let mut text = verify::state::summary(&self.differences);
         for (resource, why) in &self.unknown {
-            text.push_str(&format!("; {resource} could not be looked at: {why}"));
+            // Writing into a string has no way to fail.
+            let _ = write!(text, "; {resource} could not be looked at: {why}");
         }
         text
     }
