@@ -81,7 +81,8 @@ fn only_what_is_new_is_told() {
     assert_eq!((gone.news, gone.differences[0].is_gone()), (News::Drifted, true));
     record(&mut log, &gone);
     let back = compared(&log, &same, at_ms);
-    assert_eq!((back.news, back.alarm().unwrap()["kind"].as_str()), (News::Back, Some("drift_gone")));
+    let alarm = back.alarm().unwrap();
+    assert_eq!((back.news, &alarm["kind"], &alarm["resources"]), (News::Back, &json!("drift_gone"), &json!([STEPS[2]])));
 }
 
 #[test]
