@@ -344,10 +344,12 @@ pub struct Execution<'a> {
     /// Where telemetry lies.
     #[serde(borrow)]
     pub telemetry_ref: Option<Text<'a>>,
-    /// False where certificates were not checked.
-    pub tls_verified: Option<bool>,
-    /// Steps of the plan that are not over yet; without it, or 0, what `steps` says is all.
-    pub remaining: Option<f64>,
+    /// False where certificates were not checked. Not named in the schema (decision 195), so of any type.
+    #[serde(borrow)]
+    pub tls_verified: Option<Any<'a>>,
+    /// Steps of the plan that are not over yet; without it, or 0, what `steps` says is all. Not named in the schema either.
+    #[serde(borrow)]
+    pub remaining: Option<Any<'a>>,
     /// In order.
     #[serde(borrow)]
     pub steps: List<Step<'a>>,

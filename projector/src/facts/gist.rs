@@ -239,7 +239,7 @@ impl Walk<'_> {
             b"execution" => self.members(at, |name, at| {
                 match name {
                     b"steps" => seen.steps = self.steps(at)?,
-                    b"remaining" => seen.more_steps = self.number(at)? > 0.0,
+                    b"remaining" => seen.more_steps = self.number(at).is_some_and(|number| number > 0.0),
                     _ => {}
                 }
                 Some(())

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use schemas::event::{Approval, Check, Event, Plan, Policy, Step, Text};
+use schemas::event::{Any, Approval, Check, Event, Plan, Policy, Step, Text};
 
 use super::{Facts, PlanFacts, RollbackFacts, Window};
 use crate::fold::Marks;
@@ -125,8 +125,8 @@ pub(super) fn of<'a>(event: &Event<'a>) -> Facts<'a> {
         facts.agent = cow(execution.agent.as_ref());
         facts.executor = cow(execution.executor.as_ref());
         facts.steps = Steps::of(&execution.steps);
-        facts.more_steps = execution.remaining.is_some_and(|number| number > 0.0);
-        facts.tls_unverified = execution.tls_verified == Some(false);
+        facts.more_steps = execution.remaining.and_then(Any::read::<f64>).is_some_and(|number| number > 0.0);
+        facts.tls_unverified = execution.tls_verified.and_then(Any::read::<bool>) == Some(false);
         let allowed = &schemas::canonicals::get().pipe_allow_list;
         let widened =
             execution.pipe_allow_list.iter().filter(|pipe| !allowed.iter().any(|known| known == pipe.as_str()));
