@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::catalogue;
 use crate::config::Config;
-use crate::course::tests::{Log, STEPS};
+use crate::course::tests::{Log, STEPS, absent};
 use crate::preflight::Answer;
 use crate::verify::{self, Found, State, Wanted};
 
@@ -39,7 +39,7 @@ fn found(watched: &[Watched], namespace: &Value) -> Found {
         let is_gone = look.resource == STEPS[2] && namespace.is_null();
         let answer = |code, stdout: String, stderr: &str| Answer { code: Some(code), stdout, stderr: stderr.to_owned(), problem: None };
         let said = match &look.wanted {
-            Wanted::There(_) if is_gone => answer(1, String::new(), "NotFound"),
+            Wanted::There(how) if is_gone => absent(how),
             Wanted::There(how) => match &how.when {
                 crate::catalogue::When::Prints(text) => answer(0, text.clone(), ""),
                 _ => answer(0, "x".to_owned(), ""),
