@@ -51,7 +51,7 @@ serve: build ## run a ledger in ./upm-data until Ctrl-C
 	$(TARGET)/release/upm serve --data upm-data
 
 test: build ## all tests that must always pass (they run the built programs)
-	@scripts/setup test
+	@scripts/setup test cloud
 	cargo test --release --workspace --locked
 
 interop: build ## judges that are not ours (cosign, in-toto, OpenSSL, unzip, Tessera's fsck, torchwood, OPA, chromium): all of them, and it fails where one is missing

@@ -6,6 +6,7 @@ mod acceptance;
 mod aftermath;
 mod approving;
 mod backup;
+mod cloud;
 mod crash;
 mod disk;
 mod executing;
