@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use schemas::ids::Phase;
 use serde_json::json;
 
@@ -186,4 +187,82 @@ fn options_are_read_or_refused() {
         assert!(mistakes[0].to_string().contains(told), "{}", mistakes[0]);
     }
     assert_eq!((1..4).map(|n| Options::default().pause_before(n)).collect::<Vec<_>>(), [1_000, 2_000, 4_000]);
+}
+
+/// A way over steps of which each needs some of those before it; some have no way back.
+fn ways() -> impl Strategy<Value = Way> {
+    let step = (any::<bool>(), prop::collection::vec(any::<prop::sample::Index>(), 0..3));
+    prop::collection::vec(step, 1..9).prop_map(|steps| {
+        let id = |at: usize| format!("t/s{at}");
+        let needs: Vec<Vec<usize>> = steps
+            .iter()
+            .enumerate()
+            .map(|(at, (_, all))| all.iter().filter(|_| at > 0).map(|one| one.index(at.max(1))).collect())
+            .collect();
+        let behind = |at: usize| -> Vec<String> {
+            (0..steps.len()).filter(|other| needs[*other].contains(&at)).map(id).collect()
+        };
+        let mut way = Way { undos: Vec::new(), left: Vec::new() };
+        for at in (0..steps.len()).rev() {
+            if steps[at].0 {
+                way.left.push((id(at), "it is kept".to_owned()));
+                continue;
+            }
+            way.undos.push(Undo {
+                step: id(at),
+                at: Some(at),
+                action: "create".to_owned(),
+                line: String::new(),
+                check: None,
+                was_done: true,
+                behind: behind(at),
+            });
+        }
+        way
+    })
+}
+
+proptest! {
+    /// However each command ends, and however often the worker is killed between two: nothing is taken back while something that needs it
+    /// stands, each command runs at most once after its end is on record, and every step is either taken back or said to stand.
+    #[test]
+    fn invariant_what_is_needed_stays(way in ways(), good in prop::collection::vec(any::<bool>(), 9), killed in prop::collection::vec(any::<bool>(), 40)) {
+        let mut undone = crate::course::Undone { open: true, ..Default::default() };
+        let mut killed = killed.into_iter();
+        let (mut ended, mut rounds) = (Vec::new(), 0);
+        let stands = |undone: &crate::course::Undone, step: &str| {
+            way.left.iter().any(|(left, _)| left == step) || undone.steps.iter().any(|known| known.id == step && !known.is_taken_back())
+        };
+        loop {
+            rounds += 1;
+            prop_assert!(rounds < 100, "it comes to an end");
+            let (step, rc, why) = match way.next(&undone) {
+                Next::Over => break,
+                Next::Stays { undo, reason, .. } => (undo.step.clone(), None, Some(reason)),
+                Next::Undo { undo, place, begun } => {
+                    prop_assert!(undo.behind.iter().all(|other| !stands(&undone, other)), "{} before {:?}", undo.step, undo.behind);
+                    if !begun {
+                        let new = crate::course::UndoneStep { id: undo.step.clone(), rc: None, stands: None, place: None, until_ms: 0, index: 0 };
+                        undone.steps.push(new);
+                        if killed.next() == Some(true) {
+                            continue;
+                        }
+                    }
+                    (undo.step.clone(), Some(i64::from(!good[place])), None)
+                }
+            };
+            prop_assert!(!ended.contains(&step), "{step} twice");
+            ended.push(step.clone());
+            undone.steps.retain(|known| known.id != step);
+            undone.steps.push(crate::course::UndoneStep { id: step, rc, stands: why, place: None, until_ms: 0, index: 0 });
+        }
+        let outcome = way.outcome(&undone);
+        let mut told: Vec<&str> = outcome.taken_back.iter().map(String::as_str).chain(outcome.stands.iter().map(|(step, _)| step.as_str())).collect();
+        told.sort_unstable();
+        let mut all: Vec<&str> = way.undos.iter().map(|undo| undo.step.as_str()).chain(way.left.iter().map(|(step, _)| step.as_str())).collect();
+        all.sort_unstable();
+        prop_assert_eq!(told, all);
+        prop_assert_eq!(outcome.complete, outcome.taken_back.len() == way.undos.len());
+        prop_assert_eq!(schemas::rules::is_failure(outcome.word), outcome.word != "rolled_back");
+    }
 }
