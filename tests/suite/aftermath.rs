@@ -256,3 +256,85 @@ fn a_rollback_that_is_killed_goes_on() {
     let (code, out, err) = run(&mut server.upm(&["change", "show", "c-1", "--tenant", "acme"]));
     assert!(code == 0 && out.starts_with("c-1  closed"), "{out}{err}");
 }
+
+/// Where the house says so, what drifted is asked for again by the worker itself, and a lane lets it through: nobody is woken.
+#[test]
+fn drift_is_reconciled_by_policy() {
+    let house = with(
+        "[verify]\nignore = [\"/0\"]\n[drift]\nevery_s = 1\njitter_percent = 0\nrepair = true\n[[lanes]]\nname = \"folders\"\nenvironments = [\"test\"]\nmax_risk = 90\n",
+    );
+    let server = house.working();
+    request(&server, "c-1", "create area north and folder reports in area north");
+    watch(&server, "c-1", "closed");
+    std::fs::remove_dir(house.land().join("north/reports")).expect("removed");
+    let alarm = event_that(&server, "c-1", "an alarm", |event| event["alarm"]["kind"] == "drift");
+    let repair = alarm["alarm"]["repair"]["change"].as_str().expect("a change that mends it").to_owned();
+    watch(&server, &repair, "closed");
+    assert!(house.land().join("north/reports").exists());
+    let all = events(&server, &repair);
+    assert_eq!((&all[0]["fixes"], &all[0]["intent"]["initiator"]), (&json!("c-1"), &json!("drift")), "{}", all[0]);
+    assert!(all.iter().any(|event| event["preflight"]["approvals"][0]["approver"] == "lane:folders"), "{all:?}");
+    let gone = event_that(&server, "c-1", "the end of the alarm", |event| event["alarm"]["kind"] == "drift_gone");
+    assert_eq!(gone["alarm"]["resources"], json!(["folder/reports"]), "{gone}");
+    assert_eq!(server.stop(), 0);
+}
+
+/// Answers each request with 200 and a text, in the order in which they come.
+fn answering(text: &'static str) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream);
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                line.clear();
+            }
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}", text.len());
+            // Whoever only connects has gone by now.
+            let _ = reader.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn health_is_probed_and_service_levels_are_kept() {
+    let address = answering("all is well");
+    let land = |house: &House| house.land().display().to_string();
+    let house = House::new("");
+    let options = |contains: &str, p95_ms: u64| {
+        format!(
+            "catalogue = [\"folders.toml\"]\n[verify]\ndeadline_s = 0\n\
+             [[verify.probes]]\nname = \"page\"\ntypes = [\"area\"]\nhttp = \"http://{address}/{{name}}\"\ncontains = \"{contains}\"\n\
+             [[verify.probes]]\nname = \"port\"\ntcp = \"{address}\"\n\
+             [[verify.slo]]\nname = \"fast\"\nprobe = \"page\"\nsamples = 4\np95_ms = {p95_ms}\n\
+             [[verify.slo]]\nname = \"few\"\ncommand = \"ls -a {} | wc -l\"\nat_most = 5\nat_least = 1\n",
+            land(&house)
+        )
+    };
+    std::fs::write(house.options(), options("is well", 10_000)).expect("written");
+    let server = house.working();
+    made(&server, "c-1", "create area north");
+    watch(&server, "c-1", "closed");
+    let round = event_that(&server, "c-1", "a round", |event| event["id"] == "c-1.verify.1");
+    let verification = &round["verification"];
+    let named = |list: &str| -> Vec<String> {
+        let all = verification[list].as_array().expect("a list").iter();
+        all.map(|check| format!("{} {}", check["type"].as_str().expect("a type"), check["name"].as_str().expect("a name"))).collect()
+    };
+    assert_eq!(named("checks"), ["existence area/north", "read_back area/north", "health_http page:area/north", "health_tcp port"]);
+    assert_eq!(named("slo"), ["slo fast", "slo few"]);
+    assert!(verification["slo"][0]["message"].as_str().is_some_and(|text| text.starts_with("4 of 4 good")), "{verification}");
+    assert_eq!(server.stop(), 0);
+
+    // A page without its text, and the same change is not verified; what is wrong is said.
+    std::fs::write(house.options(), options("on fire", 10_000)).expect("written");
+    let server = house.working();
+    made(&server, "c-2", "create area south");
+    let round = event_that(&server, "c-2", "a round", |event| event["id"] == "c-2.verify.1");
+    let summary = round["verification"]["summary"].as_str().expect("a summary");
+    assert!(summary.contains("page:area/south") && summary.contains("without \"on fire\"") && summary.contains("0 of 4 good"), "{summary}");
+    watch(&server, "c-2", "verify_failed");
+    assert_eq!(server.stop(), 0);
+}
