@@ -348,9 +348,29 @@ pub struct Execution<'a> {
     pub tls_verified: Option<bool>,
     /// Steps of the plan that are not over yet; without it, or 0, what `steps` says is all.
     pub remaining: Option<f64>,
+    /// A try of a step that begins.
+    #[serde(borrow)]
+    pub started: Option<Begun<'a>>,
+    /// A try that is followed by another.
+    #[serde(borrow)]
+    pub tried: Option<Begun<'a>>,
+    /// It goes no further until somebody says so.
+    #[serde(borrow)]
+    pub paused: Option<Any<'a>>,
+    /// It goes no further.
+    #[serde(borrow)]
+    pub cancelled: Option<Any<'a>>,
     /// In order.
     #[serde(borrow)]
     pub steps: List<Step<'a>>,
+}
+
+/// `execution.started` and `execution.tried`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Begun<'a> {
+    /// Which step.
+    #[serde(borrow)]
+    pub step: Option<Text<'a>>,
 }
 
 /// `execution.credentials`.

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use schemas::event::{Approval, Check, Event, Plan, Policy, Step, Text};
+use schemas::event::{Approval, Begun, Check, Event, Execution, Plan, Policy, Step, Text};
 
-use super::{Facts, PlanFacts, RollbackFacts, Window};
+use super::{Facts, PlanFacts, RollbackFacts, Way, Window};
 use crate::fold::Marks;
 
 /// Results of checks, policies or service levels.
@@ -125,6 +125,7 @@ pub(super) fn of<'a>(event: &Event<'a>) -> Facts<'a> {
         facts.agent = cow(execution.agent.as_ref());
         facts.executor = cow(execution.executor.as_ref());
         facts.steps = Steps::of(&execution.steps);
+        facts.way = way(execution);
         facts.more_steps = execution.remaining.is_some_and(|number| number > 0.0);
         facts.tls_unverified = execution.tls_verified == Some(false);
         let allowed = &schemas::canonicals::get().pipe_allow_list;
@@ -170,6 +171,15 @@ impl Steps {
         }
         found
     }
+}
+
+/// The one that ends it before the others.
+fn way<'a>(execution: &Execution<'a>) -> Option<Way<'a>> {
+    let step = |begun: &Begun<'a>| cow(begun.step.as_ref()).unwrap_or_default();
+    let begins = || execution.started.as_ref().map(|begun| Way::Begins(step(begun)));
+    let again = || execution.tried.as_ref().map(|begun| Way::Again(step(begun)));
+    let paused = || execution.paused.is_some().then_some(Way::Paused);
+    execution.cancelled.is_some().then_some(Way::Cancelled).or_else(paused).or_else(again).or_else(begins)
 }
 
 fn cow<'a>(text: Option<&Text<'a>>) -> Option<Cow<'a, str>> {
