@@ -344,16 +344,18 @@ pub struct Execution<'a> {
     /// Where telemetry lies.
     #[serde(borrow)]
     pub telemetry_ref: Option<Text<'a>>,
-    /// False where certificates were not checked.
-    pub tls_verified: Option<bool>,
+    /// False where certificates were not checked. What follows is none of the schema's, so each may have any form.
+    #[serde(borrow)]
+    pub tls_verified: Option<Any<'a>>,
     /// Steps of the plan that are not over yet; without it, or 0, what `steps` says is all.
-    pub remaining: Option<f64>,
+    #[serde(borrow)]
+    pub remaining: Option<Any<'a>>,
     /// A try of a step that begins.
     #[serde(borrow)]
-    pub started: Option<Begun<'a>>,
+    pub started: Option<Any<'a>>,
     /// A try that is followed by another.
     #[serde(borrow)]
-    pub tried: Option<Begun<'a>>,
+    pub tried: Option<Any<'a>>,
     /// It goes no further until somebody says so.
     #[serde(borrow)]
     pub paused: Option<Any<'a>>,
@@ -363,14 +365,6 @@ pub struct Execution<'a> {
     /// In order.
     #[serde(borrow)]
     pub steps: List<Step<'a>>,
-}
-
-/// `execution.started` and `execution.tried`.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct Begun<'a> {
-    /// Which step.
-    #[serde(borrow)]
-    pub step: Option<Text<'a>>,
 }
 
 /// `execution.credentials`.
