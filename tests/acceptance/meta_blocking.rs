@@ -20,7 +20,7 @@ fn meta_blocking() {
         ("||", format!("mkdir {land}/a || mkdir {evil}")),
         ("\\", format!("mkdir {land}/a\\ b")),
         ("$(", format!("mkdir {land}/$(mkdir {evil})")),
-        ("<", format!("mkdir {land}/a < /etc/passwd")),
+        ("<", format!("mkdir {land}/a < /etc/hosts")),
         (">", format!("ls {land} > {evil}")),
         (">>", format!("ls {land} >> {evil}")),
         ("\n", format!("mkdir {land}/a\nmkdir {evil}")),

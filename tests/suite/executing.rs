@@ -188,7 +188,7 @@ fn people_pause_resume_and_cancel() {
         ok(&mut server.upm(&by))
     };
     // Paused while its first step runs: that one ends, the next one does not begin.
-    approved(&server, "c-1", "create slow folder a within 1 seconds and slow folder b");
+    approved(&server, "c-1", "create slow folder a within 4 seconds and slow folder b");
     step_begins(&server, "c-1", "slow/a", 1);
     let told = order("c-1", "pause");
     assert!(told.contains("pause of change c-1 is ordered"), "{told}");

@@ -120,7 +120,8 @@ impl Runnable {
         let mut steps = Vec::with_capacity(planned.steps.len());
         for (at, step) in planned.steps.iter().enumerate() {
             let pipeline = argv::parse(&step.command, catalogue).map_err(|refusal| format!("{}: {refusal}", step.id))?;
-            let mut after = BTreeSet::new();
+            // A planner that names no steps has said no more than their order.
+            let mut after: BTreeSet<usize> = at.checked_sub(1).filter(|_| part.steps.is_empty()).into_iter().collect();
             for id in &step.depends_on {
                 let place = places.get(id.as_str()).filter(|place| **place < at);
                 after.insert(*place.ok_or_else(|| format!("{} waits for {id:?}, which is no step before it", step.id))?);

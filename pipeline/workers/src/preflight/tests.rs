@@ -711,7 +711,7 @@ fn what_was_let_go_may_start_as_long_as_that_is_true() {
     world.approvers = vec!["ann"];
     assert!(!asked(&world, &said, NOW_S).is_empty(), "whoever asked is nobody else");
     // What a lane let go needs no person, as long as the lane takes it.
-    let lane = format!("{day}[[lanes]]\nname = \"small\"\nenvironments = [\"test\"]\nmax_risk = 20\n");
+    let lane = format!("{day}[[lanes]]\nname = \"small\"\nenvironments = [\"test\"]\nmax_risk = 20\nneeds_rollback = false\n");
     let mut world = World { config: Config::read("work.toml", &lane).unwrap(), ..world };
     world.approvers = Vec::new();
     let said = made(&world.verdict());

@@ -310,6 +310,13 @@ fn people_pause_resume_and_cancel() {
 }
 
 #[test]
+fn commands_without_steps_keep_their_order() {
+    let commands = json!({"commands": ["kubectl-1.29 create namespace a", "kubectl-1.29 create namespace b"]});
+    let mut paper = Paper::new(&commands, WaveOptions { concurrency: 9, ..WaveOptions::default() });
+    assert_eq!([paper.run(), paper.run()], ["command 1", "command 2"]);
+}
+
+#[test]
 fn large_waves_are_cut() {
     let plan = namespaces(&["a", "b", "c", "d", "e"]);
     let parts = runnable(&plan, &WaveOptions { most_steps: 2, ..WaveOptions::default() }).unwrap().waves;
