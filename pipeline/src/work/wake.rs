@@ -267,7 +267,8 @@ async fn rest(stop: &CancellationToken, time: Duration) -> bool {
 }
 
 fn retry_after(delivered: i64) -> Duration {
-    let doublings = u32::try_from(delivered.saturating_sub(1)).unwrap_or(0).min(16);
+    // No more than it takes to reach the most.
+    let doublings = u32::try_from(delivered.clamp(1, 17) - 1).unwrap_or_default();
     RETRY.saturating_mul(1 << doublings).min(RETRY_MOST)
 }
 
