@@ -55,6 +55,11 @@ fn asked_for(told: &Value, plan: &Value) -> Vec<Vec<String>> {
     let mut rows =
         vec![row("needs", &if told["needed"] == false { "no approval".to_owned() } else { needs.join(", ") })];
     rows.extend(list_of(told, "given").iter().map(|given| row("given", &one(given))));
+    let house = &told["preflight"];
+    let asks = list_of(house, "approvals_needed").iter();
+    rows.extend(asks.map(|one| row("house asks", &format!("{}: {}", text(&one["name"]), text(&one["asks"])))));
+    let told_of = [("risk", &house["risk"]), ("waits for", &house["waits_for"])];
+    rows.extend(told_of.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| row(name, &text(value))));
     let missing = names(told, "missing");
     if !missing.is_empty() {
         rows.push(row("missing", &missing));
@@ -140,6 +145,7 @@ mod tests {
         let told = json!({"change": "c-1", "attempt": 1, "state": "planned", "plan_digest": "sha256:00", "plan_entry": 4, "request": "make it\u{1b}[2J",
             "initiator": "ines", "needed": true, "rule": {"count": 2, "roles": ["owners"], "grade": "signed"},
             "missing": ["1 of 2 approvals that count (signed or better)"],
+            "preflight": {"approvals_needed": [{"name": "production", "asks": "one other person, signed"}], "risk": {"points": 30}},
             "given": [{"decided": "approved", "approver": "eve", "role": "owners", "grade": "bound", "index": 5, "lacks": ["no_signature"]}]});
         let payload = json!({"provisioning_event": {"target": {"cloud": "aws"}, "rollback": {"plan": ["undo it"]},
             "plan": {"commands": ["make it", "check it"], "impact": {"description": "none"}, "approvals": ["security"]}}});
@@ -158,9 +164,11 @@ mod tests {
         rollback
           1  undo it
 
-        needs    2 persons, signed or better, as owners, the plan asks for security
-        given    approved by eve as owners, bound (entry 5): no signature
-        missing  1 of 2 approvals that count (signed or better)
+        needs       2 persons, signed or better, as owners, the plan asks for security
+        given       approved by eve as owners, bound (entry 5): no signature
+        house asks  production: one other person, signed
+        risk        {"points":30}
+        missing     1 of 2 approvals that count (signed or better)
         "#);
     }
 
