@@ -1,8 +1,8 @@
-//! `upm-bench kpis`: a made-up history into the views, then the questions of a dashboard. Without a log: headers and payloads come from the generator, and those of the last days are
-//! kept, because detail reads changes whole. The figures that are timed are compared with the history's truth.
+//! `upm-bench kpis`: a made-up history that ends today into the views, then the questions of a dashboard, in process and over HTTP. Without a log: headers and payloads
+//! come from the generator, and those of the last days are kept, because detail reads changes whole. The figures that are timed are compared with the history's truth.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 use ledger::entry::{EventHeader, Header};
@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::KpiArguments;
 use crate::against::{self, header, window};
 use crate::history::{DAY_MS, History, Options, Told, Truth};
+use crate::served::{self, Served};
 use crate::world::{self, Failure, per_second};
 
 /// Events of a transaction.
@@ -25,9 +26,6 @@ const CHUNK: usize = 2_048;
 const KEPT_MS: u64 = 8 * DAY_MS;
 /// Questions asked, each kind.
 const QUESTIONS: u32 = 200;
-/// 2026-01-01.
-const FROM_DAY: u64 = 20_454;
-
 /// What a run measured.
 #[derive(Serialize)]
 struct Measured {
@@ -39,17 +37,22 @@ struct Measured {
     kpis_90d_p99_us: f64,
     kpis_90d_of_owner_p99_us: f64,
     kpis_year_by_day_p99_us: f64,
+    /// The same over HTTP.
+    served: Served,
 }
 
 /// Fills views and asks them.
 pub(crate) fn run(arguments: &KpiArguments) -> Result<(), Failure> {
     let dir = world::folder(arguments.dir.as_deref())?;
     let path = dir.path().join("kpis.db");
+    // What a server calls the last 90 days are those of the history.
+    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() / 86_400;
+    let from = (today + 1).saturating_sub(arguments.days);
     let options = Options {
         seed: arguments.seed,
         tenant: "acme".to_owned(),
         changes: arguments.events / 6,
-        from_ms: FROM_DAY * DAY_MS,
+        from_ms: from * DAY_MS,
         days: arguments.days,
         played_at_ms: None,
         anomalies: false,
@@ -66,23 +69,30 @@ pub(crate) fn run(arguments: &KpiArguments) -> Result<(), Failure> {
         filling.take(&some)?;
     }
     let truth = history.into_truth();
-    check(&filling.views, &truth, arguments.days)?;
-    let last = FROM_DAY + arguments.days;
+    check(&filling.views, &truth, from, arguments.days)?;
+    let last = from + arguments.days;
     let recent = window(last.saturating_sub(90), last);
     let owner = Filter { owner: Some("payments".to_owned()), ..Filter::default() };
     let views = &filling.views;
     let all = ask(|| views.kpis(recent, &Filter::default()).map(drop))?;
     let one = ask(|| views.kpis(recent, &owner).map(drop))?;
     let year = ask(|| views.kpi_trend(window(last.saturating_sub(365), last), &Filter::default()).map(drop))?;
+    let Filling { views, next: events, core_s, detail_s, .. } = filling;
+    let expect = views.kpis(recent, &Filter::default())?;
+    // Closed, so that all of it is in the one file that the server gets.
+    drop(views);
+    let file_mib = std::fs::metadata(&path)?.len() >> 20;
+    let served = served::run(&arguments.nats_server, &path, &expect)?;
     let measured = Measured {
-        events: filling.next,
-        core_events_per_s: per_second(filling.next, filling.core_s),
-        detail_events_per_s: per_second(filling.next, filling.detail_s),
-        file_mib: std::fs::metadata(&path)?.len() >> 20,
+        events,
+        core_events_per_s: per_second(events, core_s),
+        detail_events_per_s: per_second(events, detail_s),
+        file_mib,
         kpis_90d_p50_us: micros(&all, 0.5),
         kpis_90d_p99_us: micros(&all, 0.99),
         kpis_90d_of_owner_p99_us: micros(&one, 0.99),
         kpis_year_by_day_p99_us: micros(&year, 0.99),
+        served,
     };
     let text = serde_json::to_string_pretty(&measured)?;
     println!("{text}");
@@ -161,8 +171,8 @@ fn micros(times: &Histogram<u64>, quantile: f64) -> f64 {
 }
 
 /// A benchmark of wrong figures would time nothing.
-fn check(views: &Views, truth: &Truth, days: u64) -> Result<(), Failure> {
-    let (from, to) = (FROM_DAY, FROM_DAY + days + 10);
+fn check(views: &Views, truth: &Truth, from: u64, days: u64) -> Result<(), Failure> {
+    let to = from + days + 10;
     let sums = views.kpis(window(from, to), &Filter::default())?;
     against::figures(&sums, truth, from, to)?;
     Ok(against::drift(&sums, truth, from)?)

@@ -17,6 +17,8 @@ mod latency;
 mod pack;
 mod population;
 mod report;
+mod served;
+mod server;
 mod tell;
 mod usage;
 mod views;
@@ -49,7 +51,7 @@ enum Command {
     /// Make up a history: teams, failures, rollbacks, late events, retries, repeats, wrong clocks; and say what is true of it.
     #[command(after_help = "Example:\n  upm-bench history --changes 1000 -o history.ndjson --truth truth.json")]
     History(HistoryArguments),
-    /// Fill views with a made-up history and ask them for KPIs, without a log.
+    /// Fill views with a made-up history that ends today, ask them for KPIs, then let a real `upm serve` answer from them over HTTP.
     #[command(after_help = "Example:\n  upm-bench kpis --events 10000000 --json kpis.json")]
     Kpis(KpiArguments),
     /// Fill a real `upm serve`, ask it over HTTP, then make its views again.
@@ -179,6 +181,9 @@ struct KpiArguments {
     /// Seed of the history.
     #[arg(long, default_value_t = 42)]
     seed: u64,
+    /// The nats-server to run.
+    #[arg(long, env = "NATS_SERVER", default_value = "nats-server")]
+    nats_server: PathBuf,
     /// Where the views go (a temporary folder there, removed at the end).
     #[arg(long)]
     dir: Option<PathBuf>,

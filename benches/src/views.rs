@@ -4,30 +4,25 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeValLike as _;
-use nix::unistd::Pid;
 use pipeline::NatsTarget;
 use pipeline::produce::{Outgoing, Patience, Producer};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::ViewsArguments;
 use crate::events::{Random, event, resource};
+use crate::server::{Quantiles, Server, quantiles, upm};
 use crate::world::{self, Failure, micros, per_second};
 
 const TENANT: &str = "bench";
 /// Questions of each kind.
 const QUESTIONS: u64 = 1_000;
-/// How long the server may take to start, or to catch up.
-const PATIENCE: Duration = Duration::from_hours(1);
 
 /// What a run measured.
 #[derive(Serialize)]
@@ -52,19 +47,11 @@ struct Rebuilt {
     cpu_us_per_event: f64,
 }
 
-/// Milliseconds over HTTP.
-#[derive(Serialize)]
-struct Quantiles {
-    p50: f64,
-    p99: f64,
-    max: f64,
-}
-
 /// Runs the measurement, prints it, and writes it as JSON where asked.
 pub(crate) fn run(arguments: &ViewsArguments) -> Result<(), Failure> {
     let folder = world::folder(arguments.dir.as_deref())?;
     let data = folder.path().join("data");
-    let server = Server::start(arguments, &data)?;
+    let server = Server::start(&arguments.nats_server, TENANT, &data, &[])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let start = Instant::now();
     let before = server.standing()?.entries;
@@ -168,7 +155,7 @@ fn rebuild(arguments: &ViewsArguments, data: &Path) -> Result<Rebuilt, Failure> 
         Ok(Duration::from_micros(u64::try_from(micros)?).as_secs_f64())
     };
     let (before, start) = (spent()?, Instant::now());
-    let status = upm(arguments)?.args(["rebuild", "--tenant", TENANT, "--data"]).arg(data).status()?;
+    let status = upm(&arguments.nats_server)?.args(["rebuild", "--tenant", TENANT, "--data"]).arg(data).status()?;
     if !status.success() {
         return Err(format!("upm rebuild ended with {status}").into());
     }
@@ -177,97 +164,6 @@ fn rebuild(arguments: &ViewsArguments, data: &Path) -> Result<Rebuilt, Failure> 
         per_s: per_second(arguments.events, seconds),
         cpu_us_per_event: micros(spent()? - before, arguments.events),
     })
-}
-
-fn quantiles(took: &Histogram<u64>) -> Quantiles {
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of a request are far below 2^53")]
-    let ms = |quantile| took.value_at_quantile(quantile) as f64 / 1e3;
-    Quantiles { p50: ms(0.5), p99: ms(0.99), max: ms(1.0) }
-}
-
-/// The program beside ours.
-fn upm(arguments: &ViewsArguments) -> Result<Command, Failure> {
-    let program: PathBuf = std::env::current_exe()?.with_file_name("upm");
-    let mut command = Command::new(program);
-    command.env("NATS_SERVER", &arguments.nats_server).stdout(Stdio::null());
-    Ok(command)
-}
-
-/// A running `upm serve`, ended with the value.
-struct Server {
-    child: Child,
-    http: String,
-    nats: String,
-    agent: ureq::Agent,
-}
-
-/// How far a tenant has come.
-struct Standing {
-    entries: u64,
-    core: u64,
-    detail: u64,
-}
-
-impl Server {
-    fn start(arguments: &ViewsArguments, data: &Path) -> Result<Self, Failure> {
-        let mut command = upm(arguments)?;
-        command.args(["serve", "--listen", "127.0.0.1:0", "--tenant", TENANT, "--data"]).arg(data);
-        let told = data.with_extension("log");
-        let child = command.stderr(std::fs::File::create(&told)?).spawn()?;
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let mut server = Self { child, http: String::new(), nats: String::new(), agent };
-        let start = Instant::now();
-        loop {
-            let places: Value = std::fs::read(data.join("serve.json"))
-                .ok()
-                .and_then(|text| serde_json::from_slice(&text).ok())
-                .unwrap_or_default();
-            if let (Some(http), Some(nats)) = (places["http"].as_str(), places["nats"].as_str()) {
-                (server.http, server.nats) = (http.to_owned(), nats.to_owned());
-                return Ok(server);
-            }
-            if let Some(status) = server.child.try_wait()? {
-                let told = std::fs::read_to_string(&told)?;
-                return Err(format!("upm serve ended with {status}: {}", told.trim_end()).into());
-            }
-            server.patient(start)?;
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn patient(&self, since: Instant) -> Result<(), Failure> {
-        if since.elapsed() < PATIENCE { Ok(()) } else { Err(format!("{} is too slow", self.http).into()) }
-    }
-
-    fn get(&self, path: &str) -> Result<(u16, String), Failure> {
-        let mut response = self.agent.get(format!("{}{path}", self.http)).call()?;
-        Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
-    }
-
-    fn standing(&self) -> Result<Standing, Failure> {
-        let text = self.get("/metrics")?.1;
-        let gauge = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}{{tenant=\"{TENANT}\"}} ")));
-            line.and_then(|number| number.parse::<u64>().ok()).ok_or(format!("/metrics has no {name}"))
-        };
-        let entries = gauge("upm_entries")?;
-        let behind = |name: &str| gauge(name).map(|lag| entries.saturating_sub(lag));
-        Ok(Standing { entries, core: behind("upm_views_lag_entries")?, detail: behind("upm_detail_lag_entries")? })
-    }
-
-    fn stop(mut self) -> Result<(), Failure> {
-        kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGTERM)?;
-        self.child.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Already ended is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl fmt::Display for Figures {

@@ -36,11 +36,24 @@ const STEP: u64 = 64;
 const TOGETHER: usize = 8;
 /// How long a round that is durable may take to reach us before it is read from the store: it is surely not on its way any more.
 const SOON: Duration = Duration::from_millis(2);
-/// What one chunk of detail takes.
-const DETAIL_CHUNK: ChunkLimits =
-    ChunkLimits { entries: 2 * CHUNK as u64, events: 2 * CHUNK, bytes: CHUNK_BYTES as u64 };
 /// Entries that detail may be behind core; one chunk more while one is being made.
 pub(crate) const DETAIL_LAG_MAX: u64 = 1_000_000;
+/// How much is done at a time, and how far behind detail may be.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Entries that core reads from the store for one transaction.
+    core: u64,
+    /// What one chunk of detail takes.
+    detail: ChunkLimits,
+    lag_max: u64,
+}
+
+const PACE: Pace = Pace {
+    core: CHUNK as u64,
+    detail: ChunkLimits { entries: 2 * CHUNK as u64, events: 2 * CHUNK, bytes: CHUNK_BYTES as u64 },
+    lag_max: DETAIL_LAG_MAX,
+};
+
 /// Turns of core for one of detail, while core has something to do and detail is less far behind than that.
 const CORE_TURNS: usize = 8;
 /// Tenants that get a chunk of detail between two looks at core.
@@ -73,7 +86,7 @@ enum ProjectError {
 
 /// Projects until it is told to stop and has caught up, or nobody sends any more.
 pub(crate) fn run<K: Kv + Sync>(kv: &Arc<K>, views_dir: PathBuf, rounds: &Receiver<Projectable>, troubles: &Troubles) {
-    let mut projector = Projector { kv, views_dir, roads: BTreeMap::new(), told: LogId::LEDGER, troubles };
+    let mut projector = Projector::new(kv, views_dir, PACE, troubles);
     let mut stopping = false;
     // Taken from the channel behind a round.
     let mut next = None;
@@ -142,6 +155,7 @@ struct Projector<'a, K> {
     roads: BTreeMap<LogId, Viewed>,
     /// The tenant that got the last chunk of detail.
     told: LogId,
+    pace: Pace,
     troubles: &'a Troubles,
 }
 
@@ -161,11 +175,16 @@ struct Viewed {
     unsettled: bool,
     /// Chunks of detail since a day was settled.
     chunks: usize,
+    pace: Pace,
     /// Set aside until the next retry.
     failed: bool,
 }
 
-impl<K: Kv + Sync> Projector<'_, K> {
+impl<'a, K: Kv + Sync> Projector<'a, K> {
+    fn new(kv: &'a Arc<K>, views_dir: PathBuf, pace: Pace, troubles: &'a Troubles) -> Self {
+        Self { kv, views_dir, roads: BTreeMap::new(), told: LogId::LEDGER, pace, troubles }
+    }
+
     fn follow(&mut self, state: View) {
         let log = state.log;
         let viewed = Viewed {
@@ -177,6 +196,7 @@ impl<K: Kv + Sync> Projector<'_, K> {
             owed: 0,
             unsettled: true,
             chunks: 0,
+            pace: self.pace,
             failed: false,
         };
         self.roads.insert(log, viewed);
@@ -269,7 +289,7 @@ impl Viewed {
 
     /// Whether detail is too far behind and has a chunk of entries to make up for.
     fn owes_a_chunk(&self) -> bool {
-        self.next.saturating_sub(self.detail) > DETAIL_LAG_MAX && self.owed >= DETAIL_CHUNK.entries
+        self.next.saturating_sub(self.detail) > self.pace.lag_max && self.owed >= self.pace.detail.entries
     }
 
     fn open(&mut self, dir: &std::path::Path) -> Result<(), ProjectError> {
@@ -310,7 +330,7 @@ impl Viewed {
     }
 
     fn read_chunk<K: Kv>(&mut self, kv: &Arc<K>) -> Result<(), ProjectError> {
-        let end = self.state.progress.borrow().committed.min(self.next + CHUNK as u64);
+        let end = self.state.progress.borrow().committed.min(self.next + self.pace.core);
         if self.next >= end {
             return Ok(());
         }
@@ -344,7 +364,7 @@ impl Viewed {
     fn tell_chunk<K: Kv + Sync>(&mut self, kv: &Arc<K>) -> Result<(), ProjectError> {
         let Some(views) = &mut self.views else { return Ok(()) };
         let log = Log::open(kv, self.state.log)?;
-        let advanced = projector_sqlite::advance(&log, views, &DETAIL_CHUNK)?;
+        let advanced = projector_sqlite::advance(&log, views, &self.pace.detail)?;
         self.owed = self.owed.saturating_sub(advanced.to - self.detail);
         (self.detail, self.unsettled) = (advanced.to, true);
         self.chunks += 1;
@@ -367,7 +387,7 @@ impl Viewed {
     fn project(&mut self, rows: &[Row<'_>]) -> Result<(), ProjectError> {
         let Some(views) = &mut self.views else { return Ok(()) };
         let next = views.project(rows)?;
-        let behind = next.saturating_sub(self.detail) > DETAIL_LAG_MAX;
+        let behind = next.saturating_sub(self.detail) > self.pace.lag_max;
         self.owed = if behind { self.owed + (next - self.next) } else { 0 };
         self.next = next;
         Ok(())
@@ -417,3 +437,6 @@ fn rows_of<'a>(log: &'a CommittedLog, gists: &'a Gists, rows: &mut Vec<Row<'a>>)
 fn payload_of<'a>(header: &Header, payload: &'a [u8]) -> &'a [u8] {
     if matches!(header, Header::Event(_)) { payload } else { &[] }
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,6 +198,18 @@ fn both_sides(server: &Server, figure: &Value, missed: u64) {
     assert_eq!(figure["numerator"].as_u64(), Some(sum("numerator")));
     assert_eq!(figure["denominator"].as_u64(), Some(sum("denominator")));
     assert_eq!(changes.iter().filter(|change| change["counts"] == "against").count() as u64, missed);
+    // Its permalinks can be opened by whoever gets the file.
+    let link = changes[0]["href"].as_str().unwrap();
+    let path = link.strip_prefix(server.http()).unwrap_or_else(|| panic!("{link}"));
+    assert!(path.starts_with("/v1/tenants/acme/changes/") && server.get(path).0 == 200, "{link}");
+    let all: Value =
+        serde_json::from_str(&ok(&mut server.upm(&["kpi", "--tenant", "acme", "--last", "1d", "--json"]))).unwrap();
+    for figure in all["kpis"].as_array().unwrap() {
+        let missed = figure["missed"].as_array().unwrap().iter().map(|row| &row["href"]);
+        for link in missed.chain([&figure["changes_href"]]) {
+            assert!(link.as_str().unwrap().starts_with(server.http()), "{figure}");
+        }
+    }
     let href = figure["changes_href"].as_str().unwrap();
     assert!(!server.json(href)["kpi"]["changes"].as_array().unwrap().is_empty(), "{href}");
     assert_eq!(listed["settings"], json!({"ended_after_h": 24, "emergency_within_h": 72}));

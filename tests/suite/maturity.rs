@@ -86,6 +86,10 @@ fn an_assessors_word_counts_beside_what_is_measured() {
     assert_eq!(code, 1, "not every item passes: {err}");
     let items: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(items["items"].as_array().map(Vec::len), Some(7), "{items}");
+    let criteria = items["criteria"].as_array().expect("criteria");
+    let unknown: Vec<_> = criteria.iter().filter(|row| row["verdict"] == "unknown").map(|row| &row["id"]).collect();
+    let shown = criteria.iter().filter(|row| row["tests"].as_array().is_some_and(|tests| !tests.is_empty())).count();
+    assert_eq!((criteria.len(), shown + unknown.len()), (11, 11), "what no test shows is unknown: {unknown:?}");
     let rows: Value =
         serde_json::from_str(&ok(&mut server.upm(&["compare", "--tenant", "acme", "--json"]))).expect("JSON");
     let own = rows

@@ -30,12 +30,17 @@ fn server(folder: &tempfile::TempDir) -> Server {
     ];
     let (status, body) = server.post("/v1/tenants/acme/events", "application/x-ndjson", lines.join("\n").as_bytes());
     assert_eq!(status, 422, "{body}");
-    wait_for("detail to catch up", || {
-        let answer = sql(&server, &json!({"sql": "SELECT 1"})).1;
-        (answer["as_of"]["detail"] == answer["as_of"]["entries"] && answer["as_of"]["entries"].as_u64() >= Some(4))
-            .then_some(())
-    });
+    caught_up(&server, 4);
     server
+}
+
+/// Waits until detail covers all entries, at least so many.
+fn caught_up(server: &Server, entries: u64) {
+    wait_for("detail to catch up", || {
+        let answer = sql(server, &json!({"sql": "SELECT 1"})).1;
+        let as_of = &answer["as_of"];
+        (as_of["detail"] == as_of["entries"] && as_of["entries"].as_u64() >= Some(entries)).then_some(())
+    });
 }
 
 fn sql(server: &Server, asked: &Value) -> (u16, Value) {
@@ -202,6 +207,31 @@ fn lists_on_the_command_line(server: &Server) {
     );
     let (_, _, said) = bad(&["--limit", "2"]);
     assert!(said.contains(&format!("--after {next} goes on")), "{said}");
+    // The page for people goes on with the same filter, and what it says stays text.
+    let (_, page) = server.get("/tenants/acme/changes?limit=1&class=emergency&q=%22%3E%3Cb");
+    assert!(!page.contains("older changes"), "{page}");
+    let (_, page) = server.get("/tenants/acme/changes?limit=1&class=emergency&q=c-");
+    let link =
+        page.split("<a href=\"?").nth(1).and_then(|rest| rest.split('"').next()).expect("a link to older changes");
+    let older = server.get(&format!("/tenants/acme/changes?{}", link.replace("&amp;", "&"))).1;
+    assert!(page.contains(">c-4<") && older.contains(">c-3<") && older.contains("class=emergency"), "{link}: {older}");
+    probes_are_listed_apart(server);
+}
+
+/// A change of which every event calls itself a probe is no finding, unless probes are asked for; the list of all changes has it.
+fn probes_are_listed_apart(server: &Server) {
+    let ran = json!({"probe": true, "execution": {"executor": "bot", "steps": [{"cmd": "a", "rc": 0}]}});
+    let event = event("probing", "execute", &ran);
+    let (status, body) = server.post("/v1/tenants/acme/events", "application/json", event.as_bytes());
+    assert_eq!(status, 200, "{body}");
+    let answer: Value = serde_json::from_str(body.trim()).expect("JSON");
+    caught_up(server, answer["index"].as_u64().expect("an index") + 1);
+    let listed = |words: &[&str]| {
+        let words = [&["change", "list", "--tenant", "acme"], words].concat();
+        ok(&mut server.upm(&words)).contains("probing")
+    };
+    assert!(listed(&[]) && listed(&["--anomaly", "no_approval_recorded", "--probes"]));
+    assert!(!listed(&["--anomaly", "no_approval_recorded"]));
 }
 
 #[test]
@@ -245,6 +275,12 @@ fn what_is_refused_is_refused_with_its_reason() {
         (json!({"sql": "SELECT 1\0, 2"}), 400, "NUL character at byte 8"),
         (json!({"sql": format!("SELECT '{}'", "x".repeat(150_000))}), 422, "the question has 150009 bytes"),
         (json!({"sql": "SELECT 1", "timeout_ms": 0}), 400, "expected 1 to 60000"),
+        (
+            json!({"sql": "@self-approved", "params": {"day": 30}}),
+            400,
+            "@self-approved has no parameter :day: there is :days",
+        ),
+        (json!({"sql": "@self-approved", "params": {"days": -5}}), 400, "found -5, expected a whole number"),
     ] {
         let (status, problem) = sql(&server, &body);
         let detail = problem["detail"].as_str().unwrap_or_default();

@@ -33,6 +33,10 @@ pub(super) enum Word {
     Runner,
     /// Recorded, and over when it is executed.
     Expired,
+    /// Written down years before it was given.
+    Ahead,
+    /// Names the plan, and carries a signature that is none.
+    Forged,
 }
 
 /// What becomes of the execution.
@@ -97,6 +101,8 @@ pub(super) enum What {
     Close,
     /// An event of an attempt that nobody began.
     Stray,
+    /// A note that changes nothing.
+    Note,
     Duplicate,
     Monitor,
 }
@@ -109,6 +115,8 @@ pub(super) struct Story {
     pub(super) emergency: bool,
     pub(super) denied_first: bool,
     pub(super) has_preflight: bool,
+    /// A check of it failed, and nobody cared.
+    pub(super) halted: bool,
     pub(super) logs: bool,
     pub(super) rollback_plan: bool,
     pub(super) clock_off: bool,
@@ -168,6 +176,7 @@ struct Drawn {
     has_policies: bool,
     denied_first: bool,
     has_preflight: bool,
+    halted: bool,
     logs: bool,
     rollback_plan: bool,
     weak: bool,
@@ -184,6 +193,10 @@ struct Drawn {
     strays: bool,
     closes: bool,
     duplicate: bool,
+    /// Two notes come under one id.
+    echoes: bool,
+    /// Another plan comes when all is done: before it is closed, or behind that.
+    planned_late: Option<bool>,
     fixes: Option<String>,
     /// How long behind the execution it is approved.
     approve_after: Option<u64>,
@@ -215,7 +228,7 @@ impl Drawn {
         if word == Word::Signed && options.sign.is_none() {
             word = Word::Bound;
         }
-        if planless && matches!(word, Word::Bound | Word::Signed) || emergency && word == Word::Expired {
+        if planless && matches!(word, Word::Bound | Word::Signed | Word::Forged) || emergency && word == Word::Expired {
             word = Word::Recorded;
         }
         let moved = random.permille(20) && !planless && !emergency && matches!(word, Word::Bound | Word::Recorded);
@@ -254,6 +267,9 @@ impl Drawn {
             strays: random.permille(10),
             closes: random.permille(550),
             duplicate: random.permille(30),
+            halted: random.permille(15),
+            echoes: random.permille(15),
+            planned_late: random.permille(25).then(|| random.permille(500)),
             fixes: None,
             approve_after: None,
             sign: options.sign,
@@ -271,7 +287,7 @@ impl Drawn {
         (self.course, self.word, self.emergency) = (Course::Good, Word::Bound, false);
         self.teller.class = "normal";
         (self.deletes, self.template) = (false, None);
-        (self.planless, self.moved) = (false, false);
+        (self.planless, self.moved, self.planned_late) = (false, false, None);
     }
 
     fn tell(&mut self, random: &mut Random) -> Story {
@@ -285,6 +301,15 @@ impl Drawn {
             let at = self.after(random, 8);
             events.push(self.teller.event(at, "audit", "ci", json!({"attempt": 7}), What::Stray, Vec::new()));
         }
+        if self.echoes {
+            for note in ["first", "second"] {
+                let at = self.after(random, 1);
+                let body = json!({"audit_trace": [{"ts": time(at), "msg": note}]});
+                events.push(self.teller.event(at, "audit", "ci", body, What::Note, Vec::new()));
+                self.teller.numbered -= 1;
+            }
+            self.teller.numbered += 1;
+        }
         if self.duplicate {
             noted(&mut events);
         }
@@ -295,6 +320,7 @@ impl Drawn {
             emergency: self.emergency,
             denied_first: self.has_policies && self.denied_first,
             has_preflight: self.has_preflight,
+            halted: self.has_preflight && self.halted,
             logs: self.logs,
             rollback_plan: self.rollback_plan || self.template.is_some(),
             odd_agent: self.odd_agent,
@@ -406,7 +432,7 @@ impl Drawn {
             self.has_policies = false;
             return;
         }
-        let checks = json!([{"type": "quota", "ok": true}, {"type": "existence", "ok": true}]);
+        let checks = json!([{"type": "quota", "ok": true}, {"type": "existence", "ok": !self.halted}]);
         let optional = json!({"name": "cost", "mandatory": false, "ok": random.permille(800)});
         if self.has_policies {
             let first = json!([{"name": "tags", "ok": !self.denied_first}, optional]);
@@ -468,7 +494,7 @@ impl Drawn {
 
     fn give(&mut self, at: u64, events: &mut Vec<Event>) {
         let plan = match self.word {
-            Word::Bound | Word::Signed => events
+            Word::Bound | Word::Signed | Word::Forged => events
                 .iter()
                 .rev()
                 .find(|event| matches!(event.what, What::Plan { .. }))
@@ -481,7 +507,12 @@ impl Drawn {
             _ => format!("{}-lead", self.teller.team),
         };
         let producer = if self.word == Word::Claimed { "ci" } else { "approvals" };
-        let mut body = Teller::approval("approved", &who, at, plan.as_deref());
+        // Ahead of the log's time, too, where an old history is played now.
+        let given = if self.word == Word::Ahead { at + 4_000 * DAY_MS } else { at };
+        let mut body = Teller::approval("approved", &who, given, plan.as_deref());
+        if self.word == Word::Forged {
+            body["preflight"]["approvals"][0]["signature"] = "-----BEGIN SSH SIGNATURE-----".into();
+        }
         if self.word == Word::Expired {
             body["preflight"]["approvals"][0]["expires"] = time(at + MINUTE_MS).into();
         }
@@ -489,7 +520,7 @@ impl Drawn {
             let approval = &mut body["preflight"]["approvals"][0];
             approval["signature"] = sign(&self.change, approval).into();
         }
-        let worthless = matches!(self.word, Word::Own | Word::Claimed | Word::Runner | Word::Expired);
+        let worthless = matches!(self.word, Word::Own | Word::Claimed | Word::Runner | Word::Expired | Word::Ahead);
         let counts = !worthless && !self.moved;
         events.push(self.teller.event(at, "preflight", producer, body, What::Approval { counts }, Vec::new()));
     }
@@ -503,6 +534,9 @@ impl Drawn {
             Course::Good => {
                 self.execute(random, events, false, 1);
                 self.verify(random, events, true, 1, 0);
+                if self.is_planned_late() && self.planned_late == Some(false) {
+                    self.plan(random, events, 2, 30);
+                }
             }
             Course::Unverified => self.execute(random, events, false, 1),
             Course::LateLook => {
@@ -546,7 +580,16 @@ impl Drawn {
             )
         {
             self.close(random, events);
+            if self.is_planned_late() && self.planned_late == Some(true) {
+                self.plan(random, events, 2, 40);
+            }
         }
+    }
+
+    /// Only where it is about nothing else: an approval that comes later would be of this plan.
+    fn is_planned_late(&self) -> bool {
+        let plain = self.course == Course::Good && !self.planless && !self.emergency && self.word != Word::Late;
+        plain && self.planned_late.is_some()
     }
 
     fn execute(&mut self, random: &mut Random, events: &mut Vec<Event>, failed: bool, attempt: u64) {
@@ -655,6 +698,8 @@ fn word(random: &mut Random) -> Word {
         400..412 => Word::Runner,
         412..424 => Word::Expired,
         424..480 => Word::Signed,
+        480..490 => Word::Ahead,
+        490..500 => Word::Forged,
         _ => Word::Bound,
     }
 }
@@ -718,6 +763,7 @@ fn monitor(
         emergency: false,
         denied_first: false,
         has_preflight: false,
+        halted: false,
         logs: true,
         rollback_plan: true,
         clock_off: false,

@@ -62,25 +62,32 @@ pub(crate) struct Expected {
     pub p95_us: Option<u64>,
 }
 
-/// The codes that are planted; whatever else is found is nobody's plan.
-pub(crate) const PLANTED: [&str; 22] = [
+/// The codes that are planted; whatever else is found is nobody's plan. Two cannot be planted by events alone: `payload_not_read` takes an erasure, and
+/// `foreign_signature_bad` a tenant's keys; those are tried where they are judged.
+pub(crate) const PLANTED: [&str; 28] = [
     "approver_is_initiator",
     "approver_is_executor",
     "approval_after_execution",
     "approval_expired",
+    "approval_time_ahead",
+    "approval_signature_bad",
     "approved_another_plan",
     "plan_changed_after_approval",
     "no_approval_recorded",
     "required_approval_missing",
     "executed_without_plan",
     "executed_without_preflight",
+    "executed_though_preflight_failed",
     "executed_though_refused",
     "executed_outside_window",
     "plan_digest_differs",
+    "plan_changed_after_execution",
     "verified_before_executed",
     "executed_after_verification",
     "closed_unverified",
+    "acted_after_closing",
     "attempts_skipped",
+    "same_id_other_bytes",
     "unknown_source",
     "unknown_agent",
     "unknown_visibility",
@@ -230,9 +237,9 @@ impl Truth {
         let grade = match story.word {
             _ if again == Some(false) || story.moved => "approval_coverage.none",
             Word::Signed if again.is_none() => "approval_coverage.signed",
-            Word::Bound if again.is_none() => "approval_coverage.bound",
-            Word::Signed | Word::Bound | Word::Recorded => "approval_coverage.recorded",
-            Word::Claimed => "approval_coverage.claimed",
+            Word::Bound | Word::Forged if again.is_none() => "approval_coverage.bound",
+            Word::Signed | Word::Bound | Word::Forged | Word::Recorded => "approval_coverage.recorded",
+            Word::Claimed | Word::Ahead => "approval_coverage.claimed",
             Word::Own | Word::None | Word::Late | Word::Runner | Word::Expired => "approval_coverage.none",
         };
         self.add(grade, day, true);
@@ -346,23 +353,37 @@ impl Truth {
         let reworked = story.course == Course::Reworked;
         let closed = timeline.of(|what| what == What::Close).next().is_some();
         let given = runs && approval.is_some();
+        let plans_behind = |wanted: fn(What) -> bool| {
+            let before = timeline.of(wanted).next();
+            let mut plans = timeline.of(|what| matches!(what, What::Plan { .. }));
+            before.is_some_and(|before| plans.any(|plan| timeline.comes_after(plan, before)))
+        };
         let planted = [
             ("approver_is_initiator", story.word == Word::Own && given),
             ("approver_is_executor", story.word == Word::Runner && given),
             ("approval_after_execution", late && !story.emergency),
             ("approval_expired", story.word == Word::Expired && given),
+            ("approval_time_ahead", story.word == Word::Ahead && approval.is_some() && story.course != Course::Refused),
+            (
+                "approval_signature_bad",
+                story.word == Word::Forged && approval.is_some() && story.course != Course::Refused,
+            ),
             ("approved_another_plan", story.moved && story.word == Word::Bound && given),
             ("plan_changed_after_approval", story.moved && story.word == Word::Recorded && given),
             ("no_approval_recorded", runs && (approval.is_none() || second == Some(false))),
             ("required_approval_missing", given && !covered),
             ("executed_without_plan", runs && (story.planless || second.is_some())),
             ("executed_without_preflight", runs && (!story.has_preflight || second.is_some())),
+            ("executed_though_preflight_failed", runs && story.halted),
             ("executed_though_refused", runs && story.denied_first),
             ("executed_outside_window", runs && story.outside),
             ("plan_digest_differs", story.wrong_digest),
+            ("plan_changed_after_execution", plans_behind(|what| matches!(what, What::Execute { .. }))),
             ("verified_before_executed", story.monitor),
             ("executed_after_verification", reworked),
             ("closed_unverified", reworked && closed),
+            ("acted_after_closing", plans_behind(|what| what == What::Close)),
+            ("same_id_other_bytes", timeline.of(|what| what == What::Note).next().is_some()),
             ("attempts_skipped", timeline.of(|what| what == What::Stray).next().is_some()),
             ("unknown_source", story.odd_source),
             ("unknown_agent", runs && story.odd_agent),

@@ -10,6 +10,7 @@
 //! its cache in unnamed files; whoever serves strangers bounds those with the process (`RLIMIT_FSIZE`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +21,7 @@ pub use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement};
 
 use crate::error::ViewError;
-use crate::saved::SAVED;
+use crate::saved::{SAVED, SavedError};
 use crate::{TABLES, check_version, set_up};
 
 /// Longest value that a question may make, bytes: a row of a documented table has a few kilobytes.
@@ -65,6 +66,17 @@ pub enum Param {
     Real(f64),
     /// A text.
     Text(String),
+}
+
+impl fmt::Display for Param {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => out.write_str("null"),
+            Self::Integer(number) => number.fmt(out),
+            Self::Real(number) => write!(out, "{number:?}"),
+            Self::Text(text) => write!(out, "{:?}", text.chars().take(64).collect::<String>()),
+        }
+    }
 }
 
 impl Param {
@@ -156,6 +168,9 @@ pub enum AskError<E> {
     /// There is no such saved question.
     #[error("there is no saved question @{0}: there are {names}", names = saved_names())]
     Unknown(String),
+    /// A parameter that a saved question does not have, or a value that is none.
+    #[error("{0}")]
+    Parameter(String),
     /// There is no such table.
     #[error("no such table: {0}: there are {known} (upm sql --schema describes them)", known = tables().join(", "))]
     NoTable(String),
@@ -199,6 +214,15 @@ pub enum AskError<E> {
 impl<E> From<ViewError> for AskError<E> {
     fn from(error: ViewError) -> Self {
         Self::Views(error)
+    }
+}
+
+impl<E> From<SavedError> for AskError<E> {
+    fn from(error: SavedError) -> Self {
+        match error {
+            SavedError::Unknown(name) => Self::Unknown(name),
+            SavedError::Parameter(text) => Self::Parameter(text),
+        }
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Filter {
     pub to_ms: Option<u64>,
     /// With this text in change, request, initiator or owner, whatever the case.
     pub text: Option<String>,
+    /// Without changes of which every event says that it is a probe.
+    pub without_probes: bool,
 }
 
 /// Where a page ended: the next one goes on behind it.
@@ -233,6 +235,7 @@ struct Scan<'c, 'f> {
     has_anomaly: CachedStatement<'c>,
     has_resource: CachedStatement<'c>,
     has_event: CachedStatement<'c>,
+    is_real: CachedStatement<'c>,
     page: Page,
     scanned: usize,
     /// The last change looked at.
@@ -251,6 +254,7 @@ impl<'c, 'f> Scan<'c, 'f> {
             has_anomaly: connection.prepare_cached(&has_anomaly_sql())?,
             has_resource: connection.prepare_cached(HAS_RESOURCE)?,
             has_event: connection.prepare_cached(HAS_EVENT)?,
+            is_real: connection.prepare_cached(IS_REAL)?,
             page: Page { rows: Vec::new(), next: None },
             scanned: 0,
             behind: None,
@@ -338,10 +342,12 @@ impl<'c, 'f> Scan<'c, 'f> {
         {
             return Ok(false);
         }
-        Ok(match &filter.resource {
-            Some(name) => self.has_resource.exists(rusqlite::params![first, name])?,
-            None => true,
-        })
+        if let Some(name) = &filter.resource
+            && !self.has_resource.exists(rusqlite::params![first, name])?
+        {
+            return Ok(false);
+        }
+        Ok(!filter.without_probes || self.is_real.exists([first])?)
     }
 }
 
@@ -356,6 +362,9 @@ const HAS_RESOURCE: &str = "SELECT 1 FROM resource_rows WHERE first_index = ?1 A
 
 const HAS_EVENT: &str =
     "SELECT 1 FROM event_rows INDEXED BY events_by_change WHERE first_index = ?1 AND entry >= ?2 AND entry < ?3";
+
+/// An event of it that is no probe.
+const IS_REAL: &str = "SELECT 1 FROM event_rows INDEXED BY events_by_change WHERE first_index = ?1 AND NOT probe";
 
 /// The changes of the events of a window of entries.
 const WINDOW_EVENTS: &str = "SELECT first_index FROM event_rows WHERE entry >= ?1 AND entry < ?2";
@@ -521,6 +530,7 @@ mod tests {
                 "SEARCH event_rows USING COVERING INDEX events_by_change (first_index=? AND rowid>? AND rowid<?)"
                     .to_owned(),
             ),
+            (IS_REAL.to_owned(), "SEARCH event_rows USING INDEX events_by_change (first_index=?)".to_owned()),
             (WINDOW_EVENTS.to_owned(), "SEARCH event_rows USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)".to_owned()),
             (by_key_sql(), by_key.to_owned()),
             (HAS_RESOURCE.to_owned(), "SEARCH resource_rows USING PRIMARY KEY (first_index=?)".to_owned()),

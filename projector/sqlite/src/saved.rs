@@ -70,13 +70,54 @@ impl Saved {
     }
 }
 
-/// The question that a text asks: SQL, or `@name` for a saved one. `Err` is the name of one that does not exist.
-pub fn question(text: &str, mut params: BTreeMap<String, Param>, now_ms: i64) -> Result<Question, String> {
+/// The most that a parameter of a saved question may be: days, or rows.
+const PARAMETER_MAX: i64 = 1_000_000;
+
+/// Why a saved question is not asked: rather than with another window than somebody meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SavedError {
+    /// There is none of this name.
+    Unknown(String),
+    /// A parameter that it does not have, or a value that is none; in words.
+    Parameter(String),
+}
+
+impl Saved {
+    fn fits(&self, params: &BTreeMap<String, Param>) -> Result<(), SavedError> {
+        for (name, value) in params {
+            let is_own = self.parameters().any(|own| own.name == name);
+            let range = match name.as_str() {
+                "now" => Some(0..=i64::MAX),
+                _ if is_own => Some(1..=PARAMETER_MAX),
+                _ => None,
+            };
+            let Some(range) = range else {
+                let known: Vec<String> = self.parameters().map(|own| format!(":{}", own.name)).collect();
+                let text = format!("@{} has no parameter :{name}: there is {}", self.name, known.join(", "));
+                return Err(SavedError::Parameter(text));
+            };
+            if !matches!(value, Param::Integer(number) if range.contains(number)) {
+                let text = format!(
+                    ":{name} of @{}: found {value}, expected a whole number from {} to {}",
+                    self.name,
+                    range.start(),
+                    range.end()
+                );
+                return Err(SavedError::Parameter(text));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The question that a text asks: SQL, or `@name` for a saved one.
+pub fn question(text: &str, mut params: BTreeMap<String, Param>, now_ms: i64) -> Result<Question, SavedError> {
     params.entry("now".to_owned()).or_insert(Param::Integer(now_ms));
     let Some(name) = text.trim().strip_prefix('@') else {
         return Ok(Question { sql: text.to_owned(), params });
     };
-    let saved = Saved::find(name).ok_or_else(|| name.to_owned())?;
+    let saved = Saved::find(name).ok_or_else(|| SavedError::Unknown(name.to_owned()))?;
+    saved.fits(&params)?;
     for parameter in saved.parameters() {
         params.entry(parameter.name.to_owned()).or_insert_with(|| Param::parse(parameter.value));
     }

@@ -96,7 +96,9 @@ pub fn requirements() -> String {
         for criterion in &requirement.acceptance {
             let tests: Vec<_> = criterion.tests.iter().map(|test| format!("`{test}`")).collect();
             let words = criterion.words.replace('|', "\\|");
-            let _ = writeln!(text, "| `{}` | {words} | {} |", criterion.id, tests.join(", "));
+            let shown =
+                criterion.unknown.as_ref().map_or_else(|| tests.join(", "), |why| format!("**unknown**: {why}"));
+            let _ = writeln!(text, "| `{}` | {words} | {shown} |", criterion.id);
         }
     }
     text

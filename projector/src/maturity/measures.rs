@@ -4,10 +4,10 @@
 //! holds both lists equal. Names of `execution.guards` are given in the table's words.
 
 use schemas::event::{Any, Check, Execution};
-use schemas::guard;
+use schemas::{canonicals, guard};
 
 use super::story::{Story, member, says};
-use crate::approval::{Grade, Graded, Lack};
+use crate::approval::{Grade, Graded, Lack, same_name};
 use crate::document::group;
 use crate::fold::Marks;
 
@@ -20,6 +20,9 @@ const HEALTH: [&str; 7] = ["health", "rollout", "status", "connectivity", "ready
 
 /// Words of a check that tries without doing.
 const DRY_RUN: [&str; 5] = ["dry-run", "dry_run", "dryrun", "what-if", "simulat"];
+
+/// Roles in which a policy or a lane approves by itself; `lane` is that of our own preflight.
+const AUTOMATIC: [&str; 3] = ["policy", "auto", "lane"];
 
 type Share = fn(&Story<'_>) -> Option<bool>;
 
@@ -168,10 +171,21 @@ fn names(check: &Check<'_>, words: &[&str]) -> bool {
     words.iter().any(|word| text.iter().any(|text| text.contains(word)))
 }
 
-/// Before or with the first execution, by another person than asked: informal, so a claim is enough, and a name is compared as everywhere.
+/// Given before or with the first execution.
+fn approved_before<'a>(story: &Story<'a>) -> impl Iterator<Item = &'a Graded> {
+    let end = story.executed.unwrap_or(u64::MAX);
+    story.approvals().filter(move |given| given.index <= end)
+}
+
+/// By a policy or a lane, and by no person.
+fn is_automatic(given: &Graded) -> bool {
+    given.role.as_deref().is_some_and(|role| AUTOMATIC.contains(&same_name(role).as_str()))
+}
+
+/// Informal, so a claim is enough, whoever sent it; but by a person, and nothing that is worthless at any grade: a peer is neither who asked nor who
+/// executes, and looked at this plan.
 fn peer_reviewed(story: &Story<'_>) -> bool {
-    let before = |given: &&Graded| story.executed.is_none_or(|executed| given.index <= executed);
-    story.approvals().filter(before).any(|given| !given.lacks.contains(&Lack::ByInitiator))
+    approved_before(story).any(|given| !is_automatic(given) && !given.lacks.iter().any(|lack| lack.is_fatal()))
 }
 
 fn two_person(story: &Story<'_>) -> Option<bool> {
@@ -203,10 +217,7 @@ fn auto_approved(story: &Story<'_>) -> Option<bool> {
     };
     story.executed?;
     story.preflights().find(|preflight| preflight.risk.is_some_and(is_low))?;
-    let approvals = story.before().flat_map(|part| &part.facts.approvals);
-    let by_policy = |role: &str| role.eq_ignore_ascii_case("policy") || role.eq_ignore_ascii_case("auto");
-    let mut given = approvals.filter(|approval| crate::facts::decided(approval) == crate::facts::Decision::Approved);
-    Some(given.any(|approval| approval.role.as_ref().is_some_and(|role| by_policy(role))))
+    Some(approved_before(story).any(|given| is_automatic(given) && given.counts))
 }
 
 fn in_window(story: &Story<'_>) -> Option<bool> {
@@ -226,9 +237,12 @@ fn in_waves(story: &Story<'_>, name: &str) -> Option<bool> {
     Some(waves(story).all(|wave| says(member(wave, name).flatten())))
 }
 
+/// By an agent: an executor's name says who it was, not that no person had a hand in it. An execution that says neither says nothing against it,
+/// because some producers send an event for each step.
 fn guarded_auto(story: &Story<'_>) -> bool {
-    let by = story.executions().any(|execution| execution.agent.is_some() || execution.executor.is_some());
-    by && story.executions().any(|execution| says(execution.guards))
+    let told = story.executions().filter(|execution| execution.agent.is_some() || execution.executor.is_some());
+    let by_agent = told.map(|execution| execution.agent.as_deref().is_some_and(canonicals::is_agent));
+    all_and_any(by_agent) && story.executions().any(|execution| says(execution.guards))
 }
 
 /// A list of differences, or both hashes.
@@ -263,7 +277,8 @@ fn exports(story: &Story<'_>) -> bool {
     readable && planned(story) && trail && logged(story)
 }
 
-/// A rollback that was executed, succeeded, left its steps, and was followed by a verification that held.
+/// A rollback that was executed, succeeded, left its steps, and was followed by a verification that held. Within one event a verification comes before a
+/// rollback, so it takes another one.
 pub(super) fn rolled_back(story: &Story<'_>) -> bool {
     let done = story.parts.iter().find(|part| {
         let steps = part
@@ -274,7 +289,7 @@ pub(super) fn rolled_back(story: &Story<'_>) -> bool {
         steps && part.facts.marks.any(Marks::ROLLED_BACK) && !part.facts.marks.any(Marks::ROLLBACK_FAILED)
     });
     let held = |index: u64, attempt: u64| {
-        let later = story.parts.iter().filter(move |part| part.index >= index && part.facts.attempt == attempt);
+        let later = story.parts.iter().filter(move |part| part.index > index && part.facts.attempt == attempt);
         later
             .into_iter()
             .any(|part| part.facts.marks.any(Marks::VERIFIED) && !part.facts.marks.any(Marks::VERIFY_FAILED))

@@ -221,6 +221,34 @@ pub fn checklist(figures: &Figures) -> Vec<ItemReport> {
     model::get().checklist.iter().map(report).collect()
 }
 
+/// An acceptance criterion of F1 to F5: of this program, not of what a tenant does with it.
+#[derive(Clone, Debug, Serialize)]
+pub struct CriterionReport {
+    /// `FN.WORD`.
+    pub id: &'static str,
+    /// The model's words.
+    pub words: &'static str,
+    /// [`Verdict::Pass`] where tests show it, which no build goes without; else [`Verdict::Unknown`].
+    pub verdict: Verdict,
+    /// These tests, as `FILE::FUNCTION` of the source.
+    pub tests: &'static [String],
+    /// Why no test does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<&'static str>,
+}
+
+/// The acceptance criteria, with the tests that show each.
+pub fn criteria() -> Vec<CriterionReport> {
+    let report = |criterion: &'static model::Criterion| CriterionReport {
+        id: &criterion.id,
+        words: &criterion.words,
+        verdict: if criterion.tests.is_empty() { Verdict::Unknown } else { Verdict::Pass },
+        tests: &criterion.tests,
+        unknown: criterion.unknown.as_deref(),
+    };
+    model::get().requirements.iter().flat_map(|requirement| &requirement.acceptance).map(report).collect()
+}
+
 fn verdict(clauses: &[ClauseReport], measures: &[Judged]) -> Verdict {
     let held = |clause: &ClauseReport| matches!(clause.standing, Standing::Measured | Standing::Attested);
     // What was counted and falls short; what was not counted, or too rarely, says nothing.

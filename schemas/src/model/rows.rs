@@ -300,6 +300,9 @@ pub struct Criterion {
     pub words: String,
     /// The tests that show it, as `FILE::FUNCTION`.
     pub tests: Vec<String>,
+    /// Why no test does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
 }
 
 /// A platform as the model rates it.

@@ -1,4 +1,5 @@
-//! `upm checklist`: the seven items of the conformance checklist, each pass, fail or unknown, with the evidence.
+//! `upm checklist`: the seven items of the conformance checklist, each pass, fail or unknown, with the evidence; and of this program, the acceptance
+//! criteria of F1 to F5 with the tests that show each.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ pub struct Args {
     at_least: Option<u64>,
 }
 
-/// Runs the command: 0 if every item passes, else 1.
+/// Runs the command: 0 if every item passes, else 1. What this program's tests show decides nothing about a tenant.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let tenant = globals.tenant_or_default()?;
     let at_least = args.at_least.map_or_else(String::new, |index| format!("?at_least={index}"));
@@ -51,6 +52,19 @@ fn told(answer: &Value) -> String {
         for need in item["measures"].as_array().into_iter().flatten() {
             let word = if need["met"] == true { "measured" } else { "unmet" };
             let _ = writeln!(out, "           {word} {}: {}", text(&need["id"]), text(&need["found"]));
+        }
+    }
+    out.push_str("\nacceptance criteria of this program, each with the tests that show it\n");
+    for criterion in answer["criteria"].as_array().into_iter().flatten() {
+        let _ = writeln!(
+            out,
+            "{:<8} {}: {}",
+            text(&criterion["verdict"]),
+            text(&criterion["id"]),
+            text(&criterion["words"])
+        );
+        for test in criterion["tests"].as_array().into_iter().flatten().chain(criterion.get("unknown")) {
+            let _ = writeln!(out, "           {}", text(test));
         }
     }
     out.trim_end().to_owned()

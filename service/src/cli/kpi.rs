@@ -70,19 +70,42 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
         ("class", args.class),
         ("at_least", args.at_least.map(|index| index.to_string())),
     ];
-    let answer = if let Some(kpi) = &args.kpi {
+    let mut answer = if let Some(kpi) = &args.kpi {
         query.push(("changes", Some(args.changes)));
         whole(&client, &format!("{path}/{}", segment(kpi)), &query)?
     } else {
         query.push(("trend", Some("true".to_owned())));
         client.get(&with_query(&path, &query))?
     };
+    link(&client, &mut answer);
     match (globals.json, args.csv) {
         (true, _) => print::json(&answer)?,
         (false, true) => print::raw(&csv(&answer))?,
         (false, false) => print::line(&report(&answer))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The server names paths; a permalink that is sent to somebody says where.
+fn link(client: &Client, answer: &mut Value) {
+    let figures: Vec<&mut Value> = match answer.get_mut("kpis") {
+        Some(Value::Array(figures)) => figures.iter_mut().collect(),
+        _ => Vec::from_iter(answer.get_mut("kpi")),
+    };
+    let absolute = |link: &mut Value| {
+        if let Some(path) = link.as_str().filter(|path| path.starts_with('/')) {
+            *link = client.link(path).into();
+        }
+    };
+    for figure in figures {
+        if let Some(link) = figure.get_mut("changes_href") {
+            absolute(link);
+        }
+        for list in ["missed", "changes"] {
+            let rows = figure.get_mut(list).and_then(Value::as_array_mut);
+            rows.into_iter().flatten().filter_map(|row| row.get_mut("href")).for_each(absolute);
+        }
+    }
 }
 
 /// One KPI with all pages of its changes.

@@ -191,14 +191,16 @@ fn ask_file<S: Sink>(
     sink: &mut S,
 ) -> Result<(), AskError<S::Error>> {
     let now_ms = i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX);
-    let question = saved::question(question, params, now_ms).map_err(AskError::Unknown)?;
+    let question = saved::question(question, params, now_ms)?;
     ask::ask(file, &question, limits, go_on, sink).map(drop)
 }
 
 fn refused(error: &Refused) -> CliError {
     let line = CliError::could_not(print::clean(&error.to_string()));
     match error {
-        AskError::Unknown(_) => line.with_detail("upm sql --list tells what each finds"),
+        AskError::Unknown(_) | AskError::Parameter(_) => {
+            line.with_detail("upm sql --list tells what each finds, and its parameters")
+        }
         AskError::Rows(_) => line.with_detail("--max-rows N allows more"),
         AskError::Stopped => line.with_detail(format!("--timeout SECONDS allows up to {TIMEOUT_S_MAX}")),
         AskError::Sql(_) => line.with_detail("see upm sql --schema"),

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use evidence::KeptLog;
-use ledger::entry::{EventHeader, Header};
+use ledger::entry::EventHeader;
 use ledger::read::ReadError;
 use projector::anomaly::Code;
 use projector::document::{Context, Entry, Telling};
@@ -16,10 +16,11 @@ use projector::fold::State as ChangeState;
 use projector_sqlite::{Filter, PageKey};
 use schemas::ids::{ChangeClass, ChangeId, Environment, Tenant};
 use schemas::object::bucket;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::app::{App, OpenTenant, blocking, log_failed};
+use super::evidence::segment;
 use super::extract::{UrlPath, UrlQuery};
 use super::problem::Problem;
 use super::room::{Found, Held};
@@ -31,7 +32,7 @@ const PAGE_ROWS: usize = 50;
 const PAGE_ROWS_MAX: usize = 500;
 
 /// The filter of a list, its page, and the entry that the views must cover.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
     state: Option<String>,
@@ -49,9 +50,24 @@ pub struct ListQuery {
     /// With events before then, exclusive.
     to: Option<String>,
     q: Option<String>,
+    /// Whether to list changes of which every event says that it is a probe. If nobody says: unless an anomaly is asked for.
+    probes: Option<bool>,
     limit: Option<usize>,
     after: Option<String>,
     at_least: Option<u64>,
+}
+
+impl ListQuery {
+    /// The query of the next page: the same filter from behind `after`.
+    pub fn on_from(mut self, after: &str) -> String {
+        (self.after, self.at_least) = (Some(after.to_owned()), None);
+        let value = serde_json::to_value(self).unwrap_or_default();
+        let pair = |(name, value): (&String, &Value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (!value.is_null()).then(|| format!("{name}={}", segment(&text)))
+        };
+        value.as_object().into_iter().flatten().filter_map(pair).collect::<Vec<_>>().join("&")
+    }
 }
 
 /// A list of events: where it begins, how long it is.
@@ -125,14 +141,11 @@ pub async fn logs(
     app.covered(&tenant, query.at_least).await?;
     let takes = app.takes_objects();
     blocking(move || {
-        let found = Found::of(&open, &change)?;
-        if found.indices.is_empty() {
-            return Err(unknown(&open.tenant, &change));
-        }
+        let found = known(&app, &open, &change)?;
         let _room = app.room.take(&found)?;
         let mut logs = Vec::new();
         // One payload after the other, of which only what it refers to is kept.
-        for index in found.indices {
+        for (index, _) in found.headers {
             let stored = open.log.stored(index).map_err(|error| log_failed(&error))?;
             for log in stored.iter().flat_map(|stored| evidence::kept_logs(&stored.payload)) {
                 logs.push(log_row(&open, index, &log, takes)?);
@@ -221,6 +234,7 @@ fn filter(query: ListQuery) -> Result<Filter, Problem> {
         from_ms: query.from.as_deref().map(|text| time_ms("from", text)).transpose()?,
         to_ms: query.to.as_deref().map(|text| time_ms("to", text)).transpose()?,
         text: query.q,
+        without_probes: !query.probes.unwrap_or(query.anomaly.is_none()),
     })
 }
 
@@ -258,29 +272,22 @@ fn time_ms(name: &str, text: &str) -> Result<u64, Problem> {
 }
 
 fn change_json(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Vec<u8>, Problem> {
-    let found = Found::of(open, change)?;
-    if found.indices.is_empty() {
-        return Err(unknown(&open.tenant, change));
-    }
+    let found = known(app, open, change)?;
     let _room = app.room.take(&found)?;
-    let read = || {
-        let mut headers = Vec::with_capacity(found.indices.len());
-        for index in &found.indices {
-            if let Some(Header::Event(header)) = open.log.header(*index)? {
-                headers.push((*index, header));
-            }
-        }
-        Ok(headers)
-    };
-    let headers = read().map_err(|error: ReadError| log_failed(&error))?;
     let context = circumstances(open)?;
     // One payload after the other, of which only what it says is kept.
     let mut telling = Telling::new(change, &context);
-    for (index, header) in &headers {
+    for (index, header) in &found.headers {
         let stored = open.log.stored(*index).map_err(|error| log_failed(&error))?;
         telling.add(*index, header, stored.as_ref().map(|stored| stored.payload.as_slice()));
     }
     Ok(telling.document().to_json())
+}
+
+/// The events of a change that has to be known.
+fn known(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Found, Problem> {
+    let found = app.room.find(open, change)?;
+    if found.headers.is_empty() { Err(unknown(&open.tenant, change)) } else { Ok(found) }
 }
 
 /// By what a change is judged now.
@@ -302,20 +309,15 @@ pub struct Recorded {
 impl Recorded {
     /// None where the change is not known. Blocking.
     pub fn of(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Self, Problem> {
-        let found = Found::of(open, change)?;
+        let found = app.room.find(open, change)?;
         let room = app.room.take(&found)?;
-        let read = || {
-            let mut entries = Vec::new();
-            for index in &found.indices {
-                if let (Some(Header::Event(header)), Some(stored)) =
-                    (open.log.header(*index)?, open.log.stored(*index)?)
-                {
-                    entries.push((*index, header, stored.payload));
-                }
+        let mut entries = Vec::with_capacity(found.headers.len());
+        for (index, header) in found.headers {
+            if let Some(stored) = open.log.stored(index).map_err(|error| log_failed(&error))? {
+                entries.push((index, header, stored.payload));
             }
-            Ok(entries)
-        };
-        Ok(Self { entries: read().map_err(|error: ReadError| log_failed(&error))?, _room: room })
+        }
+        Ok(Self { entries, _room: room })
     }
 
     /// Of a change that has to be known. Blocking.
@@ -360,6 +362,33 @@ mod tests {
         for limit in [0, 501, usize::MAX] {
             assert!(rows(Some(limit)).is_err(), "{limit}");
         }
+    }
+
+    #[test]
+    fn the_next_page_has_the_same_filter() {
+        let query = ListQuery {
+            q: Some("a&b <c>".to_owned()),
+            env: Environment::parse("prod").ok(),
+            probes: Some(true),
+            limit: Some(7),
+            after: Some("12".to_owned()),
+            at_least: Some(3),
+            ..ListQuery::default()
+        };
+        let next = query.on_from("9");
+        let mut pairs: Vec<_> = next.split('&').collect();
+        pairs.sort_unstable();
+        assert_eq!(pairs, ["after=9", "env=prod", "limit=7", "probes=true", "q=a%26b%20%3Cc%3E"]);
+    }
+
+    #[test]
+    fn probes_are_no_anomalies_unless_asked_for() {
+        let of = |anomaly: bool, probes: Option<bool>| {
+            let anomaly = anomaly.then(|| Code::NoApprovalRecorded.as_str().to_owned());
+            filter(ListQuery { anomaly, probes, ..ListQuery::default() }).unwrap().without_probes
+        };
+        assert_eq!([of(false, None), of(false, Some(false)), of(false, Some(true))], [false, true, false]);
+        assert_eq!([of(true, None), of(true, Some(false)), of(true, Some(true))], [true, true, false]);
     }
 
     #[test]

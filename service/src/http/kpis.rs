@@ -62,6 +62,7 @@ pub async fn list(
     UrlQuery(query): UrlQuery<KpiQuery>,
 ) -> Result<Json<Value>, Problem> {
     let open = app.tenant(&tenant)?;
+    of_all(&query)?;
     app.covered(&tenant, query.at_least).await?;
     let question = Question::of(&query, clock::unix_ms())?;
     blocking(move || open.ask(|views| Ok(question.all(&open, views))).and_then(|answer| answer)).await.map(Json)
@@ -102,6 +103,16 @@ fn known(kpi: &str) -> Result<&'static str, Problem> {
         );
         problem.with("kpis", metric::KPIS.to_vec())
     })
+}
+
+/// What pages the changes behind one KPI says nothing of all of them.
+fn of_all(query: &KpiQuery) -> Result<(), Problem> {
+    let given =
+        [("changes", query.changes.is_some()), ("limit", query.limit.is_some()), ("after", query.after.is_some())];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(Problem::bad_request(format!("{name}: found of all KPIs, expected of one: …/kpis/KPI"))),
+        None => Ok(()),
+    }
 }
 
 fn side(word: Option<&str>) -> Result<Side, Problem> {
@@ -363,6 +374,19 @@ mod tests {
             &KpiQuery { from: text("2026-02-01"), last: text("3d"), ..KpiQuery::default() },
             "last: found beside from or to, expected one of them",
         );
+    }
+
+    #[test]
+    fn pages_are_of_one_kpi() {
+        assert!(of_all(&KpiQuery { trend: Some(true), at_least: Some(1), ..KpiQuery::default() }).is_ok());
+        for (query, name) in [
+            (KpiQuery { changes: Some("all".to_owned()), ..KpiQuery::default() }, "changes"),
+            (KpiQuery { limit: Some(3), ..KpiQuery::default() }, "limit"),
+            (KpiQuery { after: Some("1".to_owned()), ..KpiQuery::default() }, "after"),
+        ] {
+            let detail = of_all(&query).unwrap_err().to_json()["detail"].to_string();
+            assert!(detail.contains(&format!("{name}: found of all KPIs")), "{detail}");
+        }
     }
 
     #[test]

@@ -67,13 +67,14 @@ pub async fn get(
     told(app, tenant, query, |figures| json!(report::report(figures))).await
 }
 
-/// `GET …/maturity/checklist`: `{"items": […]}`
+/// `GET …/maturity/checklist`: `{"items": […], "criteria": […]}`: the tenant's items, and of this program the acceptance criteria with their tests.
 pub async fn checklist(
     app: State<Arc<App>>,
     tenant: UrlPath<Tenant>,
     query: UrlQuery<Asked>,
 ) -> Result<Json<Value>, Problem> {
-    told(app, tenant, query, |figures| json!({ "items": report::checklist(figures) })).await
+    told(app, tenant, query, |figures| json!({ "items": report::checklist(figures), "criteria": report::criteria() }))
+        .await
 }
 
 /// What is told of the figures of the window that ends today.

@@ -46,7 +46,7 @@ pub async fn changes(
     UrlPath(tenant): UrlPath<Tenant>,
     UrlQuery(query): UrlQuery<ListQuery>,
 ) -> Result<Html<String>, Problem> {
-    let found = changes::page(&app, &tenant, query).await?;
+    let found = changes::page(&app, &tenant, query.clone()).await?;
     let mut body = String::from(
         "<table><tr><th>change</th><th>state</th><th>environment</th><th>initiator</th><th>request</th></tr>",
     );
@@ -61,7 +61,7 @@ pub async fn changes(
     }
     body.push_str("</table>");
     if let Some(next) = found.get("next").and_then(Value::as_str) {
-        let _ = write!(body, "<p><a href=\"?after={}\">older changes</a></p>", segment(next));
+        let _ = write!(body, "<p><a href=\"?{}\">older changes</a></p>", escape(&query.on_from(next)));
     }
     Ok(Html(page(&format!("Changes of {tenant}"), &body)))
 }

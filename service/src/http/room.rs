@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use evidence::ENTRIES_MAX;
-use ledger::entry::Header;
+use ledger::entry::{EventHeader, Header};
 use ledger::read::ReadError;
 use schemas::ids::ChangeId;
 use tokio::runtime::Handle;
@@ -21,38 +21,26 @@ use super::problem::Problem;
 const BYTES_MAX: u64 = 64 << 20;
 /// Bytes that an event takes beside its payload.
 const EVENT_BYTES: u64 = 2 * 1024;
+/// Bytes of all headers that are held by who waits for room for the payloads: those of one change of as many events as may be.
+const HEADERS_MAX: u64 = ENTRIES_MAX as u64 * EVENT_BYTES;
 /// How long a request waits for room.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The events of a change that are on record.
 pub struct Found {
     change: ChangeId,
-    /// Their places in the log, oldest first.
-    pub indices: Vec<u64>,
+    /// Each with its place in the log, oldest first.
+    pub headers: Vec<(u64, EventHeader)>,
     /// Bytes of their payloads.
     bytes: u64,
+    _room: Held,
 }
 
-impl Found {
-    /// Those of a change now. Blocking.
-    pub fn of(open: &OpenTenant, change: &ChangeId) -> Result<Self, Problem> {
-        let size = open.log.head().map_err(|error| log_failed(&error))?.size;
-        let indices = open.change_indices(change, size)?;
-        let mut bytes = 0;
-        // What is too much by its number is not measured.
-        for index in indices.iter().take(ENTRIES_MAX) {
-            if let Some(Header::Event(header)) =
-                open.log.header(*index).map_err(|error: ReadError| log_failed(&error))?
-            {
-                bytes += header.size;
-            }
-        }
-        Ok(Self { change: change.clone(), indices, bytes })
-    }
+/// How much room there is. Headers have their own, and whoever has room for payloads waits for nothing any more: so nobody waits in a ring.
+pub struct Room {
+    headers: Arc<Semaphore>,
+    events: Arc<Semaphore>,
 }
-
-/// How much room there is.
-pub struct Room(Arc<Semaphore>);
 
 /// Room that is taken, until the value is dropped.
 pub struct Held(#[expect(dead_code, reason = "it is given back when dropped")] OwnedSemaphorePermit);
@@ -60,22 +48,46 @@ pub struct Held(#[expect(dead_code, reason = "it is given back when dropped")] O
 impl Room {
     /// All of it free.
     pub fn new() -> Self {
-        Self(Arc::new(Semaphore::new(kib(BYTES_MAX) as usize)))
+        let of = |bytes| Arc::new(Semaphore::new(kib(bytes) as usize));
+        Self { headers: of(HEADERS_MAX), events: of(BYTES_MAX) }
     }
 
-    /// Waits for room for a change's events. Blocking; on a thread that may block.
+    /// The events of a change now, with room for their headers. Blocking; on a thread that may block.
+    pub fn find(&self, open: &OpenTenant, change: &ChangeId) -> Result<Found, Problem> {
+        let size = open.log.head().map_err(|error| log_failed(&error))?.size;
+        let indices = open.change_indices(change, size)?;
+        if indices.len() > ENTRIES_MAX {
+            return Err(too_large(change, indices.len(), None));
+        }
+        let room = wait(&self.headers, indices.len() as u64 * EVENT_BYTES)?;
+        let mut headers = Vec::with_capacity(indices.len());
+        for index in indices {
+            let header = open.log.header(index).map_err(|error: ReadError| log_failed(&error))?;
+            if let Some(Header::Event(header)) = header {
+                headers.push((index, header));
+            }
+        }
+        let bytes = headers.iter().map(|(_, header)| header.size).sum();
+        Ok(Found { change: change.clone(), headers, bytes, _room: room })
+    }
+
+    /// Waits for room for a change's payloads. Blocking; on a thread that may block.
     pub fn take(&self, found: &Found) -> Result<Held, Problem> {
-        let count = found.indices.len();
+        let count = found.headers.len();
         let bytes = found.bytes + count as u64 * EVENT_BYTES;
-        if count > ENTRIES_MAX || bytes > BYTES_MAX {
-            return Err(too_large(found));
+        if bytes > BYTES_MAX {
+            return Err(too_large(&found.change, count, Some(found.bytes)));
         }
-        let asked = Arc::clone(&self.0).acquire_many_owned(kib(bytes));
-        match Handle::current().block_on(async { timeout(PATIENCE, asked).await }) {
-            Ok(Ok(room)) => Ok(Held(room)),
-            Ok(Err(_)) => Err(Problem::unavailable("the server is stopping")),
-            Err(_) => Err(Problem::unavailable("other large changes are being judged")),
-        }
+        wait(&self.events, bytes)
+    }
+}
+
+fn wait(room: &Arc<Semaphore>, bytes: u64) -> Result<Held, Problem> {
+    let asked = Arc::clone(room).acquire_many_owned(kib(bytes));
+    match Handle::current().block_on(async { timeout(PATIENCE, asked).await }) {
+        Ok(Ok(room)) => Ok(Held(room)),
+        Ok(Err(_)) => Err(Problem::unavailable("the server is stopping")),
+        Err(_) => Err(Problem::unavailable("other large changes are being judged")),
     }
 }
 
@@ -84,15 +96,22 @@ fn kib(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
-fn too_large(found: &Found) -> Problem {
-    let (count, most) = (found.indices.len(), BYTES_MAX >> 20);
+fn too_large(change: &ChangeId, count: usize, bytes: Option<u64>) -> Problem {
+    let most = BYTES_MAX >> 20;
+    let with = bytes.map_or_else(String::new, |bytes| format!(" with {bytes} bytes"));
     let detail = format!(
-        "change {} has {count} events with {} bytes or more, expected at most {ENTRIES_MAX} events and {most} MiB: it is not judged from a part of them; \
-         its list of events and its evidence pack have all",
-        found.change, found.bytes
+        "change {change} has {count} events{with}, expected at most {ENTRIES_MAX} events and {most} MiB: it is not judged from a part of them; \
+         its list of events and its evidence pack have all"
     );
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too_large", "The change is too large to be judged here", detail)
-        .with("change", found.change.as_str())
-        .with("events", count)
-        .with("bytes", found.bytes)
+    let problem = Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "too_large",
+        "The change is too large to be judged here",
+        detail,
+    );
+    let problem = problem.with("change", change.as_str()).with("events", count);
+    match bytes {
+        Some(bytes) => problem.with("bytes", bytes),
+        None => problem,
+    }
 }

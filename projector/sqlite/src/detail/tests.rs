@@ -170,6 +170,10 @@ fn changes_are_found_by_anomaly_and_resource() {
     check(Filter { anomaly: Some(Code::NoApprovalRecorded), ..Filter::default() }, &|_| true);
     check(Filter { anomaly: Some(Code::ExecutedThoughPreflightFailed), ..Filter::default() }, &|c| c % 5 == 0);
     check(Filter { anomaly: Some(Code::UnknownAgent), ..Filter::default() }, &|_| false);
+    // Every event of the second change says that it is a probe.
+    let anomaly = Some(Code::NoApprovalRecorded);
+    check(Filter { anomaly, without_probes: true, ..Filter::default() }, &|c| c != 1);
+    check(Filter { without_probes: true, ..Filter::default() }, &|c| c != 1);
     check(Filter { resource: resource("vm-3"), ..Filter::default() }, &|c| c % 7 == 3);
     check(Filter { resource: resource("VM-3"), ..Filter::default() }, &|_| false);
     check(

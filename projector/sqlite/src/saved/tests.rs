@@ -429,8 +429,41 @@ fn each_says_what_it_answers() {
         }
         assert_eq!(Saved::find(saved.name), Some(&saved));
     }
-    assert_eq!(question("@nonsense", BTreeMap::new(), 0).unwrap_err(), "nonsense");
+    assert_eq!(question("@nonsense", BTreeMap::new(), 0).unwrap_err(), SavedError::Unknown("nonsense".to_owned()));
     let asked = question(" @longest-open ", [("top".to_owned(), Param::Integer(3))].into(), 5).unwrap();
     assert_eq!((&asked.params["top"], &asked.params["now"]), (&Param::Integer(3), &Param::Integer(5)));
     assert_eq!(question("SELECT 1", BTreeMap::new(), 5).unwrap().sql, "SELECT 1");
+}
+
+/// Nobody is answered of another window than the one that was meant.
+#[test]
+fn parameters_are_those_that_there_are() {
+    let asked = |name: &str, params: &[(&str, Param)]| {
+        let params = params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        match question(name, params, 5) {
+            Ok(question) => Ok(question.params.len()),
+            Err(SavedError::Parameter(text)) => Err(text),
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(asked("@self-approved", &[("days", Param::Integer(30))]), Ok(2));
+    assert_eq!(asked("@self-approved", &[("now", Param::Integer(0))]), Ok(2));
+    assert_eq!(asked("SELECT :day", &[("day", Param::Null), ("more", Param::Null)]), Ok(3));
+    for (name, params, told) in [
+        ("@self-approved", ("day", Param::Integer(30)), "@self-approved has no parameter :day: there is :days"),
+        ("@longest-open", ("days", Param::Integer(30)), "@longest-open has no parameter :days: there is :top"),
+        (
+            "@self-approved",
+            ("days", Param::Integer(-5)),
+            ":days of @self-approved: found -5, expected a whole number from 1 to 1000000",
+        ),
+        ("@self-approved", ("days", Param::Integer(0)), "found 0, expected"),
+        ("@self-approved", ("days", Param::Text("x".to_owned())), "found \"x\", expected"),
+        ("@self-approved", ("days", Param::Real(1.5)), "found 1.5, expected"),
+        ("@longest-open", ("top", Param::Null), "found null, expected"),
+        ("@longest-open", ("now", Param::Integer(-1)), "a whole number from 0 to"),
+    ] {
+        let found = asked(name, &[params]).unwrap_err();
+        assert!(found.contains(told), "{found}");
+    }
 }

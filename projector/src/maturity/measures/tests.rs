@@ -97,6 +97,12 @@ fn cases() -> Vec<(&'static str, Value, Value)> {
     let claimed = in_preflight(&json!({"approvals": [{"approver": "bob", "decision": "approved"}]}));
     let low =
         |role: &str| in_preflight(&json!({"risk": {"level": "low"}, "approvals": [approval(&json!({"role": role}))]}));
+    let of_policy = |patch: &Value| {
+        let mut approval = approval(&json!({"approver": "lane:small", "role": "policy"}));
+        lay_over(&mut approval, patch);
+        in_preflight(&json!({"risk": "low", "approvals": [approval]}))
+    };
+    let by_agent = |guards: &Value| in_execution(&json!({"agent": "agent-session", "guards": guards}));
     let why = json!({"source": "api", "initiator": "ann", "tenant": "acme", "ticket": "OPS-1"});
     let asked = json!({"source": "api", "initiator": "ann", "tenant": "acme", "request": "Make it"});
     let endpoint = |verified: &str| json!({"execute": {"target": {"cluster_endpoint_id": "east"}}, "verify": {"target": {"cluster_endpoint_id": verified}}});
@@ -124,6 +130,13 @@ fn cases() -> Vec<(&'static str, Value, Value)> {
         ),
         ("policy_evaluated", in_preflight(&json!({"policies": [{"name": "tags", "ok": false}]})), as_is()),
         ("peer_reviewed", claimed.clone(), approved_by(&[" ANN"])),
+        ("peer_reviewed", approved_by(&["EVE", "bob"]), approved_by(&["EVE "])),
+        ("peer_reviewed", as_is(), of_policy(&json!({}))),
+        (
+            "peer_reviewed",
+            as_is(),
+            in_preflight(&json!({"approvals": [approval(&json!({"plan_digest": "sha256:0"}))]})),
+        ),
         ("peer_reviewed", as_is(), in_preflight(&json!({"approvals": [{"approver": "bob", "decision": "refused"}]}))),
         ("two_person", approved_by(&["bob", "carl"]), approved_by(&["bob", "Bob "])),
         ("two_person", approved_by(&["bob", "carl", "Eve"]), approved_by(&["bob", " ANN", "EVE"])),
@@ -165,6 +178,9 @@ fn cases() -> Vec<(&'static str, Value, Value)> {
         ("variant", in_plan(&json!({"variant": "cheapest"})), as_is()),
         ("in_window", window("2025-10-09"), window("2025-10-08")),
         ("auto_approved", low("policy"), low("owners")),
+        ("auto_approved", low(" Lane"), of_policy(&json!({"at": null}))),
+        ("auto_approved", of_policy(&json!({})), of_policy(&json!({"approver": "EVE"}))),
+        ("auto_approved", low("auto"), of_policy(&json!({"plan_digest": "sha256:0"}))),
         ("risk_scored", in_preflight(&json!({"risk": "high"})), in_preflight(&json!({"risk": ""}))),
         (
             "progressive",
@@ -185,7 +201,17 @@ fn cases() -> Vec<(&'static str, Value, Value)> {
             in_execution(&json!({"waves": [{"health": "ok"}, {"health": ""}]})),
         ),
         ("self_pause", guards(&json!({"pause_on_anomaly": true})), guards(&json!({"pause_on_anomaly": false}))),
-        ("guarded_auto", guards(&json!({"timeout_s": 60})), as_is()),
+        ("guarded_auto", by_agent(&json!({"timeout_s": 60})), guards(&json!({"timeout_s": 60}))),
+        (
+            "guarded_auto",
+            in_execution(&json!({"agent": "agent-session", "executor": null, "guards": {"rate_limit": 5}})),
+            by_agent(&json!({})),
+        ),
+        (
+            "guarded_auto",
+            by_agent(&json!({"timeout_s": 60})),
+            in_execution(&json!({"agent": "eve", "guards": {"timeout_s": 60}})),
+        ),
         ("health_checked", in_verification(&json!({"checks": [{"name": "Rollout of web", "ok": true}]})), as_is()),
         (
             "baseline",
@@ -254,4 +280,67 @@ fn approvals_are_asked_where_they_are_needed() {
     twice.push(by("ci", event("execute", &json!({"attempt": 2, "execution": {"executor": "eve", "steps": steps}}))));
     assert_eq!(share_of("two_person", &twice, &Rules::default()), Some(false), "nobody approved the second attempt");
     assert_eq!(share_of("exports", &twice, &Rules::default()), Some(false));
+}
+
+/// Steps may come one by one, and not each says who; but what an executor did alone was no agent's.
+#[test]
+fn an_agent_executes_all_of_it() {
+    let guarded = in_execution(&json!({"agent": "agent-session", "executor": "bot", "guards": {"timeout_s": 60}}));
+    let with = |execution: Value| {
+        let mut events = made(&guarded);
+        events.insert(3, by("ci", event("execute", &json!({ "execution": execution }))));
+        share_of("guarded_auto", &events, &Rules::default())
+    };
+    let steps = json!([{"cmd": "b", "rc": 0, "stdout": "done"}]);
+    assert_eq!(with(json!({ "steps": steps })), Some(true));
+    assert_eq!(with(json!({"steps": steps, "executor": "eve"})), Some(false));
+}
+
+/// The executing producer's own word that a policy approved is a claim.
+#[test]
+fn nobody_approves_automatically_what_he_executes() {
+    let approvals = json!([approval(&json!({"approver": "lane:small", "role": "lane"}))]);
+    let section = json!({"preflight": {"risk": {"level": "low"}, "approvals": approvals}});
+    let told_by = |producer: &str| {
+        let mut events = made(&json!({"preflight": null}));
+        events.insert(1, by(producer, event("preflight", &section)));
+        share_of("auto_approved", &events, &Rules::default())
+    };
+    assert_eq!(told_by("preflight"), Some(true));
+    assert_eq!(told_by("ci"), Some(false));
+}
+
+/// What opens the gate to level 4: done, with its steps, and looked at behind it, within its attempt.
+#[test]
+fn a_rollback_is_evidence_once_it_was_looked_at() {
+    let done = |steps: &Value, outcome: &str, more: &Value| {
+        let mut sections = json!({"rollback": {"executed": {"steps": steps, "outcome": outcome}}});
+        lay_over(&mut sections, more);
+        by("ci", event("execute", &sections))
+    };
+    let looked = |attempt: u64, ok: bool| {
+        by("ci", event("verify", &json!({"attempt": attempt, "verification": {"checks": [{"type": "up", "ok": ok}]}})))
+    };
+    let (steps, held) = (json!([{"cmd": "undo", "rc": 0}]), json!({"verification": {"checks": [{"ok": true}]}}));
+    let good = || done(&steps, "passed", &json!({}));
+    let share = |more: Vec<Made>| {
+        let failed =
+            json!({"execute": {"execution": {"steps": [{"cmd": "a", "rc": 1, "stdout": "x"}]}}, "verify": null});
+        let events: Vec<_> = made(&failed).into_iter().chain(more).collect();
+        share_of("rollback_executed", &events, &Rules::default())
+    };
+    assert_eq!(share(vec![good(), looked(1, true)]), Some(true));
+    for (more, why) in [
+        (vec![], "nothing was rolled back"),
+        (vec![good()], "nobody looked"),
+        (vec![looked(1, true), good()], "looked at before"),
+        (vec![done(&steps, "passed", &held)], "looked at before, in the same event"),
+        (vec![good(), looked(1, false)], "it did not hold"),
+        (vec![good(), looked(2, true)], "another attempt"),
+        (vec![done(&json!([]), "passed", &json!({})), looked(1, true)], "no steps"),
+        (vec![done(&json!([{"cmd": "undo", "rc": 1}]), "passed", &json!({})), looked(1, true)], "a step failed"),
+        (vec![done(&steps, "failed", &json!({})), looked(1, true)], "it failed"),
+    ] {
+        assert_eq!(share(more), Some(false), "{why}");
+    }
 }

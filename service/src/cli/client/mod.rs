@@ -2,6 +2,7 @@
 //! one's own SSH key, and printing what others wrote.
 
 pub mod act;
+pub mod answered;
 pub mod flags;
 pub mod http;
 pub mod input;
