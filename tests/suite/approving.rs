@@ -199,6 +199,47 @@ fn signed_with_a_file_counted_and_verified_from_the_pack_by_ssh_keygen() {
     assert!(code == 1 && out.contains("NOT on your list for bob"), "{out}");
 }
 
+/// A person at a terminal, who types one answer to the question.
+const AT_A_TERMINAL: &str = r#"
+import os, pty, sys
+answer, command = sys.argv[1], sys.argv[2:]
+child, terminal = pty.fork()
+if child == 0:
+    os.execvp(command[0], command)
+seen = b""
+while b"[y/N]" not in seen:
+    seen += os.read(terminal, 4096)
+os.write(terminal, answer.encode() + b"\n")
+try:
+    while part := os.read(terminal, 4096):
+        seen += part
+except OSError:
+    pass  # that the other end of a terminal is closed comes as an error
+print(seen.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+
+#[test]
+fn a_person_at_a_terminal_is_shown_the_plan_and_asked() {
+    let house = House::new();
+    house.planned("c-1");
+    let answers = |answer: &str| {
+        let mut person = Command::new("python3");
+        person.args(["-c", AT_A_TERMINAL, answer]).arg(program("upm"));
+        person.args(["approve", "c-1", "--role", "owners", "--tenant", "acme", "--key"]).arg(house.at("bob"));
+        run(person.env("UPM_SERVER", house.server.http()).env("UPM_DATA", house.server.data()))
+    };
+    let before = house.size();
+    for no in ["n", "", "yep"] {
+        let (code, out, err) = answers(no);
+        assert!(code == 1 && out.contains("1  make c-1") && out.contains("nothing was signed"), "{no}: {out}{err}");
+    }
+    assert_eq!(house.size(), before);
+    let (code, out, err) = answers("y");
+    assert!(code == 0 && out.contains("Approve this plan?") && out.contains("nothing is missing"), "{out}{err}");
+    assert_eq!(house.is_approved("c-1"), 0);
+}
+
 /// A real ssh-agent, killed with the value.
 struct Agent {
     child: Child,

@@ -32,8 +32,8 @@ const AGENT: &str = "agent";
 /// Options of `upm approve` and `upm refuse`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "It shows the plan (commands, digest, impact, cost, window, who asked, what is asked for and missing), asks, signs the statement with\n\
-                  `ssh-keygen -Y sign -n upm-approval`, publishes it and waits for the receipt. Whose approvals a key signs, an administrator says once:\n  \
+    after_help = "It shows the plan (commands, digest, impact, cost, window, who asked, what is asked for and missing), asks, signs the \
+                  statement with `ssh-keygen -Y sign -n upm-approval`, publishes it and waits for the receipt. Whose approvals a key signs, an administrator says once:\n  \
                   upm tenant rule acme --allow bob=bob.pub\n\n\
                   Examples:\n  upm approve c-42 --role owners --tenant acme\n  upm approve c-42 --role owners --key ~/.ssh/id_ed25519 --expires 8h --comment 'after the backup'\n  \
                   upm approve c-42 --role owners --plan-digest sha256:… --yes      a script, for exactly this plan\n  \
