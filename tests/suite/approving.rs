@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use upm_tests::{Server, ok, program, project, run, wait_for};
 
+use crate::house::{self, verdict};
+
 const NAMESPACE: &str = "upm-approval";
 
 /// A ledger with a tenant whose rule asks for a signature, and bob and eve who may give it.
@@ -475,6 +477,40 @@ fn a_refusal_stands() {
     assert!(code == 1 && err.contains("a refusal stands"), "{err}");
     house.plan("c-1", "plan-2", &json!({"attempt": 2, "plan": {"commands": ["b"]}}));
     assert_eq!((house.approve("c-1", "eve", &[]).0, house.is_approved("c-1")), (0, 0));
+}
+
+/// Workers wait for what the house asks for on top of the tenant's rule, and an approver is shown it.
+#[test]
+fn workers_wait_for_two_signatures() {
+    let options = "[[approvals]]\nname = \"everything\"\ntwo_person = true\nroles = [\"owners\", \"security\"]\ngrade = \"signed\"\n";
+    let house = house::House::new(options);
+    std::fs::create_dir(house.land().join("north")).expect("made");
+    let server = house.working();
+    for (name, kind) in [("bob", "ed25519"), ("eve", "ecdsa")] {
+        ok(Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", "", "-f"]).arg(house.path().join(name)));
+        let allow = format!("{name}={}", house.path().join(format!("{name}.pub")).display());
+        ok(&mut server.upm(&["tenant", "rule", "acme", "--allow", &allow]));
+    }
+    house::request(&server, "c-1", "create folder reports in area north");
+    verdict(&server, "c-1", "wait");
+    let approve = |who: &str, role: &str| {
+        let mut command = server.upm(&["approve", "c-1", "--role", role, "--yes", "--tenant", "acme", "--key"]);
+        run(command.arg(house.path().join(who)))
+    };
+    let (code, out, err) = approve("bob", "owners");
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("house asks  everything: 2 other persons, signed, as owners, security"), "{out}");
+    assert!(out.contains(&format!("mkdir {}/north/reports", house.land().display())), "{out}");
+    let waits = wait_for("preflight to miss only the second person", || {
+        let waits = verdict(&server, "c-1", "wait");
+        let reasons = waits["preflight"]["waits_for"].to_string();
+        (reasons.contains("1 of 2") && reasons.contains("security") && !reasons.contains("as owners")).then_some(waits)
+    });
+    assert!(!house.land().join("north/reports").exists(), "{waits}");
+    let (code, out, err) = approve("eve", "security");
+    assert_eq!(code, 0, "{out}{err}");
+    verdict(&server, "c-1", "go");
+    wait_for("the folder", || house.land().join("north/reports").exists().then_some(()));
 }
 
 /// GitHub's word is one that somebody sent on: recorded, bound where the review names the plan, and never signed.
