@@ -56,8 +56,7 @@ fn asked_for(told: &Value, plan: &Value) -> Vec<Vec<String>> {
         vec![row("needs", &if told["needed"] == false { "no approval".to_owned() } else { needs.join(", ") })];
     rows.extend(list_of(told, "given").iter().map(|given| row("given", &one(given))));
     let house = &told["preflight"];
-    let asks = list_of(house, "approvals_needed").iter();
-    rows.extend(asks.map(|one| row("house asks", &format!("{}: {}", text(&one["name"]), text(&one["asks"])))));
+    rows.extend(house_asks(told));
     let told_of = [("risk", &house["risk"]), ("waits for", &house["waits_for"])];
     rows.extend(told_of.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| row(name, &text(value))));
     let missing = names(told, "missing");
@@ -65,6 +64,12 @@ fn asked_for(told: &Value, plan: &Value) -> Vec<Vec<String>> {
         rows.push(row("missing", &missing));
     }
     rows
+}
+
+/// What the house asks for on top of the tenant's rule, as the plan's preflight says.
+fn house_asks(told: &Value) -> impl Iterator<Item = Vec<String>> {
+    let asks = list_of(&told["preflight"], "approvals_needed").iter();
+    asks.map(|one| row("house asks", &format!("{}: {}", text(&one["name"]), text(&one["asks"]))))
 }
 
 fn one(given: &Value) -> String {
@@ -93,8 +98,8 @@ pub(super) fn statement(said: &Statement, key: &str) -> String {
     format!("\n{}", print::columns(&rows))
 }
 
-/// What became of it.
-pub(super) fn recorded(answer: &Value) -> String {
+/// What became of it. The tenant's rule is the ledger's; whether the house's is met too, the next preflight says.
+pub(super) fn recorded(answer: &Value, told: &Value) -> String {
     let before = if answer["status"] == "duplicate" { ", as before" } else { "" };
     let lacks = list_of(answer, "lacks").iter().map(text).collect::<Vec<_>>().join(", ").replace('_', " ");
     let lacks = if lacks.is_empty() { String::new() } else { format!(": {lacks}") };
@@ -104,10 +109,11 @@ pub(super) fn recorded(answer: &Value) -> String {
     ];
     let missing = list_of(answer, "missing").iter().map(text).collect::<Vec<_>>().join("; ");
     rows.push(match (answer["approved"] == true, missing.is_empty()) {
-        (true, _) => row("approved", "nothing is missing"),
+        (true, _) => row("approved", "by the tenant's rule nothing is missing"),
         (false, true) => row("missing", "nothing"),
         (false, false) => row("missing", &missing),
     });
+    rows.extend(house_asks(told));
     format!("\n{}", print::columns(&rows))
 }
 
@@ -175,11 +181,21 @@ mod tests {
     #[test]
     fn what_became_of_it_is_told() {
         let answer = json!({"status": "accepted", "index": 7, "grade": "signed", "approved": false, "missing": ["nobody approved as security"]});
-        insta::assert_snapshot!(recorded(&answer), @r"
+        insta::assert_snapshot!(recorded(&answer, &Value::Null), @r"
 
         recorded  entry 7, with a receipt
         worth     signed
         missing   nobody approved as security
+        ");
+        let answer = json!({"status": "duplicate", "index": 7, "grade": "bound", "approved": true, "missing": [], "lacks": ["unknown_signer"]});
+        let told =
+            json!({"preflight": {"approvals_needed": [{"name": "production", "asks": "one other person, signed"}]}});
+        insta::assert_snapshot!(recorded(&answer, &told), @r"
+
+        recorded    entry 7, as before, with a receipt
+        worth       bound: unknown signer
+        approved    by the tenant's rule nothing is missing
+        house asks  production: one other person, signed
         ");
     }
 }
