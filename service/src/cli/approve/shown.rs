@@ -131,11 +131,14 @@ fn row(name: &str, value: &str) -> Vec<String> {
     vec![name.to_owned(), value.to_owned()]
 }
 
-/// A text as it is, anything else as JSON; clean for a terminal.
+/// A text as it is, a list of them with semicolons between, anything else as JSON; clean for a terminal.
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => print::clean(text),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            items.iter().map(text).collect::<Vec<_>>().join("; ")
+        }
         other => print::clean(&other.to_string()),
     }
 }
@@ -151,7 +154,7 @@ mod tests {
         let told = json!({"change": "c-1", "attempt": 1, "state": "planned", "plan_digest": "sha256:00", "plan_entry": 4, "request": "make it\u{1b}[2J",
             "initiator": "ines", "needed": true, "rule": {"count": 2, "roles": ["owners"], "grade": "signed"},
             "missing": ["1 of 2 approvals that count (signed or better)"],
-            "preflight": {"approvals_needed": [{"name": "production", "asks": "one other person, signed"}], "risk": {"points": 30}},
+            "preflight": {"approvals_needed": [{"name": "production", "asks": "one other person, signed"}], "risk": {"points": 30}, "waits_for": ["one", "two"]},
             "given": [{"decided": "approved", "approver": "eve", "role": "owners", "grade": "bound", "index": 5, "lacks": ["no_signature"]}]});
         let payload = json!({"provisioning_event": {"target": {"cloud": "aws"}, "rollback": {"plan": ["undo it"]},
             "plan": {"commands": ["make it", "check it"], "impact": {"description": "none"}, "approvals": ["security"]}}});
@@ -174,6 +177,7 @@ mod tests {
         given       approved by eve as owners, bound (entry 5): no signature
         house asks  production: one other person, signed
         risk        {"points":30}
+        waits for   one; two
         missing     1 of 2 approvals that count (signed or better)
         "#);
     }
