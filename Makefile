@@ -42,8 +42,10 @@ install: build ## put upm, upm-verify and nats-server into PREFIX/bin (default ~
 	install -m 755 $(NATS_SERVER) $(PREFIX)/bin/nats-server
 	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo "install: add $(PREFIX)/bin to your PATH" ;; esac
 
-demo: build ## the main job: one change through all five phases, packed, verified, tampered with, and a crash survived
+demo: build ## the main job: one change through all five phases, packed, verified, tampered with, and a crash survived; then one by workers, on an AWS API, taken back
+	@scripts/setup cloud
 	@UPM=$(TARGET)/release/upm UPM_VERIFY=$(TARGET)/release/upm-verify scripts/demo
+	@UPM=$(TARGET)/release/upm UPM_VERIFY=$(TARGET)/release/upm-verify scripts/demo-workers
 
 serve: build ## run a ledger in ./upm-data until Ctrl-C
 	$(TARGET)/release/upm serve --data upm-data
@@ -52,7 +54,7 @@ test: build ## all tests that must always pass (they run the built programs)
 	@scripts/setup test
 	cargo test --release --workspace --locked
 
-interop: build ## judges that are not ours (cosign, in-toto, OpenSSL, unzip, Tessera's fsck, torchwood, chromium): all of them, and it fails where one is missing
+interop: build ## judges that are not ours (cosign, in-toto, OpenSSL, unzip, Tessera's fsck, torchwood, OPA, chromium): all of them, and it fails where one is missing
 	@scripts/setup interop
 	cargo test --release --workspace --locked --test suite interop:: -- --include-ignored
 
@@ -64,7 +66,7 @@ fuzz: ## fuzz the parsers of what strangers hand us, an hour each, without compi
 	@scripts/setup fuzz
 	CARGO_TARGET_DIR=$(TARGET) SECONDS_EACH=$(or $(SECONDS),3600) scripts/fuzz
 
-bench: build ## the budget by thread, with and without nats-server, for 1 tenant and for 1,000; drain against a bare read; answers over HTTP; KPIs of a made-up year; packs made and verified (EVENTS=300000)
+bench: build ## the budget by thread, with and without nats-server, for 1 tenant and for 1,000; drain against a bare read; answers over HTTP; KPIs of a made-up year; packs and populations made and verified (EVENTS=300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000) --tenants 1000 --rounds 1
 	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),300000)
@@ -72,6 +74,7 @@ bench: build ## the budget by thread, with and without nats-server, for 1 tenant
 	$(TARGET)/release/upm-bench views --events $(or $(EVENTS),300000)
 	$(TARGET)/release/upm-bench kpis --events $(or $(EVENTS),300000)
 	$(TARGET)/release/upm-bench pack
+	$(TARGET)/release/upm-bench population --headers $(or $(EVENTS),300000)
 
 bench-grow: build ## what an event costs as the log grows, without nats-server; proofs, fsck, rebuild (EVENTS=1000000)
 	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),1000000)

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use projector::kpi::figure::{Sums, figures};
 use projector_sqlite::Views;
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::server::{Quantiles, Server, quantiles};

@@ -12,11 +12,13 @@
 //!
 //! Left out: whose key it is. A caller compares [`SshKey::fingerprint`] with those that it allows.
 
+mod allowed;
 mod key;
 
 use sha2::{Digest, Sha256, Sha512};
 
 use crate::encoding;
+pub use allowed::{AllowedError, AllowedSigners};
 pub use key::SshKey;
 
 const BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";

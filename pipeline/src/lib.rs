@@ -13,6 +13,7 @@ pub mod produce;
 pub mod server;
 pub mod stats;
 pub mod streams;
+pub mod work;
 
 mod admit;
 mod append;

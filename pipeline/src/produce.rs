@@ -247,10 +247,14 @@ impl Producer {
     /// The same when its turn comes.
     pub async fn publish_in_turn(&self, event: &Outgoing, mut turn: Turn) -> Result<OnRoad, ProduceError> {
         turn.come().await;
+        self.until_on_road(event, None).await
+    }
+
+    async fn until_on_road(&self, event: &Outgoing, headers: Option<HeaderMap>) -> Result<OnRoad, ProduceError> {
         let _slot = self.shared.window.acquire().await;
         let mut replies = self.shared.register();
         for _ in 0..self.shared.patience.attempts.max(1) {
-            self.shared.publish(event, None, replies.token).await?;
+            self.shared.publish(event, headers.clone(), replies.token).await?;
             if let Ok(Some(Reply::Ack(message))) =
                 tokio::time::timeout(self.shared.patience.ack, replies.receiver.recv()).await
             {
@@ -258,6 +262,15 @@ impl Producer {
             }
         }
         Err(ProduceError::TimedOut { missing: "acknowledgement", attempts: self.shared.patience.attempts.max(1) })
+    }
+
+    /// Publishes an event under a name that the road takes once: of two with one name within its window for duplicates (two minutes), the
+    /// second is dropped, and both are answered with the sequence of the first. The ledger's answer is not waited for: to what is dropped
+    /// none comes.
+    pub async fn publish_once(&self, event: &Outgoing, name: &str) -> Result<OnRoad, ProduceError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, name);
+        self.until_on_road(event, Some(headers)).await
     }
 
     /// Sends many, a window of them at once, each in its turn, and hands over each result as it comes, with the event's place in the

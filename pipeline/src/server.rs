@@ -153,6 +153,11 @@ pub fn service_password(store_key: &str) -> String {
     hash::leaf(format!("upm nats service user\0{store_key}").as_bytes()).to_string()
 }
 
+/// A child that listens at `url` and whose store has this key, for whoever works for the service in another process.
+pub fn service_target(url: &str, store_key: &str) -> NatsTarget {
+    NatsTarget { url: url.to_owned(), ..target_of(0, &service_password(store_key)) }
+}
+
 /// The other side of the launcher: called first thing in `main` with what follows `nats-child`, it asks the kernel to kill it when
 /// its parent dies and then becomes the server. It returns only when that failed.
 pub fn run_child(args: &[OsString]) -> ServerError {

@@ -71,6 +71,8 @@ pub enum Code {
     UnknownVisibility,
     /// `execution.pipe_allow_list` allows more than the model's default.
     PipeAllowListWidened,
+    /// A step ran without checking the certificate of whom it spoke to.
+    TlsNotVerified,
     /// The payload is gone or could not be read; only the header spoke.
     PayloadNotRead,
     /// Foreign evidence in an event is signed with none of the keys that the tenant named for it.
@@ -79,7 +81,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::NoApprovalRecorded,
         Self::RequiredApprovalMissing,
         Self::ApprovalAfterExecution,
@@ -111,6 +113,7 @@ impl Code {
         Self::UnknownAgent,
         Self::UnknownVisibility,
         Self::PipeAllowListWidened,
+        Self::TlsNotVerified,
         Self::PayloadNotRead,
         Self::ForeignSignatureBad,
     ];
@@ -149,6 +152,7 @@ impl Code {
             Self::UnknownAgent => "unknown_agent",
             Self::UnknownVisibility => "unknown_visibility",
             Self::PipeAllowListWidened => "pipe_allow_list_widened",
+            Self::TlsNotVerified => "tls_not_verified",
             Self::PayloadNotRead => "payload_not_read",
             Self::ForeignSignatureBad => "foreign_signature_bad",
         }
@@ -203,6 +207,7 @@ impl Code {
             Self::UnknownAgent => "execution.agent is none of the model's words.",
             Self::UnknownVisibility => "governance.visibility is none of the model's words.",
             Self::PipeAllowListWidened => "execution.pipe_allow_list allows more than the model's default.",
+            Self::TlsNotVerified => "A step ran without checking the certificate of whom it spoke to.",
             Self::PayloadNotRead => "The payload is gone or could not be read; only the header spoke.",
             Self::ForeignSignatureBad => {
                 "Foreign evidence in an event is signed with none of the keys that the tenant named for it."

@@ -13,7 +13,7 @@
 //! What needs approval, by how many and of which grade is the tenant's [`Rule`], as it held when the attempt was executed; `plan.approvals` only adds to it.
 //! FORMATS, "Plan digest and approval".
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::event::{Approval, Text};
 use schemas::ids::{ChangeClass, ChangeId, Producer};
@@ -23,14 +23,20 @@ use crate::document::{Entry, Seen, Tried, group, read};
 use crate::facts::{self, Decision};
 use crate::fold::Marks;
 
+mod giving;
 mod grade;
 mod rule;
+mod signers;
+mod statement;
 #[cfg(test)]
 mod tests;
 
-pub use grade::{NAMESPACE, statement};
-pub(crate) use rule::signer as named_key;
+pub use giving::{Considered, Objection, consider};
+pub use grade::NAMESPACE;
 pub use rule::{FACTS, Rule, RuleError, Rules, Since};
+pub(crate) use signers::named_key;
+pub use signers::{Signer, allowed_signers, signers};
+pub use statement::{Statement, StatementError, statement};
 
 /// Milliseconds of an hour.
 pub(crate) const HOUR_MS: u64 = 3_600_000;
@@ -91,6 +97,10 @@ pub enum Lack {
     ByInitiator,
     /// The approver executed it.
     ByExecutor,
+    /// The tenant names who may approve in its role, and the approver is none of them.
+    NotOfRole,
+    /// The same words were signed for an earlier attempt.
+    Replayed,
     /// It was over when the attempt was executed.
     Expired,
     /// It names no plan, and another plan came into force after it.
@@ -122,6 +132,8 @@ impl Lack {
             Self::ExecutingProducer => "executing_producer",
             Self::ByInitiator => "by_initiator",
             Self::ByExecutor => "by_executor",
+            Self::NotOfRole => "not_of_role",
+            Self::Replayed => "replayed",
             Self::Expired => "expired",
             Self::PlanChanged => "plan_changed",
             Self::OtherPlan => "other_plan",
@@ -145,6 +157,8 @@ impl Lack {
             Self::ExecutingProducer => "it is the executing producer's own word",
             Self::ByInitiator => "the approver asked for the change",
             Self::ByExecutor => "the approver executed it",
+            Self::NotOfRole => "its role is held by others",
+            Self::Replayed => "it was signed for an earlier attempt",
             Self::Expired => "it had expired",
             Self::PlanChanged => "another plan came after it",
             Self::OtherPlan => "it is of another plan",
@@ -158,7 +172,16 @@ impl Lack {
 
     /// Whether it makes an approval worthless, whatever its grade.
     pub fn is_fatal(self) -> bool {
-        matches!(self, Self::ByInitiator | Self::ByExecutor | Self::Expired | Self::PlanChanged | Self::OtherPlan)
+        matches!(
+            self,
+            Self::ByInitiator
+                | Self::ByExecutor
+                | Self::NotOfRole
+                | Self::Replayed
+                | Self::Expired
+                | Self::PlanChanged
+                | Self::OtherPlan
+        )
     }
 }
 
@@ -357,6 +380,22 @@ pub(crate) struct Parties<'a> {
     executors: BTreeSet<String>,
     /// The producers that execute; before any execution, those that plan, which are taken for them.
     acting: BTreeSet<Option<&'a Producer>>,
+    /// What was signed, with the attempt in whose entry it stood first.
+    signed: BTreeMap<Words<'a>, u64>,
+}
+
+/// What an approval says, as far as it is signed.
+type Words<'a> = [Option<&'a str>; 6];
+
+fn words<'a>(approval: &'a Approval<'_>) -> Words<'a> {
+    [
+        approval.approver.as_deref(),
+        approval.role.as_deref(),
+        approval.decision.as_deref(),
+        approval.at.as_deref(),
+        approval.expires.as_deref(),
+        approval.plan_digest.as_deref(),
+    ]
 }
 
 impl<'a> Parties<'a> {
@@ -366,10 +405,17 @@ impl<'a> Parties<'a> {
             acting.map(|seen| seen.header.producer.as_ref()).collect::<BTreeSet<_>>()
         };
         let executing = producers(Marks::EXECUTING);
+        let mut signed = BTreeMap::new();
+        for seen in seen {
+            for approval in seen.facts.approvals.iter().filter(|approval| approval.signature.is_some()) {
+                signed.entry(words(approval)).or_insert(seen.facts.attempt);
+            }
+        }
         Self {
             initiators: initiators(seen),
             executors: seen.iter().filter_map(|seen| seen.facts.executor.as_deref()).map(same_name).collect(),
             acting: if executing.is_empty() { producers(Marks::PLANNED) } else { executing },
+            signed,
         }
     }
 
@@ -386,6 +432,11 @@ impl<'a> Parties<'a> {
 
     pub(crate) fn executed(&self, name: &str) -> bool {
         self.executors.contains(&same_name(name))
+    }
+
+    /// Whether the same words were signed before, for another attempt. A statement names no attempt, so its signature would fit there too.
+    fn signed_before(&self, approval: &Approval<'_>, attempt: u64) -> bool {
+        approval.signature.is_some() && self.signed.get(&words(approval)).is_some_and(|first| *first != attempt)
     }
 }
 

@@ -92,6 +92,10 @@ pub struct Facts<'a> {
     pub policies: Tests,
     /// `execution.steps`.
     pub steps: Steps,
+    /// `execution.remaining` says that steps are not over yet.
+    pub more_steps: bool,
+    /// `execution.tls_verified` is false: certificates were not checked.
+    pub tls_unverified: bool,
     /// `verification.checks` and `verification.slo`.
     pub checks: Tests,
     /// `verification.drift.diff`: its length, absent without a diff.
@@ -159,6 +163,8 @@ impl<'a> Facts<'a> {
             preflight_checks: self.preflight_checks,
             policies: self.policies,
             steps: self.steps,
+            more_steps: self.more_steps,
+            tls_unverified: self.tls_unverified,
             checks: self.checks,
             drift: self.drift,
             rollback: self
@@ -204,6 +210,7 @@ struct Sections {
     approved: bool,
     refused: bool,
     steps: Steps,
+    more_steps: bool,
     checks: Tests,
     no_drift: bool,
     /// Steps of an executed rollback, and whether its outcome is a failure; no outcome while it is under way.
@@ -221,6 +228,7 @@ impl Sections {
             approved: decided(Decision::Approved),
             refused: decided(Decision::Refused),
             steps: facts.steps,
+            more_steps: facts.more_steps,
             checks: facts.checks,
             no_drift: facts.drift == Some(0),
             rollback: facts
@@ -250,7 +258,8 @@ impl Sections {
         if phase == Phase::Execute || self.steps.count > 0 {
             add(true, Marks::EXECUTING);
             add(self.steps.failed > 0, Marks::FAILED);
-            add(self.steps.count > 0 && self.steps.succeeded == self.steps.count, Marks::EXECUTED);
+            let all_succeeded = self.steps.count > 0 && self.steps.succeeded == self.steps.count;
+            add(all_succeeded && !self.more_steps, Marks::EXECUTED);
         }
         add(self.checks.failed > 0, Marks::VERIFY_FAILED);
         add(self.checks.failed == 0 && (self.checks.passed > 0 || self.no_drift), Marks::VERIFIED);
@@ -334,6 +343,9 @@ mod tests {
             (json!({"execution": {"steps": [{"rc": 0}]}}), Executed),
             (json!({"execution": {"steps": [{"rc": 0.0}, {"rc": 0e5}]}}), Executed),
             (json!({"execution": {"steps": [{"rc": 0}, {"cmd": "b"}]}}), Executing),
+            (json!({"execution": {"steps": [{"rc": 0}], "remaining": 2}}), Executing),
+            (json!({"execution": {"steps": [{"rc": 0}], "remaining": 0}}), Executed),
+            (json!({"execution": {"steps": [{"rc": 1}], "remaining": 2}}), Failed),
             (json!({"execution": {"steps": [{"rc": 0}, {"rc": -1}, {"cmd": "b"}]}}), Failed),
             (json!({"verification": {}}), Planned),
             (json!({"verification": {"checks": [{"ok": true}]}}), Verified),
@@ -450,6 +462,8 @@ mod tests {
             "/preflight/policies",
             "/preflight/approvals",
             "/execution/steps",
+            "/execution/remaining",
+            "/execution/tls_verified",
             "/execution/agent",
             "/execution/executor",
             "/execution/pipe_allow_list",

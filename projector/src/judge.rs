@@ -109,6 +109,9 @@ fn of_entry(found: &mut Found, seen: &Seen<'_>) {
         let text = format!("The pipe allow-list adds {} and {more} more to the model's default.", quote(pipe));
         found.add(Code::PipeAllowListWidened, seen, text);
     }
+    if facts.tls_unverified {
+        found.add(Code::TlsNotVerified, seen, "A step ran without checking the certificate of whom it spoke to.");
+    }
     of_clock(found, seen);
     let stated = facts.plan.as_ref().and_then(|plan| plan.digest.as_deref());
     if let (Some(stated), Some(computed)) = (stated, &seen.plan_digest)

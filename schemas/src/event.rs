@@ -344,6 +344,10 @@ pub struct Execution<'a> {
     /// Where telemetry lies.
     #[serde(borrow)]
     pub telemetry_ref: Option<Text<'a>>,
+    /// False where certificates were not checked.
+    pub tls_verified: Option<bool>,
+    /// Steps of the plan that are not over yet; without it, or 0, what `steps` says is all.
+    pub remaining: Option<f64>,
     /// In order.
     #[serde(borrow)]
     pub steps: List<Step<'a>>,

@@ -34,6 +34,7 @@ mod redact;
 mod stop;
 mod taking;
 mod witness;
+mod work;
 
 use std::process::ExitCode;
 

@@ -1,13 +1,19 @@
 //! The tests that need the whole: one module a subject.
 #![expect(clippy::disallowed_methods, reason = "tests read where the tools are")]
 
+#[path = "../acceptance/mod.rs"]
+mod acceptance;
+mod aftermath;
+mod approving;
 mod backup;
 mod crash;
 mod disk;
+mod executing;
 mod faults;
 mod following;
 mod foreign;
 mod gate;
+mod house;
 mod interop;
 mod kept;
 mod keys;
@@ -29,3 +35,5 @@ mod sql;
 mod tiles;
 mod walls;
 mod witnesses;
+mod working;
+mod workshop;

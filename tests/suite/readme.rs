@@ -71,6 +71,7 @@ fn how_tos_run_as_written() {
         blocks.iter().filter(|block| block.info == "sh").map(|block| block.section.as_str()).collect();
     for section in [
         "Publish an event",
+        "Approve a plan",
         "Ask what happened to a change",
         "Hand an auditor a pack",
         "Verify a pack without us",

@@ -88,6 +88,11 @@ impl SshKey {
         format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&self.blob)))
     }
 
+    /// `TYPE BASE64`: the line of a public key file, without its comment.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.kind, encoding::to_base64(&self.blob))
+    }
+
     pub(super) fn of(blob: &[u8]) -> Result<Self, SshError> {
         let mut parts = Parts(blob);
         let (kind, curve, in_token) = kind_of(parts.string()?)?;

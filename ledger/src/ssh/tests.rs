@@ -134,6 +134,35 @@ fn a_token_has_to_be_touched() {
     }
 }
 
+/// Real tokens, in OpenSSH's own tests: of each kind, the key and what it signed.
+const TOKENS_OF_OPENSSH: [(&str, &str); 2] = [
+    (
+        include_str!("../../testdata/ssh/openssh-ed25519_sk.pub"),
+        include_str!("../../testdata/ssh/openssh-ed25519_sk.sig"),
+    ),
+    (include_str!("../../testdata/ssh/openssh-ecdsa_sk.pub"), include_str!("../../testdata/ssh/openssh-ecdsa_sk.sig")),
+];
+
+#[test]
+fn what_real_tokens_signed_for_openssh() {
+    let said = b"This is a test, this is only a test";
+    for (key, signature) in TOKENS_OF_OPENSSH {
+        let key = SshKey::parse(key).unwrap();
+        assert_eq!(verify(signature, "unittest", said).as_ref(), Ok(&key));
+        assert_eq!(verify(signature, "unittest", b"This is another"), Err(SshError::Bad));
+        assert!(matches!(verify(signature, NAMESPACE, said), Err(SshError::Namespace { .. })));
+    }
+}
+
+#[test]
+fn a_key_is_written_as_it_was_read() {
+    let tokens = TOKENS_OF_OPENSSH.map(|(key, _)| key);
+    for text in [ED25519, ECDSA].iter().chain(&tokens) {
+        let line = SshKey::parse(text).unwrap().line();
+        assert!(text.starts_with(&format!("{line} ")), "{line}");
+    }
+}
+
 /// OpenSSH is the judge of all of them: of its own, and of what the tokens above made.
 #[test]
 fn ssh_keygen_says_the_same() {

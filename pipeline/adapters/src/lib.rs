@@ -6,7 +6,7 @@
 //! out here is what will be accepted there. Required fields that the document lacks come from [`Given`].
 //!
 //! What an adapter does not map is kept: in an additional section of the event, named after the source
-//! (`terraform_plan`, `github_workflow_run`, `k8s_audit`, `cdevent`, `cloudevent`, `cloudtrail`), which admission stores untouched like every unknown field.
+//! (`terraform_plan`, `github_workflow_run`, `github_deployment_review`, `k8s_audit`, `cdevent`, `cloudevent`, `cloudtrail`), which admission stores untouched like every unknown field.
 //!
 //! Left out: files, flags and publishing (`service`); clock, environment and further input for programs, which are
 //! functions of document and flags.
@@ -48,6 +48,11 @@ pub const ADAPTERS: &[Adapter] = &[
         name: "cloudtrail",
         takes: "AWS CloudTrail: a log file, or one record -> execute (verify for calls that only read)",
         source: include_str!("../programs/cloudtrail.jq"),
+    },
+    Adapter {
+        name: "github-deployment-review",
+        takes: "GitHub's deployment_review webhook payload, approved or rejected -> preflight (an approval)",
+        source: include_str!("../programs/github-deployment-review.jq"),
     },
     Adapter {
         name: "github-workflow-run",

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 const TERRAFORM: &[u8] = include_bytes!("../real-inputs/terraform-plan-1.14-format-1.2.json");
 const GITHUB: &[u8] = include_bytes!("../real-inputs/github-workflow_run-completed.json");
+const DEPLOYMENT_REVIEW: &[u8] = include_bytes!("../real-inputs/github-deployment_review-requested.json");
 const KUBERNETES: &[u8] = include_bytes!("../real-inputs/k8s-audit-create-deployment.json");
 const CDEVENT: &[u8] = include_bytes!("../real-inputs/cdevents-approval-closed.json");
 const CLOUDTRAIL: &[u8] = include_bytes!("../real-inputs/cloudtrail-us-east-1-20230710T1215Z.json");
@@ -70,6 +71,57 @@ fn other_real_records_of_cloudtrail_become_these_events() {
     {
         insta::assert_snapshot!(format!("cloudtrail-{name}"), serde_json::to_string_pretty(&events[number]).unwrap());
     }
+}
+
+/// The real request, answered as GitHub documents it: see `real-inputs/SOURCES.md`.
+fn reviewed(action: &str, edit: impl FnOnce(&mut Value)) -> Vec<u8> {
+    edited(DEPLOYMENT_REVIEW, |review| {
+        review["action"] = action.into();
+        review["approver"] = review["sender"].clone();
+        review["approver"]["login"] = "octocat".into();
+        review["comment"] = "Looks right".into();
+        let members = review.as_object_mut().unwrap();
+        members.remove("requestor");
+        members.remove("environment");
+        edit(review);
+    })
+}
+
+#[test]
+fn a_deployment_review_of_github_becomes_an_approval() {
+    let event = with("github-deployment-review", &reviewed("approved", |_| ()), &tenant_only()).unwrap().remove(0);
+    insta::assert_snapshot!("github-deployment-review", serde_json::to_string_pretty(&event).unwrap());
+    let of = |action: &str, given: &Given, edit: &dyn Fn(&mut Value)| {
+        with("github-deployment-review", &reviewed(action, edit), given).unwrap().remove(0)["provisioning_event"].take()
+    };
+    let approval = |event: Value| event["preflight"]["approvals"][0].clone();
+    let plain = |edit: &dyn Fn(&mut Value)| approval(of("approved", &tenant_only(), edit));
+    assert_eq!(approval(of("rejected", &tenant_only(), &|_| ()))["decision"], "refused");
+    // The plan is the one that the comment names, where it names one.
+    let (one, two) = (format!("sha256:{}", "ab".repeat(32)), format!("sha256:{}", "cd".repeat(32)));
+    let comment = |text: String| plain(&move |review| review["comment"] = text.clone().into())["plan_digest"].clone();
+    assert_eq!(comment(format!("ok for {one}, {one}.")), one);
+    assert_eq!(comment(format!("{one} or {two}")), Value::Null);
+    assert_eq!(comment(format!("{one}0")), Value::Null);
+    assert_eq!(plain(&|review| review["comment"] = Value::Null)["plan_digest"], Value::Null);
+    // A role only where GitHub leaves one.
+    assert_eq!(plain(&|_| ())["role"], "admins");
+    let again = |review: &mut Value| {
+        let team = review["reviewers"][0].clone();
+        review["reviewers"].as_array_mut().unwrap().push(team);
+    };
+    assert_eq!(plain(&again)["role"], "deployment-reviewer");
+    assert_eq!(plain(&|review| review["reviewers"] = json!([]))["role"], "deployment-reviewer");
+    // Nothing in it makes a signature.
+    assert_eq!(plain(&|review| review["signature"] = "SSH".into())["signature"], Value::Null);
+    // The change is the run's own, unless it is said.
+    let named = of("approved", &given(), &|_| ());
+    assert_eq!((&named["change_id"], &named["attempt"]), (&json!("chg-1042"), &Value::Null));
+    let bare = of("approved", &tenant_only(), &|review| {
+        review["repository"]["full_name"] = Value::Null;
+        review["workflow_run"]["repository"] = Value::Null;
+    });
+    assert_eq!(bare["change_id"], "github-5453085689");
 }
 
 /// Every record of the real file, a line each: what it is an event of, who did it and how it went.
@@ -246,6 +298,18 @@ fn what_a_file_is_not_is_said() {
         ("github-workflow-run", TERRAFORM, "expected GitHub's workflow_run payload"),
         ("github-workflow-run", br#"{"workflow_run":{"id":"7"}}"#, "(line 1, /workflow_run): found an object with id"),
         ("github-workflow-run", b"\"text\"", "found the string \"text\""),
+        ("github-deployment-review", DEPLOYMENT_REVIEW, "/action): found requested: nobody has decided yet"),
+        (
+            "github-deployment-review",
+            GITHUB,
+            "/action): found the string \"completed\"; expected GitHub's deployment_review",
+        ),
+        ("github-deployment-review", br#"{"action":"approved"}"#, "/approver): found null"),
+        (
+            "github-deployment-review",
+            br#"{"action":"rejected","approver":{"login":"o"},"workflow_run":{"id":"7"}}"#,
+            "/workflow_run): found an object with id",
+        ),
         ("k8s-audit", GITHUB, "expected a Kubernetes audit Event"),
         ("k8s-audit", br#"{"kind":"Event","involvedObject":{}}"#, "an Event of the core API"),
         ("k8s-audit", br#"{"kind":"EventList","items":[{"verb":"get"}]}"#, "/items/0): found an object with verb"),

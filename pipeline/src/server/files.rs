@@ -56,9 +56,9 @@ jetstream {{
 authorization {{
   users = [
     {{ user: {SERVICE_USER}, password: ${PASSWORD_VARIABLE} }}
-    # Whoever gives no credentials: publishes events, puts objects that they refer to, hears answers, and can neither read the road nor cut it.
+    # Whoever gives no credentials: publishes events and requests, puts objects that they refer to, hears answers, and can neither read the road nor cut it.
     {{ user: producer, password: producer, permissions: {{
-        publish: {{ allow: ["upm.events.*.*", "upm.events.*.*.*", "upm.control.*", "$O.*.C.*", "$O.*.M.*",
+        publish: {{ allow: ["upm.events.*.*", "upm.events.*.*.*", "upm.control.*", "upm.requests.*", "$O.*.C.*", "$O.*.M.*",
                            "$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES"] }}
         subscribe: {{ allow: ["_INBOX.>", "upm.receipts.>", "upm.rejected.*"] }} }} }}
   ]

@@ -164,6 +164,12 @@ pub enum Refusal {
         /// Those that count.
         expected: String,
     },
+    /// Given in a role that the tenant gave to others.
+    #[error("its role {0} is held by others")]
+    Holder(String),
+    /// Signed for an earlier attempt of the change.
+    #[error("it was signed for an earlier attempt and is sent again for this one")]
+    Attempt,
     /// Over by its own word.
     #[error("it was valid until {0}")]
     Expired(String),
@@ -322,6 +328,12 @@ fn reasons(requirement: &Requirement, graded: &Graded, other: Option<&ChangeId>,
         reasons.push(Refusal::Executor);
     }
     let role = graded.role.as_deref().unwrap_or_default();
+    if lacks(Lack::NotOfRole) {
+        reasons.push(Refusal::Holder(format!("{role:?}")));
+    }
+    if lacks(Lack::Replayed) {
+        reasons.push(Refusal::Attempt);
+    }
     if let Some(only) = requirement.only_roles.as_ref().filter(|only| !has(Some(*only), role)) {
         let expected = only.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
         reasons.push(Refusal::Role { found: format!("{role:?}"), expected });

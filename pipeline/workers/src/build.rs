@@ -41,8 +41,8 @@ pub struct Fields {
     pub ticket: Option<String>,
 }
 
-/// The sections of an event besides its intent, in the order in which they are written. A section named twice is merged, the
-/// members of the later one winning; two lists become one.
+/// The sections of an event, in the order in which they are written; one named `intent` adds to what [`Fields`] say there. A section named
+/// twice is merged, the members of the later one winning; two lists become one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sections(Vec<(String, Value)>);
 
@@ -58,6 +58,17 @@ impl Sections {
             Some((_, known)) => merge(known, value),
             None => self.0.push((name.to_owned(), value)),
         }
+    }
+
+    /// A section.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// Takes a section out.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        let at = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.remove(at).1)
     }
 
     /// The sections as one object; their order is lost.
@@ -284,8 +295,12 @@ impl Serialize for Event<'_> {
             ("reason", text(reason.as_ref())),
             ("ticket", text(ticket.as_ref())),
         ];
-        map.serialize_entry("intent", &object(intent))?;
-        for (name, value) in &self.sections.0 {
+        let mut intent = object(intent).unwrap_or_default();
+        if let Some(more) = self.sections.get("intent") {
+            merge(&mut intent, more.clone());
+        }
+        map.serialize_entry("intent", &intent)?;
+        for (name, value) in self.sections.0.iter().filter(|(name, _)| name != "intent") {
             map.serialize_entry(name, value)?;
         }
         map.end()

@@ -87,12 +87,45 @@ pub struct Capture {
     dropped: u64,
     bytes: u64,
     digest: Sha256,
+    /// Texts that are secret here whatever they look like.
+    secrets: Vec<String>,
+    /// What was masked since it was last taken, where somebody takes it.
+    masked: Option<String>,
 }
+
+/// A credential shorter than this is not looked for: it would be found in every other word.
+const SECRET_BYTES_MIN: usize = 6;
 
 impl Capture {
     /// Nothing captured.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Nothing captured; these texts are masked wherever they appear, line by line if they have several.
+    pub fn hiding(secrets: &[String]) -> Self {
+        let lines = secrets.iter().flat_map(|secret| secret.lines()).map(str::trim);
+        let mut secrets: Vec<String> =
+            lines.filter(|line| line.len() >= SECRET_BYTES_MIN).map(str::to_owned).collect();
+        // One that another begins with must not leave the other's end.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self { secrets, ..Self::default() }
+    }
+
+    /// Has everything masked handed over by [`Self::take`].
+    #[must_use]
+    pub fn handing_over(self) -> Self {
+        Self { masked: Some(String::new()), ..self }
+    }
+
+    /// What was masked since the last time.
+    pub fn take(&mut self) -> String {
+        self.masked.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Nothing more comes: what waited for the end of its line is masked.
+    pub fn end(&mut self) {
+        self.flush();
     }
 
     /// The next bytes, cut anywhere.
@@ -156,8 +189,13 @@ impl Capture {
             return;
         }
         self.key_was_masked = self.in_key;
-        let (masked, _) = redact::mask_text(&String::from_utf8_lossy(&line));
+        let text = String::from_utf8_lossy(&line);
+        let known = self.secrets.iter().any(|secret| text.contains(secret));
+        let (masked, _) = redact::mask_text(&if known { hide(&text, &self.secrets).into() } else { text });
         self.digest.update(masked.as_bytes());
+        if let Some(taken) = &mut self.masked {
+            taken.push_str(&masked);
+        }
         self.keep(masked);
     }
 
@@ -184,6 +222,12 @@ impl Capture {
             self.tail_bytes -= oldest;
         }
     }
+}
+
+/// The text without these secrets.
+pub fn hide(text: &str, secrets: &[String]) -> String {
+    let hidden = |text: String, secret: &String| text.replace(secret.as_str(), "[masked:credential]");
+    secrets.iter().filter(|secret| secret.len() >= SECRET_BYTES_MIN).fold(text.to_owned(), hidden)
 }
 
 fn left_out(bytes: u64) -> String {
@@ -274,6 +318,11 @@ fn check(finished: &Finished, ok: bool) -> Value {
 }
 
 fn step(finished: &Finished) -> Value {
+    step_of(shown(&finished.argv), finished)
+}
+
+/// The step of a command that is shown as this line.
+pub(crate) fn step_of(line: String, finished: &Finished) -> Value {
     let signal = match finished.ending {
         Ending::Killed(signal) => Some(signal.into()),
         _ => None,
@@ -281,7 +330,7 @@ fn step(finished: &Finished) -> Value {
     let text = |output: &Output| (output.bytes > 0).then(|| Value::String(output.text.clone()));
     let digest = |output: &Output| (output.bytes > 0).then(|| Value::String(output.sha256.clone()));
     let members = [
-        ("cmd", Some(shown(&finished.argv).into())),
+        ("cmd", Some(line.into())),
         ("rc", Some(finished.ending.rc().into())),
         ("signal", signal),
         ("started", matches!(finished.ending, Ending::NotStarted(_)).then_some(false.into())),
@@ -396,6 +445,18 @@ mod tests {
         assert_eq!(output.sha256, hex::encode(Sha256::digest(output.text.as_bytes())));
         let shown = shown(&argv(&["deploy", "--password", "hunter2hunter2", secret]));
         assert!(!shown.contains("hunter2") && !shown.contains(secret), "{shown}");
+    }
+
+    #[test]
+    fn credentials_are_masked_whatever_they_look_like() {
+        let secrets = ["horse battery".to_owned(), "horse battery staple\nsecond line".to_owned(), "abc".to_owned()];
+        let mut capture = Capture::hiding(&secrets).handing_over();
+        capture.push(b"a horse battery staple, abc\nsecond ");
+        assert_eq!(capture.take(), "a [masked:credential], abc\n");
+        capture.push(b"line");
+        capture.end();
+        assert_eq!(capture.take(), "[masked:credential]");
+        assert_eq!(capture.finish().text, "a [masked:credential], abc\n[masked:credential]");
     }
 
     #[test]

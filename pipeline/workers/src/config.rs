@@ -6,16 +6,18 @@
 //!
 //! Left out: reading files. Paths are as written, relative to the file; whoever reads it resolves them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::approval::Requirement;
 use crate::argv::Pipeline;
 use crate::budget::Budget;
 use crate::calendar::{Calendar, Freeze, Window};
+use crate::execute::ExecuteOptions;
 use crate::lane::Lane;
 use crate::policy::STEPS;
 use crate::risk::Weights;
 use crate::table::{self, Entry, Mistake, Read};
+use crate::{drift, rollback, verify};
 
 /// All options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,14 @@ pub struct Config {
     pub lanes: Vec<Lane>,
     /// What a change may cost.
     pub budgets: Vec<Budget>,
+    /// Looking whether a change holds.
+    pub verify: verify::Options,
+    /// Taking back.
+    pub rollback: rollback::Options,
+    /// Watching what was verified.
+    pub drift: drift::Options,
+    /// Running steps.
+    pub execute: ExecuteOptions,
 }
 
 /// `[plan]`.
@@ -56,7 +66,15 @@ pub struct PlanOptions {
 pub struct Guard {
     /// Programs that a pipe may lead into.
     pub pipe_allow_list: BTreeSet<String>,
+    /// Variables of the workers' own environment that commands get beside [`ALWAYS`].
+    pub environment: BTreeSet<String>,
 }
+
+/// What every command gets of the workers' own environment.
+pub const ALWAYS: [&str; 1] = ["PATH"];
+
+/// Set for every command, so that it says the same on each machine.
+const SET: [(&str, &str); 3] = [("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")];
 
 /// `[preflight]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +122,10 @@ impl Default for Config {
         Self {
             catalogue: Vec::new(),
             plan: PlanOptions::default(),
-            guard: Guard { pipe_allow_list: schemas::canonicals::get().pipe_allow_list.iter().cloned().collect() },
+            guard: Guard {
+                pipe_allow_list: schemas::canonicals::get().pipe_allow_list.iter().cloned().collect(),
+                environment: BTreeSet::new(),
+            },
             preflight: PreflightOptions { dry_run: true, time_limit_s: 60 },
             policy: PolicyOptions { source: None, advisory: BTreeSet::new(), steps: STEPS },
             calendar: Calendar::default(),
@@ -113,11 +134,25 @@ impl Default for Config {
             risk: Weights::default(),
             lanes: Vec::new(),
             budgets: Vec::new(),
+            verify: verify::Options::default(),
+            rollback: rollback::Options::default(),
+            drift: drift::Options::default(),
+            execute: ExecuteOptions::default(),
         }
     }
 }
 
 impl Guard {
+    /// The whole environment of a command: a clean one. `own` is that of the worker; `home` stands in for a home directory where none is let
+    /// through, so that no program reads somebody's settings unasked.
+    pub fn environment(&self, own: &BTreeMap<String, String>, home: &str) -> BTreeMap<String, String> {
+        let through = ALWAYS.into_iter().chain(self.environment.iter().map(String::as_str));
+        let mut all: BTreeMap<String, String> = SET.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        all.insert("HOME".to_owned(), home.to_owned());
+        all.extend(through.filter_map(|name| Some((name.to_owned(), own.get(name)?.clone()))));
+        all
+    }
+
     /// The first program behind a pipe that is not on the list.
     pub fn refuses<'p>(&self, pipeline: &'p Pipeline) -> Option<&'p str> {
         let behind = pipeline.commands.iter().skip(1).filter_map(|argv| argv.first());
@@ -126,8 +161,21 @@ impl Guard {
 }
 
 /// The file's top.
-const SECTIONS: [&str; 10] =
-    ["catalogue", "plan", "guard", "preflight", "policy", "windows", "freezes", "approvals", "risk", "lanes"];
+const SECTIONS: [&str; 13] = [
+    "catalogue",
+    "plan",
+    "guard",
+    "preflight",
+    "policy",
+    "windows",
+    "freezes",
+    "approvals",
+    "risk",
+    "lanes",
+    "verify",
+    "rollback",
+    "drift",
+];
 
 impl Config {
     /// Reads a file's text; `file` is for messages. All mistakes are told, one of each section or entry.
@@ -135,13 +183,17 @@ impl Config {
         let table = table::parse(file, text).map_err(|mistake| vec![mistake])?;
         let whole = Entry::whole(file, &table);
         let (mut config, mut mistakes) = (Self::default(), Vec::new());
-        note(&mut mistakes, whole.only(&[&SECTIONS[..], &["budgets"]].concat()));
+        note(&mut mistakes, whole.only(&[&SECTIONS[..], &["budgets", "execute"]].concat()));
         take(&mut mistakes, &mut config.catalogue, whole.texts("catalogue"));
         take(&mut mistakes, &mut config.plan, section(&whole, "plan", plan));
         take(&mut mistakes, &mut config.guard, section(&whole, "guard", guard));
         take(&mut mistakes, &mut config.preflight, section(&whole, "preflight", preflight));
         take(&mut mistakes, &mut config.policy, section(&whole, "policy", policy));
         take(&mut mistakes, &mut config.risk, section(&whole, "risk", Weights::read));
+        take(&mut mistakes, &mut config.verify, section(&whole, "verify", verify::Options::read));
+        take(&mut mistakes, &mut config.rollback, section(&whole, "rollback", rollback::Options::read));
+        take(&mut mistakes, &mut config.drift, section(&whole, "drift", drift::Options::read));
+        take(&mut mistakes, &mut config.execute, section(&whole, "execute", ExecuteOptions::read));
         config.calendar.windows = each(&mut mistakes, &whole, "windows", "window", Window::read);
         config.calendar.freezes = each(&mut mistakes, &whole, "freezes", "freeze", Freeze::read);
         config.approvals = each(&mut mistakes, &whole, "approvals", "approval", Requirement::read);
@@ -213,15 +265,25 @@ fn plan(entry: &Entry<'_>) -> Read<PlanOptions> {
 }
 
 fn guard(entry: &Entry<'_>) -> Read<Guard> {
-    entry.only(&["pipe_allow_list"])?;
+    entry.only(&["pipe_allow_list", "environment"])?;
     let list: BTreeSet<String> = entry.texts("pipe_allow_list")?.into_iter().collect();
     if let Some(found) = list.iter().find(|program| !schemas::canonicals::is_pipe_allowed(program)) {
         let known = schemas::canonicals::get().pipe_allow_list.join(", ");
         return entry.wrong("pipe_allow_list", format!("{found:?}"), format!("some of the model's list: {known}"));
     }
+    let environment = entry.names("environment")?.unwrap_or_default();
+    let is_name = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if let Some(found) = environment.iter().find(|name| !is_name(name)) {
+        return entry.wrong("environment", format!("{found:?}"), "names of variables: letters, digits and _");
+    }
+    // These make a program run somebody's code, whatever its command line says.
+    if let Some(found) = environment.iter().find(|name| name.starts_with("LD_") || name.starts_with("DYLD_") || *name == "BASH_ENV") {
+        return entry.wrong("environment", format!("{found:?}"), "no variable that loads code into programs");
+    }
     // An empty list is a wish: no pipes at all.
     let is_given = entry.table.contains_key("pipe_allow_list");
-    Ok(if is_given { Guard { pipe_allow_list: list } } else { Config::default().guard })
+    let pipe_allow_list = if is_given { list } else { Config::default().guard.pipe_allow_list };
+    Ok(Guard { pipe_allow_list, environment })
 }
 
 fn preflight(entry: &Entry<'_>) -> Read<PreflightOptions> {

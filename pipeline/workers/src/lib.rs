@@ -10,11 +10,16 @@
 //! - [`ci`]: what a CI system's variables say about who changes what, as defaults for those fields.
 //! - [`command`]: a wrapped command's outcome as an event, as `upm run` sends it.
 //! - [`config`]: the workers' one file of options.
+//! - [`course`]: what became of a change's newest attempt, and what is due next on it.
+//! - [`drift`]: what differs from what was verified, when to look, and what mends it.
+//! - [`execute`]: which step is due, whether it may run again, and what is said about it.
 //! - [`plan`]: ordered commands with checks, ways back, waves and digest, from a request.
 //! - [`policy`]: Rego over plan, request and facts.
 //! - [`preflight`]: whether a plan may run, from all of these.
 //! - [`request`]: what is asked for, from words or JSON.
+//! - [`rollback`]: the way back of what was done, its proof, and what stands after it.
 //! - [`table`]: TOML files read by hand, and what is wrong in them.
+//! - [`verify`]: whether what was executed holds: read-backs, probes, service levels, differences.
 //!
 //! Left out: spawning, reading and publishing (`service`, `pipeline`).
 
@@ -28,11 +33,16 @@ pub mod ci;
 pub mod command;
 pub mod config;
 pub mod conformance;
+pub mod course;
+pub mod drift;
+pub mod execute;
 pub mod lane;
 pub mod plan;
 pub mod policy;
 pub mod preflight;
 pub mod request;
 pub mod risk;
+pub mod rollback;
 pub mod scope;
 pub mod table;
+pub mod verify;

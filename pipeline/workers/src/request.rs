@@ -1,8 +1,10 @@
-//! What is asked for: resources by the catalogue's names, from words ([`words`]) or from a JSON document ([`json`]).
+//! What is asked for: resources by the catalogue's names, from words ([`words`]) or from a JSON document ([`json`]); as workers are asked
+//! for it, [`put`].
 //!
 //! Left out: whether it can be had (`plan`).
 
 pub mod json;
+pub mod put;
 pub mod words;
 
 use std::collections::BTreeMap;

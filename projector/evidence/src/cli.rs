@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _, Read, Write};
 use std::path::{Path, PathBuf};
 
 use ledger::policy::{Policy, PolicyError};
+use ledger::ssh::{AllowedError, AllowedSigners};
 use projector::foreign::{ForeignKey, ForeignKeyError};
 
 use crate::population::{verify_pack_with, verify_population};
@@ -35,6 +36,7 @@ Examples:
   upm-verify population.zip --key my-copy.vkey                 the complete list of a period
   upm-verify pack.zip --key my-copy.vkey --population population.zip
   upm-verify pack.zip --key my-copy.vkey --evidence-key build=cosign.pub
+  upm-verify pack.zip --key my-copy.vkey --allowed-signers my-copy.allowed_signers
   upm-verify pack.zip --key my-copy.vkey --witness-policy witnesses.policy --require witnessed
 
 Exit code: 0 every check held; 1 refuted, wrong key or unmet --require; 2 could not decide.";
@@ -69,6 +71,9 @@ pub struct VerifyArgs {
     /// may be given several times (packs only)
     #[arg(long, value_name = "NAME=FILE.pub", value_parser = parse_named)]
     pub evidence_key: Vec<(String, PathBuf)>,
+    /// Whose approvals are signed by which SSH keys, from a source other than the pack: the `allowed_signers` file of ssh-keygen(1) (packs only)
+    #[arg(long, value_name = "FILE")]
+    pub allowed_signers: Option<PathBuf>,
     /// Refute whatever rests on less than this: kept-checkpoint or witnessed
     #[arg(long, value_name = "REACH", value_parser = parse_require)]
     pub require: Option<Reach>,
@@ -100,6 +105,14 @@ pub enum CliError {
         path: PathBuf,
         /// What it should be.
         source: ForeignKeyError,
+    },
+    /// The list of signers is none.
+    #[error("--allowed-signers {}: {source}", named(path))]
+    AllowedSigners {
+        /// The file.
+        path: PathBuf,
+        /// The line, and what is wrong with it.
+        source: AllowedError,
     },
     /// The policy is none.
     #[error("cannot read {}: {source}", named(path))]
@@ -133,6 +146,9 @@ pub enum CliError {
     /// `--evidence-key` was given with something else than a pack.
     #[error("--evidence-key goes with an evidence pack, whose events may carry evidence of others")]
     EvidenceKeyWithOther,
+    /// `--allowed-signers` was given with something else than a pack.
+    #[error("--allowed-signers goes with an evidence pack, whose events may carry signed approvals")]
+    AllowedSignersWithOther,
     /// `--population` was given with something else than a pack.
     #[error("--population goes with an evidence pack, and names a population")]
     PopulationWithOther,
@@ -174,6 +190,7 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
         policy,
         require: args.require,
         evidence_keys: args.evidence_key.iter().map(read_evidence_key).collect::<Result<_, _>>()?,
+        allowed_signers: args.allowed_signers.as_deref().map(read_signers).transpose()?,
     };
     let unread = |source| CliError::Read { path: args.file.clone(), source };
     let mut file = File::open(&args.file).map_err(unread)?;
@@ -186,6 +203,9 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
     }
     if !args.evidence_key.is_empty() && (start.starts_with(RECEIPT_START) || is_population(&start)) {
         return Err(CliError::EvidenceKeyWithOther);
+    }
+    if args.allowed_signers.is_some() && (start.starts_with(RECEIPT_START) || is_population(&start)) {
+        return Err(CliError::AllowedSignersWithOther);
     }
     if start.starts_with(RECEIPT_START) {
         let text = read_text(&args.file)?;
@@ -284,6 +304,11 @@ fn read_key(given: &str) -> Result<KeyFile, CliError> {
 fn read_evidence_key((name, path): &(String, PathBuf)) -> Result<(String, ForeignKey), CliError> {
     let key = ForeignKey::parse(&read_text(path)?);
     Ok((name.clone(), key.map_err(|source| CliError::EvidenceKey { path: path.clone(), source })?))
+}
+
+fn read_signers(path: &Path) -> Result<AllowedSigners, CliError> {
+    AllowedSigners::parse(&read_text(path)?)
+        .map_err(|source| CliError::AllowedSigners { path: path.to_owned(), source })
 }
 
 fn read_policy(path: &Path) -> Result<Policy, CliError> {

@@ -61,8 +61,8 @@ pub struct Report {
     /// Packs only: `later entries of this change up to size N: none (proved)` or `… NOT PROVED`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub later_entries: Option<String>,
-    /// Of a population, what is proved of time and completeness; of a pack, what became of the evidence of others in its events. A
-    /// sentence each.
+    /// Of a population, what is proved of time and completeness; of a pack, what became of the evidence of others in its events and of
+    /// the signatures of its approvals. A sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub says: Vec<String>,
     /// What this verification does not prove, a sentence each.
@@ -142,6 +142,7 @@ pub(crate) enum Id {
     EventsHeaders,
     EventsMasked,
     EventsForeign,
+    EventsApprovals,
     KeptObjects,
     DerivedChange,
     DerivedPage,
@@ -189,6 +190,9 @@ impl Id {
             Self::EventsMasked => ("events.masked", "no event holds what the rules mask"),
             Self::EventsForeign => {
                 ("events.foreign", "evidence of others inside the events is signed with a key that was given")
+            }
+            Self::EventsApprovals => {
+                ("events.approvals", "approvals that the pack takes for signed are signed by keys that were given")
             }
             Self::KeptObjects => {
                 ("objects.digests", "every log kept by reference that is here is one that an event names by digest")

@@ -4,6 +4,7 @@ use ledger::checkpoint::Origin;
 use ledger::key::PublicKey;
 use ledger::note::VerifierKey;
 use ledger::policy::Policy;
+use ledger::ssh::AllowedSigners;
 use projector::foreign::ForeignKey;
 use serde::Serialize;
 
@@ -87,4 +88,6 @@ pub struct Trust {
     pub require: Option<Reach>,
     /// Keys of foreign evidence inside the events, by name: all of it has to be signed with one of them, if there are any.
     pub evidence_keys: Vec<(String, ForeignKey)>,
+    /// Whose approvals are signed by which keys; without it, the pack's own word is told.
+    pub allowed_signers: Option<AllowedSigners>,
 }

@@ -98,8 +98,8 @@ CREATE VIEW approvals AS SELECT
     CAST(r.counts AND coalesce(r.lapses_at > t.at, 1) AS INTEGER) AS counts, -- 1: it may count towards what the rule asks for
     CASE WHEN r.lapses_at <= t.at THEN coalesce(r.lacks || ',expired', 'expired') ELSE r.lacks
         END AS lacks                        -- text: what keeps it from counting or from a better grade, separated by commas: no_approver, no_role,
-                                            -- no_decision, no_time, time_ahead, no_producer, executing_producer, by_initiator, by_executor, expired,
-                                            -- plan_changed, other_plan, no_plan_digest, plan_not_on_record, no_signature, bad_signature, unknown_signer
+                                            -- no_decision, no_time, time_ahead, no_producer, executing_producer, by_initiator, by_executor, not_of_role,
+                                            -- replayed, expired, plan_changed, other_plan, no_plan_digest, plan_not_on_record, no_signature, bad_signature, unknown_signer
 FROM approval_rows r JOIN cursors t ON t.name = 'detail' LEFT JOIN change_rows c ON c.first_index = r.first_index;
 
 -- Results of policies before a change.

@@ -3,9 +3,8 @@
 use ledger::ssh;
 use schemas::event::Approval;
 use schemas::ids::ChangeId;
-use serde_json::{Map, Value};
 
-use super::{Grade, Graded, Lack, Parties, Rules, Scene, bare, time_ms};
+use super::{Grade, Graded, Lack, Parties, Rules, Scene, bare, statement, time_ms};
 use crate::document::Seen;
 use crate::facts::{self, Decision};
 
@@ -14,28 +13,6 @@ pub const NAMESPACE: &str = "upm-approval";
 
 /// How far an approval's time may lie behind its own entry in the log, milliseconds.
 const AHEAD_MS_MAX: u64 = 5 * 60 * 1000;
-
-/// What an approver signs: RFC 8785 of `{v:1, origin, change, plan_digest, approver, role, decision, at, expires}`, as the
-/// event gives them; what it does not give is absent.
-pub fn statement(origin: &str, change: &ChangeId, approval: &Approval<'_>) -> Vec<u8> {
-    let mut members = Map::new();
-    members.insert("v".to_owned(), 1.into());
-    members.insert("origin".to_owned(), origin.into());
-    members.insert("change".to_owned(), change.to_string().into());
-    let said = [
-        ("plan_digest", &approval.plan_digest),
-        ("approver", &approval.approver),
-        ("role", &approval.role),
-        ("decision", &approval.decision),
-        ("at", &approval.at),
-        ("expires", &approval.expires),
-    ];
-    for (name, text) in said {
-        members.extend(text.as_ref().map(|text| (name.to_owned(), Value::from(text.as_str()))));
-    }
-    // It fails only for numbers that JSON does not have.
-    serde_json_canonicalizer::to_vec(&Value::Object(members)).unwrap_or_default()
-}
 
 pub(super) fn grade(
     change: &ChangeId,
@@ -95,6 +72,12 @@ fn standing(lacks: &mut Vec<Lack>, seen: &Seen<'_>, approval: &Approval<'_>, par
     }
     if parties.executed(approval.approver()) {
         lacks.push(Lack::ByExecutor);
+    }
+    if approval.role.as_deref().is_some_and(|role| !scene.rule.may_hold(role, approval.approver())) {
+        lacks.push(Lack::NotOfRole);
+    }
+    if parties.signed_before(approval, seen.facts.attempt) {
+        lacks.push(Lack::Replayed);
     }
     // A time that cannot be read is over already.
     if approval.expires.is_some() && time_ms(approval.expires.as_deref()).is_none_or(|end| end < scene.expiry_ms) {

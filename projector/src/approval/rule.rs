@@ -9,7 +9,8 @@
 //! | `approval.grade` | `recorded` | the least grade that counts: `recorded`, `bound` or `signed` |
 //! | `approval.emergency-hours` | 72 | an emergency may be approved so long after its execution |
 //! | `approval.ended-after-hours` | 24 | a change is ended so long after its last execute entry |
-//! | `approval.signer.…` | none | `SHA256:… NAME`: this SSH key signs approvals of this approver |
+//! | `approval.signer.…` | none | `SHA256:… [TYPE BASE64] NAME`: this SSH key signs approvals of this approver ([`super::signers`]) |
+//! | `approval.role.ROLE` | whoever says so | only these approve in this role |
 //! | `evidence.key.NAME` | none | base64 of a public key (ECDSA P-256 or Ed25519): foreign evidence inside events is held against it |
 //!
 //! A fold cannot fail, so a value that cannot be read counts as its default, and the command line does not write one. A rule holds for the
@@ -22,12 +23,13 @@ use ledger::entry::EventHeader;
 use schemas::ids::{ChangeClass, Environment};
 use serde::{Deserialize, Serialize};
 
-use super::Grade;
+use super::signers::{SIGNER, Signer};
+use super::{Grade, same_name};
 use crate::foreign::ForeignKey;
 
 /// What the name of each fact begins with.
 pub const FACTS: &str = "approval.";
-const SIGNER: &str = "approval.signer.";
+const ROLE: &str = "role.";
 /// The keys of foreign evidence are no approvals, but what holds of them when is told as of the rule.
 const EVIDENCE: &str = "evidence.";
 const EVIDENCE_KEY: &str = "key.";
@@ -60,6 +62,9 @@ pub struct Rule {
     pub evidence_keys: BTreeMap<String, String>,
     /// Whose approvals a key signs, by its SHA-256 fingerprint.
     pub signers: BTreeMap<String, String>,
+    /// Who may approve in a role, by the role; in one that is not named here, whoever says so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub holders: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A fact that cannot be read.
@@ -86,6 +91,7 @@ impl Default for Rule {
             ended_after_h: 24,
             evidence_keys: BTreeMap::new(),
             signers: BTreeMap::new(),
+            holders: BTreeMap::new(),
         }
     }
 }
@@ -110,12 +116,16 @@ impl Rule {
         facts.iter().try_for_each(|(name, value)| rule.take(name, value))
     }
 
-    /// The fact that allows a key: its name and its value.
-    pub fn signer_fact(fingerprint: &str, approver: &str) -> (String, String) {
-        // Names of facts have no `+`; the value has the whole fingerprint.
-        let label: String =
-            fingerprint.trim_start_matches("SHA256:").chars().filter(char::is_ascii_alphanumeric).take(24).collect();
-        (format!("{SIGNER}{label}"), format!("{fingerprint} {approver}"))
+    /// The name of the fact that says who may approve in a role.
+    pub fn role_fact(role: &str) -> String {
+        format!("{FACTS}{ROLE}{role}")
+    }
+
+    /// Whether this person may approve in this role. Names and roles are compared as [`same_name`] does.
+    pub fn may_hold(&self, role: &str, name: &str) -> bool {
+        let mut named = self.holders.iter().filter(|(held, _)| same_name(held) == same_name(role)).peekable();
+        named.peek().is_none()
+            || named.any(|(_, names)| names.iter().any(|holder| same_name(holder) == same_name(name)))
     }
 
     /// Whether a change with these entries needs approval. What only one entry says never loosens it.
@@ -133,8 +143,10 @@ impl Rule {
     fn take(&mut self, name: &str, value: &str) -> Result<(), RuleError> {
         let error = |expected| RuleError { name: name.to_owned(), found: value.chars().take(80).collect(), expected };
         if name.starts_with(SIGNER) {
-            let (key, approver) = signer(value).ok_or_else(|| error("`SHA256:FINGERPRINT APPROVER`"))?;
-            self.signers.insert(key, approver);
+            let signer = Signer::read(value).ok_or_else(|| {
+                error("`SHA256:FINGERPRINT [TYPE BASE64] APPROVER`, with the key of that fingerprint")
+            })?;
+            self.signers.insert(signer.fingerprint, signer.approver);
             return Ok(());
         }
         if let Some(name) = name.strip_prefix(EVIDENCE) {
@@ -169,22 +181,20 @@ impl Rule {
             Some("ended-after-hours") => {
                 self.ended_after_h = number(value, 1, HOURS_MAX).ok_or_else(|| error("hours from 1 to 87600"))?;
             }
-            Some(_) => {
-                return Err(error(
-                    "a fact of environments, exempt-classes, count, roles, grade, emergency-hours, ended-after-hours, signer.*",
-                ));
-            }
+            Some(other) => match other.strip_prefix(ROLE).filter(|role| !role.is_empty()) {
+                Some(role) => {
+                    let names = list(value).ok_or_else(|| error("names with commas between"))?;
+                    self.holders.insert(role.to_owned(), names);
+                }
+                None => {
+                    return Err(error(
+                        "a fact of environments, exempt-classes, count, roles, grade, emergency-hours, ended-after-hours, signer.*, role.*",
+                    ));
+                }
+            },
         }
         Ok(())
     }
-}
-
-/// `SHA256:FINGERPRINT NAME`: a key, and whose it is.
-pub(crate) fn signer(value: &str) -> Option<(String, String)> {
-    let (key, approver) = value.split_once(' ')?;
-    let digits = key.strip_prefix("SHA256:")?;
-    let fits = digits.len() == 43 && digits.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/'));
-    (fits && !approver.trim().is_empty()).then(|| (key.to_owned(), approver.trim().to_owned()))
 }
 
 fn list(value: &str) -> Option<BTreeSet<String>> {

@@ -53,6 +53,8 @@ fn lacks_have_the_words_of_change_json() {
         ExecutingProducer,
         ByInitiator,
         ByExecutor,
+        NotOfRole,
+        Replayed,
         Expired,
         PlanChanged,
         OtherPlan,
@@ -201,13 +203,14 @@ fn rules_are_read_or_refused() {
         ("approval.emergency-hours", "-1"),
         ("approval.signer.x", "SHA256:short bob"),
         ("approval.colour", "red"),
+        ("approval.role.", "bob"),
+        ("approval.role.owners", "bob,,eve"),
     ] {
         let error = Rule::check(&one(name, value)).unwrap_err();
         assert!(error.to_string().contains(value), "{error}");
         assert_eq!(Rule::of(&one(name, value)), Rule::default(), "{name}");
     }
-    let (name, value) = Rule::signer_fact(&ledger::ssh::SshKey::parse(KEY).unwrap().fingerprint(), "bob");
-    assert!(name.len() <= ledger::governance::MAX_NAME_CHARS);
+    let (name, value) = Rule::signer_fact(&ledger::ssh::SshKey::parse(KEY).unwrap(), "bob");
     assert_eq!(Rule::check(&one(&name, &value)), Ok(()));
     assert_eq!(Rule::of(&one(&name, &value)).signers.values().collect::<Vec<_>>(), ["bob"]);
 }
@@ -311,4 +314,87 @@ fn the_standing_is_the_gates() {
     let found = standing(&change(), &entries, &Rules::default(), 0, &[]).unwrap();
     assert!(found.coverage.approved && found.given.len() == 1);
     assert_eq!((found.plan_digest, found.given[0].0.grade), (Some(digest()), Grade::Bound));
+}
+
+#[test]
+fn a_role_that_the_tenant_gave_to_somebody() {
+    let rule = Rule::of(&BTreeMap::from([("approval.role.Owners".to_owned(), "carl, Dan".to_owned())]));
+    let rules = Rules::always("o", rule);
+    let grade = |name: &str, role: &str| {
+        let given = approving(&json!([approval(&json!({"approver": name, "role": role}))]));
+        let found = graded(&[plan(), given, execute()], &rules).given.remove(0);
+        (found.counts, found.lacks.contains(&Lack::NotOfRole))
+    };
+    assert_eq!(grade("bob", "owners"), (false, true));
+    assert_eq!(grade("dan", "owners"), (true, false));
+    assert_eq!(grade("bob", "security"), (true, false), "a role that nobody was given");
+}
+
+#[test]
+fn what_was_signed_for_one_attempt_is_nothing_in_the_next() {
+    let again = |mut made: Made| {
+        let mut event: Value = serde_json::from_slice(&made.payload).unwrap();
+        event["provisioning_event"]["attempt"] = 2.into();
+        made.payload = event.to_string().into_bytes();
+        made
+    };
+    let bob = rules("ledger/acme", "bob");
+    let (first, second) = (signed_approval(&json!({})), again(signed_approval(&json!({}))));
+    let found = graded(&[plan(), first.clone(), execute(), again(plan()), second.clone()], &bob);
+    assert_eq!((found.given[0].grade, found.given[0].counts), (Grade::Signed, true));
+    assert_eq!((&*found.given[1].lacks, found.given[1].counts), (&[Lack::Replayed][..], false));
+    assert!(found.attempts[0].approved && !found.attempts[1].approved);
+    // The same words twice for one attempt say no more than once, and no less.
+    let twice = graded(&[again(plan()), second.clone(), second], &bob);
+    assert!(twice.attempts[0].approved && twice.given.iter().all(|given| given.counts));
+}
+
+/// What is told to whoever is about to approve: each reason, and nothing where it would count.
+#[test]
+fn an_approval_is_considered_before_it_is_given() {
+    let facts = |facts: &[(&str, &str)]| {
+        let mut rule = Rule::of(&facts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
+        rule.signers.insert(ledger::ssh::SshKey::parse(KEY).unwrap().fingerprint(), "bob".to_owned());
+        Rules::always("ledger/acme", rule)
+    };
+    let consider = |on_record: &[Made], given: Made, rules: &Rules, now_ms: u64| {
+        let logged = logged(&[on_record, &[given]].concat());
+        let entries: Vec<_> = logged
+            .iter()
+            .map(|(index, made)| Entry { index: *index, header: &made.header, payload: Some(&made.payload) })
+            .collect();
+        let (given, on_record) = entries.split_last().unwrap();
+        let found = super::consider(&change(), on_record, *given, rules, now_ms).unwrap();
+        let codes: Vec<&str> = found.objections.iter().map(Objection::code).collect();
+        (found.graded.grade, codes.join(" "), found.coverage.missing.join("; "))
+    };
+    let no_rule = facts(&[]);
+    let check = |on_record: &[Made], given: Made, rules: &Rules, expect: &str| {
+        let (_, codes, _) = consider(on_record, given, rules, 0);
+        assert_eq!(codes, expect);
+    };
+    let signed = || signed_approval(&json!({}));
+    assert_eq!(consider(&[plan()], signed(), &no_rule, 0), (Grade::Signed, String::new(), String::new()));
+    let refusal =
+        || approving(&json!([approval(&json!({"approver": "ann", "decision": "refused", "plan_digest": digest()}))]));
+    check(&[plan()], approving(&json!([approval(&json!({"plan_digest": digest()}))])), &no_rule, "no_signature");
+    check(&[plan()], signed_approval(&json!({"approver": "ann"})), &no_rule, "by_initiator bad_signature");
+    check(&[plan()], refusal(), &no_rule, "no_signature");
+    check(&[], signed(), &no_rule, "no_plan");
+    check(&[plan(), refusal()], signed(), &no_rule, "refused_already");
+    check(&[plan(), execute()], signed(), &no_rule, "executed_already");
+    let other = by("ci", event("plan", &json!({"plan": {"commands": ["b"]}})));
+    check(&[plan(), other], signed(), &no_rule, "other_plan");
+    let late = consider(&[plan()], signed(), &no_rule, 1_760_400_000_000);
+    assert_eq!(late.1, "expired");
+    check(&[plan()], signed(), &Rules::new("ledger/acme"), "unknown_signer");
+    check(&[plan()], by("ci", signed()), &no_rule, "executing_producer");
+    check(&[plan()], signed(), &facts(&[("approval.roles", "security")]), "role_not_asked_for");
+    check(&[plan()], signed(), &facts(&[("approval.roles", "security"), ("approval.count", "2")]), "");
+    check(&[plan()], signed(), &facts(&[("approval.roles", "Owners")]), "");
+    check(&[plan()], signed(), &facts(&[("approval.role.owners", "carl")]), "not_of_role");
+    let named = by("ci", event("plan", &json!({"plan": {"commands": ["a"], "approvals": ["bob"]}})));
+    check(&[named], signed(), &no_rule, "");
+    let missing = consider(&[plan()], signed(), &facts(&[("approval.count", "2")]), 0).2;
+    assert_eq!(missing, "1 of 2 approvals that count (recorded or better)");
 }

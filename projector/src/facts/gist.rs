@@ -127,6 +127,7 @@ struct Seen {
     approved: bool,
     refused: bool,
     steps: Steps,
+    more_steps: bool,
     checks: Tests,
     no_drift: bool,
     rollback: Option<Undone>,
@@ -152,6 +153,7 @@ impl Seen {
             approved: self.approved,
             refused: self.refused,
             steps: self.steps,
+            more_steps: self.more_steps,
             checks: self.checks,
             no_drift: self.no_drift,
             rollback: self.rollback.as_ref().map(|undone| (undone.steps, undone.failed)),
@@ -235,8 +237,10 @@ impl Walk<'_> {
             b"plan" => seen.plan = self.token(at)?.kind == Kind::Object,
             b"preflight" => self.preflight(at, seen)?,
             b"execution" => self.members(at, |name, at| {
-                if name == b"steps" {
-                    seen.steps = self.steps(at)?;
+                match name {
+                    b"steps" => seen.steps = self.steps(at)?,
+                    b"remaining" => seen.more_steps = self.number(at)? > 0.0,
+                    _ => {}
                 }
                 Some(())
             })?,

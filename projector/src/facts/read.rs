@@ -125,6 +125,8 @@ pub(super) fn of<'a>(event: &Event<'a>) -> Facts<'a> {
         facts.agent = cow(execution.agent.as_ref());
         facts.executor = cow(execution.executor.as_ref());
         facts.steps = Steps::of(&execution.steps);
+        facts.more_steps = execution.remaining.is_some_and(|number| number > 0.0);
+        facts.tls_unverified = execution.tls_verified == Some(false);
         let allowed = &schemas::canonicals::get().pipe_allow_list;
         let widened =
             execution.pipe_allow_list.iter().filter(|pipe| !allowed.iter().any(|known| known == pipe.as_str()));

@@ -267,6 +267,8 @@ fn words_that_the_model_lacks() {
         &[(10, Code::PipeAllowListWidened)],
     );
     check(&[event("plan", &json!({"execution": {"pipe_allow_list": ["jq", "grep"]}}))], &[]);
+    check(&[event("plan", &json!({"execution": {"tls_verified": false}}))], &[(10, Code::TlsNotVerified)]);
+    check(&[event("plan", &json!({"execution": {"tls_verified": true}}))], &[]);
 }
 
 #[test]

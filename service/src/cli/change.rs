@@ -11,12 +11,15 @@ use super::client::lookup::tenant_of;
 use super::client::print::{self, Look};
 use super::{CliError, Globals};
 
+pub mod order;
 mod story;
+pub mod watch;
 
 /// Options of `upm change`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  upm change list --tenant acme --state failed\n  upm change show c-42\n  upm change events c-42 --json"
+    after_help = "Examples:\n  upm change list --tenant acme --state failed\n  upm change show c-42\n  upm change events c-42 --json\n  \
+                  upm change watch c-42 --until verified\n  upm change pause c-42 --reason \"the pager rings\""
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -32,6 +35,14 @@ enum Action {
     Show(One),
     /// List the events of one change
     Events(One),
+    /// Show a change as it happens
+    Watch(watch::Args),
+    /// Start nothing more of it until it is resumed
+    Pause(order::Args),
+    /// Go on with one that was paused, or that paused itself
+    Resume(order::Args),
+    /// End what runs of it, and start nothing more; what was done stands
+    Cancel(order::Args),
     /// List the logs that its steps refer to by digest, and whether the ledger has them
     Logs(One),
 }
@@ -95,6 +106,10 @@ struct One {
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let client = Client::new(globals);
     match args.action {
+        Action::Watch(args) => return watch::run(globals, args),
+        Action::Pause(args) => return order::give(globals, order::Kind::Pause, &args),
+        Action::Resume(args) => return order::give(globals, order::Kind::Resume, &args),
+        Action::Cancel(args) => return order::give(globals, order::Kind::Cancel, &args),
         Action::List(list) => list_changes(globals, &client, &list)?,
         Action::Show(one) => {
             let document = client.get(&path_of(globals, &client, &one, "", &[])?)?;

@@ -11,6 +11,7 @@
 )]
 
 pub mod adapt;
+pub mod approve;
 pub mod assert;
 mod attach;
 pub mod backup;
@@ -22,6 +23,7 @@ pub mod checklist;
 pub mod compare;
 pub mod completions;
 pub mod conformance;
+mod drift;
 pub mod emit;
 mod following;
 pub mod fsck;
@@ -39,7 +41,9 @@ pub mod population;
 pub mod rebuild;
 pub mod reconcile;
 pub mod rejected;
+pub mod request;
 pub mod restore;
+mod rollback;
 pub mod rules;
 pub mod run;
 pub mod sample;
@@ -48,8 +52,9 @@ pub mod sql;
 pub mod tenant;
 pub mod verify;
 pub mod witness;
+pub mod work;
 
-mod client;
+pub mod client;
 mod error;
 mod globals;
 
@@ -101,6 +106,8 @@ enum Command {
     Check(check::Args),
     /// Turn a foreign document into events
     Adapt(adapt::Args),
+    /// Ask the workers for something, in words or as resources
+    Request(request::Args),
     /// Plan a request: ordered commands with checks, ways back and a digest to approve
     Plan(plan::Args),
     /// List what can be asked for, and the commands behind it
@@ -109,6 +116,10 @@ enum Command {
     Change(change::Args),
     /// Ask questions in SQL, or saved ones
     Sql(sql::Args),
+    /// Approve a change's plan, signed with your own SSH key
+    Approve(approve::Args),
+    /// Refuse a change's plan, signed with your own SSH key; it stands for the attempt
+    Refuse(approve::Args),
     /// A gate for pipelines: may this change go ahead?
     Assert(assert::Args),
     /// List, show or retry what admission refused
@@ -121,6 +132,10 @@ enum Command {
     Sample(sample::Args),
     /// Compare a cloud's own log with the changes, both ways
     Reconcile(reconcile::Args),
+    /// Take back what a change did, or prove that it could be
+    Rollback(rollback::Args),
+    /// Compare what was verified with what is there, and ask for what mends it
+    Drift(drift::Args),
     /// Verify an evidence pack, a population or a receipt, offline
     Verify(verify::Args),
     /// Checkpoints, proofs and entries of a log; the whole of it as files
@@ -155,6 +170,8 @@ enum Command {
     Restore(restore::Args),
     /// Cosign the checkpoints of others' logs
     Witness(witness::Args),
+    /// Run workers: requests become plans, and plans are looked at
+    Work(work::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -171,7 +188,7 @@ pub fn main() -> ExitCode {
     };
     let json = cli.globals.json;
     let done =
-        Globals::new(cli.globals, matches!(cli.command, Command::Serve(_) | Command::Rebuild(_) | Command::Fsck(_)))
+        Globals::new(cli.globals, matches!(cli.command, Command::Serve(_) | Command::Rebuild(_) | Command::Fsck(_) | Command::Work(_)))
             .and_then(|globals| dispatch(&globals, cli.command));
     done.unwrap_or_else(|error| fail(&error, json))
 }
@@ -247,16 +264,21 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Run(args) => run::run(globals, args),
         Command::Check(args) => check::run(globals, args),
         Command::Adapt(args) => adapt::run(globals, args),
+        Command::Request(args) => request::run(globals, args),
         Command::Plan(args) => plan::run(globals, args),
         Command::Catalogue(args) => catalogue::run(globals, args),
         Command::Change(args) => change::run(globals, args),
         Command::Sql(args) => sql::run(globals, args),
+        Command::Approve(args) => approve::run(globals, args),
+        Command::Refuse(args) => approve::refuse(globals, args),
         Command::Assert(args) => assert::run(globals, args),
         Command::Rejected(args) => rejected::run(globals, args),
         Command::Pack(args) => pack::run(globals, args),
         Command::Population(args) => population::run(globals, args),
         Command::Sample(args) => sample::run(globals, args),
         Command::Reconcile(args) => reconcile::run(globals, args),
+        Command::Rollback(args) => rollback::run(globals, &args),
+        Command::Drift(args) => drift::run(globals, args),
         Command::Verify(args) => verify::run(globals, args),
         Command::Log(args) => log::run(globals, args),
         Command::Kpi(args) => kpi::run(globals, args),
@@ -274,6 +296,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<ExitCode, CliError> {
         Command::Backup(args) => backup::run(globals, args),
         Command::Restore(args) => restore::run(globals, args),
         Command::Witness(args) => witness::run(globals, args),
+        Command::Work(args) => work::run(globals, args),
         Command::Completions(args) => completions::run(globals, args),
     }
 }

@@ -31,13 +31,16 @@ use crate::head_file::LostError;
 use crate::home::{Home, HomeError};
 use crate::http::{self, App, Guard, OpenTenant};
 use crate::stop::Stop;
+use crate::work::local::Local;
+use crate::work::options::{self, Options};
+use crate::work::{self, Kind, Place};
 use crate::{clock, cosigning, env, kept_heads, logging};
 
 /// Options of `upm serve`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  upm serve --tenant acme --tenant beta\n  upm serve --data /var/lib/upm --listen 127.0.0.1:0\n  \
-                  upm serve --nats tls://nats.example.org --nats-creds upm.creds --nats-ca ca.pem\n\n\
+                  upm serve --nats tls://nats.example.org --nats-creds upm.creds --nats-ca ca.pem\n  upm serve --tenant acme --workers workers.toml\n\n\
                   Ctrl-C or SIGTERM drains and stops; a second one stops at once. UPM_LOG sets what is logged (info, debug, …)."
 )]
 pub struct Args {
@@ -68,6 +71,9 @@ pub struct Args {
     /// A copy of this ledger (`upm serve --follow URL --follow-as NAME`) that messages stay on the road for; may be given several times
     #[arg(long = "follower", value_name = "NAME")]
     followers: Vec<String>,
+    /// Run the workers too, with these options (TOML)
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    workers: Option<PathBuf>,
     /// Have every checkpoint cosigned by the witnesses of this policy that have a URL (C2SP tlog-policy)
     #[arg(long, value_name = "FILE", conflicts_with = "follow")]
     witness_policy: Option<PathBuf>,
@@ -79,6 +85,8 @@ pub struct Args {
 
 /// How long requests that are being answered may take when we stop.
 const HTTP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long workers may take to come to an end: a command that runs is ended first.
+const WORK_PATIENCE: Duration = Duration::from_secs(20);
 /// How often readiness is looked at while starting, and how often what is missing is said.
 const READY_POLL: Duration = Duration::from_millis(20);
 const READY_SAY: u32 = 250;
@@ -89,6 +97,14 @@ enum Road {
     Child(Program),
     /// A server that runs without us.
     Joined(NatsTarget),
+}
+
+/// What runs beside the ledger where it is wanted.
+struct Beside {
+    /// Witnesses that are asked.
+    policy: Option<Policy>,
+    /// The workers' options.
+    workers: Option<Options>,
 }
 
 /// A server at work.
@@ -106,6 +122,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     logging::init(globals.json);
     refuse_open_address(&args)?;
     let policy = args.witness_policy.as_deref().map(super::witness::read_policy).transpose()?;
+    let workers = args.workers.as_deref().map(|file| options::read(Some(file))).transpose()?;
     let dir = DataDir::create(&globals.data).map_err(|error| could_not(&error))?;
     let lock = dir.lock().map_err(|error| could_not(&error))?;
     let listener = bind(args.listen)?;
@@ -120,7 +137,8 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     check_views(&home, &tenants)?;
     warn_of_keys(&home);
     let runtime = runtime()?;
-    runtime.block_on(serve(home, listener, road, (args.limits, args.followers), tenants, policy, globals.json))?;
+    let beside = Beside { policy, workers };
+    runtime.block_on(serve(home, listener, road, (args.limits, args.followers), tenants, beside, globals.json))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -139,7 +157,7 @@ async fn serve(
     road: Road,
     options: (LimitArgs, Vec<String>),
     tenants: Vec<Tenant>,
-    policy: Option<Policy>,
+    beside: Beside,
     json: bool,
 ) -> Result<(), CliError> {
     let mut stop = Stop::listen().map_err(|error| CliError::because("can't listen for signals", &error))?;
@@ -151,14 +169,44 @@ async fn serve(
         }
     };
     let Some(serving) = started else { return Ok(()) };
-    if let Some(policy) = policy {
+    if let Some(policy) = beside.policy {
         let asking = serving.app.ask_witnesses(policy);
         asking.map_err(|error| CliError::because("can't start the threads that ask witnesses", &error))?;
     }
+    let working = beside.workers.map(|options| work(&serving.app, options)).transpose()?;
     let name = stop.wait().await;
     tracing::info!("{name}: draining; once more to stop at once");
     stop.hurry();
+    if let Some(working) = working {
+        finish(&serving.app, working).await;
+    }
     drain(serving).await
+}
+
+/// Starts the workers in this process.
+fn work(app: &Arc<App>, options: Options) -> Result<JoinHandle<()>, CliError> {
+    let refused = |problem: http::Problem| CliError::could_not(problem.to_json()["detail"].as_str().unwrap_or_default());
+    let place = Place {
+        record: Arc::new(Local::new(app)),
+        client: app.client().map_err(refused)?,
+        producer: app.producer().map_err(refused)?.clone(),
+        workdir: app.workdir(),
+        stop: app.ending().clone(),
+    };
+    let kinds = Kind::ALL.into_iter().collect();
+    Ok(tokio::spawn(async move {
+        if let Err(error) = work::run(place, options, &kinds).await {
+            tracing::error!(%error, "the workers could not be started");
+        }
+    }))
+}
+
+/// Lets workers finish what they have in hand, while events are still taken in.
+async fn finish(app: &App, working: JoinHandle<()>) {
+    app.ending().cancel();
+    if tokio::time::timeout(WORK_PATIENCE, working).await.is_err() {
+        tracing::warn!("work that took longer than {} s was cut off; it goes on after the next start", WORK_PATIENCE.as_secs());
+    }
 }
 
 /// Starts everything and returns when it is ready.
@@ -216,6 +264,7 @@ async fn start(
     }
     app.publish(file).map_err(|error| could_not(&error))?;
     tokio::spawn(republish(Arc::downgrade(&app), rekeyed));
+    tokio::spawn(take_requests(Arc::downgrade(&app)));
     if let Err(error) = print::line(&banner) {
         // Where it is also stands in `serve.json`.
         tracing::warn!(%error, "nobody was told that it is ready");
@@ -236,6 +285,19 @@ fn signing(home: &Home, heartbeat: Option<Duration>, rekeyed: &Arc<Notify>) -> S
             .map_or_else(|| quiet.committed.clone(), |heads| Arc::new(move |round| heads.committed(round))),
         cosigned: cosigning::newest_cosigned(&home.kv),
         ..quiet
+    }
+}
+
+/// Answers requests that come over NATS.
+async fn take_requests(app: Weak<App>) {
+    let Some((door, client, ending)) = app.upgrade().and_then(|app| {
+        let (door, client) = (app.door().ok()?, app.client().ok()?);
+        Some((door, client, app.ending().clone()))
+    }) else {
+        return;
+    };
+    if let Err(error) = door.listen(client, ending).await {
+        tracing::warn!(%error, "requests over NATS are not taken; over HTTP they are");
     }
 }
 
@@ -572,6 +634,7 @@ mod tests {
                 nats_creds: None,
                 nats_ca: None,
                 nats_server: None,
+                workers: None,
                 witness_policy: None,
                 limits: LimitArgs::default(),
                 name: None,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use ledger::governance::Act;
 use ledger::read::Log;
-use projector::approval::Rule;
+use projector::approval::{self, Rule};
 use projector::maturity::attestation;
 use schemas::ids::Tenant;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ use crate::home::Home;
 /// Options of `upm tenant`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  upm tenant add acme\n  upm tenant list --json\n  upm tenant set acme owner=platform tier=gold --unset region\n  upm tenant show acme\n  upm tenant rule acme --environments prod --count 2 --grade bound\n\nFacts are kept for ever: no personal data in them."
+    after_help = "Examples:\n  upm tenant add acme\n  upm tenant list --json\n  upm tenant set acme owner=platform tier=gold --unset region\n  upm tenant show acme\n  upm tenant rule acme --environments prod --count 2 --grade bound\n  upm tenant signers acme > allowed_signers\n\nFacts are kept for ever: no personal data in them."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -54,6 +54,11 @@ enum Action {
     },
     /// Show or set what needs approval, by whom and of which grade
     Rule(rule::Args),
+    /// Print whose approvals which SSH key signs, as an `allowed_signers` file for `ssh-keygen -Y verify`
+    Signers {
+        /// The tenant
+        name: Tenant,
+    },
     /// Show what holds in a tenant's log: facts, holds, rules and keys
     Show {
         /// The tenant
@@ -64,6 +69,21 @@ enum Action {
 fn fact(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+fn signers(globals: &Globals, name: &Tenant) -> Result<(), CliError> {
+    let signers = approval::signers(&rule::facts(&act::governance(globals, name)?));
+    if globals.json {
+        let rows = signers.iter().map(|signer| {
+            let mut row = json!({ "approver": signer.approver, "fingerprint": signer.fingerprint });
+            if let Some(key) = &signer.key {
+                row["key"] = key.line().into();
+            }
+            row
+        });
+        return print::json(&json!({ "tenant": name, "signers": rows.collect::<Vec<_>>() }));
+    }
+    print::raw_lines(&approval::allowed_signers(&signers))
 }
 
 /// Who is asked.
@@ -85,6 +105,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
             act::told(globals, &name, &done, &format!("facts of {name} are set"))?;
         }
         Action::Rule(args) => rule::run(globals, args)?,
+        Action::Signers { name } => signers(globals, &name)?,
         Action::Show { name } => show(globals, &name)?,
         Action::Add { name } => {
             let door = door(globals)?;

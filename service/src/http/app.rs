@@ -19,10 +19,12 @@ use ledger_rocks::Rocks;
 use pipeline::produce::Producer;
 use pipeline::stats::Stats;
 use pipeline::streams::{self, StreamLimits};
+use pipeline::work::requests::Door;
 use pipeline::{Following, Health, Progress, Running, TenantSetup};
 use projector_sqlite::{Reader, ViewError, Views};
 use schemas::ids::{ChangeId, Tenant};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::logs::LogName;
 use super::problem::Problem;
@@ -31,7 +33,8 @@ use super::turns::Turns;
 use crate::cosigning::{Cosigning, Released, WitnessStatus};
 use crate::data_dir::ServeFile;
 use crate::follow::Followers;
-use crate::governed;
+use crate::work::local::Local;
+use crate::{clock, governed};
 use crate::home::{Home, HomeError};
 use crate::keys_on_disk::{KeyFileError, Keys};
 use crate::objects_dir::ObjectDir;
@@ -66,6 +69,8 @@ pub struct App {
     cosigning: Mutex<Option<Cosigning>>,
     /// None where objects are not taken in: on a follower, and where that is not wanted.
     taking: Mutex<Option<Taking>>,
+    /// Cancelled when the server begins to stop: what would go on for ever ends.
+    ending: CancellationToken,
 }
 
 /// What a leader publishes with.
@@ -225,6 +230,7 @@ impl App {
             room: Room::new(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
+            ending: CancellationToken::new(),
         }
     }
 
@@ -242,6 +248,7 @@ impl App {
             room: Room::new(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
+            ending: CancellationToken::new(),
         }
     }
 
@@ -440,7 +447,8 @@ impl App {
         self.watched(tenant).map(|progress| *progress.borrow())
     }
 
-    fn watched(&self, tenant: &Tenant) -> Option<tokio::sync::watch::Receiver<Progress>> {
+    /// How far the tenant has come, now and from now on; none while the server stops.
+    pub fn watched(&self, tenant: &Tenant) -> Option<tokio::sync::watch::Receiver<Progress>> {
         let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
         engine.as_ref().and_then(|engine| match engine {
             Engine::Leads(running) => running.progress(tenant),
@@ -484,8 +492,35 @@ impl App {
         Ok(())
     }
 
-    /// Takes `serve.json` away.
+    /// Cancelled when the server begins to stop.
+    pub fn ending(&self) -> &CancellationToken {
+        &self.ending
+    }
+
+    /// The door for requests; refused by a follower.
+    pub fn door(self: &Arc<Self>) -> Result<Door, Problem> {
+        let entropy = clock::entropy().map_err(|error| Problem::internal("no randomness", &error))?;
+        Ok(Door {
+            record: Arc::new(Local::new(self)),
+            producer: self.producer()?.clone(),
+            clock: clock::clock(),
+            entropy,
+        })
+    }
+
+    /// The service's own connection; it may read roads.
+    pub fn client(&self) -> Result<async_nats::Client, Problem> {
+        self.running(|running| Ok(running.client()))
+    }
+
+    /// Where the commands of workers run.
+    pub fn workdir(&self) -> PathBuf {
+        self.home.dir.root().join("work")
+    }
+
+    /// Takes `serve.json` away: the server begins to stop.
     pub fn unpublish(&self) -> Result<(), HomeError> {
+        self.ending.cancel();
         // The lock first: a tenant that is being added must not write the file again.
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(self.home.dir.remove_serve_file()?)

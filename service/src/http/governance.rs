@@ -1,6 +1,7 @@
 //! `GET /v1/tenants/{tenant}/governance`: what holds in a tenant's log: facts, holds, rules, and who may sign what; with where
 //! the ledger's own log stands, which the next act is listed in. `GET /logs/{log}/keys`: the keys of a log over time;
-//! `…/keys/chain`: the proof that each of them leads to the one that signs today.
+//! `…/keys/chain`: the proof that each of them leads to the one that signs today. `GET /v1/tenants/{tenant}/allowed_signers`: whose approvals
+//! which key signs, for `ssh-keygen -Y verify`.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use ledger::governance::KeyChain;
+use projector::approval;
 use schemas::ids::Tenant;
 use serde_json::{Value, json};
 
@@ -33,6 +35,21 @@ pub async fn of_tenant(State(app): State<Arc<App>>, UrlPath(tenant): UrlPath<Ten
         Ok(Json(answer))
     })
     .await
+}
+
+/// `GET /v1/tenants/{tenant}/allowed_signers`: the keys that the tenant's rule allows today, as ssh-keygen(1) reads them.
+pub async fn allowed_signers(
+    State(app): State<Arc<App>>,
+    UrlPath(tenant): UrlPath<Tenant>,
+) -> Result<Response, Problem> {
+    let open = app.tenant(&tenant)?;
+    let text = blocking(move || {
+        let governance = open.log.governance().map_err(|error| log_failed(&error))?;
+        Ok(approval::allowed_signers(&approval::signers(governance.facts())))
+    })
+    .await?;
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, text).into_response())
 }
 
 /// `GET /logs/{log}/keys`: `{"origin", "keys": […]}`, oldest first.

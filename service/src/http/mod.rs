@@ -4,6 +4,7 @@
 //! Left out until tokens and TLS exist: who asks. See `guard` for what stands in its place on a loopback socket.
 
 mod app;
+mod approvals;
 mod assert;
 mod body_time;
 mod changes;
@@ -24,19 +25,24 @@ mod population;
 mod post;
 mod problem;
 mod proofs;
+mod record;
 mod rejected;
 mod replica;
+mod requests;
 mod room;
 mod sql;
 mod streaming;
 mod tenants;
 mod turns;
+mod watch;
 
-pub use app::{App, OpenTenant};
+pub use app::{App, OpenTenant, blocking, log_failed};
 pub use body_time::in_time;
+pub use changes::{Recorded, circumstances};
 pub use evidence::segment;
 pub use guard::Guard;
 pub use patience::Patient;
+pub use problem::Problem;
 pub use replica::{Report, ReportedLog};
 
 use std::sync::Arc;
@@ -50,7 +56,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use tower_http::trace::TraceLayer;
 
-use problem::Problem;
 
 /// The largest body: about 24,000 events of 1.3 KB. It is held in memory.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
@@ -64,20 +69,29 @@ pub fn router(app: Arc<App>, guard: Guard, body_time: Duration) -> Router {
         .route("/events/{index}/receipt", get(events::receipt))
         .route("/changes", get(changes::list))
         .route("/changes/{id}", get(changes::one))
+        .route("/changes/{id}/approvals", get(approvals::list).post(approvals::give))
+        .route("/changes/{id}/approvals/statement", get(approvals::statement))
         .route("/changes/{id}/assert", get(assert::one))
         .route("/changes/{id}/events", get(changes::events))
         .route("/changes/{id}/evidence.zip", get(evidence::zip))
         .route("/changes/{id}/logs", get(changes::logs))
+        .route("/changes/{id}/watch", get(watch::watch))
         .route("/kpis", get(kpis::list))
         .route("/kpis/{kpi}", get(kpis::one))
         .route("/population", get(population::zip))
         .route("/governance", get(governance::of_tenant))
+        .route("/allowed_signers", get(governance::allowed_signers))
         .route("/maturity", get(maturity::get))
         .route("/maturity/checklist", get(maturity::checklist))
         .route("/maturity/history", get(maturity::history))
         .route("/maturity/row", get(maturity::row).post(maturity::row_of))
         .route("/proofs/inclusion", get(proofs::inclusion).post(proofs::of_event))
         .route("/proofs/consistency", get(proofs::consistency))
+        .route("/record/changes/{id}", get(record::change))
+        .route("/record/context", get(record::context))
+        .route("/record/decided/{sequence}", get(record::decided))
+        .route("/record/open", get(record::open))
+        .route("/requests", post(requests::put))
         .route("/sql", post(sql::ask))
         .route("/rejected", get(rejected::list))
         .route("/rejected/{index}", get(rejected::one))

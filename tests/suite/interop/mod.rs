@@ -6,6 +6,7 @@
 
 mod browser;
 mod litewitness;
+mod opa;
 mod pack;
 mod published;
 

@@ -6,6 +6,7 @@ use toml::{Table, Value};
 
 use super::template::Raw;
 use super::{Absent, Catalogue, Cost, Exists, Field, Form, Quota, Role, SHIPPED, Template, Tool, Type, Update, When};
+use crate::execute::tls::Fallback;
 use crate::table::{self, Entry, Read, complaint, shown};
 
 /// Reads the files in order.
@@ -107,7 +108,7 @@ fn unversioned(program: &str) -> &str {
 }
 
 fn tool(name: &str, entry: &Entry<'_>) -> Read<Tool> {
-    entry.only(&["program", "version", "version_check", "sha256", "refused_options", "refused_values", "replaces"])?;
+    entry.only(&["program", "version", "version_check", "sha256", "refused_options", "refused_values", "tls_fallback", "replaces"])?;
     let program = entry.needed_text("program")?;
     if !crate::argv::is_program(&program) {
         return entry.wrong(
@@ -140,7 +141,32 @@ fn tool(name: &str, entry: &Entry<'_>) -> Read<Tool> {
         sha256,
         refused_options: entry.reasons("refused_options")?,
         refused_values: entry.reasons("refused_values")?,
+        tls_fallback: entry.inner("tls_fallback")?.map(|entry| tls_fallback(&entry)).transpose()?,
     })
+}
+
+fn tls_fallback(entry: &Entry<'_>) -> Read<Fallback> {
+    entry.only(&["says", "options", "environment"])?;
+    let (says, options) = (entry.texts("says")?, entry.texts("options")?);
+    if says.is_empty() || says.iter().any(|text| text.trim().is_empty()) {
+        return entry.wrong("says", "nothing, or an empty text", "what the tool says when a certificate is not good");
+    }
+    if let Some(found) = options.iter().find(|option| !option.starts_with('-') || option.len() < 2) {
+        return entry.wrong("options", format!("{found:?}"), "options, each with its dash");
+    }
+    let mut environment = BTreeMap::new();
+    if let Some(inner) = entry.inner("environment")? {
+        for name in inner.table.keys() {
+            if !crate::execute::environment::may_be_named(name) {
+                return inner.wrong(name, format!("{name:?}"), crate::execute::environment::EXPECTED);
+            }
+            environment.insert(name.clone(), inner.text(name)?.unwrap_or_default());
+        }
+    }
+    if options.is_empty() && environment.is_empty() {
+        return entry.wrong("options", "neither options nor environment", "one of them");
+    }
+    Ok(Fallback { says, options, environment })
 }
 
 fn role(entry: &Entry<'_>) -> Read<Role> {

@@ -1,6 +1,7 @@
 //! Command-line tools, pinned, and roles that resources play for others.
 
 use super::Template;
+use crate::execute::tls::Fallback;
 
 /// A command-line tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Tool {
     pub refused_options: Vec<(String, String)>,
     /// How values begin that the tool would read something else for (a file, a URL), with the reason.
     pub refused_values: Vec<(String, String)>,
+    /// How it is told, once, to check no certificate.
+    pub tls_fallback: Option<Fallback>,
 }
 
 /// What a type may run on.
@@ -46,6 +49,8 @@ impl Tool {
         };
         keep(&mut self.refused_options, &earlier.refused_options);
         keep(&mut self.refused_values, &earlier.refused_values);
+        // Another version says and is told the same, until its file says otherwise.
+        self.tls_fallback = self.tls_fallback.take().or_else(|| earlier.tls_fallback.clone());
     }
 
     /// Why an argument must not be given to this tool.
@@ -90,6 +95,7 @@ mod tests {
             sha256: None,
             refused_options: reasons(&["--endpoint-url", "-s", "-chdir"]),
             refused_values: reasons(&["file://", "@"]),
+            tls_fallback: None,
         };
         for refused in [
             "--endpoint-url",

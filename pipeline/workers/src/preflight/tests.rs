@@ -683,3 +683,40 @@ proptest! {
         prop_assert_eq!(verdict.outcome, Outcome::Halt);
     }
 }
+
+/// The executor asks again right before the first step: what was let go may start, and no longer once an approval or a window is gone.
+#[test]
+fn what_was_let_go_may_start_as_long_as_that_is_true() {
+    use crate::execute::gate::{Asking, against};
+    let words = "create resource group rg-a in eastus";
+    let day = "[[windows]]\nname = \"noon\"\nzone = \"UTC\"\ndays = [\"mon\"]\nfrom = \"11:00\"\nto = \"13:00\"\n";
+    let mut world = World::of(event(words, &json!({"environment": "test"})), day);
+    let said = made(&world.verdict());
+    assert_eq!(said["verdict"], "go");
+    let asked = |world: &World, said: &Value, now_s: i64| {
+        let planned = Planned::read(&world.payload, shipped()).unwrap();
+        let standing = approved_by(&world.payload, &world.approvers);
+        let rule = Rule::default();
+        against(&Asking { planned: &planned, verdict: said, config: &world.config, standing: Some(&standing), rule: &rule, now_s })
+    };
+    assert_eq!(asked(&world, &said, NOW_S), Vec::<String>::new());
+    let late = asked(&world, &said, NOW_S + 7_200);
+    assert!(late.len() == 1 && late[0].contains("noon"), "{late:?}");
+    let mut other = said.clone();
+    other["plan_digest"] = "sha256:0".into();
+    assert!(asked(&world, &other, NOW_S)[0].contains("the verdict is of the plan"));
+    let mut waits = said.clone();
+    waits["verdict"] = "wait".into();
+    assert!(asked(&world, &waits, NOW_S)[0].contains("not go"));
+    world.approvers = vec!["ann"];
+    assert!(!asked(&world, &said, NOW_S).is_empty(), "whoever asked is nobody else");
+    // What a lane let go needs no person, as long as the lane takes it.
+    let lane = format!("{day}[[lanes]]\nname = \"small\"\nenvironments = [\"test\"]\nmax_risk = 20\n");
+    let mut world = World { config: Config::read("work.toml", &lane).unwrap(), ..world };
+    world.approvers = Vec::new();
+    let said = made(&world.verdict());
+    assert_eq!(said["verdict"], "go", "{said}");
+    assert_eq!(asked(&world, &said, NOW_S), Vec::<String>::new());
+    world.config.lanes.clear();
+    assert!(!asked(&world, &said, NOW_S).is_empty());
+}

@@ -52,6 +52,17 @@ pub enum Outcome {
     Halt,
 }
 
+impl Outcome {
+    /// Its word in events: `go`, `wait` or `halt`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Go => "go",
+            Self::Wait { .. } => "wait",
+            Self::Halt => "halt",
+        }
+    }
+}
+
 /// The answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
@@ -158,6 +169,7 @@ pub fn verdict(inputs: &Inputs<'_>, policies: &[PolicyResult], policies_digest: 
     checks.dedup();
     let outcome = outcome(&violations, &opening, &judgement);
     let preflight = json!({
+        "verdict": outcome.as_str(),
         "plan_digest": planned.digest,
         "checks": checks.iter().map(Check::document).collect::<Value>(),
         "policies": policies.iter().map(PolicyResult::document).collect::<Value>(),
@@ -180,8 +192,9 @@ pub fn verdict(inputs: &Inputs<'_>, policies: &[PolicyResult], policies_digest: 
     let told = lanes.iter().map(|(name, against)| json!({"name": name, "takes": lane.is_some_and(|lane| lane.name == *name), "against": against}));
     add("lanes", Some(told.collect()).filter(|_| !lanes.is_empty()));
     add("approvals", lane.map(|lane| json!([lane.approval(&planned.digest, inputs.now_s)])));
-    if let Outcome::Wait { reasons, .. } = &outcome {
+    if let Outcome::Wait { reasons, until_s } = &outcome {
         add("waits_for", Some(reasons.clone().into()));
+        add("looks_again", until_s.map(|at| rfc3339(at).into()));
     }
     add("approvals_refused", Some(refused(&judgement)).filter(|_| !judgement.refused.is_empty()));
     Verdict {

@@ -6,6 +6,7 @@
 //! Leaves out: erasures, populations. A pack that carries any of them is never refuted for it:
 //! it is undecided.
 
+mod approvals;
 mod contents;
 pub(crate) mod cosigned;
 mod derived;

@@ -10,7 +10,7 @@ use super::contents::Files;
 use super::entries::{check_chain, check_headers, check_inclusion, check_masked, open_events, read_entries};
 use super::reach::Reached;
 use super::signed::{check_attestation, check_checkpoint, check_sums, find_key, read_document};
-use super::{derived, foreign, keys, objects, reach};
+use super::{approvals, derived, foreign, keys, objects, reach};
 use crate::document::PackDocument;
 use crate::files;
 use crate::headers::{self, Checked};
@@ -97,6 +97,7 @@ fn contents(files: &Files<'_>, trust: &Trust, mut log: Log) -> Report {
     check_headers(origin.as_ref(), opened.as_deref(), files, &mut log);
     check_masked(opened.as_deref(), files, &mut log);
     let mut says = foreign::check(&document, opened.as_deref(), files, trust, &mut log);
+    says.extend(approvals::check(&document, change.as_ref(), opened.as_deref(), files, trust, &mut log));
     says.extend(objects::check(&document, opened.as_deref(), files, &mut log));
     let root = Hash::parse(&document.root).ok();
     let key_at_hand = key.map(|(key, _)| key);

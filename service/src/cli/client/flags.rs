@@ -96,7 +96,7 @@ impl Intent {
 }
 
 /// A UUID version 7: unique without a central place, and sorted by time in a listing.
-fn new_id(unix_ms: u64) -> Result<String, CliError> {
+pub fn new_id(unix_ms: u64) -> Result<String, CliError> {
     let mut random = [0; 10];
     clock::fill(&mut random).map_err(|error| CliError::because("can't make an event id", &error))?;
     Ok(build::uuid_v7(unix_ms, random))

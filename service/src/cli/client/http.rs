@@ -67,6 +67,49 @@ impl Client {
         json(&mut response)
     }
 
+    /// The same where a problem of these statuses is a "no": what was sent is refused, and sending it again would not help.
+    pub fn post_asking(&self, path: &str, content_type: &str, body: &[u8], no: &[u16]) -> Result<Value, CliError> {
+        let request =
+            self.agent.post(self.url(path)).header("Accept", "application/json").header("Content-Type", content_type);
+        let mut response = request.send(body).map_err(|error| self.unreachable(&error))?;
+        let is_no = no.contains(&response.status().as_u16());
+        json(&mut response).map_err(|error| match error {
+            CliError::CouldNot { line, detail } if is_no => CliError::No { line, detail },
+            other => other,
+        })
+    }
+
+    /// GETs server-sent events from behind the one that was `seen` last, for as long as `limit` says.
+    pub fn follow(
+        &self,
+        path: &str,
+        seen: Option<u64>,
+        limit: Option<Duration>,
+    ) -> Result<BodyReader<'static>, CliError> {
+        let mut request = self.agent.get(self.url(path)).header("Accept", "text/event-stream");
+        if let Some(index) = seen {
+            request = request.header("Last-Event-ID", index.to_string());
+        }
+        let request = request.config().timeout_global(limit).build();
+        let mut response = request.call().map_err(|error| self.unreachable(&error))?;
+        if !response.status().is_success() {
+            return Err(refusal(&mut response));
+        }
+        Ok(reader(response.into_body()))
+    }
+
+    /// POSTs JSON. What is refused for reasons (422) is an answer, not an error: its problem.
+    pub fn post_or_refused(&self, path: &str, body: &Value) -> Result<Result<Value, Value>, CliError> {
+        let request = self.agent.post(self.url(path)).header("Accept", "application/json");
+        let request = request.header("Content-Type", "application/json");
+        let sent = request.send(body.to_string().as_bytes());
+        let mut response = sent.map_err(|error| self.unreachable(&error))?;
+        match response.status() {
+            StatusCode::UNPROCESSABLE_ENTITY => body_json(&mut response).map(Err),
+            _ => json(&mut response).map(Ok),
+        }
+    }
+
     /// PUTs nothing but the path itself and reads JSON.
     pub fn put(&self, path: &str) -> Result<Value, CliError> {
         let request = self.agent.put(self.url(path)).header("Accept", "application/json");

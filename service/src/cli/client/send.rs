@@ -199,6 +199,22 @@ pub fn send_one(route: &Route, message: &Outgoing) -> Result<Answer, Unanswered>
     answered
 }
 
+/// Asks over NATS and waits for what is answered.
+pub fn ask(route: &Route, subject: String, body: Bytes) -> Result<Bytes, CliError> {
+    let Route::Nats { target, data } = route else {
+        return Err(CliError::could_not("only a server's URL is known, and this is asked over NATS"));
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::because("can't start", &error))?;
+    let answered = runtime.block_on(async {
+        let client = client(target, data.as_deref()).await?;
+        let answer = client.request(subject.clone(), body).await;
+        answer.map(|message| message.payload).map_err(|error| CliError::because(&subject, &error))
+    });
+    runtime.shutdown_background();
+    answered
+}
+
 /// Puts objects into the tenant's object store, before the event that refers to them is sent.
 pub fn put_objects(route: &Route, objects: &[(ObjectRef, Bytes)]) -> Result<(), CliError> {
     let Route::Nats { target, data } = route else {

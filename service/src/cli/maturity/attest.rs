@@ -2,9 +2,8 @@
 //!
 //! The private key is never read here: `ssh-keygen -Y sign` uses it, or an agent does. Without a key the command prints what has to be signed.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use ledger::ssh;
 use projector::maturity::attestation;
@@ -15,7 +14,7 @@ use workers::build;
 
 use crate::bounded::NOTE_MAX;
 use crate::cli::client::http::{Client, segment};
-use crate::cli::client::{input, print};
+use crate::cli::client::{input, print, ssh as ssh_client};
 use crate::cli::{CliError, Globals};
 use crate::clock;
 
@@ -61,7 +60,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode, CliError> {
             print::raw(&String::from_utf8_lossy(&said))?;
             return Ok(ExitCode::SUCCESS);
         }
-        (Some(key), _) => sign(key, &said)?,
+        (Some(key), _) => ssh_client::sign(key, attestation::NAMESPACE, &said)?,
         (None, Some(file)) => input::text(file, NOTE_MAX)?,
     };
     let signer = ssh::verify(&signature, attestation::NAMESPACE, &said)
@@ -96,23 +95,6 @@ fn check(args: &Args) -> Result<(), CliError> {
         Some(end) if end <= now => Err(CliError::could_not(format!("--expires: {} is over already", args.expires))),
         Some(_) => Ok(()),
     }
-}
-
-fn sign(key: &Path, said: &[u8]) -> Result<String, CliError> {
-    let failed = |error: &std::io::Error| CliError::because("ssh-keygen, which signs", error);
-    let mut signing = Command::new("ssh-keygen");
-    signing.args(["-Y", "sign", "-q", "-n", attestation::NAMESPACE, "-f"]).arg(key);
-    // A passphrase is asked for on the terminal, and errors belong there too.
-    let child = signing.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut child = child.map_err(|error| failed(&error))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(said).map_err(|error| failed(&error))?;
-    }
-    let ended = child.wait_with_output().map_err(|error| failed(&error))?;
-    if !ended.status.success() {
-        return Err(CliError::could_not(format!("ssh-keygen did not sign with {}", key.display())));
-    }
-    String::from_utf8(ended.stdout).map_err(|error| CliError::because("the signature", &error))
 }
 
 fn publish(client: &Client, tenant: &str, args: &Args, signature: &str) -> Result<(u64, String), CliError> {

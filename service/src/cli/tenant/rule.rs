@@ -5,20 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ledger::governance::Act;
-use ledger::ssh::SshKey;
-use projector::approval::{FACTS, Rule};
+use projector::approval::{FACTS, Rule, Signer};
 use schemas::ids::Tenant;
 use serde_json::{Value, json};
 
-use crate::bounded::{self, NOTE_MAX};
 use crate::cli::client::act::{self, ActArgs};
 use crate::cli::client::print;
+use crate::cli::client::ssh::public_key;
 use crate::cli::{CliError, Globals};
 
 /// Options of `upm tenant rule`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Without options it shows the rule. A rule holds for what is executed after it was set; nothing that was judged changes.\n\nExamples:\n  upm tenant rule acme\n  upm tenant rule acme --environments prod,staging --count 2 --role owners --grade bound\n  upm tenant rule acme --allow bob=bob.pub        whose approvals this SSH key signs\n  upm tenant rule acme --default count --revoke SHA256:…\n\nApprovers are kept for ever: account names, no personal data."
+    after_help = "Without options it shows the rule. A rule holds for what is executed after it was set; nothing that was judged changes.\n\nExamples:\n  upm tenant rule acme\n  upm tenant rule acme --environments prod,staging --count 2 --role owners --grade bound\n  upm tenant rule acme --allow bob=bob.pub        whose approvals this SSH key signs\n  upm tenant rule acme --holders owners=bob,eve     who may approve in a role\n  upm tenant rule acme --default count --default role.owners --revoke SHA256:…\n  upm tenant signers acme > allowed_signers          for ssh-keygen -Y verify\n\nApprovers are kept for ever: account names, no personal data."
 )]
 pub struct Args {
     /// The tenant
@@ -44,13 +43,16 @@ pub struct Args {
     /// A change is ended so long after its last execute entry
     #[arg(long, value_name = "HOURS")]
     ended_after_hours: Option<String>,
+    /// Only these approve in this role; may be given several times
+    #[arg(long, value_name = "ROLE=NAME,…")]
+    holders: Vec<String>,
     /// Allow an SSH public key to sign approvals of this approver; may be given several times
     #[arg(long, value_name = "APPROVER=FILE.pub")]
     allow: Vec<String>,
     /// Take back a key by its fingerprint, or all keys of an approver; may be given several times
     #[arg(long, value_name = "SHA256:…|APPROVER")]
     revoke: Vec<String>,
-    /// Take back what was set: environments, exempt-classes, count, roles, grade, emergency-hours, ended-after-hours
+    /// Take back what was set: environments, exempt-classes, count, roles, grade, emergency-hours, ended-after-hours, role.ROLE
     #[arg(long = "default", value_name = "NAME")]
     defaults: Vec<String>,
     #[command(flatten)]
@@ -89,18 +91,16 @@ fn set(args: &Args) -> Result<BTreeMap<String, String>, CliError> {
         let (approver, file) = allowed
             .split_once('=')
             .ok_or_else(|| CliError::could_not(format!("--allow: found {allowed:?}, expected APPROVER=FILE.pub")))?;
-        set.extend([Rule::signer_fact(&key(Path::new(file))?.fingerprint(), approver)]);
+        set.extend([Rule::signer_fact(&public_key(Path::new(file))?, approver)]);
+    }
+    for held in &args.holders {
+        let (role, names) = held
+            .split_once('=')
+            .ok_or_else(|| CliError::could_not(format!("--holders: found {held:?}, expected ROLE=NAME,…")))?;
+        set.insert(Rule::role_fact(role), names.to_owned());
     }
     Rule::check(&set).map_err(|error| CliError::could_not(error.to_string()))?;
     Ok(set)
-}
-
-fn key(file: &Path) -> Result<SshKey, CliError> {
-    let named = file.display();
-    let text =
-        bounded::text(file, NOTE_MAX).map_err(|error| CliError::because(format!("can't read {named}"), &error))?;
-    let line = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#')).unwrap_or_default();
-    SshKey::parse(line).map_err(|error| CliError::because(named.to_string(), &error))
 }
 
 /// The facts to take away: what is to be as by default, and keys that are revoked.
@@ -116,8 +116,9 @@ fn unset(args: &Args, facts: &BTreeMap<String, String>) -> Result<BTreeSet<Strin
         unset.insert(fact);
     }
     for revoked in &args.revoke {
-        let of =
-            |value: &str| value.split_once(' ').is_some_and(|(key, approver)| key == revoked || approver == revoked);
+        let of = |value: &str| {
+            Signer::read(value).is_some_and(|key| key.fingerprint == *revoked || key.approver == *revoked)
+        };
         let signer = format!("{FACTS}signer.");
         let found = facts.iter().filter(|(name, value)| name.starts_with(&signer) && of(value));
         let before = unset.len();
@@ -129,7 +130,7 @@ fn unset(args: &Args, facts: &BTreeMap<String, String>) -> Result<BTreeSet<Strin
     Ok(unset)
 }
 
-fn facts(holds: &Value) -> BTreeMap<String, String> {
+pub(super) fn facts(holds: &Value) -> BTreeMap<String, String> {
     let facts = holds["facts"].as_object().into_iter().flatten();
     facts.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
@@ -158,6 +159,7 @@ fn rows(rule: &Rule) -> Vec<Vec<String>> {
         vec!["emergency".to_owned(), format!("within {} h after execution", rule.emergency_h)],
         vec!["ended".to_owned(), format!("{} h after the last execute entry", rule.ended_after_h)],
     ];
+    rows.extend(rule.holders.iter().map(|(role, names)| vec![format!("role {role}"), format!("only {}", list(names))]));
     rows.extend(rule.signers.iter().map(|(key, name)| vec![format!("signer {name}"), key.clone()]));
     rows
 }
@@ -170,6 +172,7 @@ mod tests {
     fn a_rule_is_told_in_words() {
         let mut rule = Rule::default();
         rule.signers.insert("SHA256:x".to_owned(), "bob".to_owned());
+        rule.holders.insert("owners".to_owned(), ["bob".to_owned(), "eve".to_owned()].into());
         insta::assert_snapshot!(print::columns(&rows(&rule)), @r"
         needs approval  everything that executes
         exempt classes  none
@@ -178,6 +181,7 @@ mod tests {
         grade           recorded or better
         emergency       within 72 h after execution
         ended           24 h after the last execute entry
+        role owners     only bob, eve
         signer bob      SHA256:x
         ");
     }

@@ -1,0 +1,131 @@
+//! A change as it stands when a worker is woken.
+
+use projector::document::{ChangeDocument, Context, Entry, document};
+use schemas::ids::{ChangeId, EventId, Tenant};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::Stored;
+
+/// A change as it stands when a worker is woken.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Which.
+    pub change: ChangeId,
+    /// Its events, oldest first.
+    pub entries: Vec<Stored>,
+    events: Vec<Value>,
+}
+
+impl Case {
+    /// Of a change's events, oldest first.
+    pub fn new(tenant: Tenant, change: ChangeId, entries: Vec<Stored>) -> Self {
+        let events = entries.iter().map(Stored::event).collect();
+        Self { tenant, change, entries, events }
+    }
+
+    /// Each entry with its event (what `provisioning_event` holds), oldest first.
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = (&Stored, &Value)> {
+        self.entries.iter().zip(&self.events)
+    }
+
+    /// The same of one attempt.
+    pub fn of_attempt(&self, attempt: u64) -> impl DoubleEndedIterator<Item = (&Stored, &Value)> {
+        self.events().filter(move |(_, event)| attempt_of(event) == attempt)
+    }
+
+    /// The highest attempt: the one that is under way.
+    pub fn attempt(&self) -> u64 {
+        self.events.iter().map(attempt_of).max().unwrap_or(1)
+    }
+
+    /// The first event with this id.
+    pub fn by_id(&self, id: &str) -> Option<(&Stored, &Value)> {
+        self.events().find(|(stored, _)| stored.header.id.as_str() == id)
+    }
+
+    /// The newest plan of an attempt.
+    pub fn plan(&self, attempt: u64) -> Option<(&Stored, &Value)> {
+        self.of_attempt(attempt).rev().find(|(_, event)| event["plan"].is_object())
+    }
+
+    /// The newest request of an attempt, else of any: what came in by the door for requests. Changes without one are none of the workers'.
+    pub fn request(&self, attempt: u64) -> Option<(&Stored, &Value)> {
+        let is_request = |(_, event): &(&Stored, &Value)| event["request"].is_object();
+        self.of_attempt(attempt).rev().find(is_request).or_else(|| self.events().rev().find(is_request))
+    }
+
+    /// Whether an attempt is at its end.
+    pub fn is_closed(&self, attempt: u64) -> bool {
+        self.of_attempt(attempt).any(|(_, event)| event["governance"]["closed"] == Value::Bool(true))
+    }
+
+    /// The newest order of an attempt: pause, resume, cancel or rollback, where one was given.
+    pub fn order(&self, attempt: u64) -> Option<(&Stored, &str)> {
+        self.of_attempt(attempt).rev().find_map(|(stored, event)| Some((stored, event["order"]["kind"].as_str()?)))
+    }
+
+    /// The change as the projector tells it.
+    pub fn document(&self, context: &Context) -> ChangeDocument {
+        document(&self.change, &self.views(), context)
+    }
+
+    /// What the projector reads.
+    pub fn views(&self) -> Vec<Entry<'_>> {
+        let entries = self.entries.iter();
+        entries
+            .map(|stored| Entry { index: stored.index, header: &stored.header, payload: stored.payload.as_deref() })
+            .collect()
+    }
+
+    /// The id of an event that says `what` of an attempt: the same for every worker that comes to say it.
+    pub fn event_id(&self, attempt: u64, what: &str) -> String {
+        event_id(&self.change, attempt, what)
+    }
+}
+
+/// See [`Case::event_id`]. An id that would be too long ends in a digest of itself.
+pub fn event_id(change: &ChangeId, attempt: u64, what: &str) -> String {
+    let attempt = if attempt == 1 { String::new() } else { format!("{attempt}.") };
+    let whole = format!("{change}.{attempt}{}", what.replace(|c: char| c.is_whitespace() || c.is_control(), "-"));
+    if EventId::check(&whole).is_ok() {
+        return whole;
+    }
+    let digest = hex::encode(&Sha256::digest(whole.as_bytes())[..16]);
+    let kept: String = whole.chars().take(20).collect();
+    format!("{kept}.{digest}")
+}
+
+/// As the projector reads it: a whole number from 1, else the first.
+pub fn attempt_of(event: &Value) -> u64 {
+    event["attempt"].as_f64().filter(|number| *number >= 1.0 && number.fract() == 0.0).map_or(1, |number| {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 1 on; beyond 2^53 it saturates")]
+        let number = number as u64;
+        number
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_ids_whatever_the_step_is_called() {
+        let change = ChangeId::parse("c-42").expect("an id");
+        assert_eq!(event_id(&change, 1, "plan"), "c-42.plan");
+        assert_eq!(event_id(&change, 2, "step.k8s namespace/a"), "c-42.2.step.k8s-namespace/a");
+        let long = ChangeId::parse(&"c".repeat(128)).expect("an id");
+        let (one, other) = (event_id(&long, 1, "plan"), event_id(&long, 1, "preflight.1"));
+        assert!(EventId::check(&one).is_ok() && EventId::check(&other).is_ok() && one != other, "{one} {other}");
+    }
+
+    #[test]
+    fn an_attempt_is_a_whole_number_from_one() {
+        for (value, expect) in [("null", 1), ("2", 2), ("2.0", 2), ("0", 1), ("1.5", 1), ("\"2\"", 1)] {
+            let event = serde_json::from_str(&format!(r#"{{"attempt": {value}}}"#)).expect("JSON");
+            assert_eq!(attempt_of(&event), expect, "{value}");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! What the execute worker says: sections of events of phase execute.
+//!
+//! | section | when |
+//! |---|---|
+//! | `execution.started` | before a try begins: whoever reads it alone knows that nobody knows how it ended |
+//! | `execution.tried` | a try ended and there is another one |
+//! | `execution.steps` | a step is over, with its return code; `execution.remaining` says how many are not |
+//! | `execution.waves` | the read-backs between two waves |
+//! | `execution.paused`, `execution.cancelled` | it goes no further |
+//!
+//! A try that is followed by another is no step of the change with a return code: a step failed if it is over and failed.
+
+use serde_json::{Map, Value, json};
+
+use crate::build::{Sections, object, rfc3339};
+use crate::command::{Finished, step_of};
+use crate::config::Config;
+use crate::preflight::Planned;
+
+use super::class::Class;
+use super::steps::{Runnable, Step, Wave};
+
+/// As `execution.executor`.
+pub const EXECUTOR: &str = "upm execute";
+
+/// What every event of an execution says of it.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// The plan that is run.
+    pub plan_digest: String,
+    /// The worker, another one after each start.
+    pub instance: String,
+    /// Where it works: a machine and a directory.
+    pub place: String,
+    /// Programs as they were found: name, version, digest.
+    pub tools: Vec<Value>,
+    /// Guard-rails as they were in force.
+    pub guards: Value,
+    /// The pipe allow-list in force.
+    pub pipes: Vec<String>,
+}
+
+/// A helper's credentials, as an event may know them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handed {
+    /// The helper's name.
+    pub kind: String,
+    /// Seconds for which they are good.
+    pub ttl_s: Option<u64>,
+    /// Whether they hold a client's certificate.
+    pub mtls: bool,
+}
+
+/// How one try goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manner {
+    /// Which try, from 1.
+    pub number: u64,
+    /// The line that is run.
+    pub line: String,
+    /// Whether certificates are checked.
+    pub verified: bool,
+    /// Its credentials, where a helper gave some.
+    pub handed: Option<Handed>,
+}
+
+/// What is known of a run beside how it finished.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Where all of standard output is kept.
+    pub stdout: Option<String>,
+    /// Where all of standard error is kept.
+    pub stderr: Option<String>,
+    /// Why it was ended from outside: `time`, `output`, `processes`, `cancelled`.
+    pub stopped: Option<&'static str>,
+    /// Return codes of a pipeline's commands, where there are several.
+    pub rcs: Vec<i32>,
+}
+
+impl Scene {
+    /// The guard-rails of a configuration.
+    pub fn guards(config: &Config, planned: &Planned) -> Value {
+        let options = &config.execute;
+        json!({
+            "shell": "none",
+            "meta_blocking": true,
+            "pipe_allow_list": true,
+            "environment": "clean",
+            "process_group": true,
+            "time_limit_s": options.time_limit_s,
+            "output_bytes": options.output_bytes,
+            "memory_bytes": options.memory_bytes,
+            "processes": options.processes,
+            "tries": options.retries.tries,
+            "concurrency": options.waves.concurrency,
+            "redaction": true,
+            "tls_fallback": options.may_fall_back(planned.environment.as_deref()),
+        })
+    }
+
+    fn execution(&self, handed: Option<&Handed>) -> Map<String, Value> {
+        let mut members = Map::new();
+        members.insert("executor".to_owned(), EXECUTOR.into());
+        members.insert("instance".to_owned(), self.instance.as_str().into());
+        members.insert("plan_digest".to_owned(), self.plan_digest.as_str().into());
+        members.insert("pipe_allow_list".to_owned(), self.pipes.clone().into());
+        members.insert("guards".to_owned(), self.guards.clone());
+        if !self.tools.is_empty() {
+            members.insert("tools".to_owned(), self.tools.clone().into());
+        }
+        if let Some(handed) = handed {
+            let credentials =
+                object([("kind", Some(handed.kind.as_str().into())), ("ttl_s", handed.ttl_s.map(Into::into))]);
+            members.insert("credentials".to_owned(), credentials.unwrap_or_default());
+            if handed.mtls {
+                members.insert("mTLS".to_owned(), true.into());
+            }
+        }
+        members
+    }
+
+    fn of_try(&self, manner: &Manner) -> Map<String, Value> {
+        let mut members = self.execution(manner.handed.as_ref());
+        if !manner.verified {
+            members.insert("tls_verified".to_owned(), false.into());
+        }
+        members
+    }
+
+    /// A try begins.
+    pub fn started(&self, step: &Step, manner: &Manner, at_ms: u64, until_ms: u64) -> Sections {
+        let mut started = json!({
+            "step": step.id,
+            "cmd": manner.line,
+            "try": manner.number,
+            "instance": self.instance,
+            "place": self.place,
+            "at_ms": at_ms,
+            "until_ms": until_ms,
+        });
+        if !manner.verified {
+            started["tls_verified"] = false.into();
+        }
+        let mut members = self.of_try(manner);
+        members.insert("started".to_owned(), started);
+        let verb = if manner.number == 1 { "begins".to_owned() } else { format!("begins, try {}", manner.number) };
+        traced(members, at_ms, format!("{} {verb}", step.id))
+    }
+
+    /// A try ended, and there is another one.
+    pub fn tried(
+        &self,
+        step: &Step,
+        manner: &Manner,
+        finished: &Finished,
+        beside: &Beside,
+        class: &Class,
+        again_ms: u64,
+    ) -> Sections {
+        let mut tried = step_document(&manner.line, finished, beside);
+        let next = if *class == Class::Certificate { "without checking certificates" } else { "the same" };
+        let more = [
+            ("step", step.id.as_str().into()),
+            ("try", manner.number.into()),
+            ("class", class.as_str().into()),
+            ("again_ms", again_ms.into()),
+            ("next", next.into()),
+        ];
+        tried.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        let mut members = self.of_try(manner);
+        members.insert("tried".to_owned(), tried.into());
+        let message = match class {
+            Class::Certificate => format!(
+                "{}: its certificate is not good; it is tried once more without checking certificates",
+                step.id
+            ),
+            _ => format!("{} ended with {} ({}), and is tried again", step.id, finished.ending.rc(), class.as_str()),
+        };
+        traced_at(members, finished.finished_at.clone(), message)
+    }
+
+    /// A step is over.
+    pub fn ended(
+        &self,
+        step: &Step,
+        manner: &Manner,
+        finished: &Finished,
+        beside: &Beside,
+        class: &Class,
+        done: &Done,
+    ) -> Sections {
+        let mut document = step_document(&manner.line, finished, beside);
+        document.insert("class".to_owned(), class.as_str().into());
+        let rc = finished.ending.rc();
+        let message = if rc == 0 { format!("{} OK", step.id) } else { format!("{} failed with {rc}", step.id) };
+        self.over(step, document, manner, done, message)
+    }
+
+    /// A step has nothing to do; `reason` is its check's.
+    pub fn skipped(&self, step: &Step, manner: &Manner, reason: &str, done: &Done) -> Sections {
+        let document = json!({"cmd": manner.line, "rc": 0, "skipped": reason, "stdout": ""});
+        self.over(step, document.as_object().cloned().unwrap_or_default(), manner, done, format!("{}: {reason}", step.id))
+    }
+
+    /// Nobody knows how a step ended, or it could not be begun: the change goes no further.
+    pub fn halted(&self, step: &Step, manner: &Manner, reason: &str, done: &Done) -> Sections {
+        let document = json!({"cmd": manner.line, "rc": -1, "halted": reason, "stderr": reason});
+        let message = format!("halted at {}: {reason}", step.id);
+        self.over(step, document.as_object().cloned().unwrap_or_default(), manner, done, message)
+    }
+
+    fn over(
+        &self,
+        step: &Step,
+        mut document: Map<String, Value>,
+        manner: &Manner,
+        done: &Done,
+        message: String,
+    ) -> Sections {
+        document.insert("id".to_owned(), step.id.as_str().into());
+        document.insert("action".to_owned(), step.action.as_str().into());
+        document.insert("try".to_owned(), manner.number.into());
+        document.extend(done.changed.map(|changed| ("changed".to_owned(), changed.into())));
+        if !manner.verified {
+            document.insert("tls_verified".to_owned(), false.into());
+        }
+        let mut members = self.of_try(manner);
+        members.insert("steps".to_owned(), vec![Value::Object(document)].into());
+        members.insert("remaining".to_owned(), done.remaining.into());
+        members.insert("changed".to_owned(), done.changed_before.max(done.changed.unwrap_or(true)).into());
+        traced(members, done.at_ms, message)
+    }
+
+    /// The read-backs between two waves: for each its step, and why it does not hold.
+    pub fn gate(&self, runnable: &Runnable, wave: &Wave, read: &[(usize, Option<String>)], at_ms: u64) -> Sections {
+        let held = read.iter().all(|(_, why)| why.is_none());
+        let read_back = |(at, why): &(usize, Option<String>)| {
+            let step = &runnable.steps[*at];
+            let line = step.read_back.as_deref().map(|argv| crate::argv::render(argv).into());
+            let members = [
+                ("step", Some(step.id.as_str().into())),
+                ("command", line),
+                ("ok", Some(why.is_none().into())),
+                ("message", why.as_deref().map(Into::into)),
+            ];
+            object(members).unwrap_or_default()
+        };
+        let read: Vec<Value> = read.iter().map(read_back).collect();
+        let mut members = self.execution(None);
+        let told = json!([{"name": wave.name, "percent": wave.percent, "held": held, "read_backs": read}]);
+        members.insert("waves".to_owned(), told);
+        let verb = if held { "holds" } else { "does not hold" };
+        traced(members, at_ms, format!("the gate of wave {:?} {verb}", wave.name))
+    }
+
+    /// It pauses by itself.
+    pub fn paused(&self, before: &Wave, reason: &str, at_ms: u64) -> Sections {
+        let mut members = self.execution(None);
+        members.insert("paused".to_owned(), json!({"before": before.name, "reason": reason}));
+        traced(members, at_ms, format!("paused: {reason}"))
+    }
+
+    /// It goes no further, because somebody said so.
+    pub fn cancelled(&self, by: &str, reason: &str, done: &[&str], left: &[&str], at_ms: u64) -> Sections {
+        let mut members = self.execution(None);
+        let told = json!({"by": by, "reason": reason, "done": done, "left": left});
+        members.insert("cancelled".to_owned(), told);
+        traced(members, at_ms, format!("cancelled by {by}: {reason}"))
+    }
+}
+
+/// What a step that is over leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// Whether it changed anything; none where nobody knows.
+    pub changed: Option<bool>,
+    /// Whether steps before it did.
+    pub changed_before: bool,
+    /// Steps that are not over.
+    pub remaining: u64,
+    /// The time, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+fn step_document(line: &str, finished: &Finished, beside: &Beside) -> Map<String, Value> {
+    let mut document = step_of(line.to_owned(), finished);
+    let mut members = document.as_object_mut().map(std::mem::take).unwrap_or_default();
+    let more = [
+        ("stdout_ref", beside.stdout.as_deref().map(Into::into)),
+        ("stderr_ref", beside.stderr.as_deref().map(Into::into)),
+        ("stopped", beside.stopped.map(Into::into)),
+        ("rcs", (beside.rcs.len() > 1).then(|| beside.rcs.clone().into())),
+    ];
+    members.extend(more.into_iter().filter_map(|(name, value): (&str, Option<Value>)| Some((name.to_owned(), value?))));
+    members
+}
+
+fn traced(members: Map<String, Value>, at_ms: u64, message: String) -> Sections {
+    traced_at(members, rfc3339(i64::try_from(at_ms).unwrap_or(i64::MAX)), message)
+}
+
+fn traced_at(members: Map<String, Value>, ts: String, message: String) -> Sections {
+    let mut sections = Sections::new();
+    sections.add("execution", members.into());
+    sections.add("audit_trace", json!([{"ts": ts, "msg": message}]));
+    sections
+}

@@ -1,0 +1,177 @@
+//! What an approver reads before signing, and after.
+
+use projector::approval::Statement;
+use serde_json::Value;
+
+use super::list_of;
+use crate::cli::client::print;
+
+/// Commands, rollback steps and resources that are shown at most; the entry has them all.
+const LINES_MAX: usize = 200;
+
+/// The plan with what is asked for.
+pub(super) fn plan(told: &Value, payload: &Value) -> String {
+    let event = &payload["provisioning_event"];
+    let (plan, target) = (&event["plan"], &event["target"]);
+    let mut rows = vec![row(
+        "change",
+        &format!("{}, attempt {}, {}", text(&told["change"]), told["attempt"], text(&told["state"])),
+    )];
+    let asked = [
+        ("asked", &told["request"]),
+        ("by", &told["initiator"]),
+        ("environment", &told["environment"]),
+        ("cloud", &target["cloud"]),
+        ("endpoint", &target["cluster_endpoint_id"]),
+        ("reason", &event["intent"]["reason"]),
+        ("ticket", &event["intent"]["ticket"]),
+        ("variant", &plan["variant"]),
+        ("window", &plan["window"]),
+        ("impact", &plan["impact"]),
+        ("cost", &plan["cost"]),
+    ];
+    rows.extend(asked.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| row(name, &text(value))));
+    rows.push(row("plan", &format!("{} (entry {})", text(&told["plan_digest"]), told["plan_entry"])));
+    let mut out = vec![print::columns(&rows)];
+    out.extend(numbered("commands, in order", list_of(plan, "commands")));
+    out.extend(numbered("artifacts", list_of(plan, "artifacts")));
+    out.extend(numbered("rollback", list_of(&event["rollback"], "plan")));
+    out.push(print::columns(&asked_for(told, plan)));
+    out.join("\n\n")
+}
+
+/// Who has to approve, who did, and what is missing.
+fn asked_for(told: &Value, plan: &Value) -> Vec<Vec<String>> {
+    let rule = &told["rule"];
+    let names = |value: &Value, member: &str| list_of(value, member).iter().map(text).collect::<Vec<_>>().join(", ");
+    let count = rule["count"].as_u64().unwrap_or(1);
+    let persons = if count == 1 { "one person".to_owned() } else { format!("{count} persons") };
+    let mut needs = vec![persons, format!("{} or better", text(&rule["grade"]))];
+    for (word, list) in [("as", names(rule, "roles")), ("the plan asks for", names(plan, "approvals"))] {
+        if !list.is_empty() {
+            needs.push(format!("{word} {list}"));
+        }
+    }
+    let mut rows =
+        vec![row("needs", &if told["needed"] == false { "no approval".to_owned() } else { needs.join(", ") })];
+    rows.extend(list_of(told, "given").iter().map(|given| row("given", &one(given))));
+    let missing = names(told, "missing");
+    if !missing.is_empty() {
+        rows.push(row("missing", &missing));
+    }
+    rows
+}
+
+fn one(given: &Value) -> String {
+    let lacks = list_of(given, "lacks").iter().map(text).collect::<Vec<_>>().join(", ").replace('_', " ");
+    let role = if given["role"].is_null() { String::new() } else { format!(" as {}", text(&given["role"])) };
+    let line = format!(
+        "{} by {}{role}, {} (entry {})",
+        text(&given["decided"]),
+        text(&given["approver"]),
+        text(&given["grade"]),
+        given["index"]
+    );
+    if lacks.is_empty() { line } else { format!("{line}: {lacks}") }
+}
+
+/// What is about to be signed.
+pub(super) fn statement(said: &Statement, key: &str) -> String {
+    let words = |text: &Option<String>| text.clone().unwrap_or_default();
+    let mut rows = vec![
+        row("you sign", &format!("{} by {} as {}", words(&said.decision), words(&said.approver), words(&said.role))),
+        row("at", &words(&said.at)),
+    ];
+    rows.extend(said.expires.as_ref().map(|end| row("until", end)));
+    rows.push(row("log", &said.origin));
+    rows.push(row("key", key));
+    format!("\n{}", print::columns(&rows))
+}
+
+/// What became of it.
+pub(super) fn recorded(answer: &Value) -> String {
+    let before = if answer["status"] == "duplicate" { ", as before" } else { "" };
+    let lacks = list_of(answer, "lacks").iter().map(text).collect::<Vec<_>>().join(", ").replace('_', " ");
+    let lacks = if lacks.is_empty() { String::new() } else { format!(": {lacks}") };
+    let mut rows = vec![
+        row("recorded", &format!("entry {}{before}, with a receipt", answer["index"])),
+        row("worth", &format!("{}{lacks}", text(&answer["grade"]))),
+    ];
+    let missing = list_of(answer, "missing").iter().map(text).collect::<Vec<_>>().join("; ");
+    rows.push(match (answer["approved"] == true, missing.is_empty()) {
+        (true, _) => row("approved", "nothing is missing"),
+        (false, true) => row("missing", "nothing"),
+        (false, false) => row("missing", &missing),
+    });
+    format!("\n{}", print::columns(&rows))
+}
+
+fn numbered(title: &str, lines: &[Value]) -> Option<String> {
+    if lines.is_empty() {
+        return None;
+    }
+    let shown = lines.iter().zip(1..).take(LINES_MAX).map(|(line, place)| format!("{place:>3}  {}", text(line)));
+    let more = lines.len().saturating_sub(LINES_MAX);
+    let rest = (more > 0).then(|| format!("     and {more} more, which the digest covers too: upm change events"));
+    Some([title.to_owned()].into_iter().chain(shown).chain(rest).collect::<Vec<_>>().join("\n"))
+}
+
+fn row(name: &str, value: &str) -> Vec<String> {
+    vec![name.to_owned(), value.to_owned()]
+}
+
+/// A text as it is, anything else as JSON; clean for a terminal.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => print::clean(text),
+        other => print::clean(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_is_shown_with_all_that_an_approval_binds() {
+        let told = json!({"change": "c-1", "attempt": 1, "state": "planned", "plan_digest": "sha256:00", "plan_entry": 4, "request": "make it\u{1b}[2J",
+            "initiator": "ines", "needed": true, "rule": {"count": 2, "roles": ["owners"], "grade": "signed"},
+            "missing": ["1 of 2 approvals that count (signed or better)"],
+            "given": [{"decided": "approved", "approver": "eve", "role": "owners", "grade": "bound", "index": 5, "lacks": ["no_signature"]}]});
+        let payload = json!({"provisioning_event": {"target": {"cloud": "aws"}, "rollback": {"plan": ["undo it"]},
+            "plan": {"commands": ["make it", "check it"], "impact": {"description": "none"}, "approvals": ["security"]}}});
+        insta::assert_snapshot!(plan(&told, &payload), @r#"
+        change  c-1, attempt 1, planned
+        asked   make it\u{1b}[2J
+        by      ines
+        cloud   aws
+        impact  {"description":"none"}
+        plan    sha256:00 (entry 4)
+
+        commands, in order
+          1  make it
+          2  check it
+
+        rollback
+          1  undo it
+
+        needs    2 persons, signed or better, as owners, the plan asks for security
+        given    approved by eve as owners, bound (entry 5): no signature
+        missing  1 of 2 approvals that count (signed or better)
+        "#);
+    }
+
+    #[test]
+    fn what_became_of_it_is_told() {
+        let answer = json!({"status": "accepted", "index": 7, "grade": "signed", "approved": false, "missing": ["nobody approved as security"]});
+        insta::assert_snapshot!(recorded(&answer), @r"
+
+        recorded  entry 7, with a receipt
+        worth     signed
+        missing   nobody approved as security
+        ");
+    }
+}

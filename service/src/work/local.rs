@@ -1,0 +1,186 @@
+//! The ledger of this process as workers see it: over the open logs. What a server answers to workers elsewhere comes from here too.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use ledger::entry::{Header, Road};
+use ledger::kv::Kv;
+use ledger::read::{Log, ReadError};
+use pipeline::work::{Record, RecordError, Stored};
+use projector::document::Context;
+use projector::fold::State;
+use projector_sqlite::Filter;
+use schemas::ids::{ChangeId, Tenant};
+
+use crate::http::{App, Problem, Recorded, blocking, circumstances, log_failed};
+
+/// Changes of one state that whoever starts looks at.
+const OPEN_OF_A_STATE: usize = 500;
+
+/// States in which something may be due: not where a change has ended.
+const UNDER_WAY: [State; 11] = [
+    State::Planned,
+    State::PreflightPassed,
+    State::PreflightFailed,
+    State::Approved,
+    State::Executing,
+    State::Executed,
+    State::Failed,
+    State::Verified,
+    State::VerifyFailed,
+    State::RollingBack,
+    // Whether what was taken back is gone has to be looked at.
+    State::RolledBack,
+];
+
+/// The ledger of this process.
+pub struct Local {
+    /// Weak: workers must not keep the store open.
+    app: Weak<App>,
+}
+
+impl Local {
+    /// That of `app`.
+    pub fn new(app: &Arc<App>) -> Self {
+        Self { app: Arc::downgrade(app) }
+    }
+
+    fn app(&self) -> Result<Arc<App>, RecordError> {
+        self.app.upgrade().ok_or_else(|| RecordError::Away("it is stopping".to_owned()))
+    }
+}
+
+impl Record for Local {
+    fn change<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        change: &'a ChangeId,
+    ) -> BoxFuture<'a, Result<Vec<Stored>, RecordError>> {
+        Box::pin(async move { stored(&self.app()?, tenant, change).await.map_err(|problem| failed(&problem)) })
+    }
+
+    fn decided<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        road_sequence: u64,
+    ) -> BoxFuture<'a, Result<Option<ChangeId>, RecordError>> {
+        Box::pin(async move { decided(&self.app()?, tenant, road_sequence).await.map_err(|problem| failed(&problem)) })
+    }
+
+    fn context<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Context, RecordError>> {
+        Box::pin(async move {
+            let open = self.app()?.tenant(tenant).map_err(|problem| failed(&problem))?;
+            blocking(move || circumstances(&open)).await.map_err(|problem| failed(&problem))
+        })
+    }
+
+    fn open<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Vec<ChangeId>, RecordError>> {
+        Box::pin(async move { open(&self.app()?, tenant).await.map_err(|problem| failed(&problem)) })
+    }
+
+    fn tenants(&self) -> BoxFuture<'_, Result<Vec<Tenant>, RecordError>> {
+        Box::pin(async move { Ok(self.app()?.tenants().iter().map(|open| open.tenant.clone()).collect()) })
+    }
+}
+
+fn failed(problem: &Problem) -> RecordError {
+    let document = problem.to_json();
+    let said = document["detail"].as_str().unwrap_or_default().to_owned();
+    if document["status"] == 503 { RecordError::Away(said) } else { RecordError::Unreadable(said) }
+}
+
+/// The events of a change.
+pub async fn stored(app: &Arc<App>, tenant: &Tenant, change: &ChangeId) -> Result<Vec<Stored>, Problem> {
+    let (open, app, change) = (app.tenant(tenant)?, Arc::clone(app), change.clone());
+    blocking(move || {
+        let recorded = Recorded::of(&app, &open, &change)?;
+        let entries = recorded.entries.iter();
+        Ok(entries
+            .map(|(index, header, payload)| Stored {
+                index: *index,
+                header: header.clone(),
+                payload: Some(Bytes::copy_from_slice(payload)),
+            })
+            .collect())
+    })
+    .await
+}
+
+/// Waits until a message of the road is decided, and says which change it is an event of.
+pub async fn decided(app: &Arc<App>, tenant: &Tenant, sequence: u64) -> Result<Option<ChangeId>, Problem> {
+    let open = app.tenant(tenant)?;
+    let mut progress = app.watched(tenant).ok_or_else(stopping)?;
+    progress.wait_for(|progress| progress.road >= sequence).await.map_err(|_| stopping())?;
+    blocking(move || {
+        let found = by_road(&open.log, sequence).map_err(|error| log_failed(&error))?;
+        Ok(found.and_then(|header| match header {
+            Header::Event(header) => Some(header.change),
+            _ => None,
+        }))
+    })
+    .await
+}
+
+fn stopping() -> Problem {
+    Problem::unavailable("the server is stopping")
+}
+
+/// Changes in which something may be due.
+pub async fn open(app: &Arc<App>, tenant: &Tenant) -> Result<Vec<ChangeId>, Problem> {
+    let open = app.tenant(tenant)?;
+    blocking(move || {
+        let mut changes = Vec::new();
+        for state in UNDER_WAY {
+            let filter = Filter { state: Some(state), ..Filter::default() };
+            let page = open.ask(|views| views.changes(&filter, None, OPEN_OF_A_STATE))?;
+            changes.extend(page.rows.into_iter().map(|row| row.change));
+        }
+        Ok(changes)
+    })
+    .await
+}
+
+/// What the tenant's log was told about itself over its life: what [`circumstances`] is made of.
+pub fn facts<K: Kv>(log: &Log<K>) -> Result<(String, u64, Vec<(u64, BTreeMap<String, String>)>), ReadError> {
+    let head = log.head()?;
+    let last = head.size.checked_sub(1).map(|index| log.header(index)).transpose()?.flatten();
+    let as_of_ms = last.and_then(|header| header.at()).unwrap_or_default();
+    Ok((head.origin.as_str().to_owned(), as_of_ms, log.facts_over_time(head.size)?))
+}
+
+/// The entry that was made of a message of the current road. Entries come in the order of their messages, so it is searched by halves.
+fn by_road<K: Kv>(log: &Log<K>, sequence: u64) -> Result<Option<Header>, ReadError> {
+    let head = log.head()?;
+    // The first entry from `at` on that was made of a message, of this road or an earlier one.
+    let from = |at: u64| -> Result<Option<(Header, Road)>, ReadError> {
+        for index in at..head.size {
+            if let Some(header) = log.header(index)?
+                && let Some(road) = road_of(&header)
+            {
+                return Ok(Some((header, road)));
+            }
+        }
+        Ok(None)
+    };
+    let is_before = |road: &Road| road.epoch < head.epoch || (road.epoch == head.epoch && road.sequence < sequence);
+    let (mut low, mut high) = (0, head.size);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match from(middle)? {
+            Some((_, road)) if is_before(&road) => low = middle + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(from(low)?.filter(|(_, road)| road.epoch == head.epoch && road.sequence == sequence).map(|(header, _)| header))
+}
+
+fn road_of(header: &Header) -> Option<Road> {
+    match header {
+        Header::Event(event) => Some(event.road),
+        Header::Rejection(rejection) => Some(rejection.road),
+        Header::Control(control) => control.road,
+        _ => None,
+    }
+}

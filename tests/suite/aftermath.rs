@@ -1,0 +1,258 @@
+//! What follows an execution, through the real program: verification that waits, drift that is told and mended, rollbacks that somebody orders, workers that are
+//! killed on the way back.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use upm_tests::{Server, ok, run, wait_for};
+
+use crate::house::{House, approve, event_that, events, request, verdict};
+
+/// A worker's process, killed with the value.
+struct Worker(Child);
+
+impl Worker {
+    fn start(house: &House, server: &Server, what: &str) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(house.path().join("work.log"));
+        let mut command = house.workers(server, what);
+        command.stdout(Stdio::null()).stderr(log.expect("a log file"));
+        Self(command.spawn().expect("it starts"))
+    }
+
+    /// SIGKILL, as a crash would.
+    fn crash(mut self) {
+        self.0.kill().expect("it is there");
+        self.0.wait().expect("it ends");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn with(options: &str) -> House {
+    let house = House::new("");
+    std::fs::write(house.options(), format!("catalogue = [\"folders.toml\"]\n{options}\n")).expect("written");
+    house
+}
+
+/// Asked for, approved, and executed by the workers.
+fn made(server: &Server, change: &str, words: &str) {
+    request(server, change, words);
+    verdict(server, change, "wait");
+    approve(server, change, "olga", "owner");
+}
+
+fn watch(server: &Server, change: &str, state: &str) {
+    let (code, out, err) =
+        run(&mut server.upm(&["change", "watch", change, "--until", state, "--for", "60", "--tenant", "acme"]));
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+/// Takes what is posted to it, and answers each post with 204.
+fn webhook() -> (String, mpsc::Receiver<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/alarms", listener.local_addr().expect("an address"));
+    let (sender, posts) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
+            let (mut line, mut length, mut authorization) = (String::new(), 0, String::new());
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                let lower = line.to_ascii_lowercase();
+                if let Some(value) = lower.strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a length");
+                }
+                if lower.starts_with("authorization:") {
+                    line.trim().clone_into(&mut authorization);
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).expect("a body");
+            stream.write_all(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").expect("answered");
+            let mut post: Value = serde_json::from_slice(&body).expect("JSON");
+            post["authorization"] = authorization.into();
+            if sender.send(post).is_err() {
+                return;
+            }
+        }
+    });
+    (url, posts)
+}
+
+#[test]
+fn what_holds_is_verified_with_its_state_and_closed() {
+    let house = with("[drift]\nevery_s = 3600\n");
+    let server = house.working();
+    made(&server, "c-1", "create area north and folder reports in area north");
+    watch(&server, "c-1", "closed");
+    let round = event_that(&server, "c-1", "a round", |event| event["id"] == "c-1.verify.1");
+    let verification = &round["verification"];
+    let kinds: Vec<&str> = verification["checks"].as_array().expect("checks").iter().map(|check| check["type"].as_str().expect("a type")).collect();
+    assert_eq!(kinds, ["existence", "read_back", "existence", "read_back"], "{verification}");
+    let drift = &verification["drift"];
+    assert_eq!((&drift["baseline_hash"], &drift["diff"], &drift["monitored"]), (&drift["current_hash"], &json!([]), &json!(true)));
+    assert_eq!(verification["state"].as_object().map(serde_json::Map::len), Some(2), "{verification}");
+    let figures = server.json("/v1/tenants/acme/kpis").to_string();
+    assert!(figures.contains("drift_coverage"), "{figures}");
+    let (code, _, err) = run(&mut server.upm(&["assert", "c-1", "--requires", "verified,evidence", "--tenant", "acme"]));
+    assert_eq!(code, 0, "{err}");
+}
+
+/// What comes late is waited for, and the time that it was waited is told apart.
+#[test]
+fn what_comes_late_is_waited_for() {
+    let house = House::new("");
+    let land = house.land();
+    let land = land.display();
+    let options = format!(
+        "catalogue = [\"folders.toml\"]\n[verify]\ndeadline_s = 60\ninterval_ms = 50\ninterval_most_ms = 200\n[[verify.probes]]\nname = \"late\"\ncommand = \"ls -d {land}/late\"\n"
+    );
+    std::fs::write(house.options(), options).expect("written");
+    let server = house.working();
+    made(&server, "c-1", "create area north");
+    wait_for("the area", || house.land().join("north").exists().then_some(()));
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(!events(&server, "c-1").iter().any(|event| event["verification"].is_object()), "nothing is said while it may still come");
+    std::fs::create_dir(house.land().join("late")).expect("made");
+    watch(&server, "c-1", "closed");
+    let round = event_that(&server, "c-1", "a round", |event| event["id"] == "c-1.verify.1");
+    assert!(round["verification"]["wait_ms"].as_u64().is_some_and(|ms| ms >= 500), "{round}");
+    assert!(round["verification"]["checks"].as_array().expect("checks").iter().all(|check| check["ok"] == true), "{round}");
+}
+
+/// Somebody removes what was verified: it is told once, posted, and mended by a change of its own; then that is told, too.
+#[test]
+fn drift_is_told_and_mended() {
+    let (url, posts) = webhook();
+    let house = with(&format!(
+        "[verify]\nignore = [\"/0\"]\n[drift]\nevery_s = 1\njitter_percent = 0\nwebhook = \"{url}\"\nauthorization_file = \"hook.txt\"\n"
+    ));
+    std::fs::write(house.path().join("hook.txt"), "Bearer of-bad-news\n").expect("written");
+    let server = house.working();
+    made(&server, "c-1", "create area north and folder reports in area north");
+    watch(&server, "c-1", "closed");
+    std::fs::remove_dir(house.land().join("north/reports")).expect("removed");
+    let alarm = event_that(&server, "c-1", "an alarm", |event| event["alarm"]["kind"] == "drift");
+    let differs = alarm["verification"]["drift"]["diff"].to_string();
+    assert!(differs.contains("folder/reports"), "{alarm}");
+    assert!(alarm["alarm"]["summary"].as_str().is_some_and(|text| text.contains("folder/reports is gone")), "{alarm}");
+    assert_eq!(alarm["alarm"]["webhook"], json!({"ok": true, "status": 204}), "{alarm}");
+    let post = posts.recv_timeout(Duration::from_secs(30)).expect("a post");
+    assert_eq!((&post["id"], &post["change"], &post["tenant"]), (&alarm["id"], &json!("c-1"), &json!("acme")));
+    assert_eq!((&post["alarm"]["kind"], &post["authorization"]), (&json!("drift"), &json!("authorization: bearer of-bad-news")).to_owned(), "{post}");
+
+    // Whoever asks is told the same, and it is no failure of the change.
+    let (code, out, err) = run(&mut server.upm(&["drift", "check", "c-1", "--by", "olga", "--tenant", "acme"]));
+    assert!(code == 1 && out.contains("folder/reports is gone"), "{code} {out}{err}");
+    let shown = ok(&mut server.upm(&["change", "show", "c-1", "--tenant", "acme"]));
+    assert!(shown.starts_with("c-1  closed"), "{shown}");
+
+    // The repair is a change like any other.
+    let asked = ["drift", "repair", "c-1", "--by", "ines", "--workers", &house.options(), "--as", "c-2", "--tenant", "acme"];
+    let told = ok(&mut server.upm(&asked));
+    assert!(told.contains("change c-2 is asked for; it mends folder/reports"), "{told}");
+    verdict(&server, "c-2", "wait");
+    let asked = events(&server, "c-2").into_iter().find(|event| event["request"].is_object()).expect("a request");
+    assert_eq!(asked["fixes"], "c-1", "{asked}");
+    approve(&server, "c-2", "olga", "owner");
+    watch(&server, "c-2", "closed");
+    assert!(house.land().join("north/reports").exists());
+    let gone = event_that(&server, "c-1", "the end of the alarm", |event| event["alarm"]["kind"] == "drift_gone");
+    assert_eq!(gone["verification"]["drift"]["diff"], json!([]), "{gone}");
+    let alarms = events(&server, "c-1").iter().filter(|event| event["alarm"]["kind"] == "drift").count();
+    assert!(alarms <= 2, "it is told when it is new: {alarms}");
+    assert_eq!(server.stop(), 0);
+}
+
+/// A rollback that nobody ordered and no option starts does not start; ordered, it takes back what ran.
+#[test]
+fn a_rollback_is_ordered() {
+    let house = House::new("");
+    let land = house.land();
+    let land = land.display();
+    let options = format!(
+        "catalogue = [\"folders.toml\"]\n[verify]\ndeadline_s = 0\n[[verify.probes]]\nname = \"door\"\ncommand = \"ls -d {land}/door\"\n"
+    );
+    std::fs::write(house.options(), options).expect("written");
+    let server = house.working();
+    made(&server, "c-1", "create area north");
+    let round = event_that(&server, "c-1", "a round", |event| event["id"] == "c-1.verify.1");
+    assert_eq!(round["rollback"]["plan"], json!([format!("rmdir {land}/north")]), "the way back is there at once");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(house.land().join("north").exists(), "nobody said that it should start");
+    let told = ok(&mut server.upm(&["rollback", "c-1", "--by", "olga", "--reason", "no door", "--tenant", "acme"]));
+    assert!(told.starts_with("rolled back: taken back: area/north"), "{told}");
+    assert!(!house.land().join("north").exists());
+    // The probe asks for a door that is not there, after the rollback as before: it is told, and the change stays open.
+    let again = event_that(&server, "c-1", "the second round", |event| event["id"] == "c-1.verify.2");
+    assert!(again["verification"]["summary"].as_str().is_some_and(|text| text.contains("door")), "{again}");
+    assert!(!events(&server, "c-1").iter().any(|event| event["governance"]["closed"] == true));
+}
+
+/// What whoever may publish events says is not enough to have something removed: the plan has to have been approved.
+#[test]
+fn nothing_is_taken_back_by_a_plan_that_nobody_approved() {
+    let house = with("[rollback]\nautomatic = [\"verification\", \"execution\"]\nenvironments = [\"test\"]\n");
+    let server = house.working();
+    std::fs::create_dir(house.land().join("precious")).expect("made");
+    request(&server, "c-1", "create area precious and area north");
+    verdict(&server, "c-1", "wait");
+    let all = events(&server, "c-1");
+    let plan = all.iter().find(|event| event["plan"].is_object()).expect("a plan");
+    let steps: Vec<Value> = plan["plan"]["steps"].as_array().expect("steps").iter().map(|step| json!({"id": step["id"], "rc": 1})).collect();
+    let forged = json!({"provisioning_event": {
+        "id": "forged", "change_id": "c-1", "timestamp": plan["timestamp"], "phase": "execute", "environment": "test",
+        "intent": {"source": "api", "initiator": "mallory", "tenant": "acme"}, "execution": {"steps": steps},
+    }});
+    let (code, _, err) = upm_tests::run_with_input(
+        &mut server.upm(&["emit", "-", "--producer", "execute", "--wait"]),
+        forged.to_string().as_bytes(),
+    );
+    assert_eq!(code, 0, "{err}");
+    let refused = event_that(&server, "c-1", "a refusal", |event| event["rollback"]["refused"].is_string());
+    assert!(refused["rollback"]["refused"].as_str().is_some_and(|text| text.contains("never had the approvals")), "{refused}");
+    assert!(house.land().join("precious").exists());
+    assert!(!events(&server, "c-1").iter().any(|event| event["rollback"]["executed"].is_object()));
+}
+
+/// Killed again and again on the way back: each command is begun once, and what stands in the log is what happened.
+#[test]
+fn a_rollback_that_is_killed_goes_on() {
+    let house = with("[verify]\ndeadline_s = 30\ninterval_ms = 50\n");
+    let server = house.idle();
+    let folders: Vec<String> = (0..6).map(|n| format!("folder f{n} in area north")).collect();
+    let words = format!("create area north and {}", folders.join(" and "));
+    {
+        let _workers = [Worker::start(&house, &server, "plan"), Worker::start(&house, &server, "preflight"), Worker::start(&house, &server, "execute")];
+        made(&server, "c-1", &words);
+        watch(&server, "c-1", "executed");
+    }
+    ok(&mut server.upm(&["rollback", "c-1", "--by", "olga", "--no-wait", "--tenant", "acme"]));
+    for round in 0..8_u64 {
+        let worker = Worker::start(&house, &server, "rollback");
+        std::thread::sleep(Duration::from_millis(60 * (round + 1)));
+        worker.crash();
+    }
+    let _workers = [Worker::start(&house, &server, "rollback"), Worker::start(&house, &server, "rollback"), Worker::start(&house, &server, "verify")];
+    watch(&server, "c-1", "closed");
+    assert!(!house.land().join("north").exists());
+    let all = events(&server, "c-1");
+    let mut seen = std::collections::BTreeSet::new();
+    for event in &all {
+        assert!(seen.insert(event["id"].as_str().expect("an id").to_owned()), "{} twice", event["id"]);
+    }
+    let end = all.iter().find(|event| event["id"] == "c-1.rollback.1.end").expect("an end");
+    assert_eq!((&end["rollback"]["executed"]["outcome"], end["rollback"]["executed"]["taken_back"].as_array().map(Vec::len)), (&json!("rolled_back"), Some(7)));
+    let (code, out, err) = run(&mut server.upm(&["change", "show", "c-1", "--tenant", "acme"]));
+    assert!(code == 0 && out.starts_with("c-1  closed"), "{out}{err}");
+}

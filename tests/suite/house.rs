@@ -1,0 +1,155 @@
+//! A house whose resources are folders, made with coreutils: a catalogue of real commands that are on every machine, with options for workers and
+//! what tests ask of them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use upm_tests::{Server, ok, run, wait_for};
+
+/// Areas are folders below `land/`; folders lie in areas.
+pub struct House {
+    folder: TempDir,
+}
+
+impl House {
+    /// With the options of the house, TOML, beside its catalogue.
+    pub fn new(options: &str) -> Self {
+        let house = Self { folder: tempfile::tempdir().expect("a folder") };
+        std::fs::create_dir(house.land()).expect("made");
+        std::fs::write(house.path().join("folders.toml"), catalogue(&house.land())).expect("written");
+        let options = format!("catalogue = [\"folders.toml\"]\n{options}");
+        std::fs::write(house.path().join("workers.toml"), options).expect("written");
+        house
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where areas are.
+    pub fn land(&self) -> PathBuf {
+        self.path().join("land")
+    }
+
+    /// The file of options.
+    pub fn options(&self) -> String {
+        self.path().join("workers.toml").display().to_string()
+    }
+
+    /// A server of tenant acme with workers in its process.
+    pub fn working(&self) -> Server {
+        Server::start(&self.path().join("data"), &["--tenant", "acme", "--workers", &self.options()])
+    }
+
+    /// A server of tenant acme without.
+    pub fn idle(&self) -> Server {
+        Server::start(&self.path().join("data"), &["--tenant", "acme"])
+    }
+
+    /// `upm work WHAT` beside the server.
+    pub fn workers(&self, server: &Server, what: &str) -> Command {
+        server.upm(&["work", what, "--workers", &self.options(), "--tenant", "acme"])
+    }
+}
+
+fn catalogue(land: &Path) -> String {
+    let version = |program: &str| {
+        let said = ok(Command::new(program).arg("--version"));
+        said.lines().next().and_then(|line| line.rsplit(' ').next()).expect("coreutils say their version").to_owned()
+    };
+    let tools: String = ["mkdir", "ls", "rmdir"]
+        .iter()
+        .map(|tool| {
+            format!(
+                "[tools.{tool}]\nprogram = \"{tool}\"\nversion = \"{}\"\nversion_check = [\"--version\"]\n\n",
+                version(tool)
+            )
+        })
+        .collect();
+    let land = land.display();
+    format!(
+        r#"{tools}
+[types.area]
+title = "area"
+words = ["area"]
+create = ["mkdir", "{land}/{{name}}"]
+exists = {{ command = ["ls", "-d", "{land}/{{name}}"], absent_code = 2 }}
+read_back = ["ls", "-ld", "{land}/{{name}}"]
+delete = ["rmdir", "{land}/{{name}}"]
+
+[types.area.fields]
+name = {{ pattern = "[a-z][a-z0-9-]*" }}
+
+[types.folder]
+title = "folder in an area"
+words = ["folder"]
+create = ["mkdir", "{land}/{{area}}/{{name}}"]
+exists = {{ command = ["ls", "-d", "{land}/{{area}}/{{name}}"], absent_code = 2 }}
+read_back = ["ls", "-ld", "{land}/{{area}}/{{name}}"]
+delete = ["rmdir", "{land}/{{area}}/{{name}}"]
+
+[types.folder.fields]
+name = {{ pattern = "[a-z][a-z0-9-]*" }}
+area = {{ phrases = ["in area {{}}"], required = true, refers_to = "area", pattern = "[a-z][a-z0-9-]*" }}
+"#
+    )
+}
+
+/// Asks for something as ines, and gives what the ledger answers.
+pub fn request(server: &Server, change: &str, words: &str) -> Value {
+    let said = ["request", words, "--change", change, "--initiator", "ines", "--env", "test", "--tenant", "acme", "--json"];
+    serde_json::from_str(&ok(&mut server.upm(&said))).expect("JSON")
+}
+
+/// The change's events as stored, oldest first: what `provisioning_event` holds.
+pub fn events(server: &Server, change: &str) -> Vec<Value> {
+    let (status, body) = server.get(&format!("/v1/tenants/acme/changes/{change}/events"));
+    if status != 200 {
+        return Vec::new();
+    }
+    let listed: Value = serde_json::from_str(&body).expect("JSON");
+    let rows = listed["events"].as_array().expect("a list").iter();
+    rows.map(|row| server.json(&format!("/v1/tenants/acme/events/{}", row["index"]))["event"]["provisioning_event"].clone())
+        .collect()
+}
+
+/// Waits for the first event of the change that `is` what is wanted.
+pub fn event_that(server: &Server, change: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    wait_for(&format!("{what} of change {change}"), || events(server, change).into_iter().find(&is))
+}
+
+/// Waits for the newest verdict of preflight to be `word`.
+pub fn verdict(server: &Server, change: &str, word: &str) -> Value {
+    wait_for(&format!("change {change} to be told {word}"), || {
+        let all = events(server, change);
+        let newest = all.into_iter().rev().find(|event| event["preflight"]["verdict"].is_string())?;
+        (newest["preflight"]["verdict"] == word).then_some(newest)
+    })
+}
+
+/// Approves the newest plan of a change as `approver`, in a role.
+pub fn approve(server: &Server, change: &str, approver: &str, role: &str) {
+    let shown = server.json(&format!("/v1/tenants/acme/changes/{change}"));
+    let digest = shown["attempts"].as_array().and_then(|all| all.last()).expect("an attempt")["plan_digest"].clone();
+    let now = shown["timeline"].as_array().and_then(|all| all.last()).expect("an entry")["at"].as_i64().expect("a time");
+    let at = rfc3339(now);
+    let event = json!({"provisioning_event": {
+        "id": format!("approval-{change}-{approver}"), "change_id": change, "timestamp": at, "phase": "preflight",
+        "intent": {"source": "api", "initiator": approver, "tenant": "acme"},
+        "preflight": {"approvals": [{"approver": approver, "role": role, "decision": "approved", "at": at, "plan_digest": digest}]},
+    }});
+    let (code, _, err) = upm_tests::run_with_input(
+        &mut server.upm(&["emit", "-", "--producer", "review", "--wait"]),
+        event.to_string().as_bytes(),
+    );
+    assert_eq!(code, 0, "{err}");
+}
+
+/// Milliseconds since 1970 as RFC 3339, by the system's `date`.
+fn rfc3339(ms: i64) -> String {
+    let (code, out, err) = run(Command::new("date").args(["-u", "-d", &format!("@{}", ms / 1000), "+%Y-%m-%dT%H:%M:%SZ"]));
+    assert_eq!(code, 0, "{err}");
+    out.trim().to_owned()
+}
