@@ -78,7 +78,9 @@ impl Desk {
                         }
                     }
                 }
-                Err(error) => tracing::warn!(worker = self.worker.name(), %error, "which tenants there are can't be told"),
+                Err(error) => {
+                    tracing::warn!(worker = self.worker.name(), %error, "which tenants there are can't be told")
+                }
             }
             if !rest(&stop, LOOK).await {
                 break;
@@ -129,7 +131,10 @@ impl Desk {
     }
 
     /// The next message, once there is room for it.
-    async fn next(&self, stream: &mut pull::Stream) -> (Option<OwnedSemaphorePermit>, Option<Result<Message, pull::MessagesError>>) {
+    async fn next(
+        &self,
+        stream: &mut pull::Stream,
+    ) -> (Option<OwnedSemaphorePermit>, Option<Result<Message, pull::MessagesError>>) {
         let permit = Arc::clone(&self.room).acquire_owned().await.ok();
         (permit, stream.next().await)
     }
@@ -161,7 +166,9 @@ impl Desk {
 
     /// Does what a message woke for, and acknowledges it.
     async fn attend(self: Arc<Self>, tenant: Tenant, message: Message, _room: Option<OwnedSemaphorePermit>) {
-        let Ok((sequence, delivered)) = message.info().map(|info| (info.stream_sequence, info.delivered)) else { return };
+        let Ok((sequence, delivered)) = message.info().map(|info| (info.stream_sequence, info.delivered)) else {
+            return;
+        };
         let mut alive = tokio::time::interval(ACK_WAIT / 3);
         let work = self.woken(&tenant, sequence);
         tokio::pin!(work);
@@ -246,7 +253,8 @@ impl Desk {
     fn look_at_due(self: &Arc<Self>, tenant: &Tenant, under_way: &mut JoinSet<()>) {
         let now_ms = self.shop.now_ms();
         let mut due = lock(&self.due);
-        let is_due = |(key, at_ms): (&(Tenant, ChangeId), &u64)| (key.0 == *tenant && *at_ms <= now_ms).then(|| key.clone());
+        let is_due =
+            |(key, at_ms): (&(Tenant, ChangeId), &u64)| (key.0 == *tenant && *at_ms <= now_ms).then(|| key.clone());
         let now: Vec<(Tenant, ChangeId)> = due.iter().filter_map(is_due).collect();
         for key in now {
             due.remove(&key);
