@@ -243,8 +243,8 @@ struct Said {
 }
 
 impl Said {
-    fn at(&self) -> Option<(u64, &'static str)> {
-        Some((self.entry, self.pointer))
+    fn at(&self) -> (u64, &'static str) {
+        (self.entry, self.pointer)
     }
 }
 
@@ -311,7 +311,7 @@ impl Evidence {
 
     fn there(&self, number: usize, what: What, absent: &str) -> Tested {
         match self.first(what) {
-            Some(said) => row(number, Found::Pass, said.shown.clone(), said.at()),
+            Some(said) => row(number, Found::Pass, said.shown.clone(), Some(said.at())),
             None => row(number, Found::NotEvidenced, absent.to_owned(), None),
         }
     }
@@ -333,7 +333,7 @@ impl Evidence {
         let Some(tests) = self.first(What::Tests) else {
             return row(2, Found::NotEvidenced, "no checks, policies or simulation are on record".to_owned(), None);
         };
-        let (entry, at) = (tests.entry, tests.at());
+        let (entry, at) = (tests.entry, Some(tests.at()));
         match self.approved_at() {
             None => row(2, Found::NotEvidenced, format!("tested in entry {entry}; no approval is on record"), at),
             // Within one event the checks stand before the approvals.
@@ -393,7 +393,7 @@ impl Evidence {
     }
 
     fn verified(&self) -> Tested {
-        let at = self.first(What::Checks).and_then(Said::at);
+        let at = self.first(What::Checks).map(Said::at);
         let state = self.document.attempts.last().map(|attempt| attempt.reached.unwrap_or(attempt.state));
         let word = state.map_or("unknown", State::as_str);
         match state {
