@@ -389,6 +389,21 @@ mod tests {
     }
 
     #[test]
+    fn the_way_of_an_execution_is_told() {
+        for (execution, text) in [
+            (json!({"started": {"step": "a/b"}}), "Step “a/b” begins."),
+            (json!({"tried": {"step": "a/b"}}), "Step “a/b” is tried again."),
+            (json!({"steps": [{"rc": 0}], "remaining": 1}), "Executed 1 step, all returned 0."),
+            (json!({"paused": {"reason": "x"}}), "Execution paused."),
+            (json!({"cancelled": {"by": "ann"}}), "Execution cancelled."),
+            (json!({}), "Executed, no step recorded."),
+        ] {
+            let document = told(&[event("execute", &json!({"execution": execution}))]);
+            assert_eq!(document.timeline[0].text, text);
+        }
+    }
+
+    #[test]
     fn its_bytes_are_these() {
         let approval = json!({"approver": "bob", "role": "owners", "decision": "approved", "at": "2025-10-09T12:00:00Z", "signature": "x"});
         let approved = by("chat", event("preflight", &json!({"preflight": {"approvals": [approval]}})));

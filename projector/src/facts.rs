@@ -92,6 +92,8 @@ pub struct Facts<'a> {
     pub policies: Tests,
     /// `execution.steps`.
     pub steps: Steps,
+    /// What an execution says beside its steps.
+    pub way: Option<Way<'a>>,
     /// `execution.remaining` says that steps are not over yet.
     pub more_steps: bool,
     /// `execution.tls_verified` is false: certificates were not checked.
@@ -102,6 +104,19 @@ pub struct Facts<'a> {
     pub drift: Option<u64>,
     /// `rollback.executed`, if there is one.
     pub rollback: Option<RollbackFacts<'a>>,
+}
+
+/// What an execution says beside its steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way<'a> {
+    /// A try of this step begins.
+    Begins(Cow<'a, str>),
+    /// A try of this step is followed by another.
+    Again(Cow<'a, str>),
+    /// It goes no further until somebody says so.
+    Paused,
+    /// It goes no further.
+    Cancelled,
 }
 
 /// What the plan section says.
@@ -163,6 +178,7 @@ impl<'a> Facts<'a> {
             preflight_checks: self.preflight_checks,
             policies: self.policies,
             steps: self.steps,
+            way: self.way.map(Way::into_owned),
             more_steps: self.more_steps,
             tls_unverified: self.tls_unverified,
             checks: self.checks,
@@ -176,6 +192,18 @@ impl<'a> Facts<'a> {
     /// The visibility this event asks for: an unknown word asks for `private`, no word asks for nothing.
     pub fn asked_visibility(&self) -> Option<Visibility> {
         self.visibility.as_deref().map(|word| Visibility::parse(word).unwrap_or_default())
+    }
+}
+
+impl Way<'_> {
+    fn into_owned(self) -> Way<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Begins(step) => Way::Begins(own(step)),
+            Self::Again(step) => Way::Again(own(step)),
+            Self::Paused => Way::Paused,
+            Self::Cancelled => Way::Cancelled,
+        }
     }
 }
 
@@ -463,6 +491,11 @@ mod tests {
             "/preflight/approvals",
             "/execution/steps",
             "/execution/remaining",
+            "/execution/started",
+            "/execution/started/step",
+            "/execution/tried",
+            "/execution/paused",
+            "/execution/cancelled",
             "/execution/tls_verified",
             "/execution/agent",
             "/execution/executor",

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use schemas::ids::Phase;
 
-use crate::facts::{self, Decision, Facts, Steps, Tests};
+use crate::facts::{self, Decision, Facts, Steps, Tests, Way};
 use crate::fold::Marks;
 use crate::unseen::is_unseen;
 
@@ -30,9 +30,16 @@ pub(crate) fn of(phase: Phase, facts: &Facts<'_>) -> String {
         Decision::Refused => format!("refused by {}", quote(approval.approver())),
         Decision::Unclear => format!("unclear decision by {}", quote(approval.approver())),
     }));
-    if facts.marks.any(Marks::EXECUTING) {
+    let way = facts.way.as_ref().map(|way| match way {
+        Way::Begins(step) => format!("step {} begins", quote(step)),
+        Way::Again(step) => format!("step {} is tried again", quote(step)),
+        Way::Paused => "execution paused".to_owned(),
+        Way::Cancelled => "execution cancelled".to_owned(),
+    });
+    if facts.marks.any(Marks::EXECUTING) && (way.is_none() || facts.steps.count > 0) {
         parts.push(steps("executed", facts.steps));
     }
+    parts.extend(way);
     parts.extend(tests("check", facts.checks, "failed"));
     if let Some(differences) = facts.drift {
         parts.push(if differences == 0 {

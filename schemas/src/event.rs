@@ -344,12 +344,24 @@ pub struct Execution<'a> {
     /// Where telemetry lies.
     #[serde(borrow)]
     pub telemetry_ref: Option<Text<'a>>,
-    /// False where certificates were not checked. Not named in the schema (decision 195), so of any type.
+    /// False where certificates were not checked. What follows is none of the schema's, so each may have any form.
     #[serde(borrow)]
     pub tls_verified: Option<Any<'a>>,
-    /// Steps of the plan that are not over yet; without it, or 0, what `steps` says is all. Not named in the schema either.
+    /// Steps of the plan that are not over yet; without it, or 0, what `steps` says is all.
     #[serde(borrow)]
     pub remaining: Option<Any<'a>>,
+    /// A try of a step that begins.
+    #[serde(borrow)]
+    pub started: Option<Any<'a>>,
+    /// A try that is followed by another.
+    #[serde(borrow)]
+    pub tried: Option<Any<'a>>,
+    /// It goes no further until somebody says so.
+    #[serde(borrow)]
+    pub paused: Option<Any<'a>>,
+    /// It goes no further.
+    #[serde(borrow)]
+    pub cancelled: Option<Any<'a>>,
     /// In order.
     #[serde(borrow)]
     pub steps: List<Step<'a>>,

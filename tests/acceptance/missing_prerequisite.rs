@@ -29,6 +29,18 @@ fn missing_prerequisite() {
     ] {
         assert!(message.contains(part), "{part}: {message}");
     }
+    let watched = ok(&mut server.upm(&[
+        "change",
+        "watch",
+        "c-1",
+        "--until",
+        "preflight_failed",
+        "--for",
+        "60",
+        "--tenant",
+        "acme",
+    ]));
+    assert!(watched.contains("! area/north: it is missing"), "{watched}");
     let shown = ok(&mut server.upm(&["change", "show", "c-1", "--tenant", "acme"]));
     assert!(shown.starts_with("c-1  preflight failed"), "{shown}");
 
@@ -45,7 +57,8 @@ fn missing_prerequisite() {
     let kept = std::process::Command::new("unzip").args(["-p", &pack, "change.json"]).output().expect("unzip runs");
     let kept: Value = serde_json::from_slice(&kept.stdout).expect("JSON");
     assert_eq!(kept["state"], "preflight_failed", "{kept}");
-    let all = std::process::Command::new("unzip").args(["-p", &pack, "events/*preflight.json"]).output().expect("unzip runs");
+    let all =
+        std::process::Command::new("unzip").args(["-p", &pack, "events/*preflight.json"]).output().expect("unzip runs");
     assert!(String::from_utf8_lossy(&all.stdout).contains("create it in the same request: create area north"));
 
     // With it there, the next attempt goes on.

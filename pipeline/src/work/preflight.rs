@@ -77,7 +77,8 @@ fn due(case: &Case, attempt: u64) -> Option<&[u8]> {
 /// Verdicts of ours in an attempt, oldest first.
 fn own(case: &Case, attempt: u64) -> impl Iterator<Item = (u64, &Value)> {
     let ours = case.of_attempt(attempt).filter(|(stored, event)| {
-        stored.header.producer.as_ref().is_some_and(|name| name.as_str() == NAME) && event["preflight"]["verdict"].is_string()
+        stored.header.producer.as_ref().is_some_and(|name| name.as_str() == NAME)
+            && event["preflight"]["verdict"].is_string()
     });
     ours.map(|(stored, event)| (stored.index, &event["preflight"]))
 }
@@ -101,7 +102,9 @@ fn same(one: &Value, other: &Value) -> bool {
     };
     let policies = |verdict: &Value| -> Vec<Value> {
         let results = verdict["policies"].as_array().into_iter().flatten();
-        results.map(|result| json!([result["name"], result["package"], result["decision"], result["message"]])).collect()
+        results
+            .map(|result| json!([result["name"], result["package"], result["decision"], result["message"]]))
+            .collect()
     };
     ["verdict", "plan_digest", "waits_for", "approvals_refused"].iter().all(|name| one[*name] == other[*name])
         && failed(one) == failed(other)
@@ -117,8 +120,8 @@ pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(
     let answers = ask::all(shop, planned.questions()).await?;
     let mut seen = Seen::of(&planned, &answers);
     let wanted = shop.config.preflight.dry_run;
-    let tries = if wanted { planned.dry_runs(&seen) } else { Vec::new() };
-    let tried = ask::all(shop, tries).await?;
+    let dry_runs = if wanted { planned.dry_runs(&seen) } else { Vec::new() };
+    let tried = ask::all(shop, dry_runs).await?;
     // Answers that were cut off say nothing about the world.
     if shop.stop.is_cancelled() {
         return Err(WorkError::Failed { what: "preflight".to_owned(), reason: "work is to end".to_owned() });

@@ -51,6 +51,9 @@ pub async fn run(client: Client, shop: Shop, workers: Vec<Arc<dyn Worker>>) {
     while all.join_next().await.is_some() {}
 }
 
+/// A change of a tenant.
+type Key = (Tenant, ChangeId);
+
 /// One kind of worker in this process.
 struct Desk {
     client: Client,
@@ -58,9 +61,9 @@ struct Desk {
     worker: Arc<dyn Worker>,
     room: Arc<Semaphore>,
     /// Who has a change in hand, so that nobody else of this process takes it.
-    busy: Mutex<HashMap<(Tenant, ChangeId), Arc<tokio::sync::Mutex<()>>>>,
+    busy: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
     /// When a change is to be looked at again, milliseconds.
-    due: Mutex<BTreeMap<(Tenant, ChangeId), u64>>,
+    due: Mutex<BTreeMap<Key, u64>>,
 }
 
 impl Desk {
@@ -78,7 +81,9 @@ impl Desk {
                         }
                     }
                 }
-                Err(error) => tracing::warn!(worker = self.worker.name(), %error, "which tenants there are can't be told"),
+                Err(error) => {
+                    tracing::warn!(worker = self.worker.name(), %error, "which tenants there are can't be told")
+                }
             }
             if !rest(&stop, LOOK).await {
                 break;
@@ -129,7 +134,10 @@ impl Desk {
     }
 
     /// The next message, once there is room for it.
-    async fn next(&self, stream: &mut pull::Stream) -> (Option<OwnedSemaphorePermit>, Option<Result<Message, pull::MessagesError>>) {
+    async fn next(
+        &self,
+        stream: &mut pull::Stream,
+    ) -> (Option<OwnedSemaphorePermit>, Option<Result<Message, pull::MessagesError>>) {
         let permit = Arc::clone(&self.room).acquire_owned().await.ok();
         (permit, stream.next().await)
     }
@@ -161,7 +169,9 @@ impl Desk {
 
     /// Does what a message woke for, and acknowledges it.
     async fn attend(self: Arc<Self>, tenant: Tenant, message: Message, _room: Option<OwnedSemaphorePermit>) {
-        let Ok((sequence, delivered)) = message.info().map(|info| (info.stream_sequence, info.delivered)) else { return };
+        let Ok((sequence, delivered)) = message.info().map(|info| (info.stream_sequence, info.delivered)) else {
+            return;
+        };
         let mut alive = tokio::time::interval(ACK_WAIT / 3);
         let work = self.woken(&tenant, sequence);
         tokio::pin!(work);
@@ -246,8 +256,8 @@ impl Desk {
     fn look_at_due(self: &Arc<Self>, tenant: &Tenant, under_way: &mut JoinSet<()>) {
         let now_ms = self.shop.now_ms();
         let mut due = lock(&self.due);
-        let is_due = |(key, at_ms): (&(Tenant, ChangeId), &u64)| (key.0 == *tenant && *at_ms <= now_ms).then(|| key.clone());
-        let now: Vec<(Tenant, ChangeId)> = due.iter().filter_map(is_due).collect();
+        let is_due = |(key, at_ms): (&Key, &u64)| (key.0 == *tenant && *at_ms <= now_ms).then(|| key.clone());
+        let now: Vec<Key> = due.iter().filter_map(is_due).collect();
         for key in now {
             due.remove(&key);
             under_way.spawn(Arc::clone(self).look(key.0, key.1));
@@ -264,7 +274,8 @@ async fn rest(stop: &CancellationToken, time: Duration) -> bool {
 }
 
 fn retry_after(delivered: i64) -> Duration {
-    let doublings = u32::try_from(delivered.saturating_sub(1)).unwrap_or(0).min(16);
+    // No more than it takes to reach the most.
+    let doublings = u32::try_from(delivered.clamp(1, 17) - 1).unwrap_or_default();
     RETRY.saturating_mul(1 << doublings).min(RETRY_MOST)
 }
 

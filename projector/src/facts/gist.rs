@@ -239,7 +239,10 @@ impl Walk<'_> {
             b"execution" => self.members(at, |name, at| {
                 match name {
                     b"steps" => seen.steps = self.steps(at)?,
-                    b"remaining" => seen.more_steps = self.number(at).is_some_and(|number| number > 0.0),
+                    // It may have any form.
+                    b"remaining" => {
+                        seen.more_steps = self.number(at).is_some_and(|number| number.is_finite() && number > 0.0);
+                    }
                     _ => {}
                 }
                 Some(())

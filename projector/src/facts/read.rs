@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use schemas::event::{Any, Approval, Check, Event, Plan, Policy, Step, Text};
+use schemas::event::{Any, Approval, Check, Event, Execution, Plan, Policy, Step, Text};
+use serde::Deserialize;
 
-use super::{Facts, PlanFacts, RollbackFacts, Window};
+use super::{Facts, PlanFacts, RollbackFacts, Way, Window};
 use crate::fold::Marks;
 
 /// Results of checks, policies or service levels.
@@ -125,6 +126,7 @@ pub(super) fn of<'a>(event: &Event<'a>) -> Facts<'a> {
         facts.agent = cow(execution.agent.as_ref());
         facts.executor = cow(execution.executor.as_ref());
         facts.steps = Steps::of(&execution.steps);
+        facts.way = way(execution);
         facts.more_steps = execution.remaining.and_then(Any::read::<f64>).is_some_and(|number| number > 0.0);
         facts.tls_unverified = execution.tls_verified.and_then(Any::read::<bool>) == Some(false);
         let allowed = &schemas::canonicals::get().pipe_allow_list;
@@ -170,6 +172,22 @@ impl Steps {
         }
         found
     }
+}
+
+/// `execution.started` and `execution.tried`.
+#[derive(Deserialize)]
+struct Begun<'a> {
+    #[serde(borrow)]
+    step: Option<Text<'a>>,
+}
+
+/// The one that ends it before the others.
+fn way<'a>(execution: &Execution<'a>) -> Option<Way<'a>> {
+    let step = |begun: Option<Any<'a>>| cow(begun?.read::<Begun<'a>>()?.step.as_ref());
+    let begins = || step(execution.started).map(Way::Begins);
+    let again = || step(execution.tried).map(Way::Again);
+    let paused = || execution.paused.is_some().then_some(Way::Paused);
+    execution.cancelled.is_some().then_some(Way::Cancelled).or_else(paused).or_else(again).or_else(begins)
 }
 
 fn cow<'a>(text: Option<&Text<'a>>) -> Option<Cow<'a, str>> {

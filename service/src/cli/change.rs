@@ -27,7 +27,6 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them, for as long as the command runs")]
 enum Action {
     /// List changes, newest first
     List(List),

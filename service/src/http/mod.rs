@@ -19,6 +19,7 @@ pub mod lines;
 mod logs;
 mod maturity;
 mod metrics;
+mod notes;
 mod pages;
 mod patience;
 mod population;
@@ -55,7 +56,6 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use tower_http::trace::TraceLayer;
-
 
 /// The largest body: about 24,000 events of 1.3 KB. It is held in memory.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;

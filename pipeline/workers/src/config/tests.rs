@@ -66,7 +66,7 @@ fn mistakes_are_named() {
         ("\nplan = [".to_owned(), "the file, line 2: found "),
         ("plan = 1".to_owned(), "the file, plan: found a number: 1, expected a table, [plan]"),
         ("windows = 1".to_owned(), "the file, windows: found a number: 1, expected a list of tables, [[windows]]"),
-        ("[execute]\n".to_owned(), "the file, execute: found a key that means nothing here"),
+        ("[shell]\n".to_owned(), "the file, shell: found a key that means nothing here"),
         ("[plan]\ncompiler = []".to_owned(), "[plan], compiler: found no program"),
         ("[plan]\ncompiler = \"x\"".to_owned(), "[plan], compiler: found text \"x\", expected a list of texts"),
         (

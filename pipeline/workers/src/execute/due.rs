@@ -130,7 +130,7 @@ fn within(
     running: &BTreeSet<usize>,
     now_ms: u64,
 ) -> Due {
-    let room = usize::try_from(options.concurrency).unwrap_or(usize::MAX).saturating_sub(running.len());
+    let mut room = usize::try_from(options.concurrency).unwrap_or(usize::MAX).saturating_sub(running.len());
     let (allowed, until_ms) = rate(progress, options, now_ms);
     let mut starts = Vec::new();
     let mut again_ms: Option<u64> = None;
@@ -144,6 +144,8 @@ fn within(
             Some(State::Ended { .. }) => continue,
             Some(State::Tried { again_ms: at_ms, .. }) if *at_ms > now_ms => {
                 again_ms = Some(again_ms.map_or(*at_ms, |known| known.min(*at_ms)));
+                // It keeps its place: with one at a time, nothing overtakes a step that is not over.
+                room = room.saturating_sub(1);
                 continue;
             }
             Some(State::Tried { number, insecure: true, .. }) => (number + 1, Why::Insecure),

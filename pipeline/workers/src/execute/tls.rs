@@ -29,8 +29,6 @@ impl Fallback {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn every_shipped_tool_that_speaks_tls_has_one() {
         let catalogue = crate::catalogue::shipped();

@@ -6,8 +6,8 @@
 use schemas::ids::{ChangeClass, ChangeId, Environment, Phase};
 use serde_json::{Map, Value};
 
-use super::json::{self, JsonError};
 use super::Request;
+use super::json::{self, JsonError};
 use crate::build::{Fields, Said, Sections};
 
 /// The members that name the change.
@@ -59,15 +59,12 @@ impl Put {
         let Value::Object(mut members) = value else {
             return Err(wrong("the document", "no object", "a request as a JSON object"));
         };
-        let naming = match members.get("provisioning_event").and_then(Value::as_object) {
-            // An event is open, and stays as it is.
-            Some(event) => only(event),
-            None => {
-                let naming = only(&members);
-                members.retain(|name, _| !MEMBERS.contains(&name.as_str()));
-                naming
-            }
-        };
+        let event = members.get("provisioning_event").and_then(Value::as_object);
+        let naming = only(event.unwrap_or(&members));
+        // An event is open, and stays as it is.
+        if event.is_none() {
+            members.retain(|name, _| !MEMBERS.contains(&name.as_str()));
+        }
         let document = Value::Object(members);
         let request = json::read(document.to_string().as_bytes())?;
         let change = text(&naming, "change_id")?.map(|text| {
@@ -76,9 +73,8 @@ impl Put {
         let class = text(&naming, "change_class")?.map(|text| {
             ChangeClass::parse(text).map_err(|_| wrong("/change_class", format!("{text:?}"), ChangeClass::EXPECTED))
         });
-        let fixes = text(&naming, "fixes")?.map(|text| {
-            ChangeId::parse(text).map_err(|_| wrong("/fixes", format!("{text:?}"), ChangeId::EXPECTED))
-        });
+        let fixes = text(&naming, "fixes")?
+            .map(|text| ChangeId::parse(text).map_err(|_| wrong("/fixes", format!("{text:?}"), ChangeId::EXPECTED)));
         let put = Self {
             fixes: fixes.transpose()?,
             change: change.transpose()?,
@@ -172,7 +168,8 @@ mod tests {
         }))
         .expect("a request");
         let change = put.change.clone().expect("a change");
-        let naming = Naming { id: "c-42.request", change: &change, tenant: "acme", timestamp: "2026-01-01T00:00:00.000Z" };
+        let naming =
+            Naming { id: "c-42.request", change: &change, tenant: "acme", timestamp: "2026-01-01T00:00:00.000Z" };
         let (fields, sections) = put.event(&naming);
         let event: Value = serde_json::from_slice(&build::event(&fields, &sections)).expect("JSON");
         let expect = json!({"provisioning_event": {

@@ -347,7 +347,8 @@ pub(super) fn table() -> Vec<(&'static str, Gives)> {
         ("az \"a!b\"", Argv(&[&["az", "a!b"]])),
         ("az 'x';id'", No(";", 6, META)),
         ("az \"x\"|sh", No("sh", 7, "bare names")),
-        ("az '\\'';id'", No("'", 5, "not closed")),
+        ("az '\\'';id'", Argv(&[&["az", "\\;id"]])),
+        ("az '\\';id'", No(";", 6, META)),
         // Who acts where, with whose secret.
         ("kubectl-1.29 get ns --token abc", No("--token", 20, "catalogue refuses")),
         ("kubectl-1.29 get ns --server=https://evil", No("--server=https://evil", 20, "catalogue refuses")),
