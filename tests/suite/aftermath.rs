@@ -149,7 +149,7 @@ fn drift_is_told_and_mended() {
     assert_eq!(alarm["alarm"]["webhook"], json!({"ok": true, "status": 204}), "{alarm}");
     let post = posts.recv_timeout(Duration::from_secs(30)).expect("a post");
     assert_eq!((&post["id"], &post["change"], &post["tenant"]), (&alarm["id"], &json!("c-1"), &json!("acme")));
-    assert_eq!((&post["alarm"]["kind"], &post["authorization"]), (&json!("drift"), &json!("authorization: bearer of-bad-news")).to_owned(), "{post}");
+    assert_eq!((&post["alarm"]["kind"], &post["authorization"]), (&json!("drift"), &json!("authorization: Bearer of-bad-news")).to_owned(), "{post}");
 
     // Whoever asks is told the same, and it is no failure of the change.
     let (code, out, err) = run(&mut server.upm(&["drift", "check", "c-1", "--by", "olga", "--tenant", "acme"]));

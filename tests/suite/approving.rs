@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use upm_tests::{Server, ok, program, project, run, wait_for};
 
+use crate::house::{self, verdict};
+
 const NAMESPACE: &str = "upm-approval";
 
 /// A ledger with a tenant whose rule asks for a signature, and bob and eve who may give it.
@@ -197,6 +199,47 @@ fn signed_with_a_file_counted_and_verified_from_the_pack_by_ssh_keygen() {
     std::fs::write(&list, format!("bob {other}")).expect("written");
     let (code, out, _) = verify(&["--allowed-signers", list.to_str().expect("a path")]);
     assert!(code == 1 && out.contains("NOT on your list for bob"), "{out}");
+}
+
+/// A person at a terminal, who types one answer to the question.
+const AT_A_TERMINAL: &str = r#"
+import os, pty, sys
+answer, command = sys.argv[1], sys.argv[2:]
+child, terminal = pty.fork()
+if child == 0:
+    os.execvp(command[0], command)
+seen = b""
+while b"[y/N]" not in seen:
+    seen += os.read(terminal, 4096)
+os.write(terminal, answer.encode() + b"\n")
+try:
+    while part := os.read(terminal, 4096):
+        seen += part
+except OSError:
+    pass  # that the other end of a terminal is closed comes as an error
+print(seen.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+
+#[test]
+fn a_person_at_a_terminal_is_shown_the_plan_and_asked() {
+    let house = House::new();
+    house.planned("c-1");
+    let answers = |answer: &str| {
+        let mut person = Command::new("python3");
+        person.args(["-c", AT_A_TERMINAL, answer]).arg(program("upm"));
+        person.args(["approve", "c-1", "--role", "owners", "--tenant", "acme", "--key"]).arg(house.at("bob"));
+        run(person.env("UPM_SERVER", house.server.http()).env("UPM_DATA", house.server.data()))
+    };
+    let before = house.size();
+    for no in ["n", "", "yep"] {
+        let (code, out, err) = answers(no);
+        assert!(code == 1 && out.contains("1  make c-1") && out.contains("nothing was signed"), "{no}: {out}{err}");
+    }
+    assert_eq!(house.size(), before);
+    let (code, out, err) = answers("y");
+    assert!(code == 0 && out.contains("Approve this plan?") && out.contains("nothing is missing"), "{out}{err}");
+    assert_eq!(house.is_approved("c-1"), 0);
 }
 
 /// A real ssh-agent, killed with the value.
@@ -434,6 +477,41 @@ fn a_refusal_stands() {
     assert!(code == 1 && err.contains("a refusal stands"), "{err}");
     house.plan("c-1", "plan-2", &json!({"attempt": 2, "plan": {"commands": ["b"]}}));
     assert_eq!((house.approve("c-1", "eve", &[]).0, house.is_approved("c-1")), (0, 0));
+}
+
+/// Workers wait for what the house asks for on top of the tenant's rule, and an approver is shown it.
+#[test]
+fn workers_wait_for_two_signatures() {
+    let options = "[[approvals]]\nname = \"everything\"\ntwo_person = true\nroles = [\"owners\", \"security\"]\ngrade = \"signed\"\n";
+    let house = house::House::new(options);
+    std::fs::create_dir(house.land().join("north")).expect("made");
+    let server = house.working();
+    for (name, kind) in [("bob", "ed25519"), ("eve", "ecdsa")] {
+        ok(Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", "", "-f"]).arg(house.path().join(name)));
+        let allow = format!("{name}={}", house.path().join(format!("{name}.pub")).display());
+        ok(&mut server.upm(&["tenant", "rule", "acme", "--allow", &allow]));
+    }
+    house::request(&server, "c-1", "create folder reports in area north");
+    verdict(&server, "c-1", "wait");
+    let approve = |who: &str, role: &str| {
+        let mut command = server.upm(&["approve", "c-1", "--role", role, "--yes", "--tenant", "acme", "--key"]);
+        run(command.arg(house.path().join(who)))
+    };
+    let (code, out, err) = approve("bob", "owners");
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("house asks  everything: 2 other persons, signed, as owners, security"), "{out}");
+    assert!(out.contains(&format!("mkdir {}/north/reports", house.land().display())), "{out}");
+    let waits = wait_for("preflight to miss only the second person", || {
+        let waits = verdict(&server, "c-1", "wait");
+        let reasons = waits["preflight"]["waits_for"].to_string();
+        let open = |role: &str| reasons.contains(&format!("nobody approved as {role}"));
+        (reasons.contains("1 of 2") && open("security") && !open("owners")).then_some(waits)
+    });
+    assert!(!house.land().join("north/reports").exists(), "{waits}");
+    let (code, out, err) = approve("eve", "security");
+    assert_eq!(code, 0, "{out}{err}");
+    verdict(&server, "c-1", "go");
+    wait_for("the folder", || house.land().join("north/reports").exists().then_some(()));
 }
 
 /// GitHub's word is one that somebody sent on: recorded, bound where the review names the plan, and never signed.

@@ -21,6 +21,11 @@ impl Worker {
         Self(command.spawn().expect("it starts"))
     }
 
+    /// Those that this module is about: nothing is executed.
+    fn both(house: &House, server: &Server) -> [Self; 2] {
+        ["plan", "preflight"].map(|what| Self::start(house, server, what))
+    }
+
     /// SIGKILL, as a crash would.
     fn crash(mut self) {
         self.0.kill().expect("it is there");
@@ -53,7 +58,8 @@ fn once_each(server: &Server, change: &str, expect: &[&str]) {
 fn a_request_in_words_waits_for_an_approval_and_may_run_then() {
     let house = House::new("");
     std::fs::create_dir(house.land().join("north")).expect("made");
-    let server = house.working();
+    let server = house.idle();
+    let _workers = Worker::both(&house, &server);
     let answer = request(&server, "c-1", "create folder reports in area north");
     assert_eq!((&answer["change"], &answer["status"]), (&json!("c-1"), &json!("accepted")), "{answer}");
     let waits = verdict(&server, "c-1", "wait");
@@ -186,11 +192,11 @@ fn workers_that_are_killed_are_followed() {
     for round in 0..6_u64 {
         let change = format!("k-{round}");
         request(&server, &change, &format!("create folder f{round} in area north"));
-        let worker = Worker::start(&house, &server, "all");
+        let workers = Worker::both(&house, &server);
         std::thread::sleep(Duration::from_millis(40 * (round + 1)));
-        worker.crash();
+        workers.map(Worker::crash);
     }
-    let _worker = Worker::start(&house, &server, "all");
+    let _workers = Worker::both(&house, &server);
     verdict(&server, "c-1", "go");
     once_each_of(&server, "c-1", &["request", "plan", "preflight.1", "preflight.2"]);
     for round in 0..6 {

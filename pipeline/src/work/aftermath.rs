@@ -1,11 +1,15 @@
 //! What the workers behind an execution have in common: the course of a change, and saying that it is at its end.
 
+use std::collections::BTreeSet;
+
 use schemas::ids::Phase;
 use serde_json::json;
 use workers::build::Sections;
 use workers::course::{Course, Entry, House};
+use workers::execute::tls::Fallback;
+use workers::preflight::{Answers, Question};
 
-use super::{Case, Emit, Shop, WorkError};
+use super::{Case, Emit, Shop, WorkError, ask};
 
 /// The change as it is now.
 pub(crate) async fn fresh(shop: &Shop, case: &Case) -> Result<Case, WorkError> {
@@ -25,6 +29,40 @@ pub(crate) fn course(shop: &Shop, case: &Case) -> Option<Course> {
         })
         .collect();
     Course::read(&entries, &shop.catalogue)
+}
+
+/// Answers of commands that look.
+pub(crate) struct Looked {
+    pub(crate) answers: Answers,
+    /// Ids of those that were given without a good certificate.
+    pub(crate) insecure: BTreeSet<String>,
+}
+
+/// Puts questions; after a certificate error once more without checking certificates, where an execution would do so, too.
+pub(crate) async fn look(
+    shop: &Shop,
+    environment: Option<&str>,
+    questions: Vec<Question>,
+) -> Result<Looked, WorkError> {
+    let mut answers = ask::all(shop, questions.clone()).await?;
+    let again = questions.into_iter().filter_map(|question| {
+        let answer = answers.get(&question.id).filter(|answer| answer.code != Some(0))?;
+        let fallback = fallback(shop, environment, question.argv.first()?)?;
+        let argv = fallback.apply(&question.argv);
+        (fallback.is_meant(&answer.stderr) && argv != question.argv).then_some(Question { argv, ..question })
+    });
+    let again: Vec<Question> = again.collect();
+    let insecure: BTreeSet<String> = again.iter().map(|question| question.id.clone()).collect();
+    if !again.is_empty() {
+        answers.extend(ask::all(shop, again).await?);
+    }
+    Ok(Looked { answers, insecure })
+}
+
+/// The way round a certificate that is not good, where the options allow it.
+pub(crate) fn fallback<'s>(shop: &'s Shop, environment: Option<&str>, program: &str) -> Option<&'s Fallback> {
+    let tool = shop.catalogue.tool_of(program)?;
+    tool.tls_fallback.as_ref().filter(|_| shop.config.execute.may_fall_back(environment))
 }
 
 /// What the options say about the end of a change.

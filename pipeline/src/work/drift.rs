@@ -23,9 +23,9 @@ use workers::drift::{self as decides, Compared, News, Watched, Webhook, repair};
 use workers::preflight::Question;
 use workers::verify::Found;
 
-use super::aftermath::{course, goes_on};
+use super::aftermath::{course, goes_on, look};
 use super::verify::answered;
-use super::{Case, Emit, Next, Shop, WorkError, Worker, ask};
+use super::{Case, Emit, Next, Shop, WorkError, Worker};
 
 /// How long a webhook may take, and how often it is tried.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -143,7 +143,9 @@ impl Drift {
         let began = Instant::now();
         let questions = due.iter().flat_map(|one| &one.looks);
         let questions = questions.map(|look| Question { id: look.id.clone(), argv: look.argv.clone() }).collect();
-        let found = Found { answers: ask::all(shop, questions).await?, ..Found::default() };
+        let environment = course.plan.as_ref().and_then(|plan| plan.environment.as_deref());
+        let looked = look(shop, environment, questions).await?;
+        let found = Found { answers: looked.answers, ..Found::default() };
         goes_on(shop, "looking for drift")?;
         let now_ms = shop.now_ms();
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -148,6 +148,7 @@ pub struct Shop {
 
 impl Shop {
     /// The same for another worker.
+    #[must_use]
     pub fn of(&self, worker: &dyn Worker) -> Self {
         Self { worker: worker.name(), ..self.clone() }
     }

@@ -179,7 +179,7 @@ fn directory(top: &Path) -> Result<Files, PoliciesError> {
             let kind = entry.file_type().map_err(failed)?;
             if kind.is_dir() {
                 open.push((entry.path(), inner));
-            } else if inner.ends_with(".rego") || inner.ends_with(".json") || inner.ends_with(".yaml") || inner.ends_with(".yml") {
+            } else if is_read(&entry.path()) {
                 let bytes = whole(&entry.path(), left)?;
                 left = left.saturating_sub(bytes.len() as u64);
                 found.push((inner, bytes));
@@ -188,6 +188,11 @@ fn directory(top: &Path) -> Result<Files, PoliciesError> {
     }
     let files = found.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
     Files::read(files).map_err(PoliciesError::Source)
+}
+
+/// Policies and data. YAML too, so that whoever keeps data in it is told.
+fn is_read(path: &Path) -> bool {
+    path.extension().is_some_and(|end| ["rego", "json", "yaml", "yml"].iter().any(|known| end == *known))
 }
 
 fn whole(path: &Path, most: u64) -> Result<Vec<u8>, PoliciesError> {

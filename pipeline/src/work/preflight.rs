@@ -117,8 +117,8 @@ pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(
     let answers = ask::all(shop, planned.questions()).await?;
     let mut seen = Seen::of(&planned, &answers);
     let wanted = shop.config.preflight.dry_run;
-    let tries = if wanted { planned.dry_runs(&seen) } else { Vec::new() };
-    let tried = ask::all(shop, tries).await?;
+    let dry_runs = if wanted { planned.dry_runs(&seen) } else { Vec::new() };
+    let tried = ask::all(shop, dry_runs).await?;
     // Answers that were cut off say nothing about the world.
     if shop.stop.is_cancelled() {
         return Err(WorkError::Failed { what: "preflight".to_owned(), reason: "work is to end".to_owned() });

@@ -20,12 +20,12 @@ use workers::course::{Because, Course, Due, due};
 use workers::preflight::{Planned, Presence, Question};
 use workers::rollback::{self as decides, Decision, DryRun, Next as Step, Undo, Way, event};
 
-use super::aftermath::{course, fresh, goes_on, house};
+use super::aftermath::{course, fallback, fresh, goes_on, house, look};
 use super::execute::hand::Hand;
 use super::execute::keep;
 use super::process::{self, Limits, Place, Ran};
 use super::verify::answered;
-use super::{Case, Emit, Next, Shop, WorkError, Worker, ask, machine};
+use super::{Case, Emit, Next, Shop, WorkError, Worker, machine};
 
 /// The worker. See the module.
 #[derive(Debug, Clone, Copy)]
@@ -259,24 +259,28 @@ impl Back<'_> {
     async fn presence(&self, undo: &Undo) -> Result<Option<Presence>, WorkError> {
         let Some(check) = &undo.check else { return Ok(None) };
         let question = Question { id: undo.step.clone(), argv: check.argv.clone() };
-        let answers = ask::all(self.shop, vec![question]).await?;
+        let looked = look(self.shop, self.plan.environment.as_deref(), vec![question]).await?;
         goes_on(self.shop, "rollback")?;
-        Ok(answers.get(&undo.step).map(|answer| answer.presence(check)))
+        Ok(looked.answers.get(&undo.step).map(|answer| answer.presence(check)))
     }
 
     /// Runs a command, again where it failed and its check says that there is still something to take back.
     async fn run(&self, case: &Case, undo: &Undo) -> Result<Sections, WorkError> {
         let options = &self.shop.config.rollback;
-        let mut tries = 0;
+        let (mut tries, mut verified) = (0, true);
         loop {
             tries += 1;
-            let (argv, ran) = match self.once(undo).await? {
+            let (argv, ran) = match self.once(undo, verified).await? {
                 Ok(ran) => ran,
                 Err(why) => return Ok(self.scene.stands(undo, &why, self.shop.now_ms())),
             };
             goes_on(self.shop, "rollback")?;
             let rc = ran.ending.rc();
             let succeeded = rc == 0 && ran.stopped.is_none();
+            if !succeeded && verified && self.is_certificate(&argv, &ran) {
+                verified = false;
+                continue;
+            }
             let is_gone = !succeeded
                 && undo.may_repeat()
                 && undo.action == "create"
@@ -284,7 +288,7 @@ impl Back<'_> {
             let note = is_gone.then(|| format!("the command ended with {rc}, and what it takes back is gone"));
             if succeeded || is_gone || !undo.may_repeat() || tries > options.retries {
                 let references = keep::long(self.shop, &case.tenant, &ran).await;
-                let ended = event::Ended { finished: finished(argv, &ran), tries, note, references };
+                let ended = event::Ended { finished: finished(argv, &ran), tries, note, references, verified };
                 return Ok(self.scene.ended(undo, &ended, self.shop.now_ms()));
             }
             let pause = Duration::from_millis(options.pause_before(u32::try_from(tries).unwrap_or(u32::MAX)));
@@ -295,9 +299,16 @@ impl Back<'_> {
         }
     }
 
+    /// Whether a command failed for a certificate, and may be tried once without checking it.
+    fn is_certificate(&self, argv: &[String], ran: &Ran) -> bool {
+        let program = argv.first().map_or("", String::as_str);
+        let way_round = fallback(self.shop, self.plan.environment.as_deref(), program);
+        way_round.is_some_and(|way_round| way_round.is_meant(&ran.stderr.output.text))
+    }
+
     /// One run of a command; `Err`: why it may not run.
-    async fn once(&self, undo: &Undo) -> Result<Result<(Vec<String>, Ran), String>, WorkError> {
-        let pipeline = match decides::pipeline(&undo.line, &self.shop.catalogue, &self.shop.config.guard) {
+    async fn once(&self, undo: &Undo, verified: bool) -> Result<Result<(Vec<String>, Ran), String>, WorkError> {
+        let mut pipeline = match decides::pipeline(&undo.line, &self.shop.catalogue, &self.shop.config.guard) {
             Ok(pipeline) => pipeline,
             Err(why) => return Ok(Err(why)),
         };
@@ -310,11 +321,17 @@ impl Back<'_> {
             Ok(hand) => hand,
             Err(why) => return Ok(Err(why)),
         };
+        let mut environment = hand.environment.clone();
+        let way_round = fallback(self.shop, self.plan.environment.as_deref(), &program).filter(|_| !verified);
+        if let (Some(way_round), Some(first)) = (way_round, pipeline.commands.first_mut()) {
+            *first = way_round.apply(first);
+            environment.extend(way_round.environment.clone());
+        }
         let place = Place {
             secrets: hand.secrets.clone(),
             keep: Some(directory.join("output")),
             input: Some(Arc::clone(&self.lock)),
-            ..Place::new(&directory, hand.environment.clone(), self.shop.clock.clone())
+            ..Place::new(&directory, environment, self.shop.clock.clone())
         };
         let options = &self.shop.config.execute;
         let limits = Limits {

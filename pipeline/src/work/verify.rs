@@ -16,7 +16,7 @@ use workers::rollback::Way;
 use workers::verify::{self as decides, Found, Look, Run, State, Timing};
 
 use super::aftermath::{close, course, fresh, goes_on, house};
-use super::{Case, Emit, Next, Shop, WorkError, Worker, ask, machine, probe};
+use super::{Case, Emit, Next, Shop, WorkError, Worker, machine, probe};
 
 /// The worker. See the module.
 #[derive(Debug, Clone, Copy)]
@@ -121,12 +121,18 @@ async fn say(shop: &Shop, case: &Case, course: &Course, sections: Sections) -> R
 struct Seen {
     round: decides::Round,
     timing: Timing,
+    /// Somebody's certificate was not good.
+    insecure: bool,
 }
 
 impl Seen {
     fn sections(&self, purpose: &str, baseline: Option<&State>, monitored: bool) -> Sections {
         let mut sections = Sections::new();
-        sections.add("verification", self.round.document(purpose, baseline, monitored, self.timing));
+        let mut verification = self.round.document(purpose, baseline, monitored, self.timing);
+        if self.insecure {
+            verification["tls_verified"] = false.into();
+        }
+        sections.add("verification", verification);
         sections
     }
 }
@@ -136,14 +142,15 @@ async fn look(shop: &Shop, plan: &Planned, looks: Vec<Look>, runs: Vec<Run>, sin
     let wait_ms = shop.now_ms().saturating_sub(since_ms);
     let began = Instant::now();
     let questions = looks.iter().map(|look| Question { id: look.id.clone(), argv: look.argv.clone() }).collect();
-    let mut found = Found { answers: ask::all(shop, questions).await?, ..Found::default() };
+    let looked = super::aftermath::look(shop, plan.environment.as_deref(), questions).await?;
+    let mut found = Found { answers: looked.answers, ..Found::default() };
     for run in &runs {
         found.probes.insert(run.id.clone(), probe::all(shop, run).await?);
     }
     goes_on(shop, "verification")?;
     let round = found.round(plan, &looks, &runs, options);
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Seen { round, timing: Timing { duration_ms, wait_ms } })
+    Ok(Seen { round, timing: Timing { duration_ms, wait_ms }, insecure: !looked.insecure.is_empty() })
 }
 
 enum Wait {

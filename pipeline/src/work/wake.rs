@@ -51,6 +51,9 @@ pub async fn run(client: Client, shop: Shop, workers: Vec<Arc<dyn Worker>>) {
     while all.join_next().await.is_some() {}
 }
 
+/// A change of a tenant.
+type Key = (Tenant, ChangeId);
+
 /// One kind of worker in this process.
 struct Desk {
     client: Client,
@@ -58,9 +61,9 @@ struct Desk {
     worker: Arc<dyn Worker>,
     room: Arc<Semaphore>,
     /// Who has a change in hand, so that nobody else of this process takes it.
-    busy: Mutex<HashMap<(Tenant, ChangeId), Arc<tokio::sync::Mutex<()>>>>,
+    busy: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
     /// When a change is to be looked at again, milliseconds.
-    due: Mutex<BTreeMap<(Tenant, ChangeId), u64>>,
+    due: Mutex<BTreeMap<Key, u64>>,
 }
 
 impl Desk {
@@ -246,8 +249,8 @@ impl Desk {
     fn look_at_due(self: &Arc<Self>, tenant: &Tenant, under_way: &mut JoinSet<()>) {
         let now_ms = self.shop.now_ms();
         let mut due = lock(&self.due);
-        let is_due = |(key, at_ms): (&(Tenant, ChangeId), &u64)| (key.0 == *tenant && *at_ms <= now_ms).then(|| key.clone());
-        let now: Vec<(Tenant, ChangeId)> = due.iter().filter_map(is_due).collect();
+        let is_due = |(key, at_ms): (&Key, &u64)| (key.0 == *tenant && *at_ms <= now_ms).then(|| key.clone());
+        let now: Vec<Key> = due.iter().filter_map(is_due).collect();
         for key in now {
             due.remove(&key);
             under_way.spawn(Arc::clone(self).look(key.0, key.1));
@@ -264,7 +267,8 @@ async fn rest(stop: &CancellationToken, time: Duration) -> bool {
 }
 
 fn retry_after(delivered: i64) -> Duration {
-    let doublings = u32::try_from(delivered.saturating_sub(1)).unwrap_or(0).min(16);
+    // No more than it takes to reach the most.
+    let doublings = u32::try_from(delivered.clamp(1, 17) - 1).unwrap_or_default();
     RETRY.saturating_mul(1 << doublings).min(RETRY_MOST)
 }
 

@@ -146,18 +146,18 @@ pub fn consider(
 
 /// What is wrong with the role of an approval.
 fn of_role(graded: &Graded, rules: &Rules, names: &BTreeSet<&str>) -> Vec<Objection> {
-    let rule = rules.at(u64::MAX);
+    let newest = rules.at(u64::MAX);
     let role = graded.role.as_deref().unwrap_or_default();
     if graded.lacks.contains(&Lack::NotOfRole) {
-        let held = rule.holders.iter().filter(|(held, _)| same_name(held) == same_name(role));
+        let held = newest.holders.iter().filter(|(held, _)| same_name(held) == same_name(role));
         let holders: Vec<&str> = held.flat_map(|(_, names)| names.iter().map(String::as_str)).collect();
         let (approver, role, holders) = (graded.approver.clone(), role.to_owned(), holders.join(", "));
         return vec![Objection::Holder { approver, role, holders }];
     }
-    let asked: BTreeSet<&str> = rule.roles.iter().map(String::as_str).chain(names.iter().copied()).collect();
+    let asked: BTreeSet<&str> = newest.roles.iter().map(String::as_str).chain(names.iter().copied()).collect();
     let is_asked = |asked: &&str| [role, &graded.approver].iter().any(|own| same_name(own) == same_name(asked));
     // Where more persons are asked for than roles, somebody in another role makes up the number.
-    if asked.is_empty() || asked.iter().any(is_asked) || rule.count > asked.len() as u64 {
+    if asked.is_empty() || asked.iter().any(is_asked) || newest.count > asked.len() as u64 {
         return Vec::new();
     }
     let expected = asked.into_iter().collect::<Vec<_>>().join(", ");

@@ -32,8 +32,8 @@ const AGENT: &str = "agent";
 /// Options of `upm approve` and `upm refuse`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "It shows the plan (commands, digest, impact, cost, window, who asked, what is asked for and missing), asks, signs the statement with\n\
-                  `ssh-keygen -Y sign -n upm-approval`, publishes it and waits for the receipt. Whose approvals a key signs, an administrator says once:\n  \
+    after_help = "It shows the plan (commands, digest, impact, cost, window, who asked, what is asked for and missing), asks, signs the \
+                  statement with `ssh-keygen -Y sign -n upm-approval`, publishes it and waits for the receipt. Whose approvals a key signs, an administrator says once:\n  \
                   upm tenant rule acme --allow bob=bob.pub\n\n\
                   Examples:\n  upm approve c-42 --role owners --tenant acme\n  upm approve c-42 --role owners --key ~/.ssh/id_ed25519 --expires 8h --comment 'after the backup'\n  \
                   upm approve c-42 --role owners --plan-digest sha256:… --yes      a script, for exactly this plan\n  \
@@ -108,7 +108,7 @@ fn decide(globals: &Globals, args: &Args, decision: &str) -> Result<ExitCode, Cl
         body["comment"] = comment.as_str().into();
     }
     match client.post_or_refused(&path, &body)? {
-        Ok(answer) => recorded(globals, args, &tenant, &body, answer),
+        Ok(answer) => recorded(globals, args, &told, &body, answer),
         Err(problem) => Err(refused(&problem)),
     }
 }
@@ -253,25 +253,23 @@ fn agrees(decision: &str) -> Result<bool, CliError> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-fn recorded(
-    globals: &Globals,
-    args: &Args,
-    tenant: &Tenant,
-    body: &Value,
-    answer: Value,
-) -> Result<ExitCode, CliError> {
+fn recorded(globals: &Globals, args: &Args, told: &Value, body: &Value, answer: Value) -> Result<ExitCode, CliError> {
     if let (Some(file), Some(receipt)) = (&args.receipt, answer["receipt"].as_str()) {
         fs::write(file, receipt)
             .map_err(|error| CliError::because(format!("can't write {}", file.display()), &error))?;
     }
     if globals.json {
         let mut answer = answer;
-        answer["tenant"] = json!(tenant);
+        for member in ["tenant", "preflight"] {
+            if let Some(value) = told.get(member) {
+                answer[member] = value.clone();
+            }
+        }
         answer["statement"] = body["statement"].clone();
         answer["signature"] = body["signature"].clone();
         print::json(&answer)?;
     } else {
-        print::line(&shown::recorded(&answer))?;
+        print::line(&shown::recorded(&answer, told))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -52,16 +52,13 @@ pub struct Args {
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let tenant = globals.tenant_or_default()?;
     let body = document(&args)?.to_string();
-    let answer = match (&args.nats.nats, Route::find(globals, &args.nats)) {
-        (Some(_), route @ Route::Nats { .. }) => {
-            let answer = send::ask(&route, format!("upm.requests.{tenant}"), body.into())?;
-            serde_json::from_slice(&answer).map_err(|error| CliError::because("the answer is no JSON", &error))?
-        }
-        _ => {
-            let path = format!("/v1/tenants/{}/requests", segment(tenant.as_str()));
-            // What is wrong with the request, or with its change, is an answer about it.
-            Client::new(globals).post_asking(&path, "application/json", body.as_bytes(), &[409, 422])?
-        }
+    let answer: Value = if args.nats.nats.is_some() {
+        let answer = send::ask(&Route::find(globals, &args.nats), format!("upm.requests.{tenant}"), body.into())?;
+        serde_json::from_slice(&answer).map_err(|error| CliError::because("the answer is no JSON", &error))?
+    } else {
+        let path = format!("/v1/tenants/{}/requests", segment(tenant.as_str()));
+        // What is wrong with the request, or with its change, is an answer about it.
+        Client::new(globals).post_asking(&path, "application/json", body.as_bytes(), &[409, 422])?
     };
     let Some(change) = answer["change"].as_str().filter(|_| answer["status"] != "refused") else {
         let said = answer["reason"].as_str().unwrap_or("the request was refused without a reason");

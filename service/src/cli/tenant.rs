@@ -53,7 +53,7 @@ enum Action {
         how: ActArgs,
     },
     /// Show or set what needs approval, by whom and of which grade
-    Rule(rule::Args),
+    Rule(Box<rule::Args>),
     /// Print whose approvals which SSH key signs, as an `allowed_signers` file for `ssh-keygen -Y verify`
     Signers {
         /// The tenant
@@ -104,7 +104,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
             let done = act::perform(globals, &name, &how, None, |_, _| Ok(act.clone()))?;
             act::told(globals, &name, &done, &format!("facts of {name} are set"))?;
         }
-        Action::Rule(args) => rule::run(globals, args)?,
+        Action::Rule(args) => rule::run(globals, *args)?,
         Action::Signers { name } => signers(globals, &name)?,
         Action::Show { name } => show(globals, &name)?,
         Action::Add { name } => {

@@ -12,6 +12,8 @@ use pipeline::work::Policies;
 use pipeline::{NatsTarget, server};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use workers::drift;
+use workers::rollback::Automatic;
 
 use super::client::http::Client;
 use super::client::print;
@@ -103,6 +105,8 @@ fn check(globals: &Globals, args: &Check) -> Result<ExitCode, CliError> {
             "ok": true, "types": types, "catalogue": read.catalogue.digest(), "policies": packages,
             "windows": config.calendar.windows.len(), "freezes": config.calendar.freezes.len(),
             "approvals": config.approvals.len(), "lanes": config.lanes.len(), "budgets": config.budgets.len(),
+            "probes": config.verify.probes.len(), "slos": config.verify.slos.len(),
+            "rolls_back": rolls_back(&config.rollback.automatic), "drift": watches(&config.drift),
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -113,10 +117,35 @@ fn check(globals: &Globals, args: &Check) -> Result<ExitCode, CliError> {
         ("approvals asked for", config.approvals.len().to_string()),
         ("lanes", config.lanes.len().to_string()),
         ("budgets", config.budgets.len().to_string()),
+        ("probes, service levels", format!("{}, {}", config.verify.probes.len(), config.verify.slos.len())),
+        ("rolls back by itself", rolls_back(&config.rollback.automatic)),
+        ("looks for drift", watches(&config.drift)),
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     print::line(&format!("{} can be used\n{}", args.file.display(), print::columns(&rows)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn rolls_back(automatic: &Automatic) -> String {
+    let after = match (automatic.after_verification, automatic.after_execution) {
+        (false, false) => return "never: upm rollback orders it".to_owned(),
+        (true, false) => "a verification that failed",
+        (false, true) => "an execution that failed",
+        (true, true) => "whatever failed",
+    };
+    match &automatic.scope.environments {
+        None => format!("after {after}, in every environment"),
+        Some(names) => format!("after {after}, in {}", names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn watches(options: &drift::Options) -> String {
+    match (options.every_s, options.monitors.len()) {
+        (0, 0) => "never".to_owned(),
+        (0, monitors) => format!("where one of {monitors} monitors says so"),
+        (every_s, 0) => format!("every {every_s} s"),
+        (every_s, monitors) => format!("every {every_s} s, or as {monitors} monitors say"),
+    }
 }
 
 fn serve(globals: &Globals, args: &Run, kinds: &[Kind]) -> Result<ExitCode, CliError> {

@@ -73,6 +73,9 @@ pub struct App {
     ending: CancellationToken,
 }
 
+/// Tenants, each with the first entry that its detail tables do not cover.
+type Detailed = Vec<(Arc<OpenTenant>, u64)>;
+
 /// What a leader publishes with.
 struct Writes {
     producer: Producer,
@@ -343,7 +346,7 @@ impl App {
     }
 
     /// What objects are taken by, and every tenant with the first entry that its detail tables do not cover.
-    fn takes(&self) -> Option<(async_nats::Client, Vec<(Arc<OpenTenant>, u64)>)> {
+    fn takes(&self) -> Option<(async_nats::Client, Detailed)> {
         let client = self.running(|running| Ok(running.client())).ok()?;
         let detail = |open: Arc<OpenTenant>| {
             let detail = self.progress(&open.tenant)?.detail;

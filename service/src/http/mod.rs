@@ -19,6 +19,7 @@ pub mod lines;
 mod logs;
 mod maturity;
 mod metrics;
+mod notes;
 mod pages;
 mod patience;
 mod population;

@@ -58,13 +58,12 @@ pub async fn decided(
     State(app): State<Arc<App>>,
     UrlPath((tenant, sequence)): UrlPath<(Tenant, u64)>,
 ) -> Result<Json<Value>, Problem> {
-    match tokio::time::timeout(PATIENCE, local::decided(&app, &tenant, sequence)).await {
-        Ok(change) => Ok(Json(json!({ "change": change? }))),
-        Err(_) => {
-            let detail = format!("message {sequence} is not decided after {} s", PATIENCE.as_secs());
-            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "not_decided", "Not decided yet", detail))
-        }
-    }
+    let decided = tokio::time::timeout(PATIENCE, local::decided(&app, &tenant, sequence)).await;
+    let change = decided.map_err(|_| {
+        let detail = format!("message {sequence} is not decided after {} s", PATIENCE.as_secs());
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, "not_decided", "Not decided yet", detail)
+    })?;
+    Ok(Json(json!({ "change": change? })))
 }
 
 /// `GET …/record/open`: `{"changes"}`, those in which something may be due.

@@ -1,10 +1,10 @@
 //! `GET /v1/tenants/{tenant}/changes/{id}/watch`: a change as it happens, as server-sent events (WHATWG HTML, "Server-sent events").
 //!
-//! `entry` for each entry, with its index as id and its moment of the timeline as data; `state` with `{"state", "attempt"}` whenever that is another one.
+//! `entry` for each entry, with its index as id and its moment of the timeline as data, and with `notes` where something stands in its way; `state` with `{"state", "attempt"}` whenever that is another one.
 //! Whoever comes back says what he has seen (`Last-Event-ID`, or `?after=INDEX`) and is told the rest. It goes on until the client leaves or the
 //! server stops: a change that is closed may be opened again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use super::app::{App, OpenTenant, blocking, log_failed};
 use super::changes::{circumstances, unknown};
 use super::extract::{UrlPath, UrlQuery};
+use super::notes;
 use super::problem::Problem;
 
 /// Headers that are looked through for the change; where the log grew by more, the change itself is read.
@@ -109,23 +110,28 @@ impl Watcher {
     /// Reads what is new of the change. False where there is no such change.
     async fn look(&mut self) -> Result<bool, Problem> {
         let (app, open, change, from) = (Arc::clone(&self.app), Arc::clone(&self.open), self.change.clone(), self.size);
-        let (size, document) = blocking(move || {
+        let after = self.after;
+        let (size, told) = blocking(move || {
             let size = open.log.head().map_err(|error| log_failed(&error))?.size;
             if !has_grown(&open, &change, from, size)? {
                 return Ok((size, None));
             }
-            Ok((size, Some(document(&app, &open, &change)?)))
+            Ok((size, Some(document(&app, &open, &change, after)?)))
         })
         .await?;
         self.size = size;
-        let Some(document) = document else { return Ok(true) };
-        self.tell(&document);
+        let Some((document, notes)) = told else { return Ok(true) };
+        self.tell(&document, &notes);
         Ok(!document.timeline.is_empty())
     }
 
-    fn tell(&mut self, document: &ChangeDocument) {
+    fn tell(&mut self, document: &ChangeDocument, notes: &Notes) {
         for moment in document.timeline.iter().filter(|moment| self.after.is_none_or(|after| moment.index > after)) {
-            let data = serde_json::to_string(moment).unwrap_or_default();
+            let mut data = json!(moment);
+            if let Some(notes) = notes.get(&moment.index).filter(|notes| !notes.is_empty()) {
+                data["notes"] = json!(notes);
+            }
+            let data = data.to_string();
             self.ready.push_back(Event::default().id(moment.index.to_string()).event("entry").data(data));
         }
         self.after = document.timeline.last().map(|moment| moment.index).max(self.after);
@@ -154,15 +160,27 @@ fn has_grown(open: &OpenTenant, change: &ChangeId, from: u64, size: u64) -> Resu
     Ok(false)
 }
 
-/// The change as it is now; with an empty timeline where there is none.
-fn document(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<ChangeDocument, Problem> {
+/// What stands in the way, by the entry that says it.
+type Notes = BTreeMap<u64, Vec<String>>;
+
+/// The change as it is now, with the notes of entries behind `after`; with an empty timeline where there is none.
+fn document(
+    app: &App,
+    open: &OpenTenant,
+    change: &ChangeId,
+    after: Option<u64>,
+) -> Result<(ChangeDocument, Notes), Problem> {
     let found = app.room.find(open, change)?;
     let _room = app.room.take(&found)?;
     let context = circumstances(open)?;
-    let mut telling = Telling::new(change, &context);
+    let (mut telling, mut notes) = (Telling::new(change, &context), Notes::new());
     for (index, header) in &found.headers {
         let stored = open.log.stored(*index).map_err(|error| log_failed(&error))?;
-        telling.add(*index, header, stored.as_ref().map(|stored| stored.payload.as_slice()));
+        let payload = stored.as_ref().map(|stored| stored.payload.as_slice());
+        telling.add(*index, header, payload);
+        if after.is_none_or(|after| *index > after) {
+            notes.insert(*index, payload.map(notes::of).unwrap_or_default());
+        }
     }
-    Ok(telling.document())
+    Ok((telling.document(), notes))
 }

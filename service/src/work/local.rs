@@ -142,8 +142,11 @@ pub async fn open(app: &Arc<App>, tenant: &Tenant) -> Result<Vec<ChangeId>, Prob
     .await
 }
 
-/// What the tenant's log was told about itself over its life: what [`circumstances`] is made of.
-pub fn facts<K: Kv>(log: &Log<K>) -> Result<(String, u64, Vec<(u64, BTreeMap<String, String>)>), ReadError> {
+/// What a log was told about its tenant, by the entry that said it.
+pub type Facts = Vec<(u64, BTreeMap<String, String>)>;
+
+/// Origin, time of the newest entry and facts over the log's life: what [`circumstances`] is made of.
+pub fn facts<K: Kv>(log: &Log<K>) -> Result<(String, u64, Facts), ReadError> {
     let head = log.head()?;
     let last = head.size.checked_sub(1).map(|index| log.header(index)).transpose()?.flatten();
     let as_of_ms = last.and_then(|header| header.at()).unwrap_or_default();

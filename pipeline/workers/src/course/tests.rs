@@ -56,6 +56,18 @@ impl Log {
     }
 }
 
+/// What a check answers where there is nothing.
+pub(crate) fn absent(look: &crate::preflight::Look) -> crate::preflight::Answer {
+    use crate::catalogue::When;
+    let (code, stdout) = match &look.when {
+        When::Success => (look.absent.code.unwrap_or(1), String::new()),
+        When::Prints(text) => (0, format!("not {text}")),
+        When::PrintsOtherThan(text) => (0, text.clone()),
+    };
+    let stderr = look.absent.says.clone().unwrap_or_default();
+    crate::preflight::Answer { code: Some(code), stdout, stderr, problem: None }
+}
+
 pub(crate) const STEPS: [&str; 3] =
     ["az_resource_group/rg-demo", "az_aks/aks-demo", "k8s_namespace/team-alpha"];
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::catalogue;
 use crate::config::Config;
-use crate::course::tests::{Log, STEPS};
+use crate::course::tests::{Log, STEPS, absent};
 use crate::preflight::Answer;
 use crate::verify::{self, Found, State, Wanted};
 
@@ -39,7 +39,7 @@ fn found(watched: &[Watched], namespace: &Value) -> Found {
         let is_gone = look.resource == STEPS[2] && namespace.is_null();
         let answer = |code, stdout: String, stderr: &str| Answer { code: Some(code), stdout, stderr: stderr.to_owned(), problem: None };
         let said = match &look.wanted {
-            Wanted::There(_) if is_gone => answer(1, String::new(), "NotFound"),
+            Wanted::There(how) if is_gone => absent(how),
             Wanted::There(how) => match &how.when {
                 crate::catalogue::When::Prints(text) => answer(0, text.clone(), ""),
                 _ => answer(0, "x".to_owned(), ""),
@@ -81,7 +81,8 @@ fn only_what_is_new_is_told() {
     assert_eq!((gone.news, gone.differences[0].is_gone()), (News::Drifted, true));
     record(&mut log, &gone);
     let back = compared(&log, &same, at_ms);
-    assert_eq!((back.news, back.alarm().unwrap()["kind"].as_str()), (News::Back, Some("drift_gone")));
+    let alarm = back.alarm().unwrap();
+    assert_eq!((back.news, &alarm["kind"], &alarm["resources"]), (News::Back, &json!("drift_gone"), &json!([STEPS[2]])));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What is watched of a change, and what a look at it says.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use super::{Options, schedule};
@@ -32,6 +34,8 @@ pub struct Compared {
     pub unknown: Vec<(String, String)>,
     /// Whether it is to be recorded.
     pub news: News,
+    /// Resources that differed by the last record.
+    pub before: Vec<String>,
 }
 
 /// Whether what was found is to be recorded.
@@ -135,7 +139,9 @@ pub fn compare(
         (false, true) => News::Back,
         (false, false) => News::Drifted,
     };
-    Some(Compared { baseline, current, differences, unknown, news })
+    let mut told: Vec<String> = last.diff.iter().filter_map(Difference::read).map(|one| one.resource).collect();
+    told.dedup();
+    Some(Compared { baseline, current, differences, unknown, news, before: told })
 }
 
 fn look(watched: &[Watched], found: &verify::Found, options: &verify::Options) -> (State, Vec<(String, String)>) {
@@ -169,7 +175,8 @@ impl Compared {
     pub fn summary(&self) -> String {
         let mut text = verify::state::summary(&self.differences);
         for (resource, why) in &self.unknown {
-            text.push_str(&format!("; {resource} could not be looked at: {why}"));
+            // Writing into a string has no way to fail.
+            let _ = write!(text, "; {resource} could not be looked at: {why}");
         }
         text
     }
@@ -181,7 +188,7 @@ impl Compared {
         members.insert("drift".to_owned(), verify::drift(&self.current, &self.baseline, &self.differences, true));
         members.insert("state".to_owned(), self.current.document());
         members.insert("summary".to_owned(), self.summary().into());
-        members.insert("look_ms".to_owned(), duration_ms.into());
+        members.insert("duration_ms".to_owned(), duration_ms.into());
         if !self.unknown.is_empty() {
             let unknown = self.unknown.iter().map(|(resource, why)| json!({"resource": resource, "message": why}));
             members.insert("not_looked_at".to_owned(), unknown.collect());
@@ -198,6 +205,9 @@ impl Compared {
         };
         let mut resources: Vec<&str> = self.differences.iter().map(|one| one.resource.as_str()).collect();
         resources.dedup();
+        if self.news == News::Back {
+            resources = self.before.iter().map(String::as_str).collect();
+        }
         Some(json!({"kind": word, "summary": self.summary(), "resources": resources}))
     }
 }

@@ -59,15 +59,12 @@ impl Put {
         let Value::Object(mut members) = value else {
             return Err(wrong("the document", "no object", "a request as a JSON object"));
         };
-        let naming = match members.get("provisioning_event").and_then(Value::as_object) {
-            // An event is open, and stays as it is.
-            Some(event) => only(event),
-            None => {
-                let naming = only(&members);
-                members.retain(|name, _| !MEMBERS.contains(&name.as_str()));
-                naming
-            }
-        };
+        let event = members.get("provisioning_event").and_then(Value::as_object);
+        let naming = only(event.unwrap_or(&members));
+        // An event is open, and stays as it is.
+        if event.is_none() {
+            members.retain(|name, _| !MEMBERS.contains(&name.as_str()));
+        }
         let document = Value::Object(members);
         let request = json::read(document.to_string().as_bytes())?;
         let change = text(&naming, "change_id")?.map(|text| {

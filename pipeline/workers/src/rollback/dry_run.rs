@@ -1,6 +1,7 @@
 //! The rollback's dry run: before anything is taken back, each command is proved to be one that can run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
@@ -102,11 +103,11 @@ impl DryRun {
             _ => format!("{good} of {all} commands can run: each exists, is pinned, parses and is allowed"),
         };
         for proof in self.proofs.iter().filter(|proof| !proof.ok()) {
-            text.push_str("; ");
-            text.push_str(&format!("{}: {}", proof.step, proof.problems().join(", ")));
+            // Writing into a string has no way to fail.
+            let _ = write!(text, "; {}: {}", proof.step, proof.problems().join(", "));
         }
         for (step, reason) in &self.left {
-            text.push_str(&format!("; {step} stays: {reason}"));
+            let _ = write!(text, "; {step} stays: {reason}");
         }
         text
     }

@@ -43,6 +43,8 @@ pub struct Ended {
     pub note: Option<String>,
     /// Where long output is kept: of standard output and standard error.
     pub references: [Option<String>; 2],
+    /// Whether certificates were checked.
+    pub verified: bool,
 }
 
 impl Scene {
@@ -67,13 +69,13 @@ impl Scene {
         let mut executed = self.executed();
         executed.insert("steps".to_owned(), json!([]));
         rollback["executed"] = executed.into();
-        traced(rollback, at_ms, format!("rollback begins: {}", self.because.reason))
+        traced(rollback, at_ms, &format!("rollback begins: {}", self.because.reason))
     }
 
     /// A command is about to run.
     pub fn started(&self, undo: &Undo, at_ms: u64, until_ms: u64) -> Sections {
         let step = json!({"id": undo.step, "cmd": undo.line, "instance": self.instance, "place": self.place, "until_ms": until_ms});
-        self.step(step, at_ms, format!("rollback of {} begins", undo.step))
+        self.step(&step, at_ms, &format!("rollback of {} begins", undo.step))
     }
 
     /// A command is over.
@@ -91,25 +93,33 @@ impl Scene {
             step["rc_of_command"] = step["rc"].take();
             step["rc"] = 0.into();
         }
+        if !ended.verified {
+            step["tls_verified"] = false.into();
+        }
         let rc = step["rc"].as_i64().unwrap_or(-1);
         let message = match (rc, &ended.note) {
             (0, None) => format!("{} taken back", undo.step),
             (0, Some(note)) => format!("{} taken back: {note}", undo.step),
             (code, _) => format!("{} could not be taken back: exit code {code}", undo.step),
         };
-        self.step(step, at_ms, message)
+        let mut sections = self.step(&step, at_ms, &message);
+        if !ended.verified {
+            // Where the fold looks for it: an anomaly of the change.
+            sections.add("execution", json!({"tls_verified": false}));
+        }
+        sections
     }
 
     /// There is nothing to take back any more.
     pub fn gone(&self, undo: &Undo, at_ms: u64) -> Sections {
         let step = json!({"id": undo.step, "cmd": undo.line, "rc": 0, "skipped": "it is not there any more", "stdout": ""});
-        self.step(step, at_ms, format!("{} is not there any more", undo.step))
+        self.step(&step, at_ms, &format!("{} is not there any more", undo.step))
     }
 
     /// It stands.
     pub fn stands(&self, undo: &Undo, reason: &str, at_ms: u64) -> Sections {
         let step = json!({"id": undo.step, "cmd": undo.line, "rc": -1, "stands": reason, "stderr": reason});
-        self.step(step, at_ms, format!("{} stands: {reason}", undo.step))
+        self.step(&step, at_ms, &format!("{} stands: {reason}", undo.step))
     }
 
     /// It is over.
@@ -132,12 +142,12 @@ impl Scene {
             executed.extend(members);
         }
         let rollback = json!({"available": true, "plan": way.commands(), "executed": executed});
-        let mut sections = traced(rollback, at_ms, format!("rollback {}: {}", outcome.word, outcome.summary()));
+        let mut sections = traced(rollback, at_ms, &format!("rollback {}: {}", outcome.word, outcome.summary()));
         sections.add_some("target", removed(plan, way, outcome));
         sections
     }
 
-    fn step(&self, step: Value, at_ms: u64, message: String) -> Sections {
+    fn step(&self, step: &Value, at_ms: u64, message: &str) -> Sections {
         let mut executed = self.executed();
         executed.insert("steps".to_owned(), json!([step]));
         traced(json!({ "executed": executed }), at_ms, message)
@@ -158,14 +168,14 @@ pub fn refused(way: Option<(&Way, &DryRun)>, reason: &str, at_ms: u64) -> Sectio
         None => json!({}),
     };
     rollback["refused"] = reason.into();
-    traced(rollback, at_ms, format!("no rollback: {reason}"))
+    traced(rollback, at_ms, &format!("no rollback: {reason}"))
 }
 
 /// A dry run that somebody ordered.
 pub fn tried(way: &Way, dry_run: &DryRun, order: &str, at_ms: u64) -> Sections {
     let mut rollback = way.document();
     rollback["dry_run"] = dry_run.document();
-    let mut sections = traced(rollback, at_ms, format!("rollback dry run: {}", dry_run.summary()));
+    let mut sections = traced(rollback, at_ms, &format!("rollback dry run: {}", dry_run.summary()));
     sections.add("answers", order.into());
     sections
 }
@@ -194,7 +204,7 @@ fn removed(plan: &Planned, way: &Way, outcome: &Outcome) -> Option<Value> {
     (target["resources"] != json!([])).then_some(target)
 }
 
-fn traced(rollback: Value, at_ms: u64, message: String) -> Sections {
+fn traced(rollback: Value, at_ms: u64, message: &str) -> Sections {
     let mut sections = Sections::new();
     sections.add("rollback", rollback);
     let ts = rfc3339(i64::try_from(at_ms).unwrap_or(i64::MAX));

@@ -35,7 +35,7 @@ fn the_way_back_is_what_was_done_in_reverse() {
     let all = way(&done([Some(0), Some(0), Some(0)]));
     assert_eq!(steps(&all), [STEPS[2], STEPS[1]]);
     assert_eq!(all.left.len(), 1, "the group stays: {:?}", all.left);
-    assert!(all.undos[0].line.starts_with("kubectl-1.29 delete namespace team-alpha"), "{}", all.undos[0].line);
+    assert!(all.undos[0].line.starts_with("kubectl-1.29 delete ns team-alpha"), "{}", all.undos[0].line);
     assert_eq!(all.undos[1].behind, [STEPS[2]]);
     let half = way(&done([Some(0), Some(1), None]));
     assert_eq!(steps(&half), [STEPS[1]]);

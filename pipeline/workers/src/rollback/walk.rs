@@ -1,5 +1,7 @@
 //! Going the way back, step by step, over what is recorded of it. A worker that was killed anywhere goes on where its events end.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::{Undo, Way};
@@ -121,7 +123,6 @@ impl Undo {
     pub fn decide(&self, presence: Option<&Presence>, begun: bool) -> Decision {
         match (presence, self.action.as_str()) {
             // What was made is deleted: nothing is left to do where it is gone.
-            (Some(Presence::There), _) => Decision::Run,
             (Some(Presence::Absent), "create") => Decision::Gone,
             (Some(Presence::Absent), _) => {
                 Decision::Stands("what it changed is not there any more, so nothing can be set back".to_owned())
@@ -133,7 +134,7 @@ impl Undo {
             (None, _) if !self.was_done => {
                 Decision::Stands("the step did not end well, and it has no check that says what it left".to_owned())
             }
-            (None, _) => Decision::Run,
+            (Some(Presence::There) | None, _) => Decision::Run,
         }
     }
 
@@ -150,7 +151,8 @@ impl Outcome {
         let mut text = format!("taken back: {}", list(&self.taken_back));
         if !self.stands.is_empty() {
             let stands: Vec<String> = self.stands.iter().map(|(step, why)| format!("{step} ({why})")).collect();
-            text.push_str(&format!("; stands: {}", stands.join(", ")));
+            // Writing into a string has no way to fail.
+            let _ = write!(text, "; stands: {}", stands.join(", "));
         }
         text
     }

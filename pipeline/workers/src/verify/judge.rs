@@ -211,7 +211,8 @@ impl Round {
                 let found = state.pointer(&expectation.pointer);
                 let same = found.is_some_and(|found| match found {
                     Value::String(text) => text == wanted,
-                    Value::Number(_) | Value::Bool(_) => found.to_string() == *wanted,
+                    Value::Bool(yes) => *wanted == if *yes { "true" } else { "false" },
+                    Value::Number(number) => wanted.parse::<serde_json::Number>().is_ok_and(|wanted| wanted == *number),
                     _ => false,
                 });
                 let shown = found.map_or_else(|| "nothing".to_owned(), Value::to_string);

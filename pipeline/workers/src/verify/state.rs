@@ -57,7 +57,7 @@ impl State {
     /// As events carry it: masked, and the largest resources by their digest where all of them are too large.
     #[must_use]
     pub fn kept(self) -> Self {
-        let mut all = masked(Value::Object(self.0.into_iter().collect()));
+        let mut all = masked(&Value::Object(self.0.into_iter().collect()));
         let mut sizes: Vec<(usize, String)> = all.iter().map(|(name, value)| (canonical(value).len(), name.clone())).collect();
         sizes.sort_unstable();
         let mut total: usize = sizes.iter().map(|(size, _)| size).sum();
@@ -179,7 +179,7 @@ fn canonical(value: &Value) -> Vec<u8> {
 }
 
 /// As admission would leave it in an event.
-fn masked(state: Value) -> Map<String, Value> {
+fn masked(state: &Value) -> Map<String, Value> {
     let bytes = json!({"provisioning_event": {"verification": {"state": state}}}).to_string();
     let masked = schemas::redact::mask_document(bytes.as_bytes()).ok();
     let document = masked.and_then(|(bytes, _)| serde_json::from_slice::<Value>(&bytes).ok());

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::catalogue;
 use crate::config::Config;
-use crate::course::tests::{Log, STEPS};
+use crate::course::tests::{Log, STEPS, absent};
 use crate::preflight::Answer;
 
 fn executed() -> Log {
@@ -33,7 +33,7 @@ fn healthy(looks: &[Look]) -> Found {
                 crate::catalogue::When::Prints(text) => answer(0, text, ""),
                 _ => answer(0, "x", ""),
             },
-            Wanted::Absent(_) => answer(1, "", "NotFound"),
+            Wanted::Absent(how) => absent(how),
             Wanted::State => answer(0, &json!({"name": look.resource, "metadata": {"resourceVersion": "7"}}).to_string(), ""),
         };
         found.answers.insert(look.id.clone(), said);
@@ -62,7 +62,9 @@ fn what_is_missing_fails_with_where_it_was_looked() {
     let plan = course.plan.as_ref().unwrap();
     let looks = looks(&course, catalogue::shipped());
     let mut found = healthy(&looks);
-    found.answers.insert(format!("check:{}", STEPS[2]), answer(1, "", "Error from server (NotFound): namespaces \"team-alpha\" not found"));
+    let check = looks.iter().find(|look| look.id == format!("check:{}", STEPS[2])).unwrap();
+    let Wanted::There(how) = &check.wanted else { panic!("{check:?}") };
+    found.answers.insert(check.id.clone(), absent(how));
     let round = found.round(plan, &looks, &[], &Options::default());
     assert_eq!(round.holds(), Some(false));
     let told = round.broken().join("\n");
@@ -81,14 +83,12 @@ fn after_a_rollback_the_opposite_is_asked() {
     let looks = looks_after_rollback(&course, &way, catalogue::shipped());
     assert_eq!(looks.len(), 2, "the group was left: {looks:?}");
     assert!(looks.iter().all(|look| matches!(look.wanted, Wanted::Absent(_))));
-    let mut found = Found::default();
-    for look in &looks {
-        found.answers.insert(look.id.clone(), answer(3, "", "ResourceNotFound NotFound"));
-    }
+    let mut found = healthy(&looks);
     let plan = course.plan.as_ref().unwrap();
     let round = found.round(plan, &looks, &[], &Options::default());
     assert_eq!(round.holds(), Some(true), "{:?}", round.broken());
-    found.answers.insert(looks[0].id.clone(), answer(0, "Active", ""));
+    assert!(looks[0].id.ends_with(STEPS[2]), "{looks:?}");
+    found.answers.insert(looks[0].id.clone(), answer(0, "namespace/team-alpha", ""));
     let round = found.round(plan, &looks, &[], &Options::default());
     assert!(round.broken()[0].contains("it is still there"), "{:?}", round.broken());
 }
@@ -101,14 +101,14 @@ fn rollback_way(course: &crate::course::Course) -> crate::rollback::Way {
 fn fields_are_held_against_what_was_asked_for() {
     let course = executed().course();
     let looks = looks(&course, catalogue::shipped());
-    let options = options("[[verify.expect]]\ntype = \"az_aks\"\nfield = \"location\"\npointer = \"/location\"\n");
+    let options = options("[[verify.expect]]\ntype = \"az_resource_group\"\nfield = \"location\"\npointer = \"/location\"\n");
     let mut found = healthy(&looks);
     let mut round = |location: &Value| {
-        let printed = json!({"name": "aks-demo", "location": location}).to_string();
-        found.answers.insert(format!("state:{}", STEPS[1]), answer(0, &printed, ""));
+        let printed = json!({"name": "rg-demo", "location": location}).to_string();
+        found.answers.insert(format!("state:{}", STEPS[0]), answer(0, &printed, ""));
         found.round(course.plan.as_ref().unwrap(), &looks, &[], &options)
     };
-    let said = fields(course.plan.as_ref().unwrap())[STEPS[1]].get("location").cloned();
+    let said = fields(course.plan.as_ref().unwrap())[STEPS[0]].get("location").cloned();
     let asked = said.expect("the plan says where");
     assert_eq!(round(&json!(asked)).holds(), Some(true));
     let elsewhere = round(&json!("westus"));

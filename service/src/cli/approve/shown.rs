@@ -55,11 +55,21 @@ fn asked_for(told: &Value, plan: &Value) -> Vec<Vec<String>> {
     let mut rows =
         vec![row("needs", &if told["needed"] == false { "no approval".to_owned() } else { needs.join(", ") })];
     rows.extend(list_of(told, "given").iter().map(|given| row("given", &one(given))));
+    let house = &told["preflight"];
+    rows.extend(house_asks(told));
+    let told_of = [("risk", &house["risk"]), ("waits for", &house["waits_for"])];
+    rows.extend(told_of.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| row(name, &text(value))));
     let missing = names(told, "missing");
     if !missing.is_empty() {
         rows.push(row("missing", &missing));
     }
     rows
+}
+
+/// What the house asks for on top of the tenant's rule, as the plan's preflight says.
+fn house_asks(told: &Value) -> impl Iterator<Item = Vec<String>> {
+    let asks = list_of(&told["preflight"], "approvals_needed").iter();
+    asks.map(|one| row("house asks", &format!("{}: {}", text(&one["name"]), text(&one["asks"]))))
 }
 
 fn one(given: &Value) -> String {
@@ -88,8 +98,8 @@ pub(super) fn statement(said: &Statement, key: &str) -> String {
     format!("\n{}", print::columns(&rows))
 }
 
-/// What became of it.
-pub(super) fn recorded(answer: &Value) -> String {
+/// What became of it. The tenant's rule is the ledger's; whether the house's is met too, the next preflight says.
+pub(super) fn recorded(answer: &Value, told: &Value) -> String {
     let before = if answer["status"] == "duplicate" { ", as before" } else { "" };
     let lacks = list_of(answer, "lacks").iter().map(text).collect::<Vec<_>>().join(", ").replace('_', " ");
     let lacks = if lacks.is_empty() { String::new() } else { format!(": {lacks}") };
@@ -99,10 +109,11 @@ pub(super) fn recorded(answer: &Value) -> String {
     ];
     let missing = list_of(answer, "missing").iter().map(text).collect::<Vec<_>>().join("; ");
     rows.push(match (answer["approved"] == true, missing.is_empty()) {
-        (true, _) => row("approved", "nothing is missing"),
+        (true, _) => row("approved", "by the tenant's rule nothing is missing"),
         (false, true) => row("missing", "nothing"),
         (false, false) => row("missing", &missing),
     });
+    rows.extend(house_asks(told));
     format!("\n{}", print::columns(&rows))
 }
 
@@ -120,11 +131,14 @@ fn row(name: &str, value: &str) -> Vec<String> {
     vec![name.to_owned(), value.to_owned()]
 }
 
-/// A text as it is, anything else as JSON; clean for a terminal.
+/// A text as it is, a list of them with semicolons between, anything else as JSON; clean for a terminal.
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => print::clean(text),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            items.iter().map(text).collect::<Vec<_>>().join("; ")
+        }
         other => print::clean(&other.to_string()),
     }
 }
@@ -140,6 +154,7 @@ mod tests {
         let told = json!({"change": "c-1", "attempt": 1, "state": "planned", "plan_digest": "sha256:00", "plan_entry": 4, "request": "make it\u{1b}[2J",
             "initiator": "ines", "needed": true, "rule": {"count": 2, "roles": ["owners"], "grade": "signed"},
             "missing": ["1 of 2 approvals that count (signed or better)"],
+            "preflight": {"approvals_needed": [{"name": "production", "asks": "one other person, signed"}], "risk": {"points": 30}, "waits_for": ["one", "two"]},
             "given": [{"decided": "approved", "approver": "eve", "role": "owners", "grade": "bound", "index": 5, "lacks": ["no_signature"]}]});
         let payload = json!({"provisioning_event": {"target": {"cloud": "aws"}, "rollback": {"plan": ["undo it"]},
             "plan": {"commands": ["make it", "check it"], "impact": {"description": "none"}, "approvals": ["security"]}}});
@@ -158,20 +173,33 @@ mod tests {
         rollback
           1  undo it
 
-        needs    2 persons, signed or better, as owners, the plan asks for security
-        given    approved by eve as owners, bound (entry 5): no signature
-        missing  1 of 2 approvals that count (signed or better)
+        needs       2 persons, signed or better, as owners, the plan asks for security
+        given       approved by eve as owners, bound (entry 5): no signature
+        house asks  production: one other person, signed
+        risk        {"points":30}
+        waits for   one; two
+        missing     1 of 2 approvals that count (signed or better)
         "#);
     }
 
     #[test]
     fn what_became_of_it_is_told() {
         let answer = json!({"status": "accepted", "index": 7, "grade": "signed", "approved": false, "missing": ["nobody approved as security"]});
-        insta::assert_snapshot!(recorded(&answer), @r"
+        insta::assert_snapshot!(recorded(&answer, &Value::Null), @r"
 
         recorded  entry 7, with a receipt
         worth     signed
         missing   nobody approved as security
+        ");
+        let answer = json!({"status": "duplicate", "index": 7, "grade": "bound", "approved": true, "missing": [], "lacks": ["unknown_signer"]});
+        let told =
+            json!({"preflight": {"approvals_needed": [{"name": "production", "asks": "one other person, signed"}]}});
+        insta::assert_snapshot!(recorded(&answer, &told), @r"
+
+        recorded    entry 7, as before, with a receipt
+        worth       bound: unknown signer
+        approved    by the tenant's rule nothing is missing
+        house asks  production: one other person, signed
         ");
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::super::client::http::{Client, segment};
 use super::super::client::lookup::tenant_of;
 use super::super::client::print;
-use super::{time, word};
+use super::{list_of, time, word};
 use crate::cli::{CliError, Globals};
 use crate::clock;
 
@@ -166,7 +166,11 @@ impl Watching<'_> {
             time(&said["at"]),
             print::clean(word(&said, "phase")),
             print::clean(word(&said, "text"))
-        ))
+        ))?;
+        for note in list_of(&said, "notes").iter().filter_map(Value::as_str) {
+            print::line(&format!("    ! {}", print::clean(note)))?;
+        }
+        Ok(())
     }
 
     fn late(&self) -> Result<ExitCode, CliError> {

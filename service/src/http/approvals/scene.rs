@@ -6,7 +6,7 @@ use projector::approval::{Considered, Standing, approvals, consider, standing};
 use projector::document::{Context, Entry, document};
 use projector::facts::Decision;
 use schemas::admit::{self, Scratch};
-use schemas::ids::{ChangeId, Producer};
+use schemas::ids::{ChangeId, Phase, Producer};
 use serde_json::{Value, json};
 use workers::build;
 
@@ -100,7 +100,7 @@ impl Scene {
         });
         let (rule, coverage) = (rules.at(u64::MAX), &found.coverage);
         let given: Vec<Value> = found.given.iter().map(|(graded, _)| json!(graded)).collect();
-        Ok(json!({
+        let mut told = json!({
             "change": change, "origin": rules.origin, "attempt": found.attempt, "state": document.state,
             "plan_digest": found.plan_digest, "plan_entry": plan.map(|entry| entry.index),
             "request": document.request, "initiator": document.initiator, "environment": document.environment,
@@ -108,8 +108,26 @@ impl Scene {
             "missing": coverage.missing, "given": given,
             "rule": {"count": rule.count, "roles": rule.roles, "grade": rule.grade, "holders": rule.holders},
             "now": whole_seconds(self.now_ms),
-        }))
+        });
+        if let Some(preflight) = found.plan_digest.as_deref().and_then(|digest| preflight(&entries, digest)) {
+            told["preflight"] = preflight;
+        }
+        Ok(told)
     }
+}
+
+/// What the newest preflight of a plan says that an approver wants to know: what the house asks for on top, what it waits for, risk, window and cost.
+fn preflight(entries: &[Entry<'_>], digest: &str) -> Option<Value> {
+    let of_plan = |entry: &Entry<'_>| {
+        let event: Value = serde_json::from_slice(entry.payload?).ok()?;
+        let preflight = event.pointer("/provisioning_event/preflight")?;
+        (preflight["plan_digest"] == *digest).then(|| preflight.clone())
+    };
+    let preflights = entries.iter().rev().filter(|entry| entry.header.phase == Phase::Preflight);
+    let found = preflights.into_iter().find_map(of_plan)?;
+    let wanted = ["approvals_needed", "approvals_refused", "waits_for", "risk", "window", "cost"];
+    let members = wanted.into_iter().filter_map(|name| Some((name.to_owned(), found.get(name)?.clone())));
+    Some(Value::Object(members.collect()))
 }
 
 /// `2026-01-02T03:04:05Z`.
