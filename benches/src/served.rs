@@ -30,7 +30,7 @@ pub(crate) fn run(nats_server: &Path, path: &Path, expect: &Sums) -> Result<Serv
     let base = format!("/v1/tenants/{TENANT}");
     let path = format!("{base}/kpis?last=90d");
     compare(&answer(&server, &path)?, expect)?;
-    let mut served = Served::new();
+    let mut times = Served::new();
     let mut ask = |name, path: &str| -> Result<(), Failure> {
         let mut took = Histogram::<u64>::new(3)?;
         for _ in 0..QUESTIONS {
@@ -38,7 +38,7 @@ pub(crate) fn run(nats_server: &Path, path: &Path, expect: &Sums) -> Result<Serv
             answer(&server, path)?;
             took.record(u64::try_from(start.elapsed().as_micros())?)?;
         }
-        served.insert(name, quantiles(&took));
+        times.insert(name, quantiles(&took));
         Ok(())
     };
     ask("kpis, 90 days", &path)?;
@@ -49,7 +49,7 @@ pub(crate) fn run(nats_server: &Path, path: &Path, expect: &Sums) -> Result<Serv
     ask("maturity", &format!("{base}/maturity"))?;
     ask("checklist", &format!("{base}/maturity/checklist"))?;
     server.stop()?;
-    Ok(served)
+    Ok(times)
 }
 
 /// Puts the views in place of those that the server has made.

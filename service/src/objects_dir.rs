@@ -34,6 +34,9 @@ pub struct ObjectDir {
     root: PathBuf,
 }
 
+/// References to one digest that are kept, at most; the newest of them.
+const REFERENCES_MAX: usize = 16;
+
 /// What became of a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,8 +55,11 @@ pub enum Standing {
 pub struct Record {
     /// What became of it.
     pub standing: Standing,
-    /// The reference, as the event has it.
+    /// The reference, as the event has it; of several the newest, and of an object that is here the one that led to it.
     pub reference: String,
+    /// Other references to the same digest, by another name or of another length: one that is wrong must not hide one that is right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// The entry that brought it.
     pub entry: u64,
     /// When that was noted, milliseconds since 1970.
@@ -70,7 +76,23 @@ impl Record {
     /// Of a reference that is to be looked for.
     pub fn waiting(reference: &ObjectRef, entry: u64, since_ms: u64) -> Self {
         let (standing, reference) = (Standing::Waiting, reference.to_string());
-        Self { standing, reference, entry, since_ms, crc32: None, why: None }
+        Self { standing, reference, others: Vec::new(), entry, since_ms, crc32: None, why: None }
+    }
+
+    /// All references to the digest, the newest first.
+    pub fn references(&self) -> Vec<ObjectRef> {
+        std::iter::once(&self.reference).chain(&self.others).filter_map(|text| ObjectRef::parse(text)).collect()
+    }
+
+    fn knows(&self, reference: &str) -> bool {
+        self.reference == reference || self.others.iter().any(|other| other == reference)
+    }
+
+    /// This one, with the references of an earlier one behind its own.
+    fn before(&self, earlier: &Record) -> Self {
+        let others = std::iter::once(&earlier.reference).chain(&earlier.others);
+        let others = others.filter(|other| **other != self.reference).take(REFERENCES_MAX - 1).cloned().collect();
+        Self { others, ..self.clone() }
     }
 
     /// The reference; none where the file was not written by us.
@@ -176,18 +198,20 @@ impl ObjectDir {
         replace(&self.root.join("next"), format!("{next}\n").as_bytes())
     }
 
-    /// Notes a reference that is to be looked for, unless its object is here. Says whether it was noted.
-    pub fn note(&self, record: &Record) -> io::Result<bool> {
-        let Some(reference) = record.parsed() else { return Ok(false) };
+    /// Notes a reference that is to be looked for, unless its object is here or it was noted before. Gives what is noted of its digest now.
+    pub fn note(&self, record: &Record) -> io::Result<Option<Record>> {
+        let Some(reference) = record.parsed() else { return Ok(None) };
         let hex = reference.hex();
-        match self.record(&hex)? {
-            Some(found) if found.standing == Standing::Here => return Ok(false),
-            // Noted before: entries are read again after a crash.
-            Some(found) if found.entry >= record.entry => return Ok(false),
-            _ => {}
-        }
-        replace(&self.waiting_place(&hex), &serde_json::to_vec(record)?)?;
-        Ok(true)
+        let record = match self.record(&hex)? {
+            Some(found) if found.standing == Standing::Here => return Ok(None),
+            // Entries are read again after a crash.
+            Some(found) if found.entry > record.entry => return Ok(None),
+            Some(found) if found.entry == record.entry && found.knows(&record.reference) => return Ok(None),
+            Some(found) => record.before(&found),
+            None => record.clone(),
+        };
+        replace(&self.waiting_place(&hex), &serde_json::to_vec(&record)?)?;
+        Ok(Some(record))
     }
 
     /// Everything that is looked for.
@@ -512,13 +536,13 @@ mod tests {
         let (one, two) = (reference(b"one"), reference(b"two"));
         assert_eq!(dir.record(&one.hex()).unwrap(), None);
         let record = Record::waiting(&one, 4, 1);
-        assert!(dir.note(&record).unwrap());
-        assert!(!dir.note(&record).unwrap(), "read again after a crash");
+        assert!(dir.note(&record).unwrap().is_some());
+        assert_eq!(dir.note(&record).unwrap(), None, "read again after a crash");
         assert_eq!(dir.waiting().unwrap(), [record]);
         keep(&dir, b"one", 4);
         assert_eq!(dir.waiting().unwrap(), []);
         assert_eq!(dir.kept(&one.hex()).unwrap(), Some((3, crc32fast::hash(b"one"))));
-        assert!(!dir.note(&Record::waiting(&one, 9, 1)).unwrap(), "it is here");
+        assert_eq!(dir.note(&Record::waiting(&one, 9, 1)).unwrap(), None, "it is here");
 
         let record = Record::waiting(&two, 5, 1);
         dir.note(&record).unwrap();
@@ -527,9 +551,31 @@ mod tests {
         let found = dir.record(&two.hex()).unwrap().unwrap();
         assert_eq!((found.standing, found.why.as_deref()), (Standing::Missing, Some("not found")));
         assert_eq!(dir.kept(&two.hex()).unwrap(), None);
-        assert!(!dir.note(&record).unwrap());
-        assert!(dir.note(&Record::waiting(&two, 6, 1)).unwrap(), "a later event refers to it again");
+        assert_eq!(dir.note(&record).unwrap(), None);
+        assert!(dir.note(&Record::waiting(&two, 6, 1)).unwrap().is_some(), "a later event refers to it again");
         assert_eq!(dir.record(&two.hex()).unwrap().unwrap().standing, Standing::Waiting);
+    }
+
+    /// Whoever names a digest with another length or name does not take the place of who named it rightly.
+    #[test]
+    fn references_to_one_digest_are_kept_beside_each_other() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = ObjectDir::of(temp.path(), &tenant());
+        dir.prepare().unwrap();
+        let right = reference(b"one");
+        let wrong = |size: u64| ObjectRef { size, ..right.clone() };
+        dir.note(&Record::waiting(&right, 4, 1)).unwrap();
+        let noted = dir.note(&Record::waiting(&wrong(9), 4, 1)).unwrap().unwrap();
+        assert_eq!(noted.references(), [wrong(9), right.clone()], "of the same event, too");
+        assert_eq!(dir.note(&Record::waiting(&right, 4, 1)).unwrap(), None);
+        for entry in 5..90 {
+            dir.note(&Record::waiting(&wrong(entry), entry, 1)).unwrap();
+        }
+        let found = dir.record(&right.hex()).unwrap().unwrap();
+        assert_eq!((found.references().len(), found.reference), (REFERENCES_MAX, wrong(89).to_string()));
+        dir.note(&Record::waiting(&right, 90, 1)).unwrap();
+        let found = dir.waiting().unwrap().remove(0);
+        assert_eq!((found.parsed(), found.references().len()), (Some(right), REFERENCES_MAX));
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //!
 //! It follows the detail tables, notes each reference to the tenant's own object store (`objects_dir`), and fetches what it names: hashed on the
 //! way, synced, and only then removed from the object store. What is not there yet is asked for again, later and later, until its time is
-//! over; then it is missing, with the last reason, and a later event that refers to it starts anew. What the log commits to is the digest in the
+//! over; then it is missing, with the last reason, and a later event that refers to it starts anew. Events that name one digest by several
+//! names or lengths are all believed until one leads to the bytes. What the log commits to is the digest in the
 //! event, so nothing that is decided here can make a proof false: an object is the right one or it is not here.
 //!
 //! Left out: objects of other object stores than the tenant's own. Who may publish events of one tenant must not be handed what another's left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -47,9 +48,11 @@ pub struct TakingLimits {
     pub reserve_bytes: u64,
 }
 
-/// What there is to look at: the connection, and each tenant with the first entry that its detail tables do not cover. None while the server
-/// stops.
-pub type Source = Arc<dyn Fn() -> Option<(Client, Vec<(Arc<OpenTenant>, u64)>)> + Send + Sync>;
+/// What there is to look at: the connection, and each tenant with the first entry that its detail tables do not cover.
+pub type Roads = (Client, Vec<(Arc<OpenTenant>, u64)>);
+
+/// Where it comes from. None while the server stops.
+pub type Source = Arc<dyn Fn() -> Option<Roads> + Send + Sync>;
 
 /// The thread at work.
 pub struct Taking {
@@ -84,8 +87,27 @@ struct Tended {
 /// An object that is looked for.
 struct Wanted {
     record: Record,
-    reference: ObjectRef,
+    /// What may lead to it, tried in turn.
+    references: VecDeque<ObjectRef>,
+    /// How many were tried since the last pause.
+    tried: usize,
     pause: Pause,
+}
+
+impl Wanted {
+    /// None where the record was not written by us.
+    fn of(record: Record) -> Option<(String, Self)> {
+        let references = VecDeque::from(record.references());
+        let hex = references.front()?.hex();
+        Some((hex, Self { record, references, tried: 0, pause: Pause::default() }))
+    }
+
+    /// The one whose turn it is did not lead to the object. Says whether all have had their turn.
+    fn next(&mut self) -> bool {
+        self.references.rotate_left(1);
+        self.tried += 1;
+        self.tried >= self.references.len()
+    }
 }
 
 #[derive(Default)]
@@ -210,9 +232,7 @@ impl Tended {
         let size = open.log.head().map_err(io::Error::other)?.size;
         let mut waiting = BTreeMap::new();
         for record in dir.waiting()? {
-            if let Some(reference) = record.parsed() {
-                waiting.insert(reference.hex(), Wanted { record, reference, pause: Pause::default() });
-            }
+            waiting.extend(Wanted::of(record));
         }
         // A log that was restored from an older backup is shorter than it was.
         let next = dir.next()?.min(size);
@@ -227,11 +247,9 @@ impl Tended {
         for (entry, text) in rows {
             let Some(reference) = ObjectRef::parse(&text).filter(|reference| reference.bucket == own) else { continue };
             let record = Record::waiting(&reference, entry, clock::unix_ms());
-            if !self.dir.note(&record).map_err(|error| error.to_string())? {
-                continue;
-            }
-            if self.waiting.len() < WAITING_MAX {
-                self.waiting.insert(reference.hex(), Wanted { record, reference, pause: Pause::default() });
+            let Some(record) = self.dir.note(&record).map_err(|error| error.to_string())? else { continue };
+            if self.waiting.len() < WAITING_MAX || self.waiting.contains_key(&reference.hex()) {
+                self.waiting.extend(Wanted::of(record));
             } else {
                 let why = format!("{WAITING_MAX} others were looked for already");
                 self.dir.give_up(&record, &why).map_err(|error| error.to_string())?;
@@ -250,13 +268,27 @@ impl Tended {
         let age = Duration::from_millis(clock::unix_ms().saturating_sub(wanted.record.since_ms));
         let why = match attempt {
             Attempt::Taken => {
-                tracing::info!(%tenant, object = hex, bytes = wanted.reference.size, "an object was taken in");
+                tracing::info!(%tenant, object = hex, "an object was taken in");
                 self.waiting.remove(hex);
                 return;
             }
+            Attempt::Never(_) if wanted.references.len() > 1 => {
+                wanted.references.pop_front();
+                return;
+            }
             Attempt::Never(why) => why,
-            Attempt::Failed(why) if age >= patience => why,
-            Attempt::Failed(why) | Attempt::Held(why) => {
+            Attempt::Failed(why) => {
+                tracing::debug!(%tenant, object = hex, why, "an object was not taken in yet");
+                if !wanted.next() {
+                    return;
+                }
+                wanted.tried = 0;
+                if age < patience {
+                    return wanted.pause.lengthen();
+                }
+                why
+            }
+            Attempt::Held(why) => {
                 tracing::debug!(%tenant, object = hex, why, "an object was not taken in yet");
                 return wanted.pause.lengthen();
             }
@@ -275,7 +307,7 @@ impl Tended {
 
 /// One attempt at an object.
 async fn attempt(client: &Client, dir: &ObjectDir, wanted: &Wanted, limits: &TakingLimits, shared: &Shared) -> Attempt {
-    let reference = &wanted.reference;
+    let Some(reference) = wanted.references.front() else { return Attempt::Never("nothing refers to it".to_owned()) };
     if reference.size > limits.object_bytes {
         return Attempt::Never(format!(
             "too large: it has {} bytes, and at most {} are taken (upm serve --object-bytes)",
@@ -293,15 +325,14 @@ async fn attempt(client: &Client, dir: &ObjectDir, wanted: &Wanted, limits: &Tak
         Ok(_) => {}
     }
     let most = ATTEMPT + Duration::from_secs(reference.size / SLOW_BYTES_PER_SECOND);
-    match tokio::time::timeout(most, copy(client, dir, wanted, shared)).await {
+    match tokio::time::timeout(most, copy(client, dir, &wanted.record, reference, shared)).await {
         Ok(attempt) => attempt,
         Err(_) => Attempt::Failed(format!("timed out after {} s", most.as_secs())),
     }
 }
 
 /// Copies an object, compares it with its digest and keeps it.
-async fn copy(client: &Client, dir: &ObjectDir, wanted: &Wanted, shared: &Shared) -> Attempt {
-    let reference = &wanted.reference;
+async fn copy(client: &Client, dir: &ObjectDir, record: &Record, reference: &ObjectRef, shared: &Shared) -> Attempt {
     let mut copying = match dir.begin() {
         Ok(copying) => copying,
         Err(error) => return Attempt::Held(format!("it can't be written: {error}")),
@@ -322,7 +353,8 @@ async fn copy(client: &Client, dir: &ObjectDir, wanted: &Wanted, shared: &Shared
         if done.sha256 != reference.sha256 {
             return Ok(Some(hex::encode(done.sha256)));
         }
-        dir.keep(&wanted.record, &done.file, done.crc32).map(|()| None)
+        let record = Record { reference: reference.to_string(), others: Vec::new(), ..record.clone() };
+        dir.keep(&record, &done.file, done.crc32).map(|()| None)
     });
     match kept {
         Ok(None) => {}

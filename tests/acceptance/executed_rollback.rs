@@ -39,7 +39,9 @@ fn find<'v>(value: &'v Value, id: &str, found: &mut Vec<&'v Value>) {
 
 fn ids(server: &Server, change: &str) -> Vec<String> {
     let all = events(server, change);
-    all.iter().map(|event| event["id"].as_str().expect("an id").trim_start_matches(&format!("{change}.")).to_owned()).collect()
+    all.iter()
+        .map(|event| event["id"].as_str().expect("an id").trim_start_matches(&format!("{change}.")).to_owned())
+        .collect()
 }
 
 #[test]
@@ -54,22 +56,41 @@ fn executed_rollback() {
 
     // It was there, and is not any more.
     let all = events(&server, "c-1");
-    let ran: Vec<&Value> = all.iter().flat_map(|event| event["execution"]["steps"].as_array().into_iter().flatten()).collect();
+    let ran: Vec<&Value> =
+        all.iter().flat_map(|event| event["execution"]["steps"].as_array().into_iter().flatten()).collect();
     assert_eq!(ran.len(), 2, "{ran:?}");
     assert!(ran.iter().all(|step| step["rc"] == 0 && step["changed"] == true), "{ran:?}");
     assert!(!house.land().join("north").exists());
-    let own: Vec<String> = ids(&server, "c-1").into_iter().filter(|id| id.starts_with("verify") || id.starts_with("rollback") || id == "closed").collect();
-    let expect = ["verify.1", "rollback.1.begin", "rollback.1.0.start", "rollback.1.0.end", "rollback.1.1.start", "rollback.1.1.end", "rollback.1.end", "verify.2", "closed"];
+    let own: Vec<String> = ids(&server, "c-1")
+        .into_iter()
+        .filter(|id| id.starts_with("verify") || id.starts_with("rollback") || id == "closed")
+        .collect();
+    let expect = [
+        "verify.1",
+        "rollback.1.begin",
+        "rollback.1.0.start",
+        "rollback.1.0.end",
+        "rollback.1.1.start",
+        "rollback.1.1.end",
+        "rollback.1.end",
+        "verify.2",
+        "closed",
+    ];
     assert_eq!(own, expect);
 
     // The failing check emitted the way back at once, proved.
     let failed = all.iter().find(|event| event["id"] == "c-1.verify.1").expect("a round");
     let verification = &failed["verification"];
-    let bad: Vec<&Value> = verification["checks"].as_array().expect("checks").iter().filter(|check| check["ok"] == false).collect();
+    let bad: Vec<&Value> =
+        verification["checks"].as_array().expect("checks").iter().filter(|check| check["ok"] == false).collect();
     assert_eq!(bad.len(), 1, "{verification}");
     assert_eq!((&bad[0]["type"], &bad[0]["name"]), (&json!("health_command"), &json!("door:folder/reports")));
     assert!(verification["summary"].as_str().is_some_and(|text| text.contains("door")), "{verification}");
-    assert!(verification["wait_ms"].as_u64().is_some_and(|ms| ms >= 900) && verification["duration_ms"].as_u64().is_some_and(|ms| ms < 900), "{verification}");
+    assert!(
+        verification["wait_ms"].as_u64().is_some_and(|ms| ms >= 900)
+            && verification["duration_ms"].as_u64().is_some_and(|ms| ms < 900),
+        "{verification}"
+    );
     assert_eq!((&failed["rollback"]["available"], &failed["rollback"]["dry_run"]["ok"]), (&json!(true), &json!(true)));
     let end = all.iter().find(|event| event["id"] == "c-1.rollback.1.end").expect("an end");
     let executed = &end["rollback"]["executed"];
@@ -100,12 +121,14 @@ fn the_pack_holds_the_thread(house: &House, server: &Server) {
 }
 
 fn figures_count_it(server: &Server) {
-    let figures: Value = serde_json::from_str(&ok(&mut server.upm(&["kpi", "--tenant", "acme", "--json"]))).expect("JSON");
+    let figures: Value =
+        serde_json::from_str(&ok(&mut server.upm(&["kpi", "--tenant", "acme", "--json"]))).expect("JSON");
     let mut found = Vec::new();
     let rollback = figures.to_string();
     assert!(rollback.contains("rollback_success"), "{rollback}");
     let maturity = wait_for("the gate to be judged", || {
-        let told: Value = serde_json::from_str(&run(&mut server.upm(&["maturity", "--tenant", "acme", "--json"])).1).ok()?;
+        let told: Value =
+            serde_json::from_str(&run(&mut server.upm(&["maturity", "--tenant", "acme", "--json"])).1).ok()?;
         let mut needs = Vec::new();
         find(&told, "rollback_executed", &mut needs);
         needs.iter().any(|need| need["met"] == true).then_some(told.clone())
@@ -135,16 +158,31 @@ fn a_rollback_that_fails_half_way_says_what_stands() {
     assert!(stands.contains("area/north") && stands.contains("folder/reports stands and needs it"), "{stands}");
     assert!(house.land().join("north/reports/letter").exists() && !house.land().join("north/drafts").exists());
     let round = event_that(&server, "c-1", "a look at what stands", |event| event["id"] == "c-1.verify.2");
-    assert!(round["verification"]["summary"].as_str().is_some_and(|text| text.contains("it is still there")), "{round}");
+    assert!(
+        round["verification"]["summary"].as_str().is_some_and(|text| text.contains("it is still there")),
+        "{round}"
+    );
     let shown = ok(&mut server.upm(&["change", "show", "c-1", "--tenant", "acme"]));
     assert!(shown.starts_with("c-1  rollback failed"), "{shown}");
 
     // Somebody takes the letter out, and orders what is left.
     std::fs::remove_file(house.land().join("north/reports/letter")).expect("removed");
-    let told = ok(&mut server.upm(&["rollback", "c-1", "--by", "olga", "--reason", "the letter is saved", "--tenant", "acme"]));
+    let told = ok(&mut server.upm(&[
+        "rollback",
+        "c-1",
+        "--by",
+        "olga",
+        "--reason",
+        "the letter is saved",
+        "--tenant",
+        "acme",
+    ]));
     assert!(told.starts_with("rolled back: taken back: "), "{told}");
     assert!(!house.land().join("north").exists());
     let end = event_that(&server, "c-1", "the second run", |event| event["id"] == "c-1.rollback.2.end");
-    assert_eq!((&end["rollback"]["executed"]["ordered_by"], &end["rollback"]["executed"]["because"]), (&json!("olga"), &json!("the letter is saved")));
+    assert_eq!(
+        (&end["rollback"]["executed"]["ordered_by"], &end["rollback"]["executed"]["because"]),
+        (&json!("olga"), &json!("the letter is saved"))
+    );
     event_that(&server, "c-1", "its end", |event| event["governance"]["closed"] == true);
 }

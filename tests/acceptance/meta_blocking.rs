@@ -32,7 +32,8 @@ fn meta_blocking() {
     for (number, (meta, line)) in (1..).zip(&metas) {
         let name = format!("command {number}");
         let check = checks.iter().find(|check| check["type"] == "guard" && check["name"] == name.as_str());
-        let message = check.unwrap_or_else(|| panic!("{name} is let through: {halts}"))["message"].as_str().expect("a message");
+        let message =
+            check.unwrap_or_else(|| panic!("{name} is let through: {halts}"))["message"].as_str().expect("a message");
         let at = line.find(meta).expect("it is in the line");
         // The meta, its position, the reason.
         let told = format!("{meta:?} at byte {at}: a shell meta (");
@@ -54,7 +55,16 @@ fn meta_blocking() {
     assert!(!house.land().join("evil").exists() && !house.land().join("a").exists());
 
     // Nor does a planner of one's own find a way at the command line.
-    let (code, out, err) = run(&mut server.upm(&["request", "create area x;id", "--initiator", "ines", "--change", "c-2", "--tenant", "acme"]));
+    let (code, out, err) = run(&mut server.upm(&[
+        "request",
+        "create area x;id",
+        "--initiator",
+        "ines",
+        "--change",
+        "c-2",
+        "--tenant",
+        "acme",
+    ]));
     assert_eq!(code, 0, "{out}{err}");
     let closed = crate::house::event_that(&server, "c-2", "its end", |event| event["governance"]["closed"] == true);
     assert!(closed["refusal"]["reasons"].to_string().contains("x;id"), "{closed}");
@@ -62,6 +72,7 @@ fn meta_blocking() {
     let pack = house.path().join("c-1.zip").display().to_string();
     ok(&mut server.upm(&["pack", "c-1", "--tenant", "acme", "-o", &pack]));
     ok(&mut server.upm(&["verify", &pack, "--key", server.vkey("acme")]));
-    let kept = std::process::Command::new("unzip").args(["-p", &pack, "events/*preflight.json"]).output().expect("unzip runs");
+    let kept =
+        std::process::Command::new("unzip").args(["-p", &pack, "events/*preflight.json"]).output().expect("unzip runs");
     assert!(String::from_utf8_lossy(&kept.stdout).contains("there is no shell here"));
 }

@@ -47,7 +47,8 @@ fn missing_prerequisite() {
     let kept = std::process::Command::new("unzip").args(["-p", &pack, "change.json"]).output().expect("unzip runs");
     let kept: Value = serde_json::from_slice(&kept.stdout).expect("JSON");
     assert_eq!(kept["state"], "preflight_failed", "{kept}");
-    let all = std::process::Command::new("unzip").args(["-p", &pack, "events/*preflight.json"]).output().expect("unzip runs");
+    let all =
+        std::process::Command::new("unzip").args(["-p", &pack, "events/*preflight.json"]).output().expect("unzip runs");
     assert!(String::from_utf8_lossy(&all.stdout).contains("create it in the same request: create area north"));
 
     // With it there, the next attempt goes on.

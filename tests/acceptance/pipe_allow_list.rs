@@ -51,7 +51,9 @@ fn pipe_allow_list() {
     for number in 1..=refused.len() {
         let name = format!("command {number}");
         let checks = halts["preflight"]["checks"].as_array().expect("checks");
-        let told = checks.iter().any(|check| check["type"] == "guard" && check["name"] == name.as_str() && check["ok"] == false);
+        let told = checks
+            .iter()
+            .any(|check| check["type"] == "guard" && check["name"] == name.as_str() && check["ok"] == false);
         assert!(told, "{}: {halts}", refused[number - 1]);
     }
     let told = halts["preflight"]["checks"].to_string();
@@ -74,5 +76,8 @@ fn a_house_may_take_programs_off_the_list() {
     planned_elsewhere(&server, "c-1", &["seq 1 3 | grep 1", "seq 1 3 | wc -l"]);
     let halts = verdict_on_own_plan(&server, "c-1", "halt");
     let told = halts["preflight"]["checks"].to_string();
-    assert!(told.contains("pipes into wc, which is not on this house's list") && !told.contains("pipes into grep"), "{told}");
+    assert!(
+        told.contains("pipes into wc, which is not on this house's list") && !told.contains("pipes into grep"),
+        "{told}"
+    );
 }

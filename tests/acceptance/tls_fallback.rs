@@ -53,7 +53,19 @@ impl Drop for Https {
 fn certificate(at: &Path, name: &str, subject: &str) {
     let path = |end: &str| at.join(format!("{name}.{end}")).display().to_string();
     let (key, pem) = (path("key"), path("pem"));
-    let made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", subject, "-addext", "subjectAltName=DNS:localhost"];
+    let made = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        subject,
+        "-addext",
+        "subjectAltName=DNS:localhost",
+    ];
     ok(Command::new("openssl").args(made).args(["-keyout", &key, "-out", &pem]).stderr(Stdio::null()));
 }
 
@@ -118,7 +130,8 @@ fn tls_fallback() {
 
     // Logged: the certificate's error, the one retry, and that it was one.
     let all = events(&server, "c-1");
-    let tried: Vec<&Value> = all.iter().map(|event| &event["execution"]["tried"]).filter(|tried| tried.is_object()).collect();
+    let tried: Vec<&Value> =
+        all.iter().map(|event| &event["execution"]["tried"]).filter(|tried| tried.is_object()).collect();
     let [refused] = tried[..] else { panic!("one try before: {tried:?}") };
     assert_eq!((&refused["class"], &refused["next"]), (&json!("certificate"), &json!("without checking certificates")));
     assert!(refused["stderr"].as_str().is_some_and(|text| text.contains("SSL certificate problem")), "{refused}");
@@ -129,7 +142,10 @@ fn tls_fallback() {
         let all = shown["anomalies"].as_array()?.clone();
         all.into_iter().find(|anomaly| anomaly["code"] == "tls_not_verified")
     });
-    assert!(anomaly["text"].as_str().is_some_and(|text| text.contains("without checking the certificate")), "{anomaly}");
+    assert!(
+        anomaly["text"].as_str().is_some_and(|text| text.contains("without checking the certificate")),
+        "{anomaly}"
+    );
 
     let pack = house.path().join("c-1.zip").display().to_string();
     ok(&mut server.upm(&["pack", "c-1", "--tenant", "acme", "-o", &pack]));
@@ -147,7 +163,11 @@ fn a_house_may_have_no_way_round_a_certificate() {
         let _worker = Worker::start(&house, &server, "all");
         approved(&server, "c-1", "create page a");
         let failed = step_over(&server, "c-1", "page/a");
-        assert_eq!((&failed["rc"], &failed["try"], &failed["changed"]), (&json!(60), &json!(1), &json!(false)), "{failed}");
+        assert_eq!(
+            (&failed["rc"], &failed["try"], &failed["changed"]),
+            (&json!(60), &json!(1), &json!(false)),
+            "{failed}"
+        );
         assert_eq!(https.requests(), Vec::<String>::new());
     }
 }
@@ -175,7 +195,10 @@ fn clients_prove_who_they_are() {
     assert_eq!(https.requests(), ["request PUT /a"]);
     let all = events(&server, "c-1");
     let ended = all.iter().find(|event| event["execution"]["steps"].is_array()).expect("an end");
-    assert_eq!((&ended["execution"]["mTLS"], &ended["execution"]["credentials"]["kind"]), (&json!(true), &json!("client certificate")));
+    assert_eq!(
+        (&ended["execution"]["mTLS"], &ended["execution"]["credentials"]["kind"]),
+        (&json!(true), &json!("client certificate"))
+    );
     let shown = server.json("/v1/tenants/acme/changes/c-1");
     assert!(!shown["anomalies"].to_string().contains("tls_not_verified"), "{shown}");
     let part = key.lines().nth(1).expect("a key");

@@ -18,6 +18,9 @@ use serde_json::Value;
 /// How long anything may take before a test gives up: long, because the machine is shared; a passing test never waits it.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The longest answer that a test reads into memory, in bytes.
+const BODY_BYTES_MAX: u64 = 128 << 20;
+
 /// The folder of the project.
 pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_path_buf()
@@ -224,7 +227,9 @@ impl Server {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut response = agent.get(format!("{}{path}", self.http())).call().expect("the server answers");
         let status = response.status().as_u16();
-        (status, response.body_mut().read_to_string().expect("the body is text"))
+        // A log that is kept by reference may be long.
+        let body = response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_string();
+        (status, body.expect("the body is text"))
     }
 
     /// GET of a JSON document that has to be there.

@@ -44,9 +44,16 @@ fn a_plan_that_may_run_is_run_step_by_step_and_once() {
     assert_eq!(left, [&json!(1), &json!(0)]);
     for execution in &ends {
         assert_eq!((&execution["changed"], &execution["steps"][0]["changed"]), (&json!(true), &json!(true)));
-        assert_eq!((&execution["guards"]["shell"], &execution["guards"]["environment"]), (&json!("none"), &json!("clean")));
+        assert_eq!(
+            (&execution["guards"]["shell"], &execution["guards"]["environment"]),
+            (&json!("none"), &json!("clean"))
+        );
         let tools = execution["tools"].as_array().expect("tools");
-        assert!(tools.iter().any(|tool| tool["name"] == "mkdir" && tool["sha256"].as_str().is_some_and(|hex| hex.len() == 64)));
+        assert!(
+            tools
+                .iter()
+                .any(|tool| tool["name"] == "mkdir" && tool["sha256"].as_str().is_some_and(|hex| hex.len() == 64))
+        );
     }
     let plan = all.iter().rev().find(|event| event["plan"].is_object()).expect("a plan");
     let commands: Vec<&Value> = ends.iter().map(|execution| &execution["steps"][0]["cmd"]).collect();
@@ -134,7 +141,11 @@ fn a_lost_step_that_no_check_can_judge_halts_the_change() {
     until_said(&server, "c-1", &["1.1.begins", "1.2.ends"]);
     assert!(lines(&made(&house)).len() <= 1 && !house.land().join("b").exists());
     let shown = server.json("/v1/tenants/acme/changes/c-1");
-    assert!(["failed", "rolling_back", "rolled_back", "rollback_failed"].contains(&shown["attempts"][0]["state"].as_str().unwrap_or_default()), "{shown}");
+    assert!(
+        ["failed", "rolling_back", "rolled_back", "rollback_failed"]
+            .contains(&shown["attempts"][0]["state"].as_str().unwrap_or_default()),
+        "{shown}"
+    );
 }
 
 /// Killed again and again at any place of the way, and several at once: every folder is made once.
@@ -232,7 +243,8 @@ fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
     let done = step_over(&server, "c-1", "flaky/a");
     assert_eq!((&done["rc"], &done["try"]), (&json!(0), &json!(3)), "{done}");
     let all = events(&server, "c-1");
-    let tried: Vec<&Value> = all.iter().map(|event| &event["execution"]["tried"]).filter(|tried| tried.is_object()).collect();
+    let tried: Vec<&Value> =
+        all.iter().map(|event| &event["execution"]["tried"]).filter(|tried| tried.is_object()).collect();
     assert_eq!(tried.iter().map(|tried| &tried["class"]).collect::<Vec<_>>(), [&json!("network"), &json!("network")]);
     assert!(tried[0]["stderr"].as_str().is_some_and(|text| text.contains("connection refused")));
     let state = server.json("/v1/tenants/acme/changes/c-1")["attempts"][0]["state"].clone();
@@ -255,7 +267,20 @@ fn waves_wait_for_their_gate_and_pause_where_it_does_not_hold() {
     let server = house.idle();
     let _worker = Worker::start(&house, &server, "all");
     let words = "create room a and room b and room c";
-    let said = ["request", words, "--change", "c-1", "--variant", "canary", "--initiator", "ines", "--env", "test", "--tenant", "acme"];
+    let said = [
+        "request",
+        words,
+        "--change",
+        "c-1",
+        "--variant",
+        "canary",
+        "--initiator",
+        "ines",
+        "--env",
+        "test",
+        "--tenant",
+        "acme",
+    ];
     ok(&mut server.upm(&said));
     verdict(&server, "c-1", "wait");
     approve(&server, "c-1", "olga", "owner");
@@ -293,7 +318,10 @@ fn a_step_has_its_time_and_no_more() {
     let _worker = Worker::start(&house, &server, "all");
     approved(&server, "c-1", "create slow folder a within 300 seconds");
     let ended = step_over(&server, "c-1", "slow/a");
-    assert_eq!((&ended["stopped"], &ended["class"], &ended["changed"]), (&json!("time"), &json!("time_limit"), &json!(false)));
+    assert_eq!(
+        (&ended["stopped"], &ended["class"], &ended["changed"]),
+        (&json!("time"), &json!("time_limit"), &json!(false))
+    );
     assert!(!kill_with(&house, "slowdir"), "nothing of it is left");
 }
 
@@ -321,7 +349,8 @@ fn a_tool_that_is_not_the_pinned_one_is_not_run() {
     let house = workshop("");
     let path = house.path().join("tools.toml");
     let text = std::fs::read_to_string(&path).expect("text");
-    let pinned = text.replace("program = \"slowdir\"\n", &format!("program = \"slowdir\"\nsha256 = \"{}\"\n", "0".repeat(64)));
+    let pinned =
+        text.replace("program = \"slowdir\"\n", &format!("program = \"slowdir\"\nsha256 = \"{}\"\n", "0".repeat(64)));
     std::fs::write(&path, pinned).expect("written");
     let server = house.idle();
     let _worker = Worker::start(&house, &server, "all");

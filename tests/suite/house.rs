@@ -99,7 +99,8 @@ area = {{ phrases = ["in area {{}}"], required = true, refers_to = "area", patte
 
 /// Asks for something as ines, and gives what the ledger answers.
 pub fn request(server: &Server, change: &str, words: &str) -> Value {
-    let said = ["request", words, "--change", change, "--initiator", "ines", "--env", "test", "--tenant", "acme", "--json"];
+    let said =
+        ["request", words, "--change", change, "--initiator", "ines", "--env", "test", "--tenant", "acme", "--json"];
     serde_json::from_str(&ok(&mut server.upm(&said))).expect("JSON")
 }
 
@@ -111,8 +112,10 @@ pub fn events(server: &Server, change: &str) -> Vec<Value> {
     }
     let listed: Value = serde_json::from_str(&body).expect("JSON");
     let rows = listed["events"].as_array().expect("a list").iter();
-    rows.map(|row| server.json(&format!("/v1/tenants/acme/events/{}", row["index"]))["event"]["provisioning_event"].clone())
-        .collect()
+    rows.map(|row| {
+        server.json(&format!("/v1/tenants/acme/events/{}", row["index"]))["event"]["provisioning_event"].clone()
+    })
+    .collect()
 }
 
 /// Waits for the first event of the change that `is` what is wanted.
@@ -133,7 +136,8 @@ pub fn verdict(server: &Server, change: &str, word: &str) -> Value {
 pub fn approve(server: &Server, change: &str, approver: &str, role: &str) {
     let shown = server.json(&format!("/v1/tenants/acme/changes/{change}"));
     let digest = shown["attempts"].as_array().and_then(|all| all.last()).expect("an attempt")["plan_digest"].clone();
-    let now = shown["timeline"].as_array().and_then(|all| all.last()).expect("an entry")["at"].as_i64().expect("a time");
+    let now =
+        shown["timeline"].as_array().and_then(|all| all.last()).expect("an entry")["at"].as_i64().expect("a time");
     let at = rfc3339(now);
     let event = json!({"provisioning_event": {
         "id": format!("approval-{change}-{approver}"), "change_id": change, "timestamp": at, "phase": "preflight",
@@ -149,7 +153,8 @@ pub fn approve(server: &Server, change: &str, approver: &str, role: &str) {
 
 /// Milliseconds since 1970 as RFC 3339, by the system's `date`.
 fn rfc3339(ms: i64) -> String {
-    let (code, out, err) = run(Command::new("date").args(["-u", "-d", &format!("@{}", ms / 1000), "+%Y-%m-%dT%H:%M:%SZ"]));
+    let (code, out, err) =
+        run(Command::new("date").args(["-u", "-d", &format!("@{}", ms / 1000), "+%Y-%m-%dT%H:%M:%SZ"]));
     assert_eq!(code, 0, "{err}");
     out.trim().to_owned()
 }

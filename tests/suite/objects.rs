@@ -189,6 +189,30 @@ fn what_is_not_there_or_not_it_is_missing_with_a_reason() {
     assert_eq!(server.stop(), 0);
 }
 
+/// Somebody names the digest of a log that is still on its way, with another length, and with a name under which nothing lies.
+#[test]
+fn a_wrong_reference_does_not_hide_a_right_one() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&temp.path().join("data"), &["--tenant", "acme"]);
+    let bytes = b"what was printed\n";
+    let right = reference("upm-acme", "late.log", bytes);
+    let longer = right.replace("size=17", "size=18");
+    assert_ne!(longer, right);
+    let nowhere = reference("upm-acme", "nobody.log", bytes);
+    for (change, reference) in [("c-right", &right), ("c-longer", &longer), ("c-nowhere", &nowhere)] {
+        publish(&server, "acme", &event("acme", change, json!({"rc": 0, "stdout_ref": reference})));
+        log_that_is(&server, "acme", change, "waiting");
+    }
+    let file = temp.path().join("file");
+    fs::write(&file, bytes).expect("written");
+    object_when_there(&server, "put", "late.log", &file);
+    log_that_is(&server, "acme", "c-right", "here");
+    log_that_is(&server, "acme", "c-nowhere", "here");
+    let found = log_that_is(&server, "acme", "c-longer", "missing");
+    assert_eq!(found["why"], "the object with this digest has 17 bytes");
+    assert_eq!(server.stop(), 0);
+}
+
 #[test]
 fn what_emit_puts_is_an_object_to_others() {
     let temp = tempfile::tempdir().expect("a folder");

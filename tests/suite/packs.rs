@@ -150,3 +150,66 @@ fn a_change_with_too_many_entries_is_told_so() {
     // As of an earlier size there is one.
     ok(server.upm(&["pack", "c-many", "--tenant", "acme", "--at", "1000", "-o"]).arg(&pack));
 }
+
+/// What is asked for wrongly, through the real program: a sentence that says what to do, an exit code, and no file. What another tenant has is
+/// answered like what nobody has.
+#[test]
+fn what_cannot_be_packed_says_why_and_leaves_nothing() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&temp.path().join("data"), &["--tenant", "acme", "--tenant", "beta"]);
+    let event = |tenant: &str, change: &str| {
+        json!({"provisioning_event": {"id": change, "timestamp": "2025-05-01T10:00:00Z", "phase": "plan",
+            "intent": {"source": "api", "initiator": "ada", "tenant": tenant}, "plan": {"commands": ["true"]}}})
+        .to_string()
+    };
+    for (tenant, change) in [("acme", "c-mine"), ("beta", "c-theirs")] {
+        let path = format!("/v1/tenants/{tenant}/events");
+        let (status, body) = server.post(&path, "application/json", event(tenant, change).as_bytes());
+        assert_eq!(status, 200, "{body}");
+    }
+    let pack = temp.path().join("new.zip");
+    let pack = pack.to_str().expect("text");
+    let asked = |arguments: &[&str]| {
+        let (code, out, err) = run(server.upm(&["pack"]).args(arguments));
+        assert!(!Path::new(pack).exists(), "{arguments:?}: a file was left");
+        (code, format!("{out}{err}"))
+    };
+    let unknown = asked(&["c-nobodys", "--tenant", "acme", "-o", pack]);
+    assert_eq!(unknown, (1, "upm: tenant acme has no change c-nobodys\n".to_owned()));
+    let theirs = asked(&["c-theirs", "--tenant", "acme", "-o", pack]);
+    assert_eq!((theirs.0, theirs.1.replace("c-theirs", "c-nobodys")), unknown);
+    for query in ["", "?at=2", "?with_headers", "?at=2&with_headers"] {
+        let answer = |change: &str| {
+            let (status, body) = server.get(&format!("/v1/tenants/acme/changes/{change}/evidence.zip{query}"));
+            (status, body.replace(change, "ID"))
+        };
+        assert_eq!(answer("c-theirs"), answer("c-nobodys"), "{query}");
+        assert_eq!(answer("c-theirs").0, 404, "{query}");
+    }
+    let folder = temp.path().to_str().expect("text");
+    for (arguments, code, says) in [
+        (&["", "--tenant", "acme", "-o", pack][..], 2, "change id: expected 1 to 128 bytes"),
+        (&["c-mine", "--tenant", "nobody", "-o", pack], 1, "`upm tenant add nobody` makes it"),
+        (&["c-mine", "--tenant", "acme", "--at", "999", "-o", pack], 1, "no checkpoint of 999 or more entries yet"),
+        (
+            &["c-mine", "--tenant", "acme", "--witnessed", "-o", pack],
+            1,
+            "`upm serve --witness-policy FILE` asks witnesses",
+        ),
+        (
+            &["c-mine", "--tenant", "acme", "-o", "/no/such/folder/x.zip"],
+            2,
+            "name a file in a folder that exists with -o",
+        ),
+        (&["c-mine", "--tenant", "acme", "-o", folder], 2, "exists"),
+        (&["c-mine", "--tenant", "acme"], 2, "--output"),
+    ] {
+        let (found, told) = asked(arguments);
+        assert!(found == code && told.contains(says), "{arguments:?}: {found} {told}");
+    }
+    let mut late = upm(["pack", "c-mine", "--tenant", "acme", "-o", pack, "--server", server.http()]);
+    assert_eq!(server.stop(), 0);
+    let (code, _, told) = run(&mut late);
+    assert!(code == 2 && told.contains("start one with `upm serve`"), "{code} {told}");
+    assert!(!Path::new(pack).exists());
+}

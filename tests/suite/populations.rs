@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use upm_tests::{Server, ok, program, project, run, upm, wait_for};
 
 /// A ledger with a sign of life each second, so that a period is over soon after it has ended.
-struct Ledger {
+pub(crate) struct Ledger {
     folder: tempfile::TempDir,
-    server: Server,
-    key: String,
+    pub(crate) server: Server,
+    pub(crate) key: String,
 }
 
 impl Ledger {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let arguments = ["--name", "quarter", "--tenant", "acme", "--tenant", "other", "--heartbeat", "1s"];
         let server = Server::start(&folder.path().join("data"), &arguments);
@@ -24,7 +24,7 @@ impl Ledger {
         Self { folder, server, key }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -53,7 +53,7 @@ impl Ledger {
     }
 
     /// The population of a period, as soon as it is over.
-    fn population(&self, from: &str, to: &str, name: &str, more: &[&str]) -> PathBuf {
+    pub(crate) fn population(&self, from: &str, to: &str, name: &str, more: &[&str]) -> PathBuf {
         let file = self.at(name);
         let arguments =
             [&["population", "--from", from, "--to", to, "--tenant", "acme", "-o", path(&file)], more].concat();
@@ -73,7 +73,7 @@ impl Ledger {
     }
 }
 
-fn now() -> String {
+pub(crate) fn now() -> String {
     ok(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%3NZ"])).trim().to_owned()
 }
 

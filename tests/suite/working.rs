@@ -78,16 +78,19 @@ fn a_request_in_words_waits_for_an_approval_and_may_run_then() {
 
     // Whoever asked can't approve, and is told so.
     approve(&server, "c-1", "ines", "owner");
-    let refused = event_that(&server, "c-1", "a refused approval", |event| event["preflight"]["approvals_refused"].is_array());
+    let refused =
+        event_that(&server, "c-1", "a refused approval", |event| event["preflight"]["approvals_refused"].is_array());
     assert!(refused["preflight"]["approvals_refused"].to_string().contains("asked for"), "{refused}");
     approve(&server, "c-1", "olga", "owner");
     let goes = verdict(&server, "c-1", "go");
     assert_eq!(goes["preflight"]["plan_digest"], waits["preflight"]["plan_digest"]);
-    let (code, out, err) = run(&mut server.upm(&["assert", "c-1", "--requires", "planned,approved", "--tenant", "acme"]));
+    let (code, out, err) =
+        run(&mut server.upm(&["assert", "c-1", "--requires", "planned,approved", "--tenant", "acme"]));
     assert_eq!(code, 0, "{out}{err}");
 
     // The watch told each of these as it came, and tells it again to whoever comes late.
-    let told = ok(&mut server.upm(&["change", "watch", "c-1", "--until", "approved", "--for", "60", "--tenant", "acme", "--json"]));
+    let told = ok(&mut server
+        .upm(&["change", "watch", "c-1", "--until", "approved", "--for", "60", "--tenant", "acme", "--json"]));
     let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let entries: Vec<&Value> = told.iter().filter(|line| line["event"] == "entry").map(|line| &line["id"]).collect();
     let on_record = events(&server, "c-1");
@@ -130,13 +133,15 @@ fn a_request_is_put_once() {
     let first = request(&server, "c-1", "create area north");
     let again = request(&server, "c-1", "create area north");
     assert_eq!((&again["index"], &again["status"]), (&first["index"], &json!("duplicate")));
-    let other = ["request", "create area south", "--change", "c-1", "--initiator", "ines", "--env", "test", "--tenant", "acme"];
+    let other =
+        ["request", "create area south", "--change", "c-1", "--initiator", "ines", "--env", "test", "--tenant", "acme"];
     let (code, _, err) = run(&mut server.upm(&other));
     assert!(code == 1 && err.contains("something else was asked for in it"), "{code} {err}");
     once_each(&server, "c-1", &["request"]);
 
     // Over NATS, and without a name of one's own.
-    let over = ["request", "create area south", "--initiator", "ines", "--tenant", "acme", "--json", "--nats", server.nats()];
+    let over =
+        ["request", "create area south", "--initiator", "ines", "--tenant", "acme", "--json", "--nats", server.nats()];
     let answer: Value = serde_json::from_str(&ok(&mut server.upm(&over))).expect("JSON");
     let change = answer["change"].as_str().expect("a change");
     once_each_named(&server, change);
@@ -253,7 +258,10 @@ fn policies_and_windows_are_asked() {
     let halts = verdict(&server, "c-1", "halt");
     let policies = halts["preflight"]["policies"].to_string();
     assert!(policies.contains("tmp1 is no name") && policies.contains("tmp2 is no name"), "all are told: {policies}");
-    assert!(halts["preflight"]["policies_digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{halts}");
+    assert!(
+        halts["preflight"]["policies_digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")),
+        "{halts}"
+    );
     request(&server, "c-2", "create area north");
     let waits = verdict(&server, "c-2", "wait");
     assert!(waits["preflight"]["policies"].to_string().contains("allowed"), "{waits}");
@@ -261,7 +269,9 @@ fn policies_and_windows_are_asked() {
 
 #[test]
 fn options_that_are_wrong_are_told_all_at_once() {
-    let house = House::new("[preflight]\ntime_limit_s = 0\n\n[guard]\npipe_allow_list = [\"bash\"]\nenvironment = [\"LD_PRELOAD\"]\n");
+    let house = House::new(
+        "[preflight]\ntime_limit_s = 0\n\n[guard]\npipe_allow_list = [\"bash\"]\nenvironment = [\"LD_PRELOAD\"]\n",
+    );
     let (code, out, err) = run(upm_tests::upm(["work", "check"]).arg(house.options()));
     assert_eq!((code, out.as_str()), (1, ""), "{err}");
     assert!(err.contains("time_limit_s") && err.contains("bash"), "{err}");

@@ -29,7 +29,8 @@ pub fn workshop_with(options: &str, catalogue: &str) -> House {
     add_tool(&house, "slowdir", SLOWDIR);
     add_tool(&house, "flaky", FLAKY);
     let (land, made) = (house.land().display().to_string(), made(&house).display().to_string());
-    let own = format!("{}{catalogue}", OWN.replace("LAND", &land).replace("MADE", &made).replace("SEQ", &version("seq")));
+    let own =
+        format!("{}{catalogue}", OWN.replace("LAND", &land).replace("MADE", &made).replace("SEQ", &version("seq")));
     std::fs::write(house.path().join("tools.toml"), own).expect("written");
     let options = format!("catalogue = [\"folders.toml\", \"tools.toml\"]\n{options}");
     std::fs::write(house.options(), options).expect("written");
@@ -183,12 +184,14 @@ pub fn verdict_on_own_plan(server: &Server, change: &str, word: &str) -> Value {
 
 /// Waits until a step is over: its document.
 pub fn step_over(server: &Server, change: &str, step: &str) -> Value {
-    let over = |event: &Value| event["execution"]["steps"][0]["id"] == step && event["execution"]["steps"][0]["rc"].is_i64();
+    let over =
+        |event: &Value| event["execution"]["steps"][0]["id"] == step && event["execution"]["steps"][0]["rc"].is_i64();
     event_that(server, change, &format!("the end of {step}"), over)["execution"]["steps"][0].clone()
 }
 
 /// Waits until a try of a step begins.
 pub fn step_begins(server: &Server, change: &str, step: &str, number: u64) -> Value {
-    let begins = |event: &Value| event["execution"]["started"]["step"] == step && event["execution"]["started"]["try"] == number;
+    let begins =
+        |event: &Value| event["execution"]["started"]["step"] == step && event["execution"]["started"]["try"] == number;
     event_that(server, change, &format!("try {number} of {step}"), begins)
 }

@@ -2,6 +2,7 @@
 
 #[path = "../../../ledger/tests/store/world.rs"]
 #[allow(dead_code, unreachable_pub, missing_docs, reason = "made for the store's own tests, which use all of it")]
+#[allow(clippy::cast_possible_truncation, reason = "logs of a test have hundreds of entries")]
 mod world;
 
 use ledger::birth;
@@ -52,7 +53,9 @@ impl Scene {
     fn follow(&mut self, pace: Pace) -> (Projector<'_, MemKv>, Vec<watch::Receiver<Progress>>) {
         let (views, heard): (Vec<_>, Vec<_>) = std::mem::take(&mut self.views).into_iter().unzip();
         let mut projector = Projector::new(&self.kv, self.dir.path().to_owned(), pace, &self.troubles);
-        views.into_iter().for_each(|view| projector.follow(view));
+        for view in views {
+            projector.follow(view);
+        }
         (projector, heard)
     }
 }

@@ -101,7 +101,11 @@ pub fn event_id(change: &ChangeId, attempt: u64, what: &str) -> String {
 /// As the projector reads it: a whole number from 1, else the first.
 pub fn attempt_of(event: &Value) -> u64 {
     event["attempt"].as_f64().filter(|number| *number >= 1.0 && number.fract() == 0.0).map_or(1, |number| {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 1 on; beyond 2^53 it saturates")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number from 1 on; beyond 2^53 it saturates"
+        )]
         let number = number as u64;
         number
     })

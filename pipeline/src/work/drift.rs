@@ -110,7 +110,8 @@ impl Drift {
         }
         for (step, _) in steps.zip(&course.fates).filter(|(_, fate)| **fate == workers::course::Fate::Done) {
             let resource = step.id.split('#').next().unwrap_or(&step.id).to_owned();
-            let owner = known.owners.entry((case.tenant.clone(), resource)).or_insert_with(|| (index, case.change.clone()));
+            let owner =
+                known.owners.entry((case.tenant.clone(), resource)).or_insert_with(|| (index, case.change.clone()));
             if owner.0 < index {
                 *owner = (index, case.change.clone());
             }
@@ -132,13 +133,7 @@ impl Drift {
         one.due_ms(case.change.as_str(), last_ms, &shop.config.drift)
     }
 
-    async fn look(
-        &self,
-        shop: &Shop,
-        case: &Case,
-        round: &Round<'_>,
-        order: Option<&str>,
-    ) -> Result<(), WorkError> {
+    async fn look(&self, shop: &Shop, case: &Case, round: &Round<'_>, order: Option<&str>) -> Result<(), WorkError> {
         let Round { course, watched, due } = *round;
         let began = Instant::now();
         let questions = due.iter().flat_map(|one| &one.looks);
@@ -157,7 +152,10 @@ impl Drift {
                 self.tell(shop, case, round, compared, &mut sections).await?;
             }
             None if order.is_some() => {
-                sections.add("drift_check", json!({"message": "nothing of this change was verified, so there is nothing to compare with"}));
+                sections.add(
+                    "drift_check",
+                    json!({"message": "nothing of this change was verified, so there is nothing to compare with"}),
+                );
             }
             _ => {}
         }
@@ -220,14 +218,22 @@ impl Drift {
         let reason = format!("drift of {}: {}", case.change, compared.summary());
         let expectations = &shop.config.verify.expectations;
         let made = repair::repair(course, &compared.differences, &shop.catalogue, expectations, &reason);
-        let leaves: Value = made.leaves.iter().map(|(resource, why)| json!({"resource": resource, "reason": why})).collect();
+        let leaves: Value =
+            made.leaves.iter().map(|(resource, why)| json!({"resource": resource, "reason": why})).collect();
         let Some(mut request) = made.request else { return Ok(json!({ "leaves": leaves })) };
         request["initiator"] = "drift".into();
-        let change = ChangeId::parse(&super::case::event_id(&case.change, course.attempt, &event.replace(case.change.as_str(), "repair")))
-            .map_err(|error| WorkError::failed("the id of a repair", &error))?;
+        let change = ChangeId::parse(&super::case::event_id(
+            &case.change,
+            course.attempt,
+            &event.replace(case.change.as_str(), "repair"),
+        ))
+        .map_err(|error| WorkError::failed("the id of a repair", &error))?;
         let mut sections = Sections::new();
         sections.add("fixes", case.change.as_str().into());
-        sections.add_some("environment", course.plan.as_ref().and_then(|plan| plan.environment.as_deref()).map(Value::from));
+        sections.add_some(
+            "environment",
+            course.plan.as_ref().and_then(|plan| plan.environment.as_deref()).map(Value::from),
+        );
         sections.add("intent", json!({"source": "api", "initiator": "drift", "reason": reason}));
         sections.add("request", request);
         let new = Case::new(case.tenant.clone(), change.clone(), shop.record.change(&case.tenant, &change).await?);
@@ -239,7 +245,9 @@ impl Drift {
 
 /// Numbers what monitors say of a change.
 fn event_number(case: &Case) -> usize {
-    let own = |(_, event): &(&super::Stored, &Value)| event.pointer("/verification/purpose").and_then(Value::as_str) == Some("drift");
+    let own = |(_, event): &(&super::Stored, &Value)| {
+        event.pointer("/verification/purpose").and_then(Value::as_str) == Some("drift")
+    };
     let answers = |(_, event): &(&super::Stored, &Value)| event.get("drift_check").is_some();
     case.events().filter(|entry| own(entry) || answers(entry)).count() + 1
 }
@@ -252,7 +260,9 @@ async fn post(shop: &Shop, webhook: &Webhook, id: &str, told: Value) -> Value {
     };
     let authorization = match authorization {
         Ok(authorization) => authorization,
-        Err(error) => return json!({"ok": false, "message": format!("the file of its authorization can't be read: {error}")}),
+        Err(error) => {
+            return json!({"ok": false, "message": format!("the file of its authorization can't be read: {error}")});
+        }
     };
     let (url, id) = (webhook.url.clone(), id.to_owned());
     let sent = tokio::task::spawn_blocking(move || send(&url, authorization.as_deref(), &id, &told)).await;

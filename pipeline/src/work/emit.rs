@@ -48,7 +48,10 @@ impl Shop {
         let found = recorded.iter().find(|stored| stored.header.id.as_str() == event.id);
         let stored = found.ok_or_else(|| WorkError::Refused {
             id: event.id.clone(),
-            reason: format!("message {} of the road is not the entry that it should be; `upm rejected list` may say why", on_road.sequence),
+            reason: format!(
+                "message {} of the road is not the entry that it should be; `upm rejected list` may say why",
+                on_road.sequence
+            ),
         })?;
         let ours = stored.payload.as_deref() == Some(payload.as_slice());
         Ok(Emitted { index: stored.index, ours })
@@ -63,7 +66,8 @@ impl Shop {
         }
         let bytes = build::event(&fields, &sections);
         let mut scratch = Scratch::default();
-        let admitted = admit::admit_unaddressed(&bytes, &mut scratch).map_err(|rejection| refused(rejection.to_string()))?;
+        let admitted =
+            admit::admit_unaddressed(&bytes, &mut scratch).map_err(|rejection| refused(rejection.to_string()))?;
         let (mut subject, admitted) = admitted;
         subject.producer = Some(Producer::parse(self.worker).map_err(|error| refused(error.to_string()))?);
         Ok((subject, admitted.payload.into_owned()))

@@ -70,7 +70,8 @@ async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
         return Ok(Next::Nothing);
     }
     let progress = scene::progress(case, attempt);
-    if progress.steps.is_empty() && !progress.ended_by_cancel
+    if progress.steps.is_empty()
+        && !progress.ended_by_cancel
         && let Some((by, reason)) = &progress.cancelled
     {
         scene::close_cancelled(shop, case, attempt, by, reason).await?;
@@ -86,9 +87,10 @@ async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
 
 /// The newest verdict of preflight, where it says *go*: section `preflight`.
 fn verdict(case: &Case, attempt: u64) -> Option<&Value> {
-    let of_preflight = case.of_attempt(attempt).rev().filter(|(stored, _)| {
-        stored.header.producer.as_ref().is_some_and(|name| name.as_str() == preflight::NAME)
-    });
+    let of_preflight = case
+        .of_attempt(attempt)
+        .rev()
+        .filter(|(stored, _)| stored.header.producer.as_ref().is_some_and(|name| name.as_str() == preflight::NAME));
     let verdicts = of_preflight.map(|(_, event)| &event["preflight"]);
     verdicts.into_iter().find(|said| said["verdict"].is_string()).filter(|said| said["verdict"] == "go")
 }

@@ -16,7 +16,8 @@ pub(crate) async fn of(shop: &Shop, way: &Way) -> Result<Machine, WorkError> {
     for (program, asks) in programs {
         let found = resolve(&program, &path);
         let is_pinned = shop.catalogue.tool_of(&program).is_some_and(|tool| tool.sha256.is_some());
-        let mut tool = ToolFound { path: found.as_ref().map(|path| path.display().to_string()), ..ToolFound::default() };
+        let mut tool =
+            ToolFound { path: found.as_ref().map(|path| path.display().to_string()), ..ToolFound::default() };
         if found.is_some() && is_pinned {
             let (name, path) = (program.clone(), path.clone());
             let hashed = tokio::task::spawn_blocking(move || digest(&name, &path)).await;

@@ -88,7 +88,12 @@ async fn compiled(shop: &Shop, event: &Value) -> Result<Result<Sections, NoPlan>
 }
 
 /// Has a program turn the words into resources. Its answer is read like any request, and passes the same checks.
-async fn by_program(shop: &Shop, program: &[String], event: &Value, request: Request) -> Result<Result<Request, NoPlan>, WorkError> {
+async fn by_program(
+    shop: &Shop,
+    program: &[String],
+    event: &Value,
+    request: Request,
+) -> Result<Result<Request, NoPlan>, WorkError> {
     let directory = shop.workdir.join("compile").join(hex::encode(&Sha256::digest(event.to_string())[..16]));
     let written = std::fs::create_dir_all(&directory)
         .and_then(|()| std::fs::write(directory.join("request.json"), event["request"].to_string()));
@@ -151,7 +156,9 @@ impl From<PlanError> for NoPlan {
                 };
                 Self { reasons: not.pieces.iter().map(piece).collect(), understood: not.understood }
             }
-            PlanError::Wrong(problems) => Self { reasons: problems.iter().map(ToString::to_string).collect(), understood: Vec::new() },
+            PlanError::Wrong(problems) => {
+                Self { reasons: problems.iter().map(ToString::to_string).collect(), understood: Vec::new() }
+            }
             PlanError::Cycle(cycle) => Self::of(cycle.to_string()),
         }
     }

@@ -78,7 +78,8 @@ fn due(case: &Case, attempt: u64) -> Option<&[u8]> {
 /// Verdicts of ours in an attempt, oldest first.
 fn own(case: &Case, attempt: u64) -> impl Iterator<Item = (u64, &Value)> {
     let ours = case.of_attempt(attempt).filter(|(stored, event)| {
-        stored.header.producer.as_ref().is_some_and(|name| name.as_str() == NAME) && event["preflight"]["verdict"].is_string()
+        stored.header.producer.as_ref().is_some_and(|name| name.as_str() == NAME)
+            && event["preflight"]["verdict"].is_string()
     });
     ours.map(|(stored, event)| (stored.index, &event["preflight"]))
 }
@@ -102,7 +103,9 @@ fn same(one: &Value, other: &Value) -> bool {
     };
     let policies = |verdict: &Value| -> Vec<Value> {
         let results = verdict["policies"].as_array().into_iter().flatten();
-        results.map(|result| json!([result["name"], result["package"], result["decision"], result["message"]])).collect()
+        results
+            .map(|result| json!([result["name"], result["package"], result["decision"], result["message"]]))
+            .collect()
     };
     ["verdict", "plan_digest", "waits_for", "approvals_refused"].iter().all(|name| one[*name] == other[*name])
         && failed(one) == failed(other)

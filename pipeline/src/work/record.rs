@@ -10,7 +10,11 @@ use serde_json::Value;
 /// Reads what workers act on.
 pub trait Record: Send + Sync + 'static {
     /// All accepted events of a change, oldest first, payloads as stored; none where the change is not known.
-    fn change<'a>(&'a self, tenant: &'a Tenant, change: &'a ChangeId) -> BoxFuture<'a, Result<Vec<Stored>, RecordError>>;
+    fn change<'a>(
+        &'a self,
+        tenant: &'a Tenant,
+        change: &'a ChangeId,
+    ) -> BoxFuture<'a, Result<Vec<Stored>, RecordError>>;
 
     /// Returns once the message with this sequence on the tenant's road is an entry or a rejection, with the change that its event belongs to;
     /// none for what is no new event: rejections, duplicates and administrative acts.

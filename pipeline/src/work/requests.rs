@@ -145,7 +145,11 @@ impl Door {
             return Ok(Some(Taken { change: change.clone(), index: stored.index, is_new: false }));
         }
         if let Some((stored, _)) = case.plan(attempt) {
-            let how = format!("with a plan (entry {}); ask for its next attempt with \"attempt\": {}", stored.index, attempt + 1);
+            let how = format!(
+                "with a plan (entry {}); ask for its next attempt with \"attempt\": {}",
+                stored.index,
+                attempt + 1
+            );
             return Err(RequestError::Taken { change: change.clone(), how });
         }
         Ok(None)

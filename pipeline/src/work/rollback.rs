@@ -107,7 +107,8 @@ async fn roll_back(shop: &Shop, case: &Case, course: &Course, because: Because) 
     let back = Back { shop, plan, way: &way, scene: &scene, attempt: course.attempt, lock };
     if !course.undone.open {
         if let Some(missing) = unapproved(shop, case, course.attempt).await? {
-            let reason = format!("the plan never had the approvals that it needed, so nothing is undone by it: {missing}");
+            let reason =
+                format!("the plan never had the approvals that it needed, so nothing is undone by it: {missing}");
             return refuse(shop, case, course, None, &reason).await;
         }
         let dry_run = tried(shop, &way).await?;

@@ -105,8 +105,7 @@ impl Capture {
     /// Nothing captured; these texts are masked wherever they appear, line by line if they have several.
     pub fn hiding(secrets: &[String]) -> Self {
         let lines = secrets.iter().flat_map(|secret| secret.lines()).map(str::trim);
-        let mut secrets: Vec<String> =
-            lines.filter(|line| line.len() >= SECRET_BYTES_MIN).map(str::to_owned).collect();
+        let mut secrets: Vec<String> = lines.filter(|line| line.len() >= SECRET_BYTES_MIN).map(str::to_owned).collect();
         // One that another begins with must not leave the other's end.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self { secrets, ..Self::default() }

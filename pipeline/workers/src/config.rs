@@ -147,7 +147,8 @@ impl Guard {
     /// through, so that no program reads somebody's settings unasked.
     pub fn environment(&self, own: &BTreeMap<String, String>, home: &str) -> BTreeMap<String, String> {
         let through = ALWAYS.into_iter().chain(self.environment.iter().map(String::as_str));
-        let mut all: BTreeMap<String, String> = SET.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut all: BTreeMap<String, String> =
+            SET.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         all.insert("HOME".to_owned(), home.to_owned());
         all.extend(through.filter_map(|name| Some((name.to_owned(), own.get(name)?.clone()))));
         all
@@ -277,7 +278,9 @@ fn guard(entry: &Entry<'_>) -> Read<Guard> {
         return entry.wrong("environment", format!("{found:?}"), "names of variables: letters, digits and _");
     }
     // These make a program run somebody's code, whatever its command line says.
-    if let Some(found) = environment.iter().find(|name| name.starts_with("LD_") || name.starts_with("DYLD_") || *name == "BASH_ENV") {
+    if let Some(found) =
+        environment.iter().find(|name| name.starts_with("LD_") || name.starts_with("DYLD_") || *name == "BASH_ENV")
+    {
         return entry.wrong("environment", format!("{found:?}"), "no variable that loads code into programs");
     }
     // An empty list is a wish: no pipes at all.

@@ -176,13 +176,18 @@ impl Course {
 
     /// Steps that may have left something, in the order in which they were begun.
     pub fn touched(&self) -> impl Iterator<Item = usize> + '_ {
-        self.order.iter().copied().filter(|at| matches!(self.fates[*at], Fate::Begun | Fate::Tried | Fate::Done | Fate::Failed))
+        self.order
+            .iter()
+            .copied()
+            .filter(|at| matches!(self.fates[*at], Fate::Begun | Fate::Tried | Fate::Done | Fate::Failed))
     }
 
     /// The state that later ones are compared with: the first one of a round that held behind the last execution.
     pub fn baseline(&self) -> Option<&Drift> {
         let since = self.executed.map_or(0, |(index, _)| index);
-        self.drifts.iter().find(|drift| drift.index >= since && drift.held && !drift.by_monitor && drift.state.is_some())
+        self.drifts
+            .iter()
+            .find(|drift| drift.index >= since && drift.held && !drift.by_monitor && drift.state.is_some())
     }
 }
 

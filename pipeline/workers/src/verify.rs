@@ -13,8 +13,8 @@ mod looks;
 mod options;
 pub mod state;
 
-pub use judge::{Found, Probed, Round, Timing};
 pub(crate) use judge::drift;
+pub use judge::{Found, Probed, Round, Timing};
 pub(crate) use looks::fields;
 pub use looks::{Look, Run, Wanted, looks, looks_after_rollback, probes, probes_of_nothing};
 pub use options::{Bound, Expectation, Options, Probe, Slo, Way};

@@ -128,6 +128,10 @@ impl PackDocument {
         if document.format != FORMAT {
             return Err(DocumentError::Malformed(format!("format {format} never existed")));
         }
+        // What was never written needs no newer verifier.
+        if document.fold == 0 || document.report == 0 {
+            return Err(DocumentError::Malformed("version 0 of fold or report never existed".to_owned()));
+        }
         if document.to_json().map_err(malformed)? != bytes {
             return Err(DocumentError::NotCanonical);
         }
@@ -164,6 +168,8 @@ mod tests {
         }
         check(r#""format":1"#, r#""format":2"#, "pack format 2");
         check(r#""format":1"#, r#""format":0"#, "never existed");
+        check(r#""fold":1"#, r#""fold":0"#, "never existed");
+        check(r#""report":1"#, r#""report":0"#, "never existed");
         check(r#""format":1"#, r#""format":1,"format":1"#, "duplicate_key");
         check(r#""fold":1"#, r#""fold":1,"extra":1"#, "unknown field");
         check(r#""index":9"#, r#""index":9,"salt":null"#, "not RFC 8785");

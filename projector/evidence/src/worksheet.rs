@@ -2,13 +2,13 @@
 //! entry and the JSON pointer behind it. Pure; it reads evidence packs.
 //!
 //! `pass` and `exception` rest on what an event says; `not evidenced` means that none says it. A person decides what follows: the sheet saves
-//! the looking up, not the judgement.
+//! the looking up, not the judgement. Of a pack no more is in memory than one of its events.
 
-use std::io::{Cursor, Read, Seek};
+use std::io::{self, Read, Seek};
 
 use ledger::entry::{EventHeader, Header};
 use projector::approval::Rules;
-use projector::document::{ChangeDocument, Context, Entry, document};
+use projector::document::{ChangeDocument, Context, Telling};
 use projector::facts::Decision;
 use projector::fold::State;
 use schemas::ids::{ChangeClass, ChangeId};
@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::document::PackDocument;
 use crate::files;
+use crate::population::Change;
 use crate::report::Verdict;
 use crate::sample::{Drawn, Sample, line};
 use crate::trust::Trust;
@@ -108,21 +109,37 @@ const ATTRIBUTES: [(&str, &str, &str); 8] = [
     ("emergency", "If it was an emergency: was it approved, if afterwards?", "SOC 2 CC8.1; DORA Art. 9(4)(e)"),
 ];
 
-/// The sheet of a sample. `pack` gives the evidence pack of a change drawn, if it is there; it is verified with `trust`.
-pub fn sheet(sample: &Sample, trust: &Trust, mut pack: impl FnMut(&Drawn) -> Option<Vec<u8>>) -> Vec<Sheet> {
-    let rows = |drawn: &Drawn| match pack(drawn) {
-        None => Sheet { drawn: drawn.clone(), pack: None, tested: unseen("there is no evidence pack of it here") },
-        Some(bytes) => {
-            let report = verify_pack(Cursor::new(&bytes), trust);
-            let tested = match Evidence::read(Cursor::new(&bytes), &drawn.change.change) {
-                Ok(_) if report.verdict == Verdict::Refuted => unseen("its evidence pack is refuted"),
-                Ok(evidence) => evidence.tested(),
-                Err(why) => unseen(&why),
-            };
-            Sheet { drawn: drawn.clone(), pack: Some(report.verdict), tested }
-        }
+/// The sheet of a sample. `pack` opens the evidence pack of a change drawn, which is verified with `trust`; that it is not there is
+/// [`io::ErrorKind::NotFound`].
+pub fn sheet<P: Read + Seek>(
+    sample: &Sample,
+    trust: &Trust,
+    mut pack: impl FnMut(&Drawn) -> io::Result<P>,
+) -> Vec<Sheet> {
+    let rows = |drawn: &Drawn| {
+        let (verdict, tested) = match pack(drawn) {
+            Ok(pack) => examined(pack, &drawn.change, trust),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (None, Err("there is no evidence pack of it here".to_owned()))
+            }
+            Err(error) => (Some(Verdict::Undecided), Err(format!("its evidence pack cannot be read: {error}"))),
+        };
+        Sheet { drawn: drawn.clone(), pack: verdict, tested: tested.unwrap_or_else(|why| unseen(&why)) }
     };
     sample.drawn.iter().map(rows).collect()
+}
+
+fn examined<P: Read + Seek>(
+    mut pack: P,
+    change: &Change,
+    trust: &Trust,
+) -> (Option<Verdict>, Result<Vec<Tested>, String>) {
+    let verdict = verify_pack(&mut pack, trust).verdict;
+    let tested = match verdict {
+        Verdict::Refuted => Err("its evidence pack is refuted".to_owned()),
+        Verdict::Ok | Verdict::Undecided => Evidence::read(&mut pack, change).map(|evidence| evidence.tested()),
+    };
+    (Some(verdict), tested)
 }
 
 /// The sheet as CSV (RFC 4180), with an empty column for the auditor's remarks.
@@ -180,43 +197,99 @@ fn row(number: usize, found: Found, seen: String, at: Option<(u64, &str)>) -> Te
     Tested { attribute, question, asked_by, found, seen, entry: at.map(|(entry, _)| entry), pointer }
 }
 
-/// The events of one change, out of its pack.
+/// What is looked for in the events.
+#[derive(Clone, Copy)]
+enum What {
+    Reason,
+    Impact,
+    Tests,
+    Executor,
+    BackOut,
+    Checks,
+}
+
+impl What {
+    const ALL: [What; 6] = [What::Reason, What::Impact, What::Tests, What::Executor, What::BackOut, What::Checks];
+
+    /// Where it may stand, the place that says most first.
+    fn pointers(self) -> &'static [&'static str] {
+        match self {
+            What::Reason => &["/intent/reason", "/intent/ticket"],
+            What::Impact => &["/plan/impact/security", "/plan/impact/description"],
+            What::Tests => &["/preflight/checks", "/plan/simulation", "/preflight/policies"],
+            What::Executor => &["/execution/executor", "/execution/agent"],
+            What::BackOut => &["/rollback/plan"],
+            What::Checks => &["/verification/checks", "/verification/slo", "/verification/drift"],
+        }
+    }
+
+    /// What an event says of it: something other than nothing.
+    fn said_by(self, entry: u64, event: &Value) -> Option<Said> {
+        self.pointers().iter().find_map(|pointer| {
+            let value = event.pointer(pointer).filter(|value| says_something(value))?;
+            let failed = value.as_array().is_some_and(|list| list.iter().any(|one| one["ok"] == false));
+            Some(Said { entry, pointer, shown: shown(value), failed })
+        })
+    }
+}
+
+/// The first that the events say of something.
+struct Said {
+    entry: u64,
+    pointer: &'static str,
+    shown: String,
+    /// A list in which an item says `ok: false`.
+    failed: bool,
+}
+
+impl Said {
+    fn at(&self) -> (u64, &'static str) {
+        (self.entry, self.pointer)
+    }
+}
+
+/// What the events of one change say, out of its pack.
 struct Evidence {
     document: ChangeDocument,
-    events: Vec<(u64, Value)>,
+    said: [Option<Said>; What::ALL.len()],
 }
 
 impl Evidence {
-    fn read(pack: impl Read + Seek, change: &str) -> Result<Evidence, String> {
+    fn read(pack: impl Read + Seek, change: &Change) -> Result<Evidence, String> {
         let files = Files::scan(pack).map_err(|error| format!("its evidence pack cannot be read: {error}"))?;
         let missing = |name: &str| format!("its evidence pack has no {name}");
         let described = files.get(files::PACK).ok_or_else(|| missing(files::PACK))?;
         let described = PackDocument::parse(&described).map_err(|error| error.to_string())?;
-        let id = ChangeId::parse(change).map_err(|error| error.to_string())?;
-        if described.change != change {
+        let id = ChangeId::parse(&change.change).map_err(|error| error.to_string())?;
+        if described.change != change.change {
             return Err(format!("its evidence pack is of {}", described.change));
         }
-        let mut read: Vec<(u64, EventHeader, Vec<u8>)> = Vec::new();
+        holds_all(&described, change)?;
+        let mut headers: Vec<(u64, EventHeader)> = Vec::new();
         for entry in &described.entries {
             let name = files::entry_name(entry.index);
             let bytes = files.get(&name).ok_or_else(|| missing(&name))?;
             let Ok(Header::Event(header)) = Header::decode(&bytes) else { return Err(format!("{name} is no event")) };
-            let event = files::event_name(entry.index, header.phase);
-            // An event that was erased says nothing any more.
-            read.extend(files.get(&event).map(|payload| (entry.index, header, payload)));
+            headers.push((entry.index, header));
         }
-        let entries: Vec<Entry<'_>> = read
-            .iter()
-            .map(|(index, header, payload)| Entry { index: *index, header, payload: Some(payload) })
-            .collect();
-        let event = |payload: &[u8]| {
-            let mut document: Value = serde_json::from_slice(payload).unwrap_or_default();
-            document["provisioning_event"].take()
-        };
-        let events = read.iter().map(|(index, _, payload)| (*index, event(payload))).collect();
         let rules = Rules::from_changes(&described.origin, described.approval_rules.clone());
         let context = Context { rules, as_of_ms: described.as_of_ms };
-        Ok(Evidence { document: document(&id, &entries, &context), events })
+        let mut telling = Telling::new(&id, &context);
+        let mut said = [const { None }; What::ALL.len()];
+        for (index, header) in &headers {
+            // An event that was erased says nothing any more.
+            let Some(payload) = files.get(&files::event_name(*index, header.phase)) else { continue };
+            telling.add(*index, header, Some(&payload));
+            let mut document: Value = serde_json::from_slice(&payload).unwrap_or_default();
+            let event = document["provisioning_event"].take();
+            for (what, said) in What::ALL.into_iter().zip(&mut said).filter(|(_, said)| said.is_none()) {
+                *said = what.said_by(*index, &event);
+            }
+        }
+        if files.broke() {
+            return Err("its evidence pack could not be read a second time".to_owned());
+        }
+        Ok(Evidence { document: telling.document(), said })
     }
 
     fn tested(&self) -> Vec<Tested> {
@@ -232,29 +305,23 @@ impl Evidence {
         ]
     }
 
-    /// The first event that has something other than nothing at a pointer: a text that is not blank, or a list that is not empty.
-    fn first<'a>(&'a self, pointers: &[&'static str]) -> Option<(u64, &'static str, &'a Value)> {
-        self.events.iter().find_map(|(index, event)| {
-            pointers.iter().find_map(|pointer| {
-                let value = event.pointer(pointer).filter(|value| says_something(value))?;
-                Some((*index, *pointer, value))
-            })
-        })
+    fn first(&self, what: What) -> Option<&Said> {
+        self.said[what as usize].as_ref()
     }
 
-    fn there(&self, number: usize, pointers: &[&'static str], absent: &str) -> Tested {
-        match self.first(pointers) {
-            Some((entry, pointer, value)) => row(number, Found::Pass, shown(value), Some((entry, pointer))),
+    fn there(&self, number: usize, what: What, absent: &str) -> Tested {
+        match self.first(what) {
+            Some(said) => row(number, Found::Pass, said.shown.clone(), Some(said.at())),
             None => row(number, Found::NotEvidenced, absent.to_owned(), None),
         }
     }
 
     fn reason(&self) -> Tested {
-        self.there(0, &["/intent/reason", "/intent/ticket"], "no event gives a reason or a ticket")
+        self.there(0, What::Reason, "no event gives a reason or a ticket")
     }
 
     fn impact(&self) -> Tested {
-        self.there(1, &["/plan/impact/security", "/plan/impact/description"], "no plan describes its impact")
+        self.there(1, What::Impact, "no plan describes its impact")
     }
 
     /// Index of the first approval; a refusal is none.
@@ -263,19 +330,17 @@ impl Evidence {
     }
 
     fn tested_before(&self) -> Tested {
-        let tests = ["/preflight/checks", "/plan/simulation", "/preflight/policies"];
-        let Some((entry, pointer, value)) = self.first(&tests) else {
+        let Some(tests) = self.first(What::Tests) else {
             return row(2, Found::NotEvidenced, "no checks, policies or simulation are on record".to_owned(), None);
         };
-        let failed = value.as_array().is_some_and(|list| list.iter().any(|one| one["ok"] == false));
-        let at = Some((entry, pointer));
+        let (entry, at) = (tests.entry, Some(tests.at()));
         match self.approved_at() {
             None => row(2, Found::NotEvidenced, format!("tested in entry {entry}; no approval is on record"), at),
             // Within one event the checks stand before the approvals.
             Some(approved) if approved < entry => {
                 row(2, Found::Exception, format!("approved in entry {approved}, tested in entry {entry}"), at)
             }
-            Some(approved) if failed => {
+            Some(approved) if tests.failed => {
                 row(2, Found::Exception, format!("a test failed, and entry {approved} approves"), at)
             }
             Some(approved) => row(2, Found::Pass, format!("tested in entry {entry}, approved in entry {approved}"), at),
@@ -284,20 +349,18 @@ impl Evidence {
 
     fn separation(&self) -> Tested {
         let initiator = self.document.initiator.as_deref();
-        let executor = self.first(&["/execution/executor", "/execution/agent"]);
+        let named = self.first(What::Executor).map(|said| said.shown.as_str());
         let approvers: Vec<&str> = self.document.approvals.iter().map(|given| given.approver.as_str()).collect();
-        let named = executor.map(|(_, _, value)| shown(value));
         let seen = format!(
             "initiator {}, approvers {}, executor {}",
             initiator.unwrap_or("unknown"),
             if approvers.is_empty() { "none".to_owned() } else { approvers.join(", ") },
-            named.as_deref().unwrap_or("unknown")
+            named.unwrap_or("unknown")
         );
         let at = self.document.approvals.first().map(|given| (given.index, "/preflight/approvals"));
         let same = |a: Option<&str>, b: Option<&str>| a.is_some() && a == b;
-        let clash =
-            approvers.iter().any(|approver| same(Some(approver), initiator) || same(Some(approver), named.as_deref()))
-                || same(initiator, named.as_deref());
+        let clash = approvers.iter().any(|approver| same(Some(approver), initiator) || same(Some(approver), named))
+            || same(initiator, named);
         let found = if clash {
             Found::Exception
         } else if approvers.is_empty() || initiator.is_none() || named.is_none() {
@@ -326,12 +389,11 @@ impl Evidence {
     }
 
     fn back_out(&self) -> Tested {
-        self.there(5, &["/rollback/plan"], "no rollback plan is on record")
+        self.there(5, What::BackOut, "no rollback plan is on record")
     }
 
     fn verified(&self) -> Tested {
-        let checks = self.first(&["/verification/checks", "/verification/slo", "/verification/drift"]);
-        let at = checks.map(|(entry, pointer, _)| (entry, pointer));
+        let at = self.first(What::Checks).map(Said::at);
         let state = self.document.attempts.last().map(|attempt| attempt.reached.unwrap_or(attempt.state));
         let word = state.map_or("unknown", State::as_str);
         match state {
@@ -354,6 +416,20 @@ impl Evidence {
             None => row(7, Found::Exception, "an emergency that nobody approved, not even afterwards".to_owned(), None),
         }
     }
+}
+
+/// Whether a pack has the entries that the population counts of its change: one that was cut short before a failure is sound, and says less.
+fn holds_all(pack: &PackDocument, change: &Change) -> Result<(), String> {
+    let counted = change.first..=change.last;
+    let held = pack.entries.iter().filter(|entry| counted.contains(&entry.index)).count() as u64;
+    if held == change.events {
+        return Ok(());
+    }
+    let (events, first, last) = (change.events, change.first, change.last);
+    Err(format!(
+        "its evidence pack leaves out entries: it has {held} of the {events} that the population counts from {first} to {last}; make it anew \
+         (`upm pack --sample`)"
+    ))
 }
 
 fn says_something(value: &Value) -> bool {

@@ -1,4 +1,4 @@
-//! A pack that is larger than the memory it takes: planned, copied and verified, each within 64 MiB.
+//! A pack that is larger than the memory it takes: planned, copied, verified and read for a work sheet, each within 64 MiB.
 //!
 //! A process of its own, because what is measured is the most memory that the process ever had. `UPM_SOAK=1` makes it nearly as large as a
 //! pack may be.
@@ -11,7 +11,8 @@ use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::process::Command;
 
-use evidence::{KeyFile, PackInput, PackLog, Trust, Verdict, verify_pack};
+use evidence::sample::Sample;
+use evidence::{KeyFile, PackInput, PackLog, Trust, Verdict, verify_pack, worksheet};
 use ledger::checkpoint::{Checkpoint, Origin};
 use ledger::entry::{EventHeader, First, Header, Road, Salt, commitment};
 use ledger::hash::{self, Hash};
@@ -23,6 +24,7 @@ use projector::document::Context;
 use schemas::admit::{self, Scratch};
 use schemas::ids::ChangeId;
 use schemas::rules;
+use serde_json::json;
 
 const BORN_MS: u64 = 1_760_011_200_000;
 
@@ -137,6 +139,20 @@ fn log(origin: &Origin, signer: &Signer, events: usize) -> Long {
     Long { entries, size }
 }
 
+/// A sample of that one change.
+fn sample(size: u64) -> Sample {
+    let events = size - 1;
+    let change = json!({
+        "change": "a", "classes": [], "closed": false, "environments": ["prod"], "events": events, "executed": false, "first": 1, "first_at": 0,
+        "first_ts": 0, "last": events, "last_at": 0, "last_ts": 0, "outcomes": [], "phases": ["execute"], "probe": false, "started": true,
+    });
+    serde_json::from_value(json!({
+        "drawn": [{"change": change, "number": 1, "rank": "00", "stratum": ""}], "format": 1, "from": "2025-10-09", "origin": "test-ledger/acme",
+        "population": 1, "root": "00", "seed": "s", "size": 1, "strata": [], "to": "2025-10-09", "tree_size": size,
+    }))
+    .unwrap()
+}
+
 /// The most memory that this process ever had.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -205,6 +221,9 @@ fn a_pack_takes_far_less_memory_than_it_is_long() {
     let trust = Trust { key: Some(KeyFile::Vkey(signer.verifier())), ..Trust::default() };
     let report = verify_pack(File::open(&path).unwrap(), &trust);
     assert_eq!(report.verdict, Verdict::Ok, "{report}");
+    let sheets = worksheet::sheet(&sample(size), &trust, |_| File::open(&path));
+    assert_eq!(sheets[0].pack, Some(Verdict::Ok));
+    assert!(sheets[0].tested.iter().any(|row| row.seen.contains("it is ")), "{:?}", sheets[0].tested);
     let peak = peak_kib();
     assert!(peak <= MEMORY_KIB_MAX, "{} bytes of a pack took {peak} KiB of memory", out.1);
     println!("{} bytes of a pack took {peak} KiB of memory", out.1);

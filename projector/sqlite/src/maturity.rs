@@ -125,10 +125,12 @@ fn assessors_of(connection: &Connection) -> Result<BTreeMap<String, String>, Vie
     Ok(select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
 }
 
-/// By environment: changes that executed in the window, and those of them that were rolled back with evidence.
-const ENVIRONMENTS: &str = "SELECT coalesce(environment, ''), sum(num), sum(den) FROM kpi_sums \
-    JOIN metrics USING (metric) JOIN kpi_groups USING (grp) \
-    WHERE grp > 0 AND name = 'rollback_executed' AND day >= ?1 AND day < ?2 GROUP BY 1";
+/// By environment: changes that executed in the window, and those of them that were rolled back with evidence. One row a group and day is looked up: a
+/// range of the table would hold all metrics of all days that there ever were.
+const ENVIRONMENTS: &str = "WITH RECURSIVE days(day) AS (SELECT ?1 WHERE ?1 < ?2 UNION ALL SELECT day + 1 FROM days WHERE day + 1 < ?2) \
+    SELECT coalesce(environment, ''), sum(num), sum(den) FROM metrics CROSS JOIN kpi_groups CROSS JOIN days \
+    CROSS JOIN kpi_sums ON kpi_sums.grp = kpi_groups.grp AND kpi_sums.day = days.day AND kpi_sums.metric = metrics.metric \
+    WHERE name = 'rollback_executed' GROUP BY 1";
 
 const CASES: &str = "SELECT name, num, den FROM kpi_sums JOIN metrics USING (metric) \
     WHERE grp = 0 AND name LIKE 'case.%' AND day >= ?1 AND day < ?2 ORDER BY day";
@@ -256,4 +258,20 @@ fn counts(connection: &Connection, sql: &str, window: Window) -> Result<Vec<(Str
     let day = |day: Day| i64::from(day.0);
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, Count { num: row.get(1)?, den: row.get(2)? }));
     Ok(select.query_map([day(window.from), day(window.to)], read)?.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After ten years a level costs as much as on the first day.
+    #[test]
+    fn environments_are_looked_up_day_by_day() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let views = Views::open(&dir.path().join("v.db")).unwrap();
+        let mut plan = views.connection.prepare(&format!("EXPLAIN QUERY PLAN {ENVIRONMENTS}")).unwrap();
+        let steps: Vec<String> = plan.query_map([1, 2], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+        let of_sums: Vec<_> = steps.iter().filter(|step| step.contains("kpi_sums")).collect();
+        assert_eq!(of_sums, ["SEARCH kpi_sums USING PRIMARY KEY (grp=? AND day=? AND metric=?)"], "{steps:?}");
+    }
 }

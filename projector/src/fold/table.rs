@@ -71,7 +71,12 @@ pub const TABLE: [Row; 14] = [
         by: "checks after the change of which one held and none failed, or an empty drift diff",
         from: &[State::Executed],
     },
-    Row { state: State::Executed, mark: Marks::EXECUTED, by: "steps that all returned 0, with none remaining", from: &[State::Executing] },
+    Row {
+        state: State::Executed,
+        mark: Marks::EXECUTED,
+        by: "steps that all returned 0, with none remaining",
+        from: &[State::Executing],
+    },
     Row {
         state: State::Executing,
         mark: Marks::EXECUTING,

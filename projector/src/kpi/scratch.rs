@@ -86,7 +86,7 @@ impl Scratch {
         for name in metric::DURATIONS {
             let bytes = durations.get(name).map(Values::encode).unwrap_or_default();
             let ranked = Ranked::over([bytes.as_slice()]).unwrap_or_default();
-            sums.percentiles.insert(name.to_owned(), [ranked.percentile(50), ranked.percentile(95)]);
+            sums.percentiles.insert(name.to_owned(), ranked.percentiles([50, 95]));
         }
         sums
     }

@@ -79,19 +79,28 @@ impl FromIterator<u64> for Values {
 #[derive(Clone, Debug, Default)]
 pub struct Ranked<'a> {
     days: Vec<&'a [u8]>,
-    /// Values in each bucket.
-    buckets: BTreeMap<u64, u64>,
+    /// Values in each bucket, by its number.
+    buckets: Vec<u64>,
     count: u64,
+}
+
+/// Where the value of a rank is.
+struct Place {
+    bucket: u64,
+    /// How many values of the bucket it takes.
+    rank: u64,
+    /// What is in it: values, and how often.
+    alike: Vec<(u64, u64)>,
 }
 
 impl<'a> Ranked<'a> {
     /// Over the bytes of some days; `None` where they are none of [`Values::encode`].
     pub fn over(days: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
-        let mut ranked = Self::default();
+        let mut ranked = Self { buckets: vec![0; BUCKETS], ..Self::default() };
         for bytes in days {
             for bucket in buckets(bytes) {
-                let Bucket { number: bucket, total, .. } = bucket?;
-                let count = ranked.buckets.entry(bucket).or_default();
+                let Bucket { number, total, .. } = bucket?;
+                let count = ranked.buckets.get_mut(usize::try_from(number).ok()?)?;
                 *count = count.saturating_add(total);
                 ranked.count = ranked.count.saturating_add(total);
             }
@@ -105,32 +114,46 @@ impl<'a> Ranked<'a> {
         self.count
     }
 
-    /// The nearest-rank percentile: the smallest value that at least `percent` of all do not exceed. `None` without values.
-    pub fn percentile(&self, percent: u64) -> Option<u64> {
-        let rank = (u128::from(self.count) * u128::from(percent)).div_ceil(100).max(1);
-        let mut before: u128 = 0;
-        let (bucket, _) = self.buckets.iter().find(|(_, count)| {
-            let here = before + u128::from(**count) >= rank;
-            if !here {
-                before += u128::from(**count);
-            }
-            here
-        })?;
-        let mut alike: BTreeMap<u64, u64> = BTreeMap::new();
+    /// The nearest-rank percentiles: of each the smallest value that at least so many percent of all do not exceed. `None` without values. All of them by
+    /// one walk over the days, because a day of many groups has thousands of buckets.
+    pub fn percentiles<const N: usize>(&self, percents: [u64; N]) -> [Option<u64>; N] {
+        let mut places = percents.map(|percent| self.place(percent));
+        let last = places.iter().flatten().map(|place| place.bucket).max();
+        let mut sound = true;
         for bytes in &self.days {
-            for found in buckets(bytes).flatten().filter(|found| found.number == *bucket) {
-                each(*bucket, found.body, |value, count| {
-                    let known = alike.entry(value).or_default();
-                    *known = known.saturating_add(count);
-                })?;
+            for found in buckets(bytes).flatten().take_while(|found| Some(found.number) <= last) {
+                for place in places.iter_mut().flatten().filter(|place| place.bucket == found.number) {
+                    let read = each(found.number, found.body, |value, count| place.alike.push((value, count)));
+                    sound &= read.is_some();
+                }
             }
         }
-        alike.into_iter().find_map(|(value, count)| {
-            before += u128::from(count);
-            (before >= rank).then_some(value)
+        places.map(|place| {
+            let Place { rank, mut alike, .. } = place.filter(|_| sound)?;
+            alike.sort_unstable();
+            let mut before = 0_u64;
+            alike.into_iter().find_map(|(value, count)| {
+                before = before.saturating_add(count);
+                (before >= rank).then_some(value)
+            })
         })
     }
+
+    fn place(&self, percent: u64) -> Option<Place> {
+        let rank = (u128::from(self.count) * u128::from(percent)).div_ceil(100).max(1);
+        let mut left = u64::try_from(rank).ok()?;
+        for (bucket, count) in (0..).zip(&self.buckets) {
+            match left.checked_sub(*count) {
+                Some(rest) if rest > 0 => left = rest,
+                _ => return Some(Place { bucket, rank: left, alike: Vec::new() }),
+            }
+        }
+        None
+    }
 }
+
+/// How many buckets there are.
+const BUCKETS: usize = 976;
 
 struct Bucket<'a> {
     number: u64,
@@ -221,6 +244,7 @@ mod tests {
             let bucket = bucket_of(value);
             prop_assert!(floor_of(bucket) <= value);
             prop_assert!(bucket == bucket_of(u64::MAX) || floor_of(bucket + 1) > value);
+            prop_assert!(bucket < BUCKETS as u64 && bucket_of(u64::MAX) + 1 == BUCKETS as u64);
         }
 
         #[test]
@@ -236,14 +260,15 @@ mod tests {
             all.sort_unstable();
             prop_assert_eq!(ranked.count(), all.len() as u64);
             let rank = (all.len() * usize::try_from(percent).unwrap()).div_ceil(100);
-            prop_assert_eq!(ranked.percentile(percent), rank.checked_sub(1).map(|at| all[at]));
+            let least = all.first().copied();
+            prop_assert_eq!(ranked.percentiles([percent, 0]), [rank.checked_sub(1).map(|at| all[at]), least]);
         }
 
         #[test]
         fn other_bytes_are_refused_and_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let _ = Values::decode(&bytes);
             if let Some(ranked) = Ranked::over([bytes.as_slice()]) {
-                let _ = ranked.percentile(95);
+                let _ = ranked.percentiles([50, 95]);
             }
         }
     }

@@ -119,8 +119,11 @@ fn repair(globals: &Globals, args: &Repair) -> Result<ExitCode, CliError> {
     }
     let reason = format!("drift of {}, entry {}", args.change, last.index);
     let made = repair::repair(&course, &differences, &options.catalogue, &options.config.verify.expectations, &reason);
-    let leaves: Vec<String> =
-        made.leaves.iter().map(|(resource, why)| format!("{}: {}", print::clean(resource), print::clean(why))).collect();
+    let leaves: Vec<String> = made
+        .leaves
+        .iter()
+        .map(|(resource, why)| format!("{}: {}", print::clean(resource), print::clean(why)))
+        .collect();
     let Some(mut request) = made.request else {
         return Err(CliError::no("nothing of it can be asked for").with_detail(leaves.join("\n")));
     };
@@ -152,7 +155,9 @@ fn of_change(client: &Client, tenant: &schemas::ids::Tenant, change: &ChangeId) 
     let path = format!("/v1/tenants/{}/changes/{}/events", segment(tenant.as_str()), segment(change.as_str()));
     let listed = client.get(&format!("{path}?limit=1"))?;
     let first = listed["events"].as_array().and_then(|rows| rows.first()).and_then(|row: &Value| row["index"].as_u64());
-    let Some(first) = first else { return Err(CliError::no(format!("there is no change {}", print::clean(change.as_str())))) };
+    let Some(first) = first else {
+        return Err(CliError::no(format!("there is no change {}", print::clean(change.as_str()))));
+    };
     let mut all = Vec::new();
     if first == 0 {
         let stored = client.get(&format!("/v1/tenants/{}/events/0", segment(tenant.as_str())))?;

@@ -187,9 +187,11 @@ pub fn main() -> ExitCode {
         Err(told) => return not_run(&told),
     };
     let json = cli.globals.json;
-    let done =
-        Globals::new(cli.globals, matches!(cli.command, Command::Serve(_) | Command::Rebuild(_) | Command::Fsck(_) | Command::Work(_)))
-            .and_then(|globals| dispatch(&globals, cli.command));
+    let done = Globals::new(
+        cli.globals,
+        matches!(cli.command, Command::Serve(_) | Command::Rebuild(_) | Command::Fsck(_) | Command::Work(_)),
+    )
+    .and_then(|globals| dispatch(&globals, cli.command));
     done.unwrap_or_else(|error| fail(&error, json))
 }
 

@@ -47,11 +47,12 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode, CliError> {
     }
     let given = order::record(globals, kind, &args.order)?;
     let read = |event: &Event| if args.dry_run { proof(event, &given) } else { end(event) };
-    let (ok, rollback) =
-        answered::wait(globals, &given.tenant, &args.order.change, given.index, args.wait, read)?;
+    let (ok, rollback) = answered::wait(globals, &given.tenant, &args.order.change, given.index, args.wait, read)?;
     if globals.json {
         let change = &args.order.change;
-        print::json(&json!({"tenant": given.tenant, "change": change, "order": given.index, "ok": ok, "rollback": rollback}))?;
+        print::json(
+            &json!({"tenant": given.tenant, "change": change, "order": given.index, "ok": ok, "rollback": rollback}),
+        )?;
     } else {
         print::line(&told(&rollback))?;
     }

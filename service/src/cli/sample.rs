@@ -1,7 +1,8 @@
 //! `upm sample`: draw a sample of a population, offline, and fill its work sheet out of evidence packs. What is drawn and what the sheet asks
 //! is `evidence`'s.
 
-use std::fs::{self, File};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -80,7 +81,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
 
 fn tell(globals: &Globals, args: &Args, sample: &Sample, trust: &evidence::Trust) -> Result<(), CliError> {
     if args.worksheet {
-        let sheets = worksheet::sheet(sample, trust, |drawn| args.packs.as_deref().and_then(|dir| pack(dir, drawn)));
+        let sheets = worksheet::sheet(sample, trust, |drawn| pack(args.packs.as_deref(), drawn));
         return if globals.json {
             print::json(&sheets)
         } else {
@@ -105,8 +106,9 @@ fn tell(globals: &Globals, args: &Args, sample: &Sample, trust: &evidence::Trust
 }
 
 /// The pack of a change drawn, if it is there.
-fn pack(dir: &Path, drawn: &Drawn) -> Option<Vec<u8>> {
-    fs::read(dir.join(pack_name(drawn.number, &drawn.change.change))).ok()
+fn pack(dir: Option<&Path>, drawn: &Drawn) -> io::Result<File> {
+    let dir = dir.ok_or(io::ErrorKind::NotFound)?;
+    File::open(dir.join(pack_name(drawn.number, &drawn.change.change)))
 }
 
 fn by(word: &str) -> Result<By, String> {

@@ -185,7 +185,8 @@ async fn serve(
 
 /// Starts the workers in this process.
 fn work(app: &Arc<App>, options: Options) -> Result<JoinHandle<()>, CliError> {
-    let refused = |problem: http::Problem| CliError::could_not(problem.to_json()["detail"].as_str().unwrap_or_default());
+    let refused =
+        |problem: http::Problem| CliError::could_not(problem.to_json()["detail"].as_str().unwrap_or_default());
     let place = Place {
         record: Arc::new(Local::new(app)),
         client: app.client().map_err(refused)?,
@@ -205,7 +206,10 @@ fn work(app: &Arc<App>, options: Options) -> Result<JoinHandle<()>, CliError> {
 async fn finish(app: &App, working: JoinHandle<()>) {
     app.ending().cancel();
     if tokio::time::timeout(WORK_PATIENCE, working).await.is_err() {
-        tracing::warn!("work that took longer than {} s was cut off; it goes on after the next start", WORK_PATIENCE.as_secs());
+        tracing::warn!(
+            "work that took longer than {} s was cut off; it goes on after the next start",
+            WORK_PATIENCE.as_secs()
+        );
     }
 }
 

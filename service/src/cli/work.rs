@@ -57,7 +57,9 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  upm work check workers.toml\n\nExit codes: 0 it can be used, 1 it can't, 2 it could not be read.")]
+#[command(
+    after_help = "Example:\n  upm work check workers.toml\n\nExit codes: 0 it can be used, 1 it can't, 2 it could not be read."
+)]
 struct Check {
     /// The file
     #[arg(value_name = "FILE")]
@@ -65,7 +67,9 @@ struct Check {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  upm work all --workers workers.toml\n  upm work plan --data /var/lib/upm --tenant acme\n\nCtrl-C or SIGTERM finishes what is in hand; a second one stops at once.")]
+#[command(
+    after_help = "Examples:\n  upm work all --workers workers.toml\n  upm work plan --data /var/lib/upm --tenant acme\n\nCtrl-C or SIGTERM finishes what is in hand; a second one stops at once."
+)]
 struct Run {
     /// The workers' options, TOML [default: the model's]
     #[arg(long, value_name = "FILE")]
@@ -152,7 +156,8 @@ fn serve(globals: &Globals, args: &Run, kinds: &[Kind]) -> Result<ExitCode, CliE
     logging::init(globals.json);
     let options = options::read(args.workers.as_deref())?;
     let kinds: BTreeSet<Kind> = kinds.iter().copied().collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("work").enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("work").enable_all().build();
     let runtime = runtime.map_err(|error| CliError::because("can't start threads", &error))?;
     runtime.block_on(async {
         let mut signals = Stop::listen().map_err(|error| CliError::because("can't listen for signals", &error))?;
@@ -186,7 +191,9 @@ fn serve(globals: &Globals, args: &Run, kinds: &[Kind]) -> Result<ExitCode, CliE
 fn target(globals: &Globals, flags: &NatsFlags) -> Result<NatsTarget, CliError> {
     let Route::Nats { target, data } = Route::find(globals, flags) else {
         let error = CliError::could_not("workers read the road, and only a server's URL is known");
-        return Err(error.with_detail("name the ledger's data directory with --data DIR (UPM_DATA), or its NATS with --nats URL (UPM_NATS)"));
+        return Err(error.with_detail(
+            "name the ledger's data directory with --data DIR (UPM_DATA), or its NATS with --nats URL (UPM_NATS)",
+        ));
     };
     let Some(data) = data else { return Ok(target) };
     let key = Keys::at(data.join("keys")).nats().map_err(|error| CliError::of(&error))?;

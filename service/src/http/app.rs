@@ -33,12 +33,12 @@ use super::turns::Turns;
 use crate::cosigning::{Cosigning, Released, WitnessStatus};
 use crate::data_dir::ServeFile;
 use crate::follow::Followers;
-use crate::work::local::Local;
-use crate::{clock, governed};
 use crate::home::{Home, HomeError};
 use crate::keys_on_disk::{KeyFileError, Keys};
 use crate::objects_dir::ObjectDir;
-use crate::taking::{Taking, TakingLimits};
+use crate::taking::{Roads, Taking, TakingLimits};
+use crate::work::local::Local;
+use crate::{clock, governed};
 
 /// How long a request waits for the views to cover what it asks for.
 const VIEWS_PATIENCE: Duration = Duration::from_secs(10);
@@ -346,7 +346,7 @@ impl App {
     }
 
     /// What objects are taken by, and every tenant with the first entry that its detail tables do not cover.
-    fn takes(&self) -> Option<(async_nats::Client, Detailed)> {
+    fn takes(&self) -> Option<Roads> {
         let client = self.running(|running| Ok(running.client())).ok()?;
         let detail = |open: Arc<OpenTenant>| {
             let detail = self.progress(&open.tenant)?.detail;

@@ -24,7 +24,7 @@ use super::evidence::segment;
 use super::extract::{UrlPath, UrlQuery};
 use super::problem::Problem;
 use super::room::{Found, Held};
-use crate::objects_dir::Standing;
+use crate::objects_dir::{Record, Standing};
 use crate::packs;
 
 /// Rows of a page where nobody says how many, and at most.
@@ -161,7 +161,11 @@ fn log_row(open: &OpenTenant, index: u64, log: &KeptLog, takes: bool) -> Result<
     let record = open.objects().record(&reference.hex());
     let record = record.map_err(|error| Problem::internal("what became of an object could not be read", &error))?;
     let own = reference.bucket == bucket(&open.tenant);
+    // An object has one length, and a reference that says another is to nothing.
+    let length = record.as_ref().filter(|record| record.standing == Standing::Here).and_then(Record::parsed);
+    let length = length.map(|kept| kept.size).filter(|size| *size != reference.size);
     let standing = match &record {
+        Some(_) if length.is_some() => json!(Standing::Missing),
         Some(record) => json!(record.standing),
         // Its entry is not looked at yet.
         None if own && takes => json!(Standing::Waiting),
@@ -171,7 +175,8 @@ fn log_row(open: &OpenTenant, index: u64, log: &KeptLog, takes: bool) -> Result<
         "index": index, "section": section, "step": step, "stream": stream, "reference": reference.to_string(),
         "sha256": reference.hex(), "size": reference.size, "standing": standing,
     });
-    if let Some(why) = record.and_then(|record| record.why) {
+    let of_length = length.map(|size| format!("the object with this digest has {size} bytes"));
+    if let Some(why) = of_length.or(record.and_then(|record| record.why)) {
         row["why"] = why.into();
     }
     Ok(row)

@@ -57,7 +57,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use tower_http::trace::TraceLayer;
 
-
 /// The largest body: about 24,000 events of 1.3 KB. It is held in memory.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 

@@ -40,10 +40,7 @@ pub async fn change(
 }
 
 /// `GET …/record/context`: `{"origin", "as_of_ms", "facts": [[index, {…}]]}`, what approvals are graded by.
-pub async fn context(
-    State(app): State<Arc<App>>,
-    UrlPath(tenant): UrlPath<Tenant>,
-) -> Result<Json<Value>, Problem> {
+pub async fn context(State(app): State<Arc<App>>, UrlPath(tenant): UrlPath<Tenant>) -> Result<Json<Value>, Problem> {
     let open = app.tenant(&tenant)?;
     blocking(move || {
         let (origin, as_of_ms, facts) = local::facts(&open.log).map_err(|error| log_failed(&error))?;

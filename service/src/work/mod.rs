@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use pipeline::produce::Producer;
-use pipeline::work::execute::Execute;
 use pipeline::work::drift::Drift;
+use pipeline::work::execute::Execute;
 use pipeline::work::plan::Planner;
 use pipeline::work::preflight::Preflight;
 use pipeline::work::rollback::RollingBack;
@@ -45,8 +45,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Plan, Self::Preflight, Self::Execute, Self::Verify, Self::Rollback, Self::Drift];
+    pub const ALL: [Self; 6] = [Self::Plan, Self::Preflight, Self::Execute, Self::Verify, Self::Rollback, Self::Drift];
 
     fn worker(self) -> Arc<dyn Worker> {
         match self {

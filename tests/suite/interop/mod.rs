@@ -5,6 +5,7 @@
 //! tests, and the vectors of transparency-dev.
 
 mod browser;
+mod kubernetes;
 mod litewitness;
 mod opa;
 mod pack;

@@ -89,14 +89,17 @@ impl Tryout<'_> {
             Ok(hand) => hand,
             Err(why) => return self.halt(&why).await,
         };
-        let mut eyes = Eyes { job: self.job, hand: &hand, directory: &directory, verified: self.verified(), cancel: self.cancel };
+        let mut eyes =
+            Eyes { job: self.job, hand: &hand, directory: &directory, verified: self.verified(), cancel: self.cancel };
         if let Some(look) = &self.step.check {
             let answer = eyes.look(&look.argv, self.may_fall_back()).await;
             let presence = answer.presence(look);
             match self.step.nothing_to_do(&presence) {
                 Ok(Some(reason)) => return self.skip(reason, eyes.verified, &hand).await,
                 Ok(None) => {}
-                Err(why) => return self.halt(&format!("{why}; looked with: {}", workers::argv::render(&look.argv))).await,
+                Err(why) => {
+                    return self.halt(&format!("{why}; looked with: {}", workers::argv::render(&look.argv))).await;
+                }
             }
         }
         let manner = self.manner(eyes.verified, &hand);
@@ -111,7 +114,9 @@ impl Tryout<'_> {
     fn halts(&self) -> Option<String> {
         if self.lock.is_none() {
             let number = self.start.number - 1;
-            return Some(format!("something that try {number} started still runs, long after its time was over; end it, and start a new attempt"));
+            return Some(format!(
+                "something that try {number} started still runs, long after its time was over; end it, and start a new attempt"
+            ));
         }
         if let Why::Lost { instance, .. } = &self.start.why
             && !self.step.is_idempotent()

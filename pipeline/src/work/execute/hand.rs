@@ -42,12 +42,8 @@ impl Hand {
         program: &str,
         directory: &Path,
     ) -> Result<Self, String> {
-        let mut hand = Self {
-            environment: shop.environment(directory),
-            secrets: Vec::new(),
-            handed: None,
-            files: None,
-        };
+        let mut hand =
+            Self { environment: shop.environment(directory), secrets: Vec::new(), handed: None, files: None };
         let Some(helper) = shop.config.execute.helper(program, planned.case()) else { return Ok(hand) };
         let told = |why: String| format!("credentials {:?}: {why}", helper.name);
         let given = given(shop, helper, directory).await.map_err(told)?;
@@ -114,7 +110,8 @@ async fn printed(shop: &Shop, argv: &[String], directory: &Path) -> Result<Strin
         }
         child.wait().await.map_err(|error| error.to_string())
     };
-    let status = tokio::time::timeout(TIME, read).await.map_err(|_| format!("no answer within {} s", TIME.as_secs()))??;
+    let status =
+        tokio::time::timeout(TIME, read).await.map_err(|_| format!("no answer within {} s", TIME.as_secs()))??;
     if status.success() { Ok(text) } else { Err(format!("{} ended with {status}", argv[0])) }
 }
 

@@ -90,7 +90,9 @@ async fn nothing_starts_where_one_program_is_missing() {
 fn running(argv: &[&str]) -> usize {
     let wanted = argv.join("\0") + "\0";
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    processes.filter(|process| std::fs::read_to_string(process.path().join("cmdline")).is_ok_and(|own| own == wanted)).count()
+    processes
+        .filter(|process| std::fs::read_to_string(process.path().join("cmdline")).is_ok_and(|own| own == wanted))
+        .count()
 }
 
 #[tokio::test]

@@ -108,7 +108,16 @@ fn unversioned(program: &str) -> &str {
 }
 
 fn tool(name: &str, entry: &Entry<'_>) -> Read<Tool> {
-    entry.only(&["program", "version", "version_check", "sha256", "refused_options", "refused_values", "tls_fallback", "replaces"])?;
+    entry.only(&[
+        "program",
+        "version",
+        "version_check",
+        "sha256",
+        "refused_options",
+        "refused_values",
+        "tls_fallback",
+        "replaces",
+    ])?;
     let program = entry.needed_text("program")?;
     if !crate::argv::is_program(&program) {
         return entry.wrong(

@@ -10,7 +10,8 @@ use crate::preflight::Planned;
 impl Course {
     /// The newest attempt of a change. Entries in the order of the log; what can't be read says nothing. `None` without any that can.
     pub fn read(entries: &[Entry<'_>], catalogue: &Catalogue) -> Option<Self> {
-        let read: Vec<(&Entry<'_>, Value)> = entries.iter().filter_map(|entry| Some((entry, event(entry.payload)?))).collect();
+        let read: Vec<(&Entry<'_>, Value)> =
+            entries.iter().filter_map(|entry| Some((entry, event(entry.payload)?))).collect();
         let newest = read.iter().map(|(_, event)| attempt(event)).max()?;
         let probe = read.iter().all(|(_, event)| event.get("probe") == Some(&Value::Bool(true)));
         let own: Vec<_> = read.into_iter().filter(|(_, event)| attempt(event) == newest).collect();
@@ -33,7 +34,8 @@ impl Course {
         for (entry, event) in &own {
             course.take(entry, event);
         }
-        let ended = !course.fates.is_empty() && course.fates.iter().all(|fate| matches!(fate, Fate::Done | Fate::Skipped));
+        let ended =
+            !course.fates.is_empty() && course.fates.iter().all(|fate| matches!(fate, Fate::Done | Fate::Skipped));
         // What runs beside a step that failed is waited for.
         let broken = course.failed() && !course.fates.contains(&Fate::Begun);
         course.over = ended || broken;
@@ -102,8 +104,7 @@ impl Course {
     }
 
     fn verification(&mut self, entry: &Entry<'_>, verification: &Value) {
-        let checks: Vec<&Value> =
-            items(verification, "checks").iter().chain(items(verification, "slo")).collect();
+        let checks: Vec<&Value> = items(verification, "checks").iter().chain(items(verification, "slo")).collect();
         let said = |ok| checks.iter().filter(move |check| check.get("ok") == Some(&Value::Bool(ok)));
         let by_monitor = text(verification, "purpose") == Some("drift");
         let diff = verification.pointer("/drift/diff").and_then(Value::as_array);
@@ -126,7 +127,12 @@ impl Course {
                 let name = text(check, "name").or_else(|| text(check, "type")).unwrap_or("a check").to_owned();
                 text(check, "message").map_or(name.clone(), |message| format!("{name}: {message}"))
             };
-            self.rounds.push(Round { index: entry.index, held, failed, broken: said(false).map(|check| name(&check)).collect() });
+            self.rounds.push(Round {
+                index: entry.index,
+                held,
+                failed,
+                broken: said(false).map(|check| name(&check)).collect(),
+            });
         }
     }
 

@@ -89,7 +89,9 @@ fn update(
         let field = expectations.iter().find(|known| known.kind == kind && known.pointer == one.path);
         let Some(field) = field else {
             let place = if one.path.is_empty() { "its state" } else { one.path.as_str() };
-            return Err(format!("nothing says which field {place} is; a person has to look ([[verify.expect]] would say it)"));
+            return Err(format!(
+                "nothing says which field {place} is; a person has to look ([[verify.expect]] would say it)"
+            ));
         };
         if !said.contains_key(&field.field) {
             return Err(format!("the change did not ask for its {}", field.field));

@@ -37,7 +37,12 @@ fn found(watched: &[Watched], namespace: &Value) -> Found {
     let mut found = Found::default();
     for look in watched.iter().flat_map(|one| &one.looks) {
         let is_gone = look.resource == STEPS[2] && namespace.is_null();
-        let answer = |code, stdout: String, stderr: &str| Answer { code: Some(code), stdout, stderr: stderr.to_owned(), problem: None };
+        let answer = |code, stdout: String, stderr: &str| Answer {
+            code: Some(code),
+            stdout,
+            stderr: stderr.to_owned(),
+            problem: None,
+        };
         let said = match &look.wanted {
             Wanted::There(how) if is_gone => absent(how),
             Wanted::There(how) => match &how.when {
@@ -73,7 +78,10 @@ fn only_what_is_new_is_told() {
     assert_eq!(compared(&log, &same, at_ms + 24 * HOUR_MS).news, News::Still);
     let other = compared(&log, &json!({"labels": {"owner": "b"}}), at_ms);
     assert_eq!(other.news, News::Drifted);
-    assert_eq!(other.summary(), "1 resource differs from the baseline in 1 place; k8s_namespace/team-alpha /labels/owner: was \"a\", is \"b\"");
+    assert_eq!(
+        other.summary(),
+        "1 resource differs from the baseline in 1 place; k8s_namespace/team-alpha /labels/owner: was \"a\", is \"b\""
+    );
     assert_eq!(other.alarm().unwrap()["kind"], "drift");
     record(&mut log, &other);
     assert_eq!(compared(&log, &json!({"labels": {"owner": "b"}}), at_ms).news, News::None, "it was told");
@@ -96,7 +104,11 @@ fn what_can_not_be_looked_at_is_not_gone() {
     }
     let compared = compare(&course, &watched, &found, &verify::Options::default(), &options, 5_000).unwrap();
     assert_eq!(compared.news, News::None);
-    assert!(compared.summary().contains("k8s_namespace/team-alpha could not be looked at: no network"), "{}", compared.summary());
+    assert!(
+        compared.summary().contains("k8s_namespace/team-alpha could not be looked at: no network"),
+        "{}",
+        compared.summary()
+    );
 }
 
 /// What a later change took over is no drift of this one any more.
@@ -129,9 +141,15 @@ fn a_monitors_event_is_read_as_drift_alone() {
 #[test]
 fn what_was_taken_back_is_not_watched() {
     let mut log = verified();
-    log.add(Phase::Execute, json!({"rollback": {"executed": {"outcome": "rolled_back", "steps": [{"id": STEPS[2], "rc": 0}]}}}));
+    log.add(
+        Phase::Execute,
+        json!({"rollback": {"executed": {"outcome": "rolled_back", "steps": [{"id": STEPS[2], "rc": 0}]}}}),
+    );
     assert!(watched(&log.course(), catalogue::shipped(), &Options::default()).is_empty());
-    assert!(watched(&Log::planned().course(), catalogue::shipped(), &Options::default()).is_empty(), "nothing was verified");
+    assert!(
+        watched(&Log::planned().course(), catalogue::shipped(), &Options::default()).is_empty(),
+        "nothing was verified"
+    );
 }
 
 #[test]
@@ -193,14 +211,19 @@ fn a_field_is_set_back_by_its_update() {
         is: Some(json!(1)),
     };
     let kinds = &catalogue::shipped().types;
-    let Some((update, _)) =
-        kinds.get("k8s_deployment").and_then(|kind| kind.updates.iter().find(|(_, update)| update.sets == ["replicas"]))
+    let Some((update, _)) = kinds
+        .get("k8s_deployment")
+        .and_then(|kind| kind.updates.iter().find(|(_, update)| update.sets == ["replicas"]))
     else {
         panic!("the catalogue scales deployments: {:?}", kinds.keys());
     };
-    let expectation =
-        verify::Expectation { kind: "k8s_deployment".into(), field: "replicas".into(), pointer: "/spec/replicas".into() };
-    let asked = repair::repair(&course, std::slice::from_ref(&difference), catalogue::shipped(), &[expectation], "drift");
+    let expectation = verify::Expectation {
+        kind: "k8s_deployment".into(),
+        field: "replicas".into(),
+        pointer: "/spec/replicas".into(),
+    };
+    let asked =
+        repair::repair(&course, std::slice::from_ref(&difference), catalogue::shipped(), &[expectation], "drift");
     assert_eq!(asked.request.unwrap()["resources"][0]["action"], update.as_str());
 }
 

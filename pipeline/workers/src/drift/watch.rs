@@ -130,8 +130,7 @@ pub fn compare(
         }
     }
     let differences = current.differences(&baseline);
-    let documents: Vec<Value> =
-        differences.iter().take(verify::state::LISTED).map(Difference::document).collect();
+    let documents: Vec<Value> = differences.iter().take(verify::state::LISTED).map(Difference::document).collect();
     let is_old = now_ms.saturating_sub(last.at_ms) >= options.report_hours.saturating_mul(3_600_000);
     let news = match (documents == last.diff, documents.is_empty()) {
         (true, _) if is_old => News::Still,

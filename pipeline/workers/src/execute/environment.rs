@@ -2,8 +2,7 @@
 //! `guard.environment`.
 
 /// What a name has to be.
-pub const EXPECTED: &str =
-    "a name of letters, digits and underlines, and none that makes programs load or run something else (LD_*, DYLD_*, BASH_ENV, …)";
+pub const EXPECTED: &str = "a name of letters, digits and underlines, and none that makes programs load or run something else (LD_*, DYLD_*, BASH_ENV, …)";
 
 /// Variables by which a program loads or runs something that was not approved.
 const LOADERS: [&str; 14] = [
@@ -36,7 +35,8 @@ mod tests {
 
     #[test]
     fn names_that_load_something_else_are_none() {
-        for name in ["LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "BASH_ENV", "A=B", "", "1A", "A B", "é"] {
+        for name in ["LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "BASH_ENV", "A=B", "", "1A", "A B", "é"]
+        {
             assert!(!may_be_named(name), "{name}");
         }
         for name in ["A", "_x", "AWS_PROFILE", "LDAP"] {

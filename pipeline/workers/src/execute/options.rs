@@ -252,7 +252,11 @@ impl RetryClass {
         }
         let says: Vec<String> = entry.texts("says")?.iter().map(|text| text.to_lowercase()).collect();
         if codes.is_empty() && says.is_empty() {
-            return entry.wrong("says", "neither codes nor says", "one of them: not every failure is worth another try");
+            return entry.wrong(
+                "says",
+                "neither codes nor says",
+                "one of them: not every failure is worth another try",
+            );
         }
         if says.iter().any(|text| text.trim().is_empty()) {
             return entry.wrong("says", "an empty text", "what stands among the errors");
@@ -289,7 +293,9 @@ impl WaveOptions {
 
 impl Helper {
     fn read(entry: &Entry<'_>) -> Read<Self> {
-        entry.only(&[&["name", "programs", "program", "file", "most_ttl_s", "lasting", "mtls"][..], &scope::KEYS].concat())?;
+        entry.only(
+            &[&["name", "programs", "program", "file", "most_ttl_s", "lasting", "mtls"][..], &scope::KEYS].concat(),
+        )?;
         let program = entry.texts("program")?;
         let source = match (program.first().is_some_and(|name| !name.is_empty()), entry.text("file")?) {
             (true, None) => Source::Program(program),
@@ -388,7 +394,10 @@ mod tests {
             ("[execute.retries]\nclasses = [{ name = \"ok\", codes = [0] }]", "exit codes from 1 to 255"),
             ("[execute.waves]\npause_on = [\"moon\"]", "tls_fallback or retry"),
             ("[[execute.credentials]]\nname = \"a\"", "neither or both"),
-            ("[[execute.credentials]]\nname = \"a\"\nfile = \"x\"\nlasting = true\nmost_ttl_s = 5", "it beside most_ttl_s"),
+            (
+                "[[execute.credentials]]\nname = \"a\"\nfile = \"x\"\nlasting = true\nmost_ttl_s = 5",
+                "it beside most_ttl_s",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(told) && error.starts_with("workers.toml: "), "{text}: {error}");

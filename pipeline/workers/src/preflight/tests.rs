@@ -697,7 +697,14 @@ fn what_was_let_go_may_start_as_long_as_that_is_true() {
         let planned = Planned::read(&world.payload, shipped()).unwrap();
         let standing = approved_by(&world.payload, &world.approvers);
         let rule = Rule::default();
-        against(&Asking { planned: &planned, verdict: said, config: &world.config, standing: Some(&standing), rule: &rule, now_s })
+        against(&Asking {
+            planned: &planned,
+            verdict: said,
+            config: &world.config,
+            standing: Some(&standing),
+            rule: &rule,
+            now_s,
+        })
     };
     assert_eq!(asked(&world, &said, NOW_S), Vec::<String>::new());
     let late = asked(&world, &said, NOW_S + 7_200);

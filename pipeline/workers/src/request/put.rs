@@ -6,8 +6,8 @@
 use schemas::ids::{ChangeClass, ChangeId, Environment, Phase};
 use serde_json::{Map, Value};
 
-use super::json::{self, JsonError};
 use super::Request;
+use super::json::{self, JsonError};
 use crate::build::{Fields, Said, Sections};
 
 /// The members that name the change.
@@ -73,9 +73,8 @@ impl Put {
         let class = text(&naming, "change_class")?.map(|text| {
             ChangeClass::parse(text).map_err(|_| wrong("/change_class", format!("{text:?}"), ChangeClass::EXPECTED))
         });
-        let fixes = text(&naming, "fixes")?.map(|text| {
-            ChangeId::parse(text).map_err(|_| wrong("/fixes", format!("{text:?}"), ChangeId::EXPECTED))
-        });
+        let fixes = text(&naming, "fixes")?
+            .map(|text| ChangeId::parse(text).map_err(|_| wrong("/fixes", format!("{text:?}"), ChangeId::EXPECTED)));
         let put = Self {
             fixes: fixes.transpose()?,
             change: change.transpose()?,
@@ -169,7 +168,8 @@ mod tests {
         }))
         .expect("a request");
         let change = put.change.clone().expect("a change");
-        let naming = Naming { id: "c-42.request", change: &change, tenant: "acme", timestamp: "2026-01-01T00:00:00.000Z" };
+        let naming =
+            Naming { id: "c-42.request", change: &change, tenant: "acme", timestamp: "2026-01-01T00:00:00.000Z" };
         let (fields, sections) = put.event(&naming);
         let event: Value = serde_json::from_slice(&build::event(&fields, &sections)).expect("JSON");
         let expect = json!({"provisioning_event": {

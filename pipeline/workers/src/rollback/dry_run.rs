@@ -56,9 +56,9 @@ impl Way {
         for pipeline in self.undos.iter().filter_map(|undo| argv::parse(&undo.line, catalogue).ok()) {
             for program in pipeline.commands.iter().filter_map(|argv| argv.first()) {
                 let tool = catalogue.tool_of(program);
-                let asks = tool.filter(|tool| !tool.version_check.is_empty()).map(|tool| {
-                    [tool.program.clone()].into_iter().chain(tool.version_check.iter().cloned()).collect()
-                });
+                let asks = tool
+                    .filter(|tool| !tool.version_check.is_empty())
+                    .map(|tool| [tool.program.clone()].into_iter().chain(tool.version_check.iter().cloned()).collect());
                 all.insert(program.clone(), asks);
             }
         }

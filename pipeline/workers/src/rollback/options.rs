@@ -46,7 +46,11 @@ impl Options {
             }
         }
         if automatic.scope != Scope::default() && !automatic.after_verification && !automatic.after_execution {
-            return entry.wrong("automatic", "nothing beside environments or classes", "verification, execution, or both");
+            return entry.wrong(
+                "automatic",
+                "nothing beside environments or classes",
+                "verification, execution, or both",
+            );
         }
         Ok(Self {
             automatic,

@@ -5,8 +5,8 @@ use super::*;
 use crate::catalogue;
 use crate::config::Config;
 use crate::course::tests::{Log, STEPS};
-use crate::preflight::answer::Presence;
 use crate::preflight::Answer;
+use crate::preflight::answer::Presence;
 
 fn done(fates: [Option<i64>; 3]) -> Log {
     let mut log = Log::planned();
@@ -103,7 +103,11 @@ fn a_rollback_goes_on_where_its_record_ends_and_says_what_stands() {
     assert_eq!(next(&log), "over");
     let outcome = all.outcome(&log.course().undone);
     assert_eq!((outcome.word, outcome.complete), ("rolled_back", true));
-    assert!(outcome.summary().starts_with("taken back: k8s_namespace/team-alpha, az_aks/aks-demo; stands: az_resource_group/rg-demo ("));
+    assert!(
+        outcome
+            .summary()
+            .starts_with("taken back: k8s_namespace/team-alpha, az_aks/aks-demo; stands: az_resource_group/rg-demo (")
+    );
 
     undone(&mut bad, STEPS[2], 1);
     assert_eq!(next(&bad), format!("{} stays: {} stands and needs it", STEPS[1], STEPS[2]));
@@ -173,7 +177,8 @@ fn a_command_that_is_not_allowed_is_named() {
 #[test]
 fn options_are_read_or_refused() {
     let read = |text: &str| Config::read("work.toml", text).map(|config| config.rollback);
-    let options = read("[rollback]\nautomatic = [\"verification\"]\nenvironments = [\"staging\"]\nretries = 0\n").unwrap();
+    let options =
+        read("[rollback]\nautomatic = [\"verification\"]\nenvironments = [\"staging\"]\nretries = 0\n").unwrap();
     assert!(options.automatic.after_verification && !options.automatic.after_execution);
     assert_eq!((options.retries, options.time_limit_s), (0, 600));
     for (text, told) in [

@@ -86,8 +86,7 @@ impl Way {
 
     /// What stands and what does not.
     pub fn outcome(&self, undone: &Undone) -> Outcome {
-        let mut outcome =
-            Outcome { word: "rolled_back", taken_back: Vec::new(), stands: Vec::new(), complete: true };
+        let mut outcome = Outcome { word: "rolled_back", taken_back: Vec::new(), stands: Vec::new(), complete: true };
         for undo in &self.undos {
             let known = undone.steps.iter().find(|known| known.id == undo.step);
             match known {

@@ -110,7 +110,8 @@ impl Found {
                 let probed = self.probes.get(&format!("slo:{name}")).and_then(|all| all.first());
                 let Some(probed) = probed else { return (false, "it was not asked".to_owned()) };
                 let printed = probed.printed.as_deref().map(str::trim).unwrap_or_default();
-                let Some(number) = printed.parse::<f64>().ok().filter(|number| number.is_finite() && probed.good) else {
+                let Some(number) = printed.parse::<f64>().ok().filter(|number| number.is_finite() && probed.good)
+                else {
                     return (false, format!("expected a number: {}", probed.message));
                 };
                 #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^53")]
@@ -142,8 +143,10 @@ impl Round {
     /// What does not hold, one sentence each.
     pub fn broken(&self) -> Vec<String> {
         let bad = self.checks.iter().chain(&self.slo).filter(|check| check["ok"] == false);
-        bad.map(|check| format!("{}: {}", check["name"].as_str().unwrap_or_default(), check["message"].as_str().unwrap_or_default()))
-            .collect()
+        bad.map(|check| {
+            format!("{}: {}", check["name"].as_str().unwrap_or_default(), check["message"].as_str().unwrap_or_default())
+        })
+        .collect()
     }
 
     /// `verification`, compared with a baseline where there is one: else the round's own state becomes it. `monitored`: whether somebody
@@ -216,7 +219,8 @@ impl Round {
                     _ => false,
                 });
                 let shown = found.map_or_else(|| "nothing".to_owned(), Value::to_string);
-                let message = format!("{} is {shown}, asked for was {wanted:?} ({})", expectation.field, expectation.pointer);
+                let message =
+                    format!("{} is {shown}, asked for was {wanted:?} ({})", expectation.field, expectation.pointer);
                 checks.push(check("expectation", &resource, same, &message));
             }
             self.checks.extend(checks);

@@ -138,16 +138,7 @@ impl Default for Options {
 
 impl Options {
     pub(crate) fn read(entry: &Entry<'_>) -> Read<Self> {
-        entry.only(&[
-            "deadline_s",
-            "interval_ms",
-            "interval_most_ms",
-            "close",
-            "ignore",
-            "expect",
-            "probes",
-            "slo",
-        ])?;
+        entry.only(&["deadline_s", "interval_ms", "interval_most_ms", "close", "ignore", "expect", "probes", "slo"])?;
         let default = Self::default();
         let given = |key: &str| entry.table.contains_key(key);
         let interval_ms = entry.number_within("interval_ms", 10, 600_000)?.unwrap_or(default.interval_ms);

@@ -1,5 +1,8 @@
 //! A pack beside a population: whether the pack holds every entry of its change that the population shows, so that its last entry is the
 //! last (up to the population's size). `seq` and `prev` alone show no gap, not the end.
+//!
+//! What witnesses or a kept checkpoint say is said of the pack's tree. It is worth as much for the population where both are of one tree; beyond
+//! that the population rests on the log's key alone, which is said, and is not enough where more is required.
 
 use std::io::{Read, Seek};
 
@@ -10,7 +13,7 @@ use super::verify::{Ask, Population, verify};
 use crate::document::PackDocument;
 use crate::files;
 use crate::report::{Check, Id, Log, Report, Verdict};
-use crate::trust::Trust;
+use crate::trust::{Reach, Trust};
 use crate::verify::{Files, verify_pack};
 
 /// What a pack claims, read before anything is checked: only to know what to ask the population for.
@@ -39,8 +42,10 @@ pub fn verify_pack_with<R: Read + Seek, P: Read + Seek>(
     let population_holds = population_holds(&shown, &mut log);
     if let (Some(claim), true) = (&claim, population_holds) {
         let packed = report.verdict != Verdict::Refuted;
-        let later = compare(claim, &shown, &mut log);
+        let later = compare(claim, &shown, trust.require, &mut log);
         report.later_entries = Some(if packed && log.clean() { later } else { not_proved(&shown) });
+        let more = trust.policy.is_some() || trust.known_checkpoint.is_some();
+        report.not_proved.extend(if more { beyond(claim, &shown) } else { None });
     } else {
         log.not_done(Id::PopulationPack, "pack or population could not be taken for granted");
     }
@@ -75,7 +80,7 @@ fn population_holds(shown: &Population, log: &mut Log) -> bool {
 }
 
 /// Compares, and says what follows about later entries.
-fn compare(claim: &Claim, shown: &Population, log: &mut Log) -> String {
+fn compare(claim: &Claim, shown: &Population, require: Option<Reach>, log: &mut Log) -> String {
     let Some(document) = &shown.document else { return not_proved(shown) };
     let (first, size) = (document.first.size, document.last.size);
     let fork =
@@ -98,6 +103,15 @@ fn compare(claim: &Claim, shown: &Population, log: &mut Log) -> String {
         );
     } else if let Some((index, _)) = foreign {
         log.refute(Id::PopulationPack, format!("entry {index} of the pack is not the population's"));
+    } else if let Some(require) = require.filter(|require| *require > Reach::OperatorOnly && claim.size != size) {
+        let (words, pack) = (require.words(), claim.size);
+        log.not_done(
+            Id::PopulationPack,
+            format!(
+                "required: {words}, which the pack's tree of size {pack} may reach and the population's of size {size} does not by that: use a pack \
+                 as of the population (`upm pack --at {size}`)"
+            ),
+        );
     } else if (first..size).contains(&last) {
         log.ok(
             Id::PopulationPack,
@@ -109,6 +123,15 @@ fn compare(claim: &Claim, shown: &Population, log: &mut Log) -> String {
         log.not_done(Id::PopulationPack, words);
     }
     not_proved(shown)
+}
+
+/// What is said where the population's tree is not the pack's: nobody but the operator vouches for what lies between.
+fn beyond(claim: &Claim, shown: &Population) -> Option<String> {
+    let size = shown.document.as_ref().map(|document| document.last.size).filter(|size| *size != claim.size)?;
+    let pack = claim.size;
+    Some(format!(
+        "that the population's tree of size {size} is the one that others were shown: how far trust reaches is said of the pack's, of size {pack}"
+    ))
 }
 
 fn not_proved(shown: &Population) -> String {

@@ -7,7 +7,12 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::zip::{Found, ScanError, scan};
+use super::derived;
+use crate::zip::{Found, ReadError, ScanError, scan};
+
+/// Bytes of a file that is read whole, at most. Headers are 16,384 lines of at most 2,048 bytes a file, and all else is far below; a larger one
+/// was made to fill the memory of whoever looks.
+const WHOLE_MAX: u32 = 40 << 20;
 
 /// Files by name. Each had its digest taken when the pack was read through, and is compared with it when it is read again.
 pub(crate) struct Files<'a> {
@@ -27,13 +32,22 @@ impl<'a> Files<'a> {
     /// Reads a pack through and checks its form.
     pub(crate) fn scan(mut source: impl Read + Seek + 'a) -> Result<Self, ScanError> {
         let (found, bytes) = scan(&mut source)?;
+        if let Some(large) = found.iter().find(|file| file.size > WHOLE_MAX && !derived::by_digest(&file.name)) {
+            return Err(ScanError::Form(ReadError::Field {
+                at: large.name.clone(),
+                field: "size of a file that is read whole, at most",
+                found: u64::from(large.size),
+                expected: u64::from(WHOLE_MAX),
+            }));
+        }
         let found = found.into_iter().map(|found| (found.name.clone(), found)).collect();
         Ok(Self { source: RefCell::new(Box::new(source)), found, bytes, broke: Cell::new(false) })
     }
 
-    /// The content of a file. None where there is no such file, and where it could not be read again ([`Files::broke`]).
+    /// The content of a file. None where there is no such file, where it is one to compare by digest only, and where it could not be read
+    /// again ([`Files::broke`]).
     pub(crate) fn get(&self, name: &str) -> Option<Vec<u8>> {
-        let found = self.found.get(name)?;
+        let found = self.found.get(name).filter(|found| found.size <= WHOLE_MAX)?;
         let bytes = self.read(found).ok().filter(|bytes| <[u8; 32]>::from(Sha256::digest(bytes)) == found.sha256);
         self.broke.set(self.broke.get() || bytes.is_none());
         bytes

@@ -24,6 +24,15 @@ use crate::{attest, sums};
 /// Directories that the five parts use: what is in them is judged only by a verifier that knows the report's version.
 const PART_DIRECTORIES: [&str; 5] = ["plan/", "approvals/", "logs/", "verify/", "rollback/"];
 
+/// Whether a file is only ever compared by its digest, so that it may be of any length.
+pub(super) fn by_digest(name: &str) -> bool {
+    is_part(name) || [files::CHANGE, files::PAGE].contains(&name)
+}
+
+fn is_part(name: &str) -> bool {
+    PART_DIRECTORIES.iter().any(|directory| name.starts_with(directory)) || name == "VERIFY.md"
+}
+
 /// The checks of what follows from the entries.
 const OF_ENTRIES: &[Id] = &[Id::DerivedChange, Id::DerivedPage, Id::DerivedParts];
 
@@ -60,7 +69,8 @@ pub(super) fn check(
     // Judged beside the entries: it is refuted there if it is not all of them.
     if files.has(headers::FRONTIER) {
         let first = document.entries.last().map_or(0, |last| last.index.saturating_add(1));
-        expected.extend(headers::names(first, document.size));
+        // As many as show that one is missing: for a size that somebody made up there would be no end of them.
+        expected.extend(headers::names(first, document.size).take(files.count() + 1));
     }
     expected.extend(log_names(document, entries));
     // Judged beside the events: it is refuted there if none of them refers to it.
@@ -180,7 +190,7 @@ fn complete(document: &PackDocument, opened: bool, expected: &BTreeSet<String>, 
     let derivable = document.report == REPORT_VERSION && document.fold == FOLD_VERSION;
     let mut unknown = None;
     for name in files.names().filter(|name| !known(name)) {
-        let part = PART_DIRECTORIES.iter().any(|directory| name.starts_with(directory)) || name == "VERIFY.md";
+        let part = is_part(name);
         let undecidable = name.starts_with(files::KEYS)
             || (part && (!derivable || !opened))
             || (!opened && (name.starts_with("events/") || [files::CHANGE, files::PAGE].contains(&name)))

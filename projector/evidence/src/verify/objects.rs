@@ -32,7 +32,7 @@ pub(super) fn check(
     (gone > 0).then(|| {
         let (logs, are) = (counted(gone, "log", "logs"), if gone == 1 { "is" } else { "are" });
         format!(
-            "{logs} that events refer to by digest {are} not in this pack: the ledger did not have them when it was made, by the operator's word"
+            "{logs} that events refer to by digest {are} not in this pack: when it was made the ledger did not have them, or there was no room, by the operator's word"
         )
     })
 }

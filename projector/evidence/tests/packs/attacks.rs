@@ -294,6 +294,45 @@ fn another_size_root_or_change_in_pack_json_is_refuted() {
     refuted_by(&world, &with("surprise", json!(1)), "pack.document");
 }
 
+/// Headers of so many entries would be 2^39 files: their names alone are more than there is memory.
+#[test]
+fn a_size_that_nobody_could_have_headers_for_is_refuted_at_once() {
+    let world = World::full();
+    let mut files = crate::later::with_headers(&world, "a");
+    let mut pack: Value = serde_json::from_slice(&files["pack.json"]).unwrap();
+    pack["size"] = json!((1_u64 << 53) - 1);
+    files.insert("pack.json".into(), serde_json_canonicalizer::to_vec(&pack).unwrap());
+    refuted_by(&world, &files, "sums.digests");
+    refuted_by(&world, &world.resigned(files), "files.complete");
+}
+
+/// A pack may have a gigabyte, and JSON takes many times its length when it is read.
+#[test]
+fn a_file_that_is_read_whole_has_a_bound_and_what_is_compared_by_digest_has_none() {
+    let world = World::full();
+    for name in ["pack.json", "SHA256SUMS", "entries/0000000004.json", "keys/chain.json", "what/ever"] {
+        let mut files = world.files("a");
+        files.insert(name.to_owned(), vec![b' '; (40 << 20) + 1]);
+        let report = verify(&zipped(&files), &world.trust());
+        assert_eq!(report.refuted(), ["zip.form"], "{name}: {report}");
+        assert!(report.to_string().contains("read whole, at most"), "{report}");
+    }
+    let mut files = world.files("a");
+    files.insert("index.html".to_owned(), vec![b' '; (40 << 20) + 1]);
+    refuted_by(&world, &world.resigned(files), "derived.page");
+}
+
+/// What the operator states of time is shown as far as it has a date, and never more than a text.
+#[test]
+fn a_time_past_every_calendar_is_no_reason_to_end() {
+    let world = World::full();
+    let mut files = world.files("a");
+    let mut pack: Value = serde_json::from_slice(&files["pack.json"]).unwrap();
+    pack["as_of_ms"] = json!((1_u64 << 53) - 1);
+    files.insert("pack.json".into(), serde_json_canonicalizer::to_vec(&pack).unwrap());
+    assert_ne!(world.verify(&world.resigned(files)).verdict, Verdict::Ok);
+}
+
 #[test]
 fn a_checkpoint_with_more_lines_than_named_is_refuted() {
     let world = World::full();

@@ -3,11 +3,12 @@
 use std::io::Cursor;
 
 use evidence::population::verify_pack_with;
-use evidence::{PackInput, Report, Status, Verdict};
+use evidence::{PackInput, Reach, Report, Status, Trust, Verdict};
 use ledger::frontier::Frontier;
 use ledger::hash;
 
 use crate::population::{honest, input, made, period};
+use crate::witnessed::{cosigner, lines, policy};
 use crate::world::{Files, World, event, files_of, zipped};
 
 fn with(pack: &[u8], population: &[u8], world: &World) -> Report {
@@ -73,6 +74,37 @@ fn a_population_of_another_time_another_key_or_a_fork_proves_nothing() {
     let forked = made(&fork, &input(&fork, period(), 2, 11)).unwrap();
     let report = with(&cut(&world, "a", 11), &forked, &world);
     assert!(report.refuted().contains(&"population.pack"), "{report}");
+}
+
+/// Witnesses saw the pack's tree. Of a larger one that the operator signs beside it they said nothing, and it could be another history.
+#[test]
+fn what_witnesses_say_of_a_pack_is_not_said_of_a_larger_population() {
+    let (world, population) = honest();
+    let witness = cosigner(1);
+    let cosigned = |size: u64| {
+        let mut input = world.input_at("a", size);
+        input.cosignatures = lines(&input.checkpoint, &[&witness]);
+        zipped(&files_of(&evidence::plan(&input).unwrap().seal(&world.signer).unwrap()))
+    };
+    let check = |size: u64, require: Option<Reach>| {
+        let trust = Trust { policy: Some(policy(&[&witness], "quorum w0")), require, ..world.trust() };
+        verify_pack_with(Cursor::new(cosigned(size)), Cursor::new(&population), &trust, &mut |_, _| {})
+    };
+    let unsaid = |report: &Report| report.not_proved.iter().any(|line| line.contains("the one that others were shown"));
+    for require in [None, Some(Reach::Witnessed)] {
+        let same = check(11, require);
+        assert_eq!((same.verdict, unsaid(&same)), (Verdict::Ok, false), "{same}");
+        assert!(same.later_entries.as_deref().unwrap().ends_with("none (proved)"), "{same}");
+    }
+    // As of the whole log, of which the population is the beginning, if the operator is to be believed.
+    let size = world.size();
+    assert!(size > 11);
+    let other = check(size, None);
+    assert_eq!((other.verdict, unsaid(&other)), (Verdict::Ok, true), "{other}");
+    let required = check(size, Some(Reach::Witnessed));
+    assert_eq!((required.exit_code(), required.refuted()), (2, Vec::new()), "{required}");
+    assert!(required.later_entries.as_deref().unwrap().ends_with("NOT PROVED"), "{required}");
+    assert!(required.to_string().contains("upm pack --at 11"), "{required}");
 }
 
 /// The tree up to an entry, and all entries behind it.

@@ -2,8 +2,10 @@
 
 use evidence::population::{Period, read_changes};
 use evidence::{KeyFile, Trust, Verdict};
-use ledger::entry::Header;
+use ledger::control::ControlOp;
+use ledger::entry::{ControlHeader, Epoch, Gap, Header, RejectionHeader, Road};
 use ledger::signing::Signer;
+use schemas::reason::Reason;
 use serde_json::Value;
 
 use crate::population::{BORN_MS, Ordered, check, files, honest, input, log, made, period, resigned, zipped};
@@ -254,6 +256,8 @@ fn what_population_json_says_has_to_follow_from_the_headers() {
     said("/from", "2025-10-09T12:00:03.5Z".into(), "population.headers");
     said("/to", "2025-10-09T12:00:05.5Z".into(), "population.headers");
     said("/last/size", 12.into(), "checkpoint.signature");
+    // Headers of so many entries would be 2^39 files: their names alone are more than there is memory.
+    said("/last/size", ((1_u64 << 53) - 1).into(), "population.root");
     said("/first/size", 3.into(), "population.first");
     said("/origin", "test-ledger/other".into(), "trust.key");
     said("/tenants/listings", 0.into(), "population.tenants");
@@ -347,6 +351,66 @@ fn a_cosigned_checkpoint_over_the_last_heartbeat_bounds_the_time() {
         &Trust { policy: Some(policy), ..world.trust() },
         "checkpoint.signature",
     );
+}
+
+/// Rejections, acts, erasures, cuts of the road, gaps, and events whose producers' time lies elsewhere than the log's.
+#[test]
+fn what_is_no_event_of_the_period_is_counted_too() {
+    let mut world = World::new();
+    world.beat();
+    let road = |sequence| Road { epoch: 0, sequence };
+    let (commit, rules) = (ledger::hash::empty_root(), ledger::hash::empty_root());
+    let rejection = RejectionHeader {
+        at: BORN_MS + 2_000,
+        road: road(2),
+        reason: Reason::NotJson,
+        commit,
+        size: 3,
+        masked: 0,
+        rules,
+    };
+    world.add_header(Header::Rejection(rejection));
+    for (counter, op) in [(1, ControlOp::Erase), (2, ControlOp::Hold)] {
+        let at = BORN_MS + 2_000 + counter * 1_000;
+        world.add_header(Header::Control(ControlHeader {
+            at,
+            road: Some(road(2 + counter)),
+            op,
+            counter,
+            commit,
+            size: 3,
+        }));
+    }
+    world.add_header(Header::Epoch(Epoch { at: BORN_MS + 5_000, epoch: 1, stream_created_ms: BORN_MS }));
+    world.add_header(Header::Gap(Gap { at: BORN_MS + 6_000, from: 5, to: 7 }));
+    let at = |second: u32, change: &str| {
+        let event = event("plan", change, r#""plan":{"commands":["true"]}"#);
+        String::from_utf8(event).unwrap().replace("T12:00:00Z", &format!("T12:00:{second:02}Z")).into_bytes()
+    };
+    // Entry n is at second n, and the period goes from second 1.5 to 9.5.
+    for (second, change) in [(30, "ahead"), (0, "before"), (5, "in"), (5, "after")] {
+        world.add(&at(second, change));
+    }
+    world.beat();
+    let period = Period::between(BORN_MS + 1_500, BORN_MS + 9_500).unwrap();
+    let zip = made(&world, &input(&world, period, 0, world.size())).unwrap();
+    let report = check(&zip, &world.trust());
+    assert_eq!(report.verdict, Verdict::Ok, "{report}");
+    let totals = &document(&files(&zip))["totals"];
+    for (name, expect) in [
+        ("rejections", 1),
+        ("controls", 2),
+        ("erasures", 1),
+        ("epochs", 1),
+        ("gaps", 1),
+        ("gap_messages", 3),
+        ("events", 3),
+        ("changes", 3),
+        ("unknown", 0),
+    ] {
+        assert_eq!(totals[name], expect, "{name}: {totals}");
+    }
+    assert_eq!(totals["late"], serde_json::json!({"after": 1, "ahead": 1, "before": 1}), "{totals}");
 }
 
 #[test]

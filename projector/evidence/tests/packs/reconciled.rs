@@ -116,6 +116,46 @@ fn a_real_kubernetes_audit_event_is_matched_by_name_kind_time_and_user() {
     assert_eq!((elsewhere.unrecorded.len(), elsewhere.agrees()), (1, false));
 }
 
+/// What kubectl did to an API server of version 1.34.2 for two people, of which half is recorded.
+#[test]
+fn a_real_session_of_kubectl_is_matched_where_it_is_recorded() {
+    let log = real("k8s-audit-kubectl-session.log");
+    let at = "2026-11-30T20:12:46Z";
+    let changes = [
+        change("CHG-ns", at, &["k8s_namespace/team-alpha"], "ines"),
+        change("CHG-web", at, &["kubernetes_deployment_v1/web"], "bob"),
+        change("CHG-robot", at, &["k8s_service_account/another-name"], "ines"),
+        change("CHG-ghost", at, &["k8s_config_map/never-made"], "ines"),
+    ];
+    let found = over(Source::K8sAudit, &log, &changes, "2026-11-30T00:00:00Z", "2026-12-01T00:00:00Z");
+    assert_eq!(
+        rules(&found),
+        BTreeMap::from([
+            (("CHG-ns", "create namespaces"), Rule::ResourceTimePrincipal),
+            (("CHG-ns", "patch namespaces"), Rule::ResourceTimePrincipal),
+            (("CHG-web", "create deployments"), Rule::ResourceTime),
+            (("CHG-web", "patch deployments/scale"), Rule::ResourceTime),
+            (("CHG-robot", "create serviceaccounts"), Rule::ChangeId),
+        ])
+    );
+    let unrecorded: Vec<(&str, &str)> =
+        found.unrecorded.iter().map(|one| (one.principal.as_str(), one.action.as_str())).collect();
+    assert_eq!(
+        unrecorded,
+        [
+            ("ines", "create configmaps"),
+            ("mallory", "create serviceaccounts"),
+            ("mallory", "create clusterrolebindings"),
+            ("mallory", "delete configmaps"),
+        ]
+    );
+    assert_eq!(found.unseen.iter().map(|one| one.change.as_str()).collect::<Vec<_>>(), ["CHG-ghost"]);
+    assert_eq!(
+        found.left_out,
+        BTreeMap::from([("a question", 1), ("control plane", 12), ("dry run", 1), ("failed", 1), ("read only", 15)])
+    );
+}
+
 #[test]
 fn kubernetes_stages_dry_runs_and_the_control_plane_are_left_out() {
     let record = String::from_utf8(real("k8s-audit-create-deployment.json")).unwrap();

@@ -1,6 +1,6 @@
 //! Samples and work sheets: anyone draws the same, and the sheet says what packs say.
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::process::Command;
 
 use evidence::population::read_changes;
@@ -95,10 +95,11 @@ fn a_sheet_says_what_packs_say() {
     let (world, zip) = honest();
     let sample = sample(&zip, &world, "seed", 3, None).unwrap();
     let sheets = worksheet::sheet(&sample, &world.trust(), |drawn| {
-        (drawn.change.change == "a").then(|| {
-            let sealed = evidence::plan(&world.input_at("a", 11)).unwrap().seal(&world.signer).unwrap();
-            crate::world::zipped(&files_of(&sealed))
-        })
+        if drawn.change.change != "a" {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let sealed = evidence::plan(&world.input_at("a", 11)).unwrap().seal(&world.signer).unwrap();
+        Ok(Cursor::new(crate::world::zipped(&files_of(&sealed))))
     });
     let of_a = sheets.iter().find(|sheet| sheet.drawn.change.change == "a").unwrap();
     let found: Vec<(&str, Found)> = of_a.tested.iter().map(|one| (one.attribute, one.found)).collect();
@@ -132,7 +133,7 @@ fn tested(events: &[(&str, String)]) -> Vec<(String, Found, Option<u64>, Option<
     let period = evidence::population::Period::between(BORN_MS + 1_500, BORN_MS + (size - 1) * 1_000).unwrap();
     let zip = made(&world, &input(&world, period, 1, size)).unwrap();
     let sample = sample(&zip, &world, "seed", 1, None).unwrap();
-    let sheets = worksheet::sheet(&sample, &world.trust(), |_| Some(world.pack("a")));
+    let sheets = worksheet::sheet(&sample, &world.trust(), |_| Ok(Cursor::new(world.pack("a"))));
     assert_eq!(sheets[0].pack, Some(evidence::Verdict::Ok));
     sheets[0].tested.iter().map(|one| (one.attribute.to_owned(), one.found, one.entry, one.pointer.clone())).collect()
 }
@@ -187,6 +188,40 @@ fn a_change_that_did_everything_passes_and_one_that_did_not_is_an_exception() {
         ("preflight", r#""preflight":{"checks":[{"type":"dry-run","ok":true}]}"#.to_owned()),
     ]);
     assert_eq!(of(&late, "tested").1, Found::Exception);
+}
+
+/// The pack of a change whose verification failed, made as of the tree before that: sound, signed, and not all of it.
+#[test]
+fn a_pack_that_was_cut_short_fills_no_row() {
+    let mut world = World::new();
+    world.beat();
+    world.add(&event("plan", "a", r#""plan":{"commands":["true"],"impact":{"security":"none"}}"#));
+    let early = world.size();
+    world.add(&event("verify", "a", r#""verification":{"checks":[{"type":"x","ok":false}]}"#));
+    world.beat();
+    let size = world.size();
+    let period = evidence::population::Period::between(BORN_MS + 1_500, BORN_MS + (size - 1) * 1_000).unwrap();
+    let zip = made(&world, &input(&world, period, 1, size)).unwrap();
+    let sample = sample(&zip, &world, "seed", 1, None).unwrap();
+    let sheet = |size: u64| {
+        let sealed = evidence::plan(&world.input_at("a", size)).unwrap().seal(&world.signer).unwrap();
+        let mut sheets =
+            worksheet::sheet(&sample, &world.trust(), |_| Ok(Cursor::new(crate::world::zipped(&files_of(&sealed)))));
+        let sheet = sheets.remove(0);
+        assert_eq!(sheet.pack, Some(evidence::Verdict::Ok));
+        sheet.tested
+    };
+    for row in sheet(early) {
+        assert_eq!(row.found, Found::NotEvidenced, "{row:?}");
+        assert!(row.seen.contains("it has 1 of the 2 that the population counts from 2 to 3"), "{row:?}");
+    }
+    let whole = sheet(size);
+    let found = |name: &str| whole.iter().find(|row| row.attribute == name).unwrap().found;
+    assert_eq!((found("impact"), found("verified")), (Found::Pass, Found::Exception), "{whole:?}");
+    // A pack that can't be opened is not the same as none.
+    let sheets =
+        worksheet::sheet(&sample, &world.trust(), |_| Err::<Cursor<Vec<u8>>, _>(io::Error::other("permission denied")));
+    assert!(sheets[0].tested[0].seen.contains("cannot be read: permission denied"), "{:?}", sheets[0].tested[0]);
 }
 
 #[test]

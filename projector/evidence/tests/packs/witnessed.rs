@@ -16,7 +16,7 @@ pub(crate) fn cosigner(seed: u8) -> Cosigner {
 }
 
 /// The checkpoint's cosignatures, the second a second later than the first, and so on.
-fn lines(checkpoint: &str, cosigners: &[&Cosigner]) -> Vec<NoteSignature> {
+pub(crate) fn lines(checkpoint: &str, cosigners: &[&Cosigner]) -> Vec<NoteSignature> {
     let note = SignedNote::parse(checkpoint).unwrap();
     let statement = Statement::parse(note.text()).unwrap();
     cosigners.iter().zip(TIME..).map(|(cosigner, time)| cosigner.cosign(&statement, time).unwrap()).collect()
@@ -36,7 +36,7 @@ pub(crate) fn cosigned_receipt(world: &World, index: u64, cosigners: &[&Cosigner
     receipt.to_text()
 }
 
-fn policy(cosigners: &[&Cosigner], rule: &str) -> Policy {
+pub(crate) fn policy(cosigners: &[&Cosigner], rule: &str) -> Policy {
     let line = |(at, cosigner): (usize, &&Cosigner)| format!("witness w{at} {}", cosigner.verifier());
     let lines: Vec<String> = cosigners.iter().enumerate().map(line).collect();
     Policy::parse(format!("{}\n{rule}\n", lines.join("\n")).as_bytes()).unwrap()

@@ -313,7 +313,7 @@ fn durations(
 
 fn ranked<'a>(bodies: impl Iterator<Item = &'a [u8]>) -> Result<[Option<u64>; 2], ViewError> {
     let ranked = Ranked::over(bodies).ok_or_else(|| damaged("durations", "bytes"))?;
-    Ok([ranked.percentile(50), ranked.percentile(95)])
+    Ok(ranked.percentiles([50, 95]))
 }
 
 /// Each group's stock at the end of the window.

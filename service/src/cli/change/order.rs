@@ -98,9 +98,11 @@ pub fn record(globals: &Globals, kind: Kind, args: &Args) -> Result<Given, CliEr
     let tenant = tenant_of(&client, globals, &args.change)?;
     let path = format!("/v1/tenants/{}/changes/{}", segment(tenant.as_str()), segment(args.change.as_str()));
     let known = client.get(&path)?;
-    let by = args.by.clone().or_else(|| ci::defaults(&env::variables()).initiator).ok_or_else(|| {
-        CliError::could_not(format!("nobody is named who says {}: add --by NAME", kind.as_str()))
-    })?;
+    let by = args
+        .by
+        .clone()
+        .or_else(|| ci::defaults(&env::variables()).initiator)
+        .ok_or_else(|| CliError::could_not(format!("nobody is named who says {}: add --by NAME", kind.as_str())))?;
     let attempts = known["attempts"].as_array().map_or(&[][..], Vec::as_slice);
     let attempt = attempts.iter().filter_map(|attempt| attempt["number"].as_u64()).max().filter(|number| *number > 1);
     let text = |name: &str| known[name].as_str().map(str::to_owned);
@@ -126,7 +128,10 @@ pub fn record(globals: &Globals, kind: Kind, args: &Args) -> Result<Given, CliEr
     sections.add("order", json!({"kind": kind.as_str(), "by": by, "reason": args.reason}));
     let bytes = build::event(&fields, &sections);
     let (subject, admitted) = admit::admit_unaddressed(&bytes, &mut Scratch::default()).map_err(|rejection| {
-        CliError::no(format!("the order would be rejected: {}", emit::reason(&pipeline::answer::Problem::of(&rejection))))
+        CliError::no(format!(
+            "the order would be rejected: {}",
+            emit::reason(&pipeline::answer::Problem::of(&rejection))
+        ))
     })?;
     let event = Event { line: 1, subject, names: None, bytes: admitted.payload.into_owned().into() };
     let route = Route::find(globals, &args.nats);

@@ -7,7 +7,7 @@ use crate::catalogue::{Catalogue, shipped};
 use crate::command::{Capture, Ending, Finished};
 use crate::config::Config;
 use crate::execute::class::Class;
-use crate::execute::event::{Done, Handed, Manner, Beside, Scene};
+use crate::execute::event::{Beside, Done, Handed, Manner, Scene};
 use crate::execute::progress::Past;
 use crate::preflight::Planned;
 
@@ -112,8 +112,12 @@ impl Paper {
     fn end(&mut self, start: &Start, rc: i32) {
         let step = &self.runnable.steps[start.step];
         let remaining = u64::try_from(self.runnable.steps.len() - 1).unwrap();
-        let done =
-            Done { changed: Some(rc == 0), changed_before: self.progress().has_changed(), remaining, at_ms: self.now_ms };
+        let done = Done {
+            changed: Some(rc == 0),
+            changed_before: self.progress().has_changed(),
+            remaining,
+            at_ms: self.now_ms,
+        };
         let (manner, class) = (manner(&self.runnable, start), if rc == 0 { Class::Done } else { Class::Final });
         let said = scene("w-1").ended(step, &manner, &finished(rc), &Beside::default(), &class, &done);
         self.say(said);
@@ -382,6 +386,9 @@ fn what_is_said_of_a_step_is_admitted_and_names_no_credential() {
     let event: Value = serde_json::from_slice(&bytes).unwrap();
     let execution = &event["provisioning_event"]["execution"];
     assert_eq!(execution["credentials"], json!({"kind": "vault", "ttl_s": 60}));
-    assert_eq!((&execution["mTLS"], &execution["changed"], &execution["remaining"]), (&json!(true), &json!(true), &json!(2)));
+    assert_eq!(
+        (&execution["mTLS"], &execution["changed"], &execution["remaining"]),
+        (&json!(true), &json!(true), &json!(2))
+    );
     assert_eq!(execution["steps"][0]["stdout_ref"], "obs://upm-a/x");
 }
