@@ -7,7 +7,7 @@ use upm_tests::{Server, ok, run, wait_for};
 use crate::house::{House, approve, event_that, events, request, verdict};
 
 /// A door that each folder has to have, which nobody made.
-pub fn options(house: &House, rollback: &str) {
+pub(crate) fn options(house: &House, rollback: &str) {
     let land = house.land();
     let land = land.display();
     let text = format!(

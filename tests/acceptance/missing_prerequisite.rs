@@ -29,7 +29,17 @@ fn missing_prerequisite() {
     ] {
         assert!(message.contains(part), "{part}: {message}");
     }
-    let watched = ok(&mut server.upm(&["change", "watch", "c-1", "--until", "preflight_failed", "--for", "60", "--tenant", "acme"]));
+    let watched = ok(&mut server.upm(&[
+        "change",
+        "watch",
+        "c-1",
+        "--until",
+        "preflight_failed",
+        "--for",
+        "60",
+        "--tenant",
+        "acme",
+    ]));
     assert!(watched.contains("! area/north: it is missing"), "{watched}");
     let shown = ok(&mut server.upm(&["change", "show", "c-1", "--tenant", "acme"]));
     assert!(shown.starts_with("c-1  preflight failed"), "{shown}");

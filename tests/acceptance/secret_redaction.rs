@@ -24,11 +24,15 @@ fn secret_redaction() {
         version("cat")
     );
     let house = workshop_with(options, &tools);
-    add_tool(&house, "../helper", &format!("#!/bin/sh\necho '{{\"environment\": {{\"SESSION\": \"{HANDED}\"}}, \"ttl_s\": 60}}'\n"));
+    add_tool(
+        &house,
+        "../helper",
+        &format!("#!/bin/sh\necho '{{\"environment\": {{\"SESSION\": \"{HANDED}\"}}, \"ttl_s\": 60}}'\n"),
+    );
     // Echoed headers, and a log that is too long for an event, with secrets at both ends and in the part that is left out.
     let header = house.path().join("header").display().to_string();
     std::fs::write(&header, format!("> GET / HTTP/1.1\n> Authorization: Bearer {BEARER}\n< 200\n")).expect("written");
-    let filler: String = (0..30_000).map(|number| format!("line {number}\n")).collect();
+    let filler = (0..30_000).map(|number| format!("line {number}")).collect::<Vec<_>>().join("\n") + "\n";
     let line = format!("password={PASSWORD} Authorization: Bearer {BEARER}\n");
     let long = house.path().join("long").display().to_string();
     std::fs::write(&long, format!("{line}{filler}{line}{filler}{line}")).expect("written");
@@ -39,14 +43,25 @@ fn secret_redaction() {
     verdict_on_own_plan(&server, "c-1", "wait");
     approve(&server, "c-1", "olga", "owner");
     let echoed = step_over(&server, "c-1", "command 1");
-    assert!(echoed["stdout"].as_str().is_some_and(|text| text.starts_with("> GET / HTTP/1.1\n> Authorization: ") && text.contains("[masked:")), "{echoed}");
+    assert!(
+        echoed["stdout"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("> GET / HTTP/1.1\n> Authorization: ") && text.contains("[masked:")),
+        "{echoed}"
+    );
     let handed = step_over(&server, "c-1", "command 2");
     assert_eq!(handed["stdout"], "[masked:credential]\n", "{handed}");
-    let execution = events(&server, "c-1").into_iter().find(|event| event["execution"]["steps"][0]["id"] == "command 2");
+    let execution =
+        events(&server, "c-1").into_iter().find(|event| event["execution"]["steps"][0]["id"] == "command 2");
     let credentials = execution.expect("an event")["execution"]["credentials"].clone();
-    assert_eq!(credentials, serde_json::json!({"kind": "vault", "ttl_s": 60}), "their kind, and how long they are good");
+    assert_eq!(
+        credentials,
+        serde_json::json!({"kind": "vault", "ttl_s": 60}),
+        "their kind, and how long they are good"
+    );
     let truncated = step_over(&server, "c-1", "command 3");
-    let digest = truncated["stdout_ref"].as_str().and_then(|text| text.rsplit(':').next()).expect("a reference").to_owned();
+    let digest =
+        truncated["stdout_ref"].as_str().and_then(|text| text.rsplit(':').next()).expect("a reference").to_owned();
     let object = server.data().join("objects/acme").join(&digest[..2]).join(&digest);
     let kept = upm_tests::wait_for("the whole log", || std::fs::read_to_string(&object).ok());
     assert_eq!(kept.matches("[masked:").count(), 6, "three lines with two secrets each");

@@ -78,7 +78,9 @@ fn webhook() -> (String, mpsc::Receiver<Value>) {
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).expect("a body");
-            stream.write_all(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").expect("answered");
+            stream
+                .write_all(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .expect("answered");
             let mut post: Value = serde_json::from_slice(&body).expect("JSON");
             post["authorization"] = authorization.into();
             if sender.send(post).is_err() {
@@ -97,14 +99,23 @@ fn what_holds_is_verified_with_its_state_and_closed() {
     watch(&server, "c-1", "closed");
     let round = event_that(&server, "c-1", "a round", |event| event["id"] == "c-1.verify.1");
     let verification = &round["verification"];
-    let kinds: Vec<&str> = verification["checks"].as_array().expect("checks").iter().map(|check| check["type"].as_str().expect("a type")).collect();
+    let kinds: Vec<&str> = verification["checks"]
+        .as_array()
+        .expect("checks")
+        .iter()
+        .map(|check| check["type"].as_str().expect("a type"))
+        .collect();
     assert_eq!(kinds, ["existence", "read_back", "existence", "read_back"], "{verification}");
     let drift = &verification["drift"];
-    assert_eq!((&drift["baseline_hash"], &drift["diff"], &drift["monitored"]), (&drift["current_hash"], &json!([]), &json!(true)));
+    assert_eq!(
+        (&drift["baseline_hash"], &drift["diff"], &drift["monitored"]),
+        (&drift["current_hash"], &json!([]), &json!(true))
+    );
     assert_eq!(verification["state"].as_object().map(serde_json::Map::len), Some(2), "{verification}");
     let figures = server.json("/v1/tenants/acme/kpis").to_string();
     assert!(figures.contains("drift_coverage"), "{figures}");
-    let (code, _, err) = run(&mut server.upm(&["assert", "c-1", "--requires", "verified,evidence", "--tenant", "acme"]));
+    let (code, _, err) =
+        run(&mut server.upm(&["assert", "c-1", "--requires", "verified,evidence", "--tenant", "acme"]));
     assert_eq!(code, 0, "{err}");
 }
 
@@ -122,12 +133,18 @@ fn what_comes_late_is_waited_for() {
     made(&server, "c-1", "create area north");
     wait_for("the area", || house.land().join("north").exists().then_some(()));
     std::thread::sleep(Duration::from_millis(600));
-    assert!(!events(&server, "c-1").iter().any(|event| event["verification"].is_object()), "nothing is said while it may still come");
+    assert!(
+        !events(&server, "c-1").iter().any(|event| event["verification"].is_object()),
+        "nothing is said while it may still come"
+    );
     std::fs::create_dir(house.land().join("late")).expect("made");
     watch(&server, "c-1", "closed");
     let round = event_that(&server, "c-1", "a round", |event| event["id"] == "c-1.verify.1");
     assert!(round["verification"]["wait_ms"].as_u64().is_some_and(|ms| ms >= 500), "{round}");
-    assert!(round["verification"]["checks"].as_array().expect("checks").iter().all(|check| check["ok"] == true), "{round}");
+    assert!(
+        round["verification"]["checks"].as_array().expect("checks").iter().all(|check| check["ok"] == true),
+        "{round}"
+    );
 }
 
 /// Somebody removes what was verified: it is told once, posted, and mended by a change of its own; then that is told, too.
@@ -149,7 +166,11 @@ fn drift_is_told_and_mended() {
     assert_eq!(alarm["alarm"]["webhook"], json!({"ok": true, "status": 204}), "{alarm}");
     let post = posts.recv_timeout(Duration::from_secs(30)).expect("a post");
     assert_eq!((&post["id"], &post["change"], &post["tenant"]), (&alarm["id"], &json!("c-1"), &json!("acme")));
-    assert_eq!((&post["alarm"]["kind"], &post["authorization"]), (&json!("drift"), &json!("authorization: Bearer of-bad-news")).to_owned(), "{post}");
+    assert_eq!(
+        (&post["alarm"]["kind"], &post["authorization"]),
+        (&json!("drift"), &json!("authorization: Bearer of-bad-news")).to_owned(),
+        "{post}"
+    );
 
     // Whoever asks is told the same, and it is no failure of the change.
     let (code, out, err) = run(&mut server.upm(&["drift", "check", "c-1", "--by", "olga", "--tenant", "acme"]));
@@ -158,7 +179,8 @@ fn drift_is_told_and_mended() {
     assert!(shown.starts_with("c-1  closed"), "{shown}");
 
     // The repair is a change like any other.
-    let asked = ["drift", "repair", "c-1", "--by", "ines", "--workers", &house.options(), "--as", "c-2", "--tenant", "acme"];
+    let asked =
+        ["drift", "repair", "c-1", "--by", "ines", "--workers", &house.options(), "--as", "c-2", "--tenant", "acme"];
     let told = ok(&mut server.upm(&asked));
     assert!(told.contains("change c-2 is asked for; it mends folder/reports"), "{told}");
     verdict(&server, "c-2", "wait");
@@ -209,7 +231,12 @@ fn nothing_is_taken_back_by_a_plan_that_nobody_approved() {
     verdict(&server, "c-1", "wait");
     let all = events(&server, "c-1");
     let plan = all.iter().find(|event| event["plan"].is_object()).expect("a plan");
-    let steps: Vec<Value> = plan["plan"]["steps"].as_array().expect("steps").iter().map(|step| json!({"id": step["id"], "rc": 1})).collect();
+    let steps: Vec<Value> = plan["plan"]["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .map(|step| json!({"id": step["id"], "rc": 1}))
+        .collect();
     let forged = json!({"provisioning_event": {
         "id": "forged", "change_id": "c-1", "timestamp": plan["timestamp"], "phase": "execute", "environment": "test",
         "intent": {"source": "api", "initiator": "mallory", "tenant": "acme"}, "execution": {"steps": steps},
@@ -220,7 +247,10 @@ fn nothing_is_taken_back_by_a_plan_that_nobody_approved() {
     );
     assert_eq!(code, 0, "{err}");
     let refused = event_that(&server, "c-1", "a refusal", |event| event["rollback"]["refused"].is_string());
-    assert!(refused["rollback"]["refused"].as_str().is_some_and(|text| text.contains("never had the approvals")), "{refused}");
+    assert!(
+        refused["rollback"]["refused"].as_str().is_some_and(|text| text.contains("never had the approvals")),
+        "{refused}"
+    );
     assert!(house.land().join("precious").exists());
     assert!(!events(&server, "c-1").iter().any(|event| event["rollback"]["executed"].is_object()));
 }
@@ -233,7 +263,11 @@ fn a_rollback_that_is_killed_goes_on() {
     let folders: Vec<String> = (0..6).map(|n| format!("folder f{n} in area north")).collect();
     let words = format!("create area north and {}", folders.join(" and "));
     {
-        let _workers = [Worker::start(&house, &server, "plan"), Worker::start(&house, &server, "preflight"), Worker::start(&house, &server, "execute")];
+        let _workers = [
+            Worker::start(&house, &server, "plan"),
+            Worker::start(&house, &server, "preflight"),
+            Worker::start(&house, &server, "execute"),
+        ];
         made(&server, "c-1", &words);
         watch(&server, "c-1", "executed");
     }
@@ -243,7 +277,11 @@ fn a_rollback_that_is_killed_goes_on() {
         std::thread::sleep(Duration::from_millis(60 * (round + 1)));
         worker.crash();
     }
-    let _workers = [Worker::start(&house, &server, "rollback"), Worker::start(&house, &server, "rollback"), Worker::start(&house, &server, "verify")];
+    let _workers = [
+        Worker::start(&house, &server, "rollback"),
+        Worker::start(&house, &server, "rollback"),
+        Worker::start(&house, &server, "verify"),
+    ];
     watch(&server, "c-1", "closed");
     assert!(!house.land().join("north").exists());
     let all = events(&server, "c-1");
@@ -252,7 +290,10 @@ fn a_rollback_that_is_killed_goes_on() {
         assert!(seen.insert(event["id"].as_str().expect("an id").to_owned()), "{} twice", event["id"]);
     }
     let end = all.iter().find(|event| event["id"] == "c-1.rollback.1.end").expect("an end");
-    assert_eq!((&end["rollback"]["executed"]["outcome"], end["rollback"]["executed"]["taken_back"].as_array().map(Vec::len)), (&json!("rolled_back"), Some(7)));
+    assert_eq!(
+        (&end["rollback"]["executed"]["outcome"], end["rollback"]["executed"]["taken_back"].as_array().map(Vec::len)),
+        (&json!("rolled_back"), Some(7))
+    );
     let (code, out, err) = run(&mut server.upm(&["change", "show", "c-1", "--tenant", "acme"]));
     assert!(code == 0 && out.starts_with("c-1  closed"), "{out}{err}");
 }

@@ -168,7 +168,7 @@ fn killed_at_any_place_and_several_at_once_no_step_runs_twice() {
     for round in 0..8_u64 {
         let pair = [Worker::start(&house, &server, "execute"), Worker::start(&house, &server, "all")];
         std::thread::sleep(Duration::from_millis(150 + 90 * round));
-        pair.map(Worker::crash);
+        pair.into_iter().for_each(Worker::crash);
     }
     let _workers = [Worker::start(&house, &server, "all"), Worker::start(&house, &server, "all")];
     for (number, change) in changes.iter().enumerate() {

@@ -9,13 +9,13 @@ use tempfile::TempDir;
 use upm_tests::{Server, ok, run, wait_for};
 
 /// Areas are folders below `land/`; folders lie in areas.
-pub struct House {
+pub(crate) struct House {
     folder: TempDir,
 }
 
 impl House {
     /// With the options of the house, TOML, beside its catalogue.
-    pub fn new(options: &str) -> Self {
+    pub(crate) fn new(options: &str) -> Self {
         let house = Self { folder: tempfile::tempdir().expect("a folder") };
         std::fs::create_dir(house.land()).expect("made");
         std::fs::write(house.path().join("folders.toml"), catalogue(&house.land())).expect("written");
@@ -24,32 +24,32 @@ impl House {
         house
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Where areas are.
-    pub fn land(&self) -> PathBuf {
+    pub(crate) fn land(&self) -> PathBuf {
         self.path().join("land")
     }
 
     /// The file of options.
-    pub fn options(&self) -> String {
+    pub(crate) fn options(&self) -> String {
         self.path().join("workers.toml").display().to_string()
     }
 
     /// A server of tenant acme with workers in its process.
-    pub fn working(&self) -> Server {
+    pub(crate) fn working(&self) -> Server {
         Server::start(&self.path().join("data"), &["--tenant", "acme", "--workers", &self.options()])
     }
 
     /// A server of tenant acme without.
-    pub fn idle(&self) -> Server {
+    pub(crate) fn idle(&self) -> Server {
         Server::start(&self.path().join("data"), &["--tenant", "acme"])
     }
 
     /// `upm work WHAT` beside the server.
-    pub fn workers(&self, server: &Server, what: &str) -> Command {
+    pub(crate) fn workers(&self, server: &Server, what: &str) -> Command {
         server.upm(&["work", what, "--workers", &self.options(), "--tenant", "acme"])
     }
 }
@@ -59,15 +59,13 @@ fn catalogue(land: &Path) -> String {
         let said = ok(Command::new(program).arg("--version"));
         said.lines().next().and_then(|line| line.rsplit(' ').next()).expect("coreutils say their version").to_owned()
     };
-    let tools: String = ["mkdir", "ls", "rmdir"]
-        .iter()
-        .map(|tool| {
-            format!(
-                "[tools.{tool}]\nprogram = \"{tool}\"\nversion = \"{}\"\nversion_check = [\"--version\"]\n\n",
-                version(tool)
-            )
-        })
-        .collect();
+    let tools = ["mkdir", "ls", "rmdir"].map(|tool| {
+        format!(
+            "[tools.{tool}]\nprogram = \"{tool}\"\nversion = \"{}\"\nversion_check = [\"--version\"]\n\n",
+            version(tool)
+        )
+    });
+    let tools = tools.concat();
     let land = land.display();
     format!(
         r#"{tools}
@@ -98,14 +96,14 @@ area = {{ phrases = ["in area {{}}"], required = true, refers_to = "area", patte
 }
 
 /// Asks for something as ines, and gives what the ledger answers.
-pub fn request(server: &Server, change: &str, words: &str) -> Value {
+pub(crate) fn request(server: &Server, change: &str, words: &str) -> Value {
     let said =
         ["request", words, "--change", change, "--initiator", "ines", "--env", "test", "--tenant", "acme", "--json"];
     serde_json::from_str(&ok(&mut server.upm(&said))).expect("JSON")
 }
 
 /// The change's events as stored, oldest first: what `provisioning_event` holds.
-pub fn events(server: &Server, change: &str) -> Vec<Value> {
+pub(crate) fn events(server: &Server, change: &str) -> Vec<Value> {
     let (status, body) = server.get(&format!("/v1/tenants/acme/changes/{change}/events"));
     if status != 200 {
         return Vec::new();
@@ -119,12 +117,12 @@ pub fn events(server: &Server, change: &str) -> Vec<Value> {
 }
 
 /// Waits for the first event of the change that `is` what is wanted.
-pub fn event_that(server: &Server, change: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn event_that(server: &Server, change: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     wait_for(&format!("{what} of change {change}"), || events(server, change).into_iter().find(&is))
 }
 
 /// Waits for the newest verdict of preflight to be `word`.
-pub fn verdict(server: &Server, change: &str, word: &str) -> Value {
+pub(crate) fn verdict(server: &Server, change: &str, word: &str) -> Value {
     wait_for(&format!("change {change} to be told {word}"), || {
         let all = events(server, change);
         let newest = all.into_iter().rev().find(|event| event["preflight"]["verdict"].is_string())?;
@@ -133,7 +131,7 @@ pub fn verdict(server: &Server, change: &str, word: &str) -> Value {
 }
 
 /// Approves the newest plan of a change as `approver`, in a role.
-pub fn approve(server: &Server, change: &str, approver: &str, role: &str) {
+pub(crate) fn approve(server: &Server, change: &str, approver: &str, role: &str) {
     let shown = server.json(&format!("/v1/tenants/acme/changes/{change}"));
     let digest = shown["attempts"].as_array().and_then(|all| all.last()).expect("an attempt")["plan_digest"].clone();
     let now =

@@ -147,8 +147,10 @@ fn questions_over_http_and_on_the_command_line() {
     // The file itself, without a server.
     let file = server.data().join("views/acme.db");
     let file = file.to_str().expect("text");
-    let (code, out, err) =
-        run_with_input(&mut upm(["sql", "--file", file, "--format", "ndjson", "-"]), b"SELECT change FROM steps LIMIT 1");
+    let (code, out, err) = run_with_input(
+        &mut upm(["sql", "--file", file, "--format", "ndjson", "-"]),
+        b"SELECT change FROM steps LIMIT 1",
+    );
     assert_eq!((code, out.as_str()), (0, "{\"change\":\"c-1\"}\n"), "{err}");
 }
 

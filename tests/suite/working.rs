@@ -199,7 +199,7 @@ fn workers_that_are_killed_are_followed() {
         request(&server, &change, &format!("create folder f{round} in area north"));
         let workers = Worker::both(&house, &server);
         std::thread::sleep(Duration::from_millis(40 * (round + 1)));
-        workers.map(Worker::crash);
+        workers.into_iter().for_each(Worker::crash);
     }
     let _workers = Worker::both(&house, &server);
     verdict(&server, "c-1", "go");

@@ -17,12 +17,12 @@ const SLOWDIR: &str = "#!/bin/sh\ncase \"$1\" in --version) echo slowdir 1.0; ex
 const FLAKY: &str = "#!/bin/sh\ncase \"$1\" in --version) echo flaky 1.0; exit ;; esac\nn=$(cat \"$1.tries\" 2> /dev/null || echo 0)\necho $((n + 1)) > \"$1.tries\"\n[ \"$n\" -ge \"$2\" ] || { echo 'dial tcp 127.0.0.1:1: connect: connection refused' >&2; exit 1; }\nmkdir \"$1\"\n";
 
 /// The house with tools and options.
-pub fn workshop(options: &str) -> House {
+pub(crate) fn workshop(options: &str) -> House {
     workshop_with(options, "")
 }
 
 /// The same with more catalogue.
-pub fn workshop_with(options: &str, catalogue: &str) -> House {
+pub(crate) fn workshop_with(options: &str, catalogue: &str) -> House {
     let house = House::new("");
     let bin = house.path().join("bin");
     std::fs::create_dir(&bin).expect("made");
@@ -90,40 +90,40 @@ name = { pattern = "[a-z][a-z0-9-]*" }
 "#;
 
 /// What `slowdir` made, a line each.
-pub fn made(house: &House) -> std::path::PathBuf {
+pub(crate) fn made(house: &House) -> std::path::PathBuf {
     house.path().join("made")
 }
 
 /// The lines of [`made`].
-pub fn lines(path: &Path) -> Vec<String> {
+pub(crate) fn lines(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 /// Puts a program on the workers' path.
-pub fn add_tool(house: &House, name: &str, text: &str) {
+pub(crate) fn add_tool(house: &House, name: &str, text: &str) {
     let path = house.path().join("bin").join(name);
     std::fs::write(&path, text).expect("written");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
 }
 
 /// The version that a program of coreutils and its like says.
-pub fn version(program: &str) -> String {
+pub(crate) fn version(program: &str) -> String {
     let said = ok(Command::new(program).arg("--version"));
     let is_version = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
     said.split_whitespace().find(is_version).expect("it says its version").to_owned()
 }
 
 /// A worker's process, killed with the value.
-pub struct Worker(Child);
+pub(crate) struct Worker(Child);
 
 impl Worker {
     /// `upm work WHAT` beside the server, with the house's tools on its path.
-    pub fn start(house: &House, server: &Server, what: &str) -> Self {
+    pub(crate) fn start(house: &House, server: &Server, what: &str) -> Self {
         Self::start_with(house, server, what, &[])
     }
 
     /// The same with more variables.
-    pub fn start_with(house: &House, server: &Server, what: &str, variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(house: &House, server: &Server, what: &str, variables: &[(&str, &str)]) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(house.path().join("work.log"));
         let path = format!("{}:{}", house.path().join("bin").display(), std::env::var("PATH").expect("a path"));
         let mut command = house.workers(server, what);
@@ -133,7 +133,7 @@ impl Worker {
     }
 
     /// SIGKILL, as a crash would.
-    pub fn crash(mut self) {
+    pub(crate) fn crash(mut self) {
         self.0.kill().expect("it is there");
         self.0.wait().expect("it ends");
     }
@@ -147,14 +147,14 @@ impl Drop for Worker {
 }
 
 /// Asks for something, and has olga approve its plan.
-pub fn approved(server: &Server, change: &str, words: &str) {
+pub(crate) fn approved(server: &Server, change: &str, words: &str) {
     request(server, change, words);
     verdict(server, change, "wait");
     crate::house::approve(server, change, "olga", "owner");
 }
 
 /// A plan of somebody's own planner, in place of the workers' one: commands, and nothing beside them.
-pub fn planned_elsewhere(server: &Server, change: &str, commands: &[&str]) {
+pub(crate) fn planned_elsewhere(server: &Server, change: &str, commands: &[&str]) {
     request(server, change, "create area elsewhere");
     verdict(server, change, "wait");
     let event = json!({"provisioning_event": {
@@ -166,14 +166,14 @@ pub fn planned_elsewhere(server: &Server, change: &str, commands: &[&str]) {
 }
 
 /// Puts an event of a producer on record.
-pub fn emit(server: &Server, event: &Value, producer: &str) {
+pub(crate) fn emit(server: &Server, event: &Value, producer: &str) {
     let mut command = server.upm(&["emit", "-", "--producer", producer, "--wait"]);
     let (code, out, err) = upm_tests::run_with_input(&mut command, event.to_string().as_bytes());
     assert_eq!(code, 0, "{out}{err}");
 }
 
 /// Waits until the newest verdict is of the plan of [`planned_elsewhere`].
-pub fn verdict_on_own_plan(server: &Server, change: &str, word: &str) -> Value {
+pub(crate) fn verdict_on_own_plan(server: &Server, change: &str, word: &str) -> Value {
     upm_tests::wait_for(&format!("change {change}'s own plan to be told {word}"), || {
         let all = events(server, change);
         let own = all.iter().position(|event| event["id"] == format!("{change}-own-plan").as_str())?;
@@ -183,14 +183,14 @@ pub fn verdict_on_own_plan(server: &Server, change: &str, word: &str) -> Value {
 }
 
 /// Waits until a step is over: its document.
-pub fn step_over(server: &Server, change: &str, step: &str) -> Value {
+pub(crate) fn step_over(server: &Server, change: &str, step: &str) -> Value {
     let over =
         |event: &Value| event["execution"]["steps"][0]["id"] == step && event["execution"]["steps"][0]["rc"].is_i64();
     event_that(server, change, &format!("the end of {step}"), over)["execution"]["steps"][0].clone()
 }
 
 /// Waits until a try of a step begins.
-pub fn step_begins(server: &Server, change: &str, step: &str, number: u64) -> Value {
+pub(crate) fn step_begins(server: &Server, change: &str, step: &str, number: u64) -> Value {
     let begins =
         |event: &Value| event["execution"]["started"]["step"] == step && event["execution"]["started"]["try"] == number;
     event_that(server, change, &format!("try {number} of {step}"), begins)

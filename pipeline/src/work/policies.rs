@@ -136,9 +136,9 @@ impl Server {
         let mut answer = sent.map_err(|error| error.to_string())?;
         let status = answer.status();
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec();
-        let body: Value = body
-            .map_err(|error| error.to_string())
-            .and_then(|body| serde_json::from_slice(&body).map_err(|error| format!("its answer is no JSON: {error}")))?;
+        let body: Value = body.map_err(|error| error.to_string()).and_then(|body| {
+            serde_json::from_slice(&body).map_err(|error| format!("its answer is no JSON: {error}"))
+        })?;
         if !status.is_success() {
             let said = body["message"].as_str().unwrap_or_default();
             return Err(format!("it answers {status} {said}"));
@@ -209,7 +209,8 @@ fn whole(path: &Path, most: u64) -> Result<Vec<u8>, PoliciesError> {
 mod tests {
     use super::*;
 
-    const REGO: &str = "package house.names\nimport rego.v1\ndeny contains \"no\" if input.plan.environment == \"production\"\n";
+    const REGO: &str =
+        "package house.names\nimport rego.v1\ndeny contains \"no\" if input.plan.environment == \"production\"\n";
 
     fn options(source: PolicySource) -> PolicyOptions {
         PolicyOptions { source: Some(source), advisory: BTreeSet::new(), steps: policy::STEPS }

@@ -81,7 +81,9 @@ impl Desk {
                         }
                     }
                 }
-                Err(error) => tracing::warn!(worker = self.worker.name(), %error, "which tenants there are can't be told"),
+                Err(error) => {
+                    tracing::warn!(worker = self.worker.name(), %error, "which tenants there are can't be told")
+                }
             }
             if !rest(&stop, LOOK).await {
                 break;
@@ -132,7 +134,10 @@ impl Desk {
     }
 
     /// The next message, once there is room for it.
-    async fn next(&self, stream: &mut pull::Stream) -> (Option<OwnedSemaphorePermit>, Option<Result<Message, pull::MessagesError>>) {
+    async fn next(
+        &self,
+        stream: &mut pull::Stream,
+    ) -> (Option<OwnedSemaphorePermit>, Option<Result<Message, pull::MessagesError>>) {
         let permit = Arc::clone(&self.room).acquire_owned().await.ok();
         (permit, stream.next().await)
     }
@@ -164,7 +169,9 @@ impl Desk {
 
     /// Does what a message woke for, and acknowledges it.
     async fn attend(self: Arc<Self>, tenant: Tenant, message: Message, _room: Option<OwnedSemaphorePermit>) {
-        let Ok((sequence, delivered)) = message.info().map(|info| (info.stream_sequence, info.delivered)) else { return };
+        let Ok((sequence, delivered)) = message.info().map(|info| (info.stream_sequence, info.delivered)) else {
+            return;
+        };
         let mut alive = tokio::time::interval(ACK_WAIT / 3);
         let work = self.woken(&tenant, sequence);
         tokio::pin!(work);

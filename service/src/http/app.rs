@@ -73,9 +73,6 @@ pub struct App {
     ending: CancellationToken,
 }
 
-/// Tenants, each with the first entry that its detail tables do not cover.
-type Detailed = Vec<(Arc<OpenTenant>, u64)>;
-
 /// What a leader publishes with.
 struct Writes {
     producer: Producer,

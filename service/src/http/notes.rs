@@ -68,7 +68,9 @@ mod tests {
 
     #[test]
     fn an_event_of_another_shape_has_none() {
-        for payload in ["", "[]", "{}", r#"{"provisioning_event": {"preflight": {"checks": 1, "policies": {}}, "refusal": []}}"#] {
+        for payload in
+            ["", "[]", "{}", r#"{"provisioning_event": {"preflight": {"checks": 1, "policies": {}}, "refusal": []}}"#]
+        {
             assert_eq!(of(payload.as_bytes()), [""; 0], "{payload}");
         }
         let many = json!({"provisioning_event": {"refusal": {"reasons": vec!["x".repeat(2_000); 90]}}});

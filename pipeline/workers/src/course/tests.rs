@@ -68,8 +68,7 @@ pub(crate) fn absent(look: &crate::preflight::Look) -> crate::preflight::Answer 
     crate::preflight::Answer { code: Some(code), stdout, stderr, problem: None }
 }
 
-pub(crate) const STEPS: [&str; 3] =
-    ["az_resource_group/rg-demo", "az_aks/aks-demo", "k8s_namespace/team-alpha"];
+pub(crate) const STEPS: [&str; 3] = ["az_resource_group/rg-demo", "az_aks/aks-demo", "k8s_namespace/team-alpha"];
 
 fn house(automatic: &Automatic) -> House<'_> {
     House { automatic, closes: true }
@@ -84,7 +83,9 @@ fn check(log: &Log, automatic: &Automatic, expect: &str) {
         Due::Nothing => "nothing".to_owned(),
         Due::Verify => "verify".to_owned(),
         Due::VerifyAgain => "verify again".to_owned(),
-        Due::RollBack(because) => format!("roll back, {}: {}", because.by.as_deref().unwrap_or("automatic"), because.reason),
+        Due::RollBack(because) => {
+            format!("roll back, {}: {}", because.by.as_deref().unwrap_or("automatic"), because.reason)
+        }
         Due::Close(why) => format!("close: {why}"),
     };
     assert_eq!(found, expect, "{:#?}", log.course());
@@ -102,7 +103,8 @@ fn steps_are_found_by_id_by_command_and_by_place() {
     assert_eq!(course.fates, [Fate::Done, Fate::Failed, Fate::Waiting]);
     assert!(course.over && course.failed());
     assert_eq!(course.touched().collect::<Vec<_>>(), [0, 1]);
-    let all = Log::planned().with(Phase::Execute, json!({"execution": {"steps": [{"rc": 0}, {"cmd": "az aks …", "rc": 0}, {"rc": 0}]}}));
+    let all = Log::planned()
+        .with(Phase::Execute, json!({"execution": {"steps": [{"rc": 0}, {"cmd": "az aks …", "rc": 0}, {"rc": 0}]}}));
     assert_eq!(all.course().fates, [Fate::Done; 3]);
     let skipped = Log::planned()
         .with(Phase::Execute, json!({"execution": {"steps": [{"id": STEPS[0], "skipped": "it is there", "rc": 0}]}}));
@@ -121,7 +123,8 @@ fn what_is_due_follows_from_the_record() {
         log.step(id, Some(0));
     }
     check(&log, &never, "verify");
-    let verified = Log(log.0.clone()).with(Phase::Verify, json!({"verification": {"checks": [{"name": "x", "ok": true}]}}));
+    let verified =
+        Log(log.0.clone()).with(Phase::Verify, json!({"verification": {"checks": [{"name": "x", "ok": true}]}}));
     check(&verified, &always, "close: verified");
     assert_eq!(due(&verified.course(), House { automatic: &always, closes: false }), Due::Nothing);
     let closed = verified.with(Phase::Audit, json!({"governance": {"closed": true}}));
@@ -136,7 +139,10 @@ fn what_is_due_follows_from_the_record() {
     let mut back = ordered.with(Phase::Execute, json!({"rollback": {"executed": {"steps": [{"id": STEPS[2]}]}}}));
     check(&back, &never, "roll back, olga: it hurts");
     assert_eq!(back.course().undone.steps[0].rc, None);
-    back.add(Phase::Execute, json!({"rollback": {"executed": {"steps": [{"id": STEPS[2], "rc": 0}], "outcome": "rolled_back"}}}));
+    back.add(
+        Phase::Execute,
+        json!({"rollback": {"executed": {"steps": [{"id": STEPS[2], "rc": 0}], "outcome": "rolled_back"}}}),
+    );
     check(&back, &never, "verify again");
     let again = Log(back.0.clone()).with(Phase::Verify, json!({"verification": {"checks": [{"ok": true}]}}));
     check(&again, &never, "close: rolled back, and verified again");
@@ -150,7 +156,10 @@ fn a_rollback_that_failed_is_tried_again_only_when_it_is_ordered() {
     log.step(STEPS[0], Some(1));
     check(&log, &Automatic::default(), "nothing");
     check(&log, &everything(), "roll back, automatic: a step failed");
-    log.add(Phase::Execute, json!({"rollback": {"executed": {"steps": [{"id": STEPS[0], "rc": 1}], "outcome": "failed"}}}));
+    log.add(
+        Phase::Execute,
+        json!({"rollback": {"executed": {"steps": [{"id": STEPS[0], "rc": 1}], "outcome": "failed"}}}),
+    );
     check(&log, &everything(), "verify again");
     log.add(Phase::Verify, json!({"verification": {"checks": [{"ok": false}]}}));
     check(&log, &everything(), "nothing");

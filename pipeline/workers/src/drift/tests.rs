@@ -90,7 +90,10 @@ fn only_what_is_new_is_told() {
     record(&mut log, &gone);
     let back = compared(&log, &same, at_ms);
     let alarm = back.alarm().unwrap();
-    assert_eq!((back.news, &alarm["kind"], &alarm["resources"]), (News::Back, &json!("drift_gone"), &json!([STEPS[2]])));
+    assert_eq!(
+        (back.news, &alarm["kind"], &alarm["resources"]),
+        (News::Back, &json!("drift_gone"), &json!([STEPS[2]]))
+    );
 }
 
 #[test]

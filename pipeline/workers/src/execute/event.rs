@@ -171,10 +171,9 @@ impl Scene {
         let mut members = self.of_try(manner);
         members.insert("tried".to_owned(), tried.into());
         let message = match class {
-            Class::Certificate => format!(
-                "{}: its certificate is not good; it is tried once more without checking certificates",
-                step.id
-            ),
+            Class::Certificate => {
+                format!("{}: its certificate is not good; it is tried once more without checking certificates", step.id)
+            }
             _ => format!("{} ended with {} ({}), and is tried again", step.id, finished.ending.rc(), class.as_str()),
         };
         traced_at(members, &finished.finished_at, &message)
@@ -200,7 +199,13 @@ impl Scene {
     /// A step has nothing to do; `reason` is its check's.
     pub fn skipped(&self, step: &Step, manner: &Manner, reason: &str, done: &Done) -> Sections {
         let document = json!({"cmd": manner.line, "rc": 0, "skipped": reason, "stdout": ""});
-        self.over(step, document.as_object().cloned().unwrap_or_default(), manner, done, &format!("{}: {reason}", step.id))
+        self.over(
+            step,
+            document.as_object().cloned().unwrap_or_default(),
+            manner,
+            done,
+            &format!("{}: {reason}", step.id),
+        )
     }
 
     /// Nobody knows how a step ended, or it could not be begun: the change goes no further.

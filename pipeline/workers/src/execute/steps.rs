@@ -119,12 +119,14 @@ impl Runnable {
         }
         let mut steps = Vec::with_capacity(planned.steps.len());
         for (at, step) in planned.steps.iter().enumerate() {
-            let pipeline = argv::parse(&step.command, catalogue).map_err(|refusal| format!("{}: {refusal}", step.id))?;
+            let pipeline =
+                argv::parse(&step.command, catalogue).map_err(|refusal| format!("{}: {refusal}", step.id))?;
             // A planner that names no steps has said no more than their order.
             let mut after: BTreeSet<usize> = at.checked_sub(1).filter(|_| part.steps.is_empty()).into_iter().collect();
             for id in &step.depends_on {
                 let place = places.get(id.as_str()).filter(|place| **place < at);
-                after.insert(*place.ok_or_else(|| format!("{} waits for {id:?}, which is no step before it", step.id))?);
+                after
+                    .insert(*place.ok_or_else(|| format!("{} waits for {id:?}, which is no step before it", step.id))?);
             }
             let line = part.steps.get(at).filter(|part| part.id == step.id).and_then(|part| part.read_back.as_ref());
             steps.push(Step {
@@ -179,7 +181,10 @@ fn waves(parts: &[WavePart], places: &BTreeMap<&str, usize>, steps: &[Step]) -> 
     for part in parts {
         let find = |ids: &[String]| -> Result<Vec<usize>, String> {
             let place = |id: &String| {
-                places.get(id.as_str()).copied().ok_or_else(|| format!("wave {:?} has {id:?}, which is no step", part.name))
+                places
+                    .get(id.as_str())
+                    .copied()
+                    .ok_or_else(|| format!("wave {:?} has {id:?}, which is no step", part.name))
             };
             let mut found = ids.iter().map(place).collect::<Result<Vec<usize>, String>>()?;
             found.sort_unstable();

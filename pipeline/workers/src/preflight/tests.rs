@@ -707,8 +707,8 @@ fn what_was_let_go_may_start_as_long_as_that_is_true() {
         })
     };
     assert_eq!(asked(&world, &said, NOW_S), Vec::<String>::new());
-    let late = asked(&world, &said, NOW_S + 7_200);
-    assert!(late.len() == 1 && late[0].contains("noon"), "{late:?}");
+    let closed = asked(&world, &said, NOW_S + 7_200);
+    assert!(closed.len() == 1 && closed[0].contains("noon"), "{closed:?}");
     let mut other = said.clone();
     other["plan_digest"] = "sha256:0".into();
     assert!(asked(&world, &other, NOW_S)[0].contains("the verdict is of the plan"));
@@ -718,7 +718,8 @@ fn what_was_let_go_may_start_as_long_as_that_is_true() {
     world.approvers = vec!["ann"];
     assert!(!asked(&world, &said, NOW_S).is_empty(), "whoever asked is nobody else");
     // What a lane let go needs no person, as long as the lane takes it.
-    let lane = format!("{day}[[lanes]]\nname = \"small\"\nenvironments = [\"test\"]\nmax_risk = 20\nneeds_rollback = false\n");
+    let lane =
+        format!("{day}[[lanes]]\nname = \"small\"\nenvironments = [\"test\"]\nmax_risk = 20\nneeds_rollback = false\n");
     let mut world = World { config: Config::read("work.toml", &lane).unwrap(), ..world };
     world.approvers = Vec::new();
     let said = made(&world.verdict());

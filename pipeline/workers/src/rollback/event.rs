@@ -112,7 +112,8 @@ impl Scene {
 
     /// There is nothing to take back any more.
     pub fn gone(&self, undo: &Undo, at_ms: u64) -> Sections {
-        let step = json!({"id": undo.step, "cmd": undo.line, "rc": 0, "skipped": "it is not there any more", "stdout": ""});
+        let step =
+            json!({"id": undo.step, "cmd": undo.line, "rc": 0, "skipped": "it is not there any more", "stdout": ""});
         self.step(&step, at_ms, &format!("{} is not there any more", undo.step))
     }
 

@@ -58,7 +58,8 @@ impl State {
     #[must_use]
     pub fn kept(self) -> Self {
         let mut all = masked(&Value::Object(self.0.into_iter().collect()));
-        let mut sizes: Vec<(usize, String)> = all.iter().map(|(name, value)| (canonical(value).len(), name.clone())).collect();
+        let mut sizes: Vec<(usize, String)> =
+            all.iter().map(|(name, value)| (canonical(value).len(), name.clone())).collect();
         sizes.sort_unstable();
         let mut total: usize = sizes.iter().map(|(size, _)| size).sum();
         while total > KEPT_BYTES {
@@ -183,7 +184,8 @@ fn masked(state: &Value) -> Map<String, Value> {
     let bytes = json!({"provisioning_event": {"verification": {"state": state}}}).to_string();
     let masked = schemas::redact::mask_document(bytes.as_bytes()).ok();
     let document = masked.and_then(|(bytes, _)| serde_json::from_slice::<Value>(&bytes).ok());
-    let kept = document.and_then(|mut document| document.pointer_mut("/provisioning_event/verification/state").map(Value::take));
+    let kept = document
+        .and_then(|mut document| document.pointer_mut("/provisioning_event/verification/state").map(Value::take));
     match kept {
         Some(Value::Object(members)) => members,
         // What can't be scanned is not shown at all.
@@ -196,7 +198,9 @@ fn leave_out(value: &mut Value, names: &[&str]) {
     match (value, rest.is_empty()) {
         (Value::Object(members), true) if *name == "*" => members.clear(),
         (Value::Object(members), true) => drop(members.remove(&unescaped(name))),
-        (Value::Object(members), false) if *name == "*" => members.values_mut().for_each(|inner| leave_out(inner, rest)),
+        (Value::Object(members), false) if *name == "*" => {
+            members.values_mut().for_each(|inner| leave_out(inner, rest))
+        }
         (Value::Object(members), false) => {
             if let Some(inner) = members.get_mut(&unescaped(name)) {
                 leave_out(inner, rest);

@@ -34,7 +34,9 @@ fn healthy(looks: &[Look]) -> Found {
                 _ => answer(0, "x", ""),
             },
             Wanted::Absent(how) => absent(how),
-            Wanted::State => answer(0, &json!({"name": look.resource, "metadata": {"resourceVersion": "7"}}).to_string(), ""),
+            Wanted::State => {
+                answer(0, &json!({"name": look.resource, "metadata": {"resourceVersion": "7"}}).to_string(), "")
+            }
         };
         found.answers.insert(look.id.clone(), said);
     }
@@ -47,9 +49,15 @@ fn everything_that_ran_is_looked_at_and_read_back() {
     let looks = looks(&course, catalogue::shipped());
     let ids: Vec<&str> = looks.iter().map(|look| look.id.as_str()).collect();
     for step in STEPS {
-        assert!(ids.contains(&format!("check:{step}").as_str()) && ids.contains(&format!("state:{step}").as_str()), "{ids:?}");
+        assert!(
+            ids.contains(&format!("check:{step}").as_str()) && ids.contains(&format!("state:{step}").as_str()),
+            "{ids:?}"
+        );
     }
-    assert!(looks.iter().all(|look| catalogue::shipped().reads(&look.argv)), "commands of the catalogue that only look");
+    assert!(
+        looks.iter().all(|look| catalogue::shipped().reads(&look.argv)),
+        "commands of the catalogue that only look"
+    );
     let round = healthy(&looks).round(course.plan.as_ref().unwrap(), &looks, &[], &Options::default());
     assert_eq!(round.holds(), Some(true), "{:?}", round.broken());
     assert_eq!(round.state.0.len(), 3);
@@ -68,12 +76,19 @@ fn what_is_missing_fails_with_where_it_was_looked() {
     let round = found.round(plan, &looks, &[], &Options::default());
     assert_eq!(round.holds(), Some(false));
     let told = round.broken().join("\n");
-    assert!(told.contains("k8s_namespace/team-alpha: it is not there; looked with: kubectl-1.29 get namespace team-alpha"), "{told}");
+    assert!(
+        told.contains("k8s_namespace/team-alpha: it is not there; looked with: kubectl-1.29 get namespace team-alpha"),
+        "{told}"
+    );
     let document = round.document("change", None, false, Timing { duration_ms: 3, wait_ms: 9 });
     assert_eq!((&document["duration_ms"], &document["wait_ms"]), (&json!(3), &json!(9)));
     assert!(document["summary"].as_str().unwrap().contains("it is not there"), "{document}");
     assert!(found.answers.remove(&looks[0].id).is_some());
-    assert_eq!(found.round(plan, &looks, &[], &Options::default()).holds(), Some(false), "what was not looked at does not hold");
+    assert_eq!(
+        found.round(plan, &looks, &[], &Options::default()).holds(),
+        Some(false),
+        "what was not looked at does not hold"
+    );
 }
 
 #[test]
@@ -101,7 +116,8 @@ fn rollback_way(course: &crate::course::Course) -> crate::rollback::Way {
 fn fields_are_held_against_what_was_asked_for() {
     let course = executed().course();
     let looks = looks(&course, catalogue::shipped());
-    let options = options("[[verify.expect]]\ntype = \"az_resource_group\"\nfield = \"location\"\npointer = \"/location\"\n");
+    let options =
+        options("[[verify.expect]]\ntype = \"az_resource_group\"\nfield = \"location\"\npointer = \"/location\"\n");
     let mut found = healthy(&looks);
     let mut round = |location: &Value| {
         let printed = json!({"name": "rg-demo", "location": location}).to_string();
@@ -112,7 +128,11 @@ fn fields_are_held_against_what_was_asked_for() {
     let asked = said.expect("the plan says where");
     assert_eq!(round(&json!(asked)).holds(), Some(true));
     let elsewhere = round(&json!("westus"));
-    assert!(elsewhere.broken()[0].contains("location is \"westus\", asked for was \"eastus\" (/location)"), "{:?}", elsewhere.broken());
+    assert!(
+        elsewhere.broken()[0].contains("location is \"westus\", asked for was \"eastus\" (/location)"),
+        "{:?}",
+        elsewhere.broken()
+    );
 }
 
 #[test]
@@ -127,7 +147,10 @@ fn probes_run_once_for_each_resource_and_levels_are_kept() {
     );
     let runs = probes(plan, &options);
     let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
-    assert_eq!(ids, ["probe:api:k8s_namespace/team-alpha", "probe:port", "slo:fast:probe:api:k8s_namespace/team-alpha", "slo:few"]);
+    assert_eq!(
+        ids,
+        ["probe:api:k8s_namespace/team-alpha", "probe:port", "slo:fast:probe:api:k8s_namespace/team-alpha", "slo:few"]
+    );
     let Ok(Way::Http { url, .. }) = &runs[0].way else { panic!("{:?}", runs[0]) };
     assert_eq!(url, "http://team-alpha.example.org/health");
     assert_eq!(runs[2].samples, 3);
@@ -191,7 +214,11 @@ fn differences_are_told_in_words() {
             "a/b /spec/replicas: was 3, is 5",
         ]
     );
-    assert!(state::summary(&found).starts_with("1 resource differs from the baseline in 4 places; a/b /gone"), "{}", state::summary(&found));
+    assert!(
+        state::summary(&found).starts_with("1 resource differs from the baseline in 4 places; a/b /gone"),
+        "{}",
+        state::summary(&found)
+    );
     for one in &found {
         assert_eq!(Difference::read(&one.document()).as_ref(), Some(one));
     }
@@ -204,7 +231,11 @@ fn differences_are_told_in_words() {
 #[test]
 fn what_is_kept_is_what_admission_keeps() {
     let mut state = State::default();
-    state.add("a/b", r#"{"user": "x", "password": "hunter2hunter2", "note": "Authorization: Bearer abcdefghijklmnop1234"}"#, &[]);
+    state.add(
+        "a/b",
+        r#"{"user": "x", "password": "hunter2hunter2", "note": "Authorization: Bearer abcdefghijklmnop1234"}"#,
+        &[],
+    );
     let kept = state.kept();
     let event = json!({"provisioning_event": {
         "id": "e", "timestamp": "2026-01-01T00:00:00Z", "phase": "verify",
@@ -245,11 +276,17 @@ proptest! {
 }
 
 fn json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), (0..3_i64).prop_map(Value::from), "[a-c]{0,2}".prop_map(Value::from)];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (0..3_i64).prop_map(Value::from),
+        "[a-c]{0,2}".prop_map(Value::from)
+    ];
     leaf.prop_recursive(3, 16, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-            prop::collection::btree_map("[a-c/~]{1,2}", inner, 0..3).prop_map(|map| Value::Object(map.into_iter().collect())),
+            prop::collection::btree_map("[a-c/~]{1,2}", inner, 0..3)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }
