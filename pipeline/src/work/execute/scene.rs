@@ -108,6 +108,9 @@ impl<'a> Job<'a> {
     /// Some steps were begun: what was done stands until somebody rolls it back.
     async fn say_cancelled(&self, case: &Case, progress: &Progress) -> Result<(), WorkError> {
         let Some((by, reason)) = &progress.cancelled else { return Ok(()) };
+        if progress.steps.is_empty() {
+            return close_cancelled(self.shop, case, self.attempt, by, reason).await;
+        }
         let (done, left): (Vec<&str>, Vec<&str>) =
             self.runnable.steps.iter().map(|step| step.id.as_str()).partition(|id| progress.rc(id) == Some(0));
         let said = self.scene.cancelled(by, reason, &done, &left, self.shop.now_ms());
