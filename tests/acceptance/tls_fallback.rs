@@ -205,7 +205,8 @@ fn clients_prove_who_they_are() {
     assert!(!Value::from(all).to_string().contains(part), "the key is in no event");
     let left = std::fs::read_dir(server.data().join("work/steps")).expect("workdir").flatten();
     let left: Vec<String> = left
-        .flat_map(|job| std::fs::read_dir(job.path()).expect("a directory").flatten())
+        .filter_map(|job| std::fs::read_dir(job.path()).ok())
+        .flat_map(Iterator::flatten)
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .filter(|name| name.ends_with(".credentials"))
         .collect();

@@ -147,7 +147,11 @@ async fn through(job: &Job<'_>) -> Result<Next, WorkError> {
         });
         let due = if failed.is_some() { Due::Wait(None) } else { due };
         let wait_ms = match due {
-            Due::Over | Due::Paused => return Ok(Next::Nothing),
+            Due::Over => {
+                job.leave();
+                return Ok(Next::Nothing);
+            }
+            Due::Paused => return Ok(Next::Nothing),
             Due::Cancel | Due::Pause(..) | Due::Gate(_) => {
                 job.between(due, &cancel).await?;
                 continue;

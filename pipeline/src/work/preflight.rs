@@ -11,9 +11,10 @@ use schemas::ids::Phase;
 use serde_json::{Value, json};
 use workers::build::Sections;
 use workers::policy::PolicyResult;
-use workers::preflight::{self as decides, Inputs, Outcome, Planned, PlannedError, Seen};
+use workers::preflight::{self as decides, Check, Inputs, Kind, Outcome, Planned, PlannedError, Seen};
 
-use super::{Case, Emit, Next, Shop, WorkError, Worker, ask};
+use super::aftermath::look;
+use super::{Case, Emit, Next, Shop, WorkError, Worker};
 
 /// The worker. See the module.
 #[derive(Debug, Clone, Copy)]
@@ -117,16 +118,18 @@ pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(
         Ok(planned) => planned,
         Err(error) => return Ok((unreadable(payload, &error), Outcome::Halt)),
     };
-    let answers = ask::all(shop, planned.questions()).await?;
-    let mut seen = Seen::of(&planned, &answers);
+    let environment = planned.environment.as_deref();
+    let looked = look(shop, environment, planned.questions()).await?;
+    let mut seen = Seen::of(&planned, &looked.answers);
     let wanted = shop.config.preflight.dry_run;
     let dry_runs = if wanted { planned.dry_runs(&seen) } else { Vec::new() };
-    let tried = ask::all(shop, dry_runs).await?;
+    let tried = look(shop, environment, dry_runs).await?;
+    seen.held.extend(looked.insecure.union(&tried.insecure).map(|question| unchecked(question)));
     // Answers that were cut off say nothing about the world.
     if shop.stop.is_cancelled() {
         return Err(WorkError::Failed { what: "preflight".to_owned(), reason: "work is to end".to_owned() });
     }
-    seen.add_dry_runs(&planned, &tried, wanted);
+    seen.add_dry_runs(&planned, &tried.answers, wanted);
     let context = shop.record.context(&case.tenant).await?;
     let now_ms = shop.now_ms();
     let standing = standing(&case.change, &case.views(), &context.rules, now_ms, &[]);
@@ -144,6 +147,12 @@ pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(
     let digest = shop.policies.as_ref().and_then(|policies| policies.digest());
     let verdict = decides::verdict(&inputs, &policies, digest);
     Ok((verdict.sections, verdict.outcome))
+}
+
+/// A question that was answered by somebody whose certificate is not good.
+fn unchecked(question: &str) -> Check {
+    let message = "the certificate of whom was asked is not good; asked once more without checking certificates";
+    Check { kind: Kind::Tool, subject: question.to_owned(), ok: None, message: message.to_owned() }
 }
 
 /// Evaluating takes its time, and a server more: not where others wait.

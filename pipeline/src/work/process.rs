@@ -174,6 +174,9 @@ pub async fn run(
     let (started_ms, started) = ((place.clock)(), Instant::now());
     let path = place.environment.get("PATH").map_or("", String::as_str);
     let over = match program::all(pipeline, path) {
+        _ if cancel.is_cancelled() => {
+            Over { stopped: Some(Stop::Cancelled), ..Over::not_started(126, "it was cancelled") }
+        }
         Ok(programs) => through(pipeline, &programs, place, limits, cancel).await?,
         Err((code, why)) => Over::not_started(code, &why),
     };

@@ -34,11 +34,12 @@ impl Drop for Running {
 }
 
 /// An API server over an etcd of its own, and the folder of both.
-struct Cluster {
+pub(super) struct Cluster {
     _server: Running,
     _store: Running,
     folder: PathBuf,
-    url: String,
+    /// Where it answers.
+    pub(super) url: String,
 }
 
 /// Ports that are free now; nobody else is told of them.
@@ -55,7 +56,7 @@ fn start(command: &mut Command, log: &Path) -> Running {
 }
 
 impl Cluster {
-    fn start(folder: PathBuf) -> Self {
+    pub(super) fn start(folder: PathBuf) -> Self {
         fs::create_dir_all(&folder).expect("made");
         let [clients, peers, port] = free();
         let (clients, peers) = (format!("http://127.0.0.1:{clients}"), format!("http://127.0.0.1:{peers}"));
@@ -103,7 +104,7 @@ impl Cluster {
     }
 
     /// The real client, as somebody.
-    fn kubectl(&self, user: &str, arguments: &[&str]) -> Command {
+    pub(super) fn kubectl(&self, user: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(judge("KUBECTL", "kubectl-1.34.2"));
         command.args(["--server", &self.url, "--token", &format!("tok-{user}"), "--insecure-skip-tls-verify"]);
         command.args(arguments).env("HOME", &self.folder).env("KUBECONFIG", self.folder.join("none"));

@@ -6,6 +6,7 @@
 
 mod browser;
 mod kubernetes;
+mod kubernetes_changed;
 mod litewitness;
 mod opa;
 mod pack;

@@ -255,6 +255,8 @@ impl Tryout<'_> {
     /// Whether a step that failed changed anything, as far as its check can tell.
     async fn changed(&self, eyes: &mut Eyes<'_>) -> Option<bool> {
         let look = self.step.check.as_ref().filter(|_| self.step.is_idempotent())?;
+        // Also of a step that was cancelled.
+        eyes.cancel = &eyes.job.shop.stop;
         let presence = eyes.look(&look.argv, None).await.presence(look);
         self.step.nothing_to_do(&presence).ok().map(|nothing| nothing.is_some())
     }

@@ -108,6 +108,9 @@ impl<'a> Job<'a> {
     /// Some steps were begun: what was done stands until somebody rolls it back.
     async fn say_cancelled(&self, case: &Case, progress: &Progress) -> Result<(), WorkError> {
         let Some((by, reason)) = &progress.cancelled else { return Ok(()) };
+        if progress.steps.is_empty() {
+            return close_cancelled(self.shop, case, self.attempt, by, reason).await;
+        }
         let (done, left): (Vec<&str>, Vec<&str>) =
             self.runnable.steps.iter().map(|step| step.id.as_str()).partition(|id| progress.rc(id) == Some(0));
         let said = self.scene.cancelled(by, reason, &done, &left, self.shop.now_ms());
@@ -132,6 +135,9 @@ impl<'a> Job<'a> {
         }
         let path = self.directory.join(format!("{}.lock", start.step));
         let failed = |error: &dyn std::error::Error| WorkError::failed(path.display().to_string(), error);
+        // Somebody who saw the end before us may have removed it.
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
+        made.map_err(|error| failed(&error))?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(|error| failed(&error))?;
         match file.try_lock() {
@@ -146,13 +152,12 @@ impl<'a> Job<'a> {
 
     /// Removes what a step left in its directory.
     pub(super) fn clear(&self, step: usize) {
-        let path = self.directory.join(step.to_string());
-        match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), %error, "the directory of a step is left");
-            }
-            _ => {}
-        }
+        remove(&self.directory.join(step.to_string()));
+    }
+
+    /// Removes what all steps left, locks too: nothing of this attempt is run any more.
+    pub(super) fn leave(&self) {
+        remove(&self.directory);
     }
 
     /// A directory of its own for a step, empty.
@@ -165,6 +170,15 @@ impl<'a> Job<'a> {
         }
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed)?;
         Ok(path)
+    }
+}
+
+fn remove(path: &Path) {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "the directory of steps is left");
+        }
+        _ => {}
     }
 }
 

@@ -144,7 +144,8 @@ impl Scene {
         let mut members = self.of_try(manner);
         members.insert("started".to_owned(), started);
         let verb = if manner.number == 1 { "begins".to_owned() } else { format!("begins, try {}", manner.number) };
-        traced(members, at_ms, &format!("{} {verb}", step.id))
+        let how = if manner.verified { "" } else { ", without checking certificates" };
+        traced(members, at_ms, &format!("{} {verb}{how}", step.id))
     }
 
     /// A try ended, and there is another one.

@@ -392,3 +392,96 @@ fn what_is_said_of_a_step_is_admitted_and_names_no_credential() {
     );
     assert_eq!(execution["steps"][0]["stdout_ref"], "obs://upm-a/x");
 }
+
+/// Two pairs, the second of which stands on the first, in two waves.
+fn pairs() -> Value {
+    let mut plan = namespaces(&["a", "b", "c", "d"]);
+    plan["steps"][2]["depends_on"] = json!(["k8s_namespace/a"]);
+    plan["steps"][3]["depends_on"] = json!(["k8s_namespace/b", "k8s_namespace/a"]);
+    let wave = |name: &str, steps: [&str; 2]| {
+        let steps = steps.map(|step| format!("k8s_namespace/{step}"));
+        json!({"name": name, "percent": 50, "steps": steps, "gate": {"read_back": [steps[0]]}})
+    };
+    plan["waves"] = json!([wave("first", ["a", "b"]), wave("second", ["c", "d"])]);
+    plan
+}
+
+proptest::proptest! {
+    /// Whatever happens on the way (failures, tries, lost workers, orders, gates that do not hold), nothing starts before its time, and nothing that is over starts.
+    #[test]
+    fn invariant_nothing_starts_that_may_not(
+        choices in proptest::collection::vec(0_u8..12, 0..60),
+        concurrency in 1_u64..4,
+        per_minute in 0_u64..4,
+    ) {
+        let options = WaveOptions {
+            concurrency,
+            starts_per_minute: per_minute,
+            pause_on: [Oddity::TlsFallback].into(),
+            ..WaveOptions::default()
+        };
+        let mut paper = Paper::new(&pairs(), options);
+        for choice in choices {
+            match choice {
+                10 => paper.order("pause"),
+                11 => paper.order("cancel"),
+                _ => {}
+            }
+            let progress = paper.progress();
+            match paper.due() {
+                Due::Start(starts) => {
+                    proptest::prop_assert!(progress.paused.is_none() && progress.cancelled.is_none() && !progress.has_failed());
+                    proptest::prop_assert!(starts.len() as u64 <= concurrency);
+                    for start in &starts {
+                        let step = &paper.runnable.steps[start.step];
+                        let tries = match progress.steps.get(&step.id) {
+                            None => 0,
+                            Some(State::Started { number, .. } | State::Tried { number, .. }) => *number,
+                            Some(State::Ended { .. }) => return Err(proptest::test_runner::TestCaseError::fail("it is over")),
+                        };
+                        proptest::prop_assert_eq!(start.number, tries + 1);
+                        let stands = step.after.iter().all(|before| progress.rc(&paper.runnable.steps[*before].id) == Some(0));
+                        proptest::prop_assert!(stands, "{} starts before what it stands on", step.id);
+                        let first_holds = progress.gates.get("first") == Some(&true);
+                        proptest::prop_assert!(start.step < 2 || first_holds, "{} starts before the gate", step.id);
+                    }
+                    if per_minute > 0 {
+                        let recent = progress.starts_ms.iter().filter(|at| **at + 60_000 > paper.now_ms).count();
+                        proptest::prop_assert!(recent as u64 + starts.len() as u64 <= per_minute);
+                    }
+                    let start = starts[0].clone();
+                    paper.begin(&start);
+                    match choice {
+                        0 => paper.end(&start, 7),
+                        1 => paper.retry(&start, &Class::Passing("busy".into()), paper.now_ms + 500),
+                        2 if !progress.insecure.contains(&paper.runnable.steps[start.step].id) => {
+                            paper.retry(&start, &Class::Certificate, paper.now_ms);
+                        }
+                        // Its worker is gone.
+                        3 => {}
+                        _ => paper.end(&start, 0),
+                    }
+                }
+                Due::Gate(at) => {
+                    let wave = paper.runnable.waves[at].clone();
+                    let why = (choice == 4).then(|| "exit code 1".to_owned());
+                    let said = scene("w-1").gate(&paper.runnable, &wave, &[(0, why)], paper.now_ms);
+                    paper.say(said);
+                }
+                Due::Pause(before, reason) => {
+                    let wave = paper.runnable.waves[before].clone();
+                    paper.say(scene("w-1").paused(&wave, &reason, paper.now_ms));
+                    proptest::prop_assert_eq!(paper.due(), Due::Paused);
+                }
+                Due::Paused => paper.order("resume"),
+                Due::Cancel => paper.say(scene("w-1").cancelled("ada", "because", &[], &[], paper.now_ms)),
+                Due::Wait(Some(until_ms)) => {
+                    proptest::prop_assert!(until_ms > paper.now_ms);
+                    paper.now_ms = until_ms;
+                }
+                Due::Wait(None) => return Err(proptest::test_runner::TestCaseError::fail("it waits for nothing")),
+                Due::Over => break,
+            }
+        }
+    }
+}
