@@ -211,6 +211,27 @@ fn workers_that_are_killed_are_followed() {
     }
 }
 
+/// The server dies and starts somewhere else while its workers go on: they find it again, and nothing is said twice.
+#[test]
+fn a_server_that_dies_is_found_again_by_its_workers() {
+    let house = House::new("");
+    std::fs::create_dir(house.land().join("north")).expect("made");
+    let server = house.idle();
+    let _workers = Worker::both(&house, &server);
+    request(&server, "c-1", "create folder a in area north");
+    verdict(&server, "c-1", "wait");
+    request(&server, "c-2", "create folder b in area north");
+    server.crash();
+    let server = house.idle();
+    request(&server, "c-3", "create folder c in area north");
+    for change in ["c-2", "c-3"] {
+        verdict(&server, change, "wait");
+    }
+    for change in ["c-1", "c-2", "c-3"] {
+        once_each(&server, change, &["request", "plan", "preflight.1"]);
+    }
+}
+
 /// Without the approval, which is no worker's.
 fn once_each_of(server: &Server, change: &str, expect: &[&str]) {
     let mut found = ids(server, change);
