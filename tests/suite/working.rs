@@ -281,7 +281,7 @@ fn words_are_compiled_by_a_program_of_the_house() {
     let plan = events(&server, "c-1").into_iter().find(|event| event["plan"].is_object()).expect("a plan");
     assert_eq!(plan["plan"]["commands"], json!([format!("mkdir {}/meadow", house.land().display())]), "{plan}");
     for (change, words, reason) in
-        [("c-2", "a house on the moon", "name: found MOON"), ("c-3", "a castle", "exit code 3: I only know meadows")]
+        [("c-2", "a house on the moon", "expected text that matches"), ("c-3", "a castle", "exit code 3: I only know meadows")]
     {
         request(&server, change, words);
         let closed = event_that(&server, change, "its end", |event| event["governance"]["closed"] == true);
