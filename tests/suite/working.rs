@@ -280,9 +280,10 @@ fn words_are_compiled_by_a_program_of_the_house() {
     assert_eq!(waits["preflight"]["verdict"], "wait");
     let plan = events(&server, "c-1").into_iter().find(|event| event["plan"].is_object()).expect("a plan");
     assert_eq!(plan["plan"]["commands"], json!([format!("mkdir {}/meadow", house.land().display())]), "{plan}");
-    for (change, words, reason) in
-        [("c-2", "a house on the moon", "expected text that matches"), ("c-3", "a castle", "exit code 3: I only know meadows")]
-    {
+    for (change, words, reason) in [
+        ("c-2", "a house on the moon", "expected text that matches"),
+        ("c-3", "a castle", "exit code 3: I only know meadows"),
+    ] {
         request(&server, change, words);
         let closed = event_that(&server, change, "its end", |event| event["governance"]["closed"] == true);
         assert!(closed["refusal"]["reasons"].to_string().contains(reason), "{closed}");

@@ -14,8 +14,8 @@ use projector::document::Context;
 use schemas::ids::{ChangeId, Tenant};
 use serde_json::Value;
 
-use crate::cli::{CliError, Globals};
 use crate::cli::client::http::{Client, segment};
+use crate::cli::{CliError, Globals};
 
 /// How often a message is asked for that is not decided: five minutes of ten seconds each.
 const ASKED: u32 = 30;
