@@ -48,9 +48,11 @@ impl House {
         Server::start(&self.path().join("data"), &["--tenant", "acme"])
     }
 
-    /// `upm work WHAT` beside the server.
+    /// `upm work WHAT` beside the server, which it finds by the data directory.
     pub(crate) fn workers(&self, server: &Server, what: &str) -> Command {
-        server.upm(&["work", what, "--workers", &self.options(), "--tenant", "acme"])
+        let mut command = server.upm(&["work", what, "--workers", &self.options(), "--tenant", "acme"]);
+        command.env_remove("UPM_SERVER");
+        command
     }
 }
 

@@ -2,6 +2,7 @@
 //! again, several at once. What they execute is tried elsewhere.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -211,6 +212,27 @@ fn workers_that_are_killed_are_followed() {
     }
 }
 
+/// The server dies and starts somewhere else while its workers go on: they find it again, and nothing is said twice.
+#[test]
+fn a_server_that_dies_is_found_again_by_its_workers() {
+    let house = House::new("");
+    std::fs::create_dir(house.land().join("north")).expect("made");
+    let server = house.idle();
+    let _workers = Worker::both(&house, &server);
+    request(&server, "c-1", "create folder a in area north");
+    verdict(&server, "c-1", "wait");
+    request(&server, "c-2", "create folder b in area north");
+    server.crash();
+    let server = house.idle();
+    request(&server, "c-3", "create folder c in area north");
+    for change in ["c-2", "c-3"] {
+        verdict(&server, change, "wait");
+    }
+    for change in ["c-1", "c-2", "c-3"] {
+        once_each(&server, change, &["request", "plan", "preflight.1"]);
+    }
+}
+
 /// Without the approval, which is no worker's.
 fn once_each_of(server: &Server, change: &str, expect: &[&str]) {
     let mut found = ids(server, change);
@@ -240,6 +262,32 @@ fn several_workers_say_each_thing_once() {
     let digests: std::collections::BTreeSet<String> =
         changes.iter().map(|change| verdict(&server, change, "wait")["preflight"]["plan_digest"].to_string()).collect();
     assert_eq!(digests.len(), 1, "{digests:?}");
+}
+
+/// What a program makes of words passes the same checks, and where it says no, that is the end of the change.
+#[test]
+fn words_are_compiled_by_a_program_of_the_house() {
+    let house = House::new("");
+    let program = house.path().join("compile");
+    let script = "#!/bin/sh\ncase $(cat \"$1\") in\n*meadow*) echo '{\"resources\": [{\"type\": \"area\", \"name\": \"meadow\"}]}' ;;\n*moon*) echo '{\"resources\": [{\"type\": \"area\", \"name\": \"MOON\"}]}' ;;\n*) echo 'I only know meadows' >&2; exit 3 ;;\nesac\n";
+    std::fs::write(&program, script).expect("written");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let options = format!("catalogue = [\"folders.toml\"]\n[plan]\ncompiler = [\"{}\"]\n", program.display());
+    std::fs::write(house.options(), options).expect("written");
+    let server = house.working();
+    request(&server, "c-1", "somewhere green, a meadow perhaps");
+    let waits = verdict(&server, "c-1", "wait");
+    assert_eq!(waits["preflight"]["verdict"], "wait");
+    let plan = events(&server, "c-1").into_iter().find(|event| event["plan"].is_object()).expect("a plan");
+    assert_eq!(plan["plan"]["commands"], json!([format!("mkdir {}/meadow", house.land().display())]), "{plan}");
+    for (change, words, reason) in [
+        ("c-2", "a house on the moon", "expected text that matches"),
+        ("c-3", "a castle", "exit code 3: I only know meadows"),
+    ] {
+        request(&server, change, words);
+        let closed = event_that(&server, change, "its end", |event| event["governance"]["closed"] == true);
+        assert!(closed["refusal"]["reasons"].to_string().contains(reason), "{closed}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use workers::build::Sections;
+use workers::command::Ending;
 use workers::plan::{PlanError, plan};
 use workers::request::{Request, json as request_json};
 
@@ -127,6 +128,11 @@ async fn answer_of(shop: &Shop, program: &[String], directory: &Path) -> Result<
     let ran = ran.map_err(|error| WorkError::failed(&program[0], &error))?;
     if shop.stop.is_cancelled() {
         return Err(WorkError::Failed { what: program[0].clone(), reason: "work is to end".to_owned() });
+    }
+    // A program that is not there is no answer to whoever asked.
+    if let Ending::NotStarted(_) = ran.ending {
+        let reason = ran.stderr.output.text.trim().to_owned();
+        return Err(WorkError::Failed { what: program[0].clone(), reason });
     }
     if ran.ending.rc() != 0 || ran.stopped.is_some() {
         let said = ran.stderr.output.text.trim().lines().last().unwrap_or_default().to_owned();

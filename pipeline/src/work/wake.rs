@@ -31,6 +31,10 @@ const RETRY: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_mins(5);
 /// How often tenants are looked for that are new, and how long a road that can't be read is left alone.
 const LOOK: Duration = Duration::from_secs(2);
+/// A server that says nothing for two of these is gone, or has forgotten what we asked for.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long the server keeps a request for messages.
+const EXPIRES: Duration = Duration::from_secs(30);
 /// How often all changes that are under way are looked at.
 const ROUND: Duration = Duration::from_mins(5);
 
@@ -164,7 +168,8 @@ impl Desk {
         let stream = jetstream::new(self.client.clone()).get_stream_no_info(stream_name(tenant)).await?;
         let consumer = stream.create_consumer(config).await?;
         // A few at once: what this process holds and does not work on, nobody else does.
-        Ok(consumer.stream().max_messages_per_batch(AT_ONCE).messages().await?)
+        let few = consumer.stream().max_messages_per_batch(AT_ONCE).heartbeat(HEARTBEAT).expires(EXPIRES);
+        Ok(few.messages().await?)
     }
 
     /// Does what a message woke for, and acknowledges it.

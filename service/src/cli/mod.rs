@@ -170,7 +170,7 @@ enum Command {
     Restore(restore::Args),
     /// Cosign the checkpoints of others' logs
     Witness(witness::Args),
-    /// Run workers: requests become plans, and plans are looked at
+    /// Run workers, from a request to its verified end
     Work(work::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),

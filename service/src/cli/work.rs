@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use workers::drift;
 use workers::rollback::Automatic;
 
-use super::client::http::Client;
 use super::client::print;
 use super::client::send::{NatsFlags, Route};
 use super::{CliError, Globals};
@@ -168,7 +167,7 @@ fn serve(globals: &Globals, args: &Run, kinds: &[Kind]) -> Result<ExitCode, CliE
         let producer = producer.map_err(|error| CliError::because("can't publish", &error))?;
         let stop = CancellationToken::new();
         let place = Place {
-            record: Arc::new(Remote::new(Client::new(globals), globals.tenants.clone())),
+            record: Arc::new(Remote::new(globals)),
             client,
             producer,
             workdir: args.workdir.clone().unwrap_or_else(|| globals.data.join("work")),

@@ -87,7 +87,8 @@ pub async fn run(place: Place, options: Options, kinds: &BTreeSet<Kind>) -> Resu
         catalogue: Arc::new(catalogue),
         policies: policies.map(Arc::new),
         base,
-        workdir: place.workdir,
+        // Commands have working directories of their own, and are told paths below it.
+        workdir: std::path::absolute(&place.workdir).unwrap_or(place.workdir),
         variables: Arc::new(env::variables()),
         worker: "",
         instance: workers::build::uuid_v7(clock::unix_ms(), random).into(),

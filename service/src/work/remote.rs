@@ -1,6 +1,7 @@
 //! The ledger of a server as workers beside it see it: over HTTP (`crate::http`, `record`).
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,31 +14,43 @@ use projector::document::Context;
 use schemas::ids::{ChangeId, Tenant};
 use serde_json::Value;
 
-use crate::cli::CliError;
 use crate::cli::client::http::{Client, segment};
+use crate::cli::{CliError, Globals};
 
 /// How often a message is asked for that is not decided: five minutes of ten seconds each.
 const ASKED: u32 = 30;
 
 /// A server's ledger.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Remote {
-    client: Client,
+    globals: Globals,
+    /// Replaced where it reaches nobody: a server that starts again may be somewhere else.
+    client: Mutex<Client>,
     /// Those that are worked for; all that the server has where none are named.
     tenants: Vec<Tenant>,
 }
 
 impl Remote {
-    /// That of the server that `client` talks to.
-    pub fn new(client: Client, tenants: Vec<Tenant>) -> Self {
-        Self { client, tenants }
+    /// That of the server that the global options lead to.
+    pub fn new(globals: &Globals) -> Self {
+        let (client, tenants) = (Mutex::new(Client::new(globals)), globals.tenants.clone());
+        Self { globals: globals.clone(), client, tenants }
     }
 
     async fn get(&self, path: String) -> Result<Value, RecordError> {
-        let client = self.client.clone();
+        let client = lock(&self.client).clone();
         let asked = tokio::task::spawn_blocking(move || client.get(&path)).await;
-        asked.map_err(|error| RecordError::Away(error.to_string()))?.map_err(|error| failed(&error))
+        let answer = asked.map_err(|error| RecordError::Away(error.to_string()))?;
+        answer.map_err(|error| {
+            *lock(&self.client) = Client::new(&self.globals);
+            failed(&error)
+        })
     }
+}
+
+/// A lock whose holder panicked still guards plain values.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(error: &CliError) -> RecordError {
