@@ -66,7 +66,7 @@ fuzz: ## fuzz the parsers of what strangers hand us, an hour each, without compi
 	@scripts/setup fuzz
 	CARGO_TARGET_DIR=$(TARGET) SECONDS_EACH=$(or $(SECONDS),3600) scripts/fuzz
 
-bench: build ## the budget by thread, with and without nats-server, for 1 tenant and for 1,000; drain against a bare read; answers over HTTP; KPIs of a made-up year; packs and populations made and verified (EVENTS=300000)
+bench: build ## the budget by thread, with and without nats-server, for 1 tenant and for 1,000; drain against a bare read; answers over HTTP; KPIs of a made-up year; packs and populations made and verified; changes through all phases (EVENTS=300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000)
 	$(TARGET)/release/upm-bench drain --events $(or $(EVENTS),300000) --tenants 1000 --rounds 1
 	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),300000)
@@ -75,6 +75,7 @@ bench: build ## the budget by thread, with and without nats-server, for 1 tenant
 	$(TARGET)/release/upm-bench kpis --events $(or $(EVENTS),300000)
 	$(TARGET)/release/upm-bench pack
 	$(TARGET)/release/upm-bench population --headers $(or $(EVENTS),300000)
+	$(TARGET)/release/upm-bench work
 
 bench-grow: build ## what an event costs as the log grows, without nats-server; proofs, fsck, rebuild (EVENTS=1000000)
 	$(TARGET)/release/upm-bench grow --events $(or $(EVENTS),1000000)

@@ -22,6 +22,7 @@ mod server;
 mod tell;
 mod usage;
 mod views;
+mod work;
 mod world;
 
 use std::path::PathBuf;
@@ -63,6 +64,9 @@ enum Command {
     /// Make and verify the evidence pack of a change of six events, without a store.
     #[command(after_help = "Example:\n  upm-bench pack --packs 2000 --json pack.json")]
     Pack(PackArguments),
+    /// Take changes whose commands do nothing through all phases of a real `upm serve --workers`: one after the other, then many at once.
+    #[command(after_help = "Example:\n  upm-bench work --changes 500 --at-once 100 --json work.json")]
+    Work(WorkArguments),
     /// Becomes the nats-server; for the other commands alone.
     #[command(hide = true)]
     NatsChild {
@@ -240,6 +244,26 @@ struct PackArguments {
     json: Option<PathBuf>,
 }
 
+/// How many changes to take through all phases.
+#[derive(clap::Args, Clone)]
+struct WorkArguments {
+    /// Changes one after the other.
+    #[arg(long, default_value_t = 200)]
+    changes: u64,
+    /// Changes at once, after them.
+    #[arg(long, default_value_t = 100)]
+    at_once: u64,
+    /// The nats-server to run.
+    #[arg(long, env = "NATS_SERVER", default_value = "nats-server")]
+    nats_server: PathBuf,
+    /// Where the data directory goes (in a temporary folder there, removed at the end).
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Write the figures here too, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Drain(arguments) => drain::run(&arguments),
@@ -250,6 +274,7 @@ fn main() -> ExitCode {
         Command::Views(arguments) => views::run(&arguments),
         Command::Population(arguments) => population::run(&arguments),
         Command::Pack(arguments) => pack::run(&arguments),
+        Command::Work(arguments) => work::run(&arguments),
         Command::NatsChild { arguments } => Err(pipeline::server::run_child(&arguments).into()),
     };
     match result {

@@ -93,6 +93,13 @@ impl Server {
         Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
     }
 
+    /// The same of a JSON document that is put.
+    pub(crate) fn post(&self, path: &str, document: &Value) -> Result<(u16, String), Failure> {
+        let request = self.agent.post(format!("{}{path}", self.http)).header("Content-Type", "application/json");
+        let mut response = request.send(document.to_string())?;
+        Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+    }
+
     pub(crate) fn standing(&self) -> Result<Standing, Failure> {
         let text = self.get("/metrics")?.1;
         let gauge = |name: &str| {

@@ -1,0 +1,261 @@
+//! How long a change takes through all phases: the real `upm serve --workers` with a type whose commands do nothing (`true`, and `ls` for a thing that is never there),
+//! but are run like any others. A lane approves, a read-back verifies, and the change is closed, all on record in synced writes.
+//!
+//! First one change after the other, timed from the request until the views have its last event; then many at once, which share rounds. What a phase takes is
+//! read from the log's own times of a change's events.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::WorkArguments;
+use crate::server::{Quantiles, Server, quantiles};
+use crate::world::{self, Failure, per_second};
+
+const TENANT: &str = "bench";
+/// Between two looks whether a change is closed.
+const LOOK: Duration = Duration::from_millis(1);
+/// After which a change is given up.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// Changes that nobody counts: programs are hashed, tables and pages are met for the first time.
+const WARM_UP: u64 = 20;
+/// Connections that ask for many changes at once.
+const HANDS: u64 = 8;
+
+/// What a run measured.
+#[derive(Serialize)]
+struct Figures {
+    changes: u64,
+    /// From the request until the closing event can be read.
+    closed: Quantiles,
+    /// Milliseconds until an event, from the one before it.
+    phases: BTreeMap<String, Quantiles>,
+    /// Synced writes a change, one after the other.
+    rounds_each: f64,
+    events_each: f64,
+    at_once: AtOnce,
+}
+
+/// Many changes, asked for together.
+#[derive(Serialize)]
+struct AtOnce {
+    changes: u64,
+    seconds: f64,
+    per_s: f64,
+    rounds: u64,
+    events: u64,
+}
+
+/// Runs the measurement, prints it, and writes it as JSON where asked.
+pub(crate) fn run(arguments: &WorkArguments) -> Result<(), Failure> {
+    let folder = world::folder(arguments.dir.as_deref())?;
+    let options = house(folder.path())?;
+    let data = folder.path().join("data");
+    let server = Server::start(&arguments.nats_server, TENANT, &data, &["--workers", &options])?;
+    for number in 0..WARM_UP {
+        one(&server, &format!("warm-{number}"))?;
+    }
+    let before = Count::of(&server)?;
+    let mut took = Histogram::<u64>::new(3)?;
+    let mut phases = BTreeMap::<String, Histogram<u64>>::new();
+    for number in 0..arguments.changes {
+        let change = format!("alone-{number}");
+        let time = one(&server, &change)?;
+        took.record(u64::try_from(time.as_micros())?)?;
+        split(&server, &change, &mut phases)?;
+    }
+    let after = Count::of(&server)?;
+    let at_once = together(&server, arguments.at_once)?;
+    server.stop()?;
+    let each = |count: u64| per_second(count, per_second(arguments.changes.max(1), 1.0));
+    let figures = Figures {
+        changes: arguments.changes,
+        closed: quantiles(&took),
+        phases: phases.iter().map(|(name, took)| (name.clone(), quantiles(took))).collect(),
+        rounds_each: each(after.rounds - before.rounds),
+        events_each: each(after.events - before.events),
+        at_once,
+    };
+    print!("{figures}");
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;
+    }
+    Ok(())
+}
+
+/// Writes catalogue and options; the path of the options.
+fn house(folder: &Path) -> Result<String, Failure> {
+    let (truth, list) = (version("true")?, version("ls")?);
+    let catalogue = format!(
+        r#"[tools.true]
+program = "true"
+version = "{truth}"
+version_check = ["--version"]
+
+[tools.ls]
+program = "ls"
+version = "{list}"
+version_check = ["--version"]
+
+[types.nothing]
+title = "nothing at all"
+words = ["nothing"]
+create = ["true", "{{name}}"]
+exists = {{ command = ["ls", "-d", "/nowhere/{{name}}"], absent_code = 2 }}
+read_back = ["true", "{{name}}"]
+delete = ["true", "-", "{{name}}"]
+
+[types.nothing.fields]
+name = {{ pattern = "[a-z][a-z0-9-]*" }}
+"#
+    );
+    std::fs::write(folder.join("nothing.toml"), catalogue)?;
+    let options =
+        "catalogue = [\"nothing.toml\"]\n\n[[lanes]]\nname = \"nothing\"\nenvironments = [\"test\"]\ntypes = [\"nothing\"]\nmax_risk = 50\n";
+    let path = folder.join("workers.toml");
+    std::fs::write(&path, options)?;
+    Ok(path.display().to_string())
+}
+
+/// The version that a program of coreutils says.
+fn version(program: &str) -> Result<String, Failure> {
+    let said = String::from_utf8(Command::new(program).arg("--version").output()?.stdout)?;
+    let version = said.lines().next().and_then(|line| line.rsplit(' ').next());
+    Ok(version.ok_or_else(|| format!("{program} does not say its version"))?.to_owned())
+}
+
+/// Asks for a change and waits until it is closed.
+fn one(server: &Server, change: &str) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    ask(server, change)?;
+    closed(server, change, start)?;
+    Ok(start.elapsed())
+}
+
+fn ask(server: &Server, change: &str) -> Result<(), Failure> {
+    let request = json!({
+        "change_id": change,
+        "resources": [{"type": "nothing", "name": change}],
+        "environment": "test",
+        "initiator": "ines",
+    });
+    let (status, body) = server.post(&format!("/v1/tenants/{TENANT}/requests"), &request)?;
+    if status == 202 { Ok(()) } else { Err(format!("the request of {change}: {status} {body}").into()) }
+}
+
+fn closed(server: &Server, change: &str, start: Instant) -> Result<(), Failure> {
+    let path = format!("/v1/tenants/{TENANT}/events?id={change}.closed");
+    loop {
+        let (status, body) = server.get(&path)?;
+        let found: Value = serde_json::from_str(&body)?;
+        if found["events"].as_array().is_some_and(|events| !events.is_empty()) {
+            return Ok(());
+        }
+        if status != 200 || start.elapsed() > PATIENCE {
+            let (_, shown) = server.get(&format!("/v1/tenants/{TENANT}/changes/{change}"))?;
+            return Err(format!("{change} is not closed: {status} {body}; it is {shown}").into());
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Adds what each event of a change took, by the log's times.
+fn split(server: &Server, change: &str, phases: &mut BTreeMap<String, Histogram<u64>>) -> Result<(), Failure> {
+    let (_, body) = server.get(&format!("/v1/tenants/{TENANT}/changes/{change}"))?;
+    let shown: Value = serde_json::from_str(&body)?;
+    let mut before = None;
+    for (number, moment) in shown["timeline"].as_array().into_iter().flatten().enumerate() {
+        let at = moment["at"].as_u64().ok_or("an entry without a time")?;
+        if let Some(before) = before.replace(at) {
+            let id = moment["id"].as_str().unwrap_or_default();
+            let what = id.strip_prefix(change).unwrap_or(id).trim_start_matches('.');
+            let took = match phases.entry(format!("{number} {what}")) {
+                std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
+                std::collections::btree_map::Entry::Vacant(new) => new.insert(Histogram::<u64>::new(3)?),
+            };
+            took.record(at.saturating_sub(before) * 1_000)?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks for many at once, and waits until all are closed.
+fn together(server: &Server, changes: u64) -> Result<AtOnce, Failure> {
+    let before = Count::of(server)?;
+    let next = AtomicU64::new(0);
+    let start = Instant::now();
+    std::thread::scope(|scope| -> Result<(), Failure> {
+        let hand = || -> Result<(), Failure> {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= changes {
+                    return Ok(());
+                }
+                ask(server, &format!("many-{number}"))?;
+            }
+        };
+        let hands: Vec<_> = (0..HANDS.min(changes)).map(|_| scope.spawn(hand)).collect();
+        hands.into_iter().try_for_each(|hand| hand.join().map_err(|_| "a thread that asks ended early")?)
+    })?;
+    for number in 0..changes {
+        closed(server, &format!("many-{number}"), start)?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let after = Count::of(server)?;
+    Ok(AtOnce {
+        changes,
+        seconds,
+        per_s: per_second(changes, seconds),
+        rounds: after.rounds - before.rounds,
+        events: after.events - before.events,
+    })
+}
+
+/// What the server has counted since its start.
+struct Count {
+    rounds: u64,
+    events: u64,
+}
+
+impl Count {
+    fn of(server: &Server) -> Result<Self, Failure> {
+        let text = server.get("/metrics")?.1;
+        let count = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|number| number.parse().ok()).ok_or(format!("/metrics has no {name}"))
+        };
+        Ok(Self {
+            rounds: count("upm_rounds_total")?,
+            events: count(&format!("upm_events_accepted_total{{tenant=\"{TENANT}\"}}"))?,
+        })
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, found: &Quantiles| {
+            writeln!(f, "{name:<30} p50 {:>8.2} ms  p99 {:>8.2} ms  max {:>8.2} ms", found.p50, found.p99, found.max)
+        };
+        line("request → closed", &self.closed)?;
+        for (name, found) in &self.phases {
+            line(&format!("  {name}"), found)?;
+        }
+        writeln!(
+            f,
+            "{} changes one after the other: {:.1} events and {:.1} synced writes each",
+            self.changes, self.events_each, self.rounds_each
+        )?;
+        let AtOnce { changes, seconds, per_s, rounds, events } = &self.at_once;
+        writeln!(
+            f,
+            "{changes} changes at once: {seconds:.2} s, {per_s:.0} changes/s; {events} events in {rounds} synced writes"
+        )
+    }
+}
