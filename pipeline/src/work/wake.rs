@@ -82,7 +82,7 @@ impl Desk {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(worker = self.worker.name(), %error, "which tenants there are can't be told")
+                    tracing::warn!(worker = self.worker.name(), %error, "which tenants there are can't be told");
                 }
             }
             if !rest(&stop, LOOK).await {

@@ -199,7 +199,7 @@ fn leave_out(value: &mut Value, names: &[&str]) {
         (Value::Object(members), true) if *name == "*" => members.clear(),
         (Value::Object(members), true) => drop(members.remove(&unescaped(name))),
         (Value::Object(members), false) if *name == "*" => {
-            members.values_mut().for_each(|inner| leave_out(inner, rest))
+            members.values_mut().for_each(|inner| leave_out(inner, rest));
         }
         (Value::Object(members), false) => {
             if let Some(inner) = members.get_mut(&unescaped(name)) {
