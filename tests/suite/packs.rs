@@ -151,21 +151,63 @@ fn a_change_with_too_many_entries_is_told_so() {
     ok(server.upm(&["pack", "c-many", "--tenant", "acme", "--at", "1000", "-o"]).arg(&pack));
 }
 
+/// A plan, taken in.
+fn plan(server: &Server, tenant: &str, change: &str, id: &str) {
+    let event = json!({"provisioning_event": {"id": id, "change_id": change, "timestamp": "2025-05-01T10:00:00Z", "phase": "plan",
+        "intent": {"source": "api", "initiator": "ada", "tenant": tenant}, "plan": {"commands": ["true"]}}});
+    let path = format!("/v1/tenants/{tenant}/events");
+    let (status, body) = server.post(&path, "application/json", event.to_string().as_bytes());
+    assert_eq!(status, 200, "{body}");
+}
+
+/// Range and tag are of one pack, whatever comes into the log meanwhile.
+#[test]
+fn a_part_of_a_pack_is_of_the_same_pack_while_its_log_grows() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&temp.path().join("data"), &["--tenant", "acme"]);
+    plan(&server, "acme", "c-1", "e-1");
+    let (head, body) = (temp.path().join("head"), temp.path().join("body"));
+    let fetch = |query: &str, headers: &[String]| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-D"]).arg(&head).arg("-o").arg(&body);
+        for header in headers {
+            curl.args(["-H", header.as_str()]);
+        }
+        // There is no body where none is sent.
+        fs::write(&body, b"").expect("written");
+        ok(curl.arg(format!("{}/v1/tenants/acme/changes/c-1/evidence.zip{query}", server.http())));
+        let said = fs::read_to_string(&head).expect("readable");
+        let status: u16 = said.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let value = |name: &str| {
+            let mut lines = said.lines().filter_map(|line| line.split_once(": "));
+            lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+        };
+        (status, value("etag"), value("location"), fs::read(&body).expect("readable"))
+    };
+    let (status, tag, _, whole) = fetch("?at=2", &[]);
+    assert_eq!(status, 200);
+    let tag = tag.expect("a tag");
+    plan(&server, "acme", "c-1", "e-2");
+    let (status, again, _, part) = fetch("?at=2", &["Range: bytes=1000-".to_owned(), format!("If-Range: {tag}")]);
+    assert_eq!((status, again.as_deref()), (206, Some(tag.as_str())));
+    assert!(part == whole[1000..], "the rest of the same bytes");
+    assert_eq!(fetch("?at=2", &[format!("If-None-Match: {tag}")]).0, 304);
+    // The newest is another one, under a name and a tag of its own, of which a part of the first is none.
+    let (status, _, location, _) = fetch("", &[]);
+    let place = location.expect("a place");
+    assert!(status == 302 && place.ends_with("?at=3"), "{status} {place}");
+    let (status, newest, _, other) = fetch("?at=3", &["Range: bytes=1000-".to_owned(), format!("If-Range: {tag}")]);
+    assert!(status == 200 && newest.is_some_and(|newest| newest != tag) && other != whole, "{status}");
+}
+
 /// What is asked for wrongly, through the real program: a sentence that says what to do, an exit code, and no file. What another tenant has is
 /// answered like what nobody has.
 #[test]
 fn what_cannot_be_packed_says_why_and_leaves_nothing() {
     let temp = tempfile::tempdir().expect("a folder");
     let server = Server::start(&temp.path().join("data"), &["--tenant", "acme", "--tenant", "beta"]);
-    let event = |tenant: &str, change: &str| {
-        json!({"provisioning_event": {"id": change, "timestamp": "2025-05-01T10:00:00Z", "phase": "plan",
-            "intent": {"source": "api", "initiator": "ada", "tenant": tenant}, "plan": {"commands": ["true"]}}})
-        .to_string()
-    };
     for (tenant, change) in [("acme", "c-mine"), ("beta", "c-theirs")] {
-        let path = format!("/v1/tenants/{tenant}/events");
-        let (status, body) = server.post(&path, "application/json", event(tenant, change).as_bytes());
-        assert_eq!(status, 200, "{body}");
+        plan(&server, tenant, change, "e-1");
     }
     let pack = temp.path().join("new.zip");
     let pack = pack.to_str().expect("text");

@@ -1,4 +1,5 @@
-//! A real pack in which one file holds anything: its parsers are reached by the way that a verifier goes, which never says yes.
+//! A real pack, with a log kept by reference and the headers behind its last entry, in which one file holds anything: its parsers are reached
+//! by the way that a verifier goes, which never says yes.
 #![no_main]
 
 use std::io::Cursor;
@@ -8,15 +9,20 @@ use evidence::zip::{File, read};
 use evidence::{InMemory, KeyFile, PackEntry, PackInput, Trust, Verdict, verify_pack};
 use ledger::checkpoint::{Checkpoint, Origin};
 use ledger::entry::{EventHeader, First, Header, Road, Salt, commitment};
+use ledger::frontier::Frontier;
 use ledger::hash::{self, Hash};
 use ledger::signing::Signer;
 use libfuzzer_sys::fuzz_target;
 use projector::approval::Rules;
 use projector::document::Context;
 use schemas::admit::{Scratch, derive};
+use schemas::object::parse_digest;
 use schemas::rules;
 
-const EVENT: &[u8] = br#"{"provisioning_event":{"id":"e","change_id":"c","timestamp":"2025-10-09T12:00:00Z","phase":"execute","intent":{"source":"api","initiator":"ann","tenant":"acme"},"plan":{"commands":["true"]},"execution":{"steps":[{"cmd":"true","rc":0,"stdout":"x"}]}}}"#;
+const EVENT: &[u8] = br#"{"provisioning_event":{"id":"e","change_id":"c","timestamp":"2025-10-09T12:00:00Z","phase":"execute","intent":{"source":"api","initiator":"ann","tenant":"acme"},"plan":{"commands":["true"]},"execution":{"steps":[{"cmd":"true","rc":0,"stdout":"x","stderr_ref":"obs://b/n?size=8#sha256:8f521f0f3624853f48fafedc6205f0f45cfd4851d0e1ac7a615f2fd4b87ab4c5"}]}}}"#;
+
+/// The log that the event refers to, and its SHA-256.
+const OBJECT: (&[u8], &str) = (b"printed\n", "8f521f0f3624853f48fafedc6205f0f45cfd4851d0e1ac7a615f2fd4b87ab4c5");
 
 /// A pack and the trust under which it holds.
 struct Made {
@@ -64,6 +70,10 @@ fn make() -> Made {
     let [first, entry] = [first, event].map(|header| header.encode().expect("an entry"));
     let path = vec![hash::leaf(&first)];
     let root = hash::node(&path[0], &hash::leaf(&entry));
+    let mut tree = Frontier::default();
+    [&first, &entry].into_iter().for_each(|entry| tree.push(hash::leaf(entry)));
+    let (object, digest) = OBJECT;
+    let digest = parse_digest(digest).expect("a digest");
     let input = PackInput {
         checkpoint: signer.sign_checkpoint(&Checkpoint { origin: origin.clone(), size: 2, root }),
         context: Context { rules: Rules::new(origin.as_str()), as_of_ms: at },
@@ -74,17 +84,20 @@ fn make() -> Made {
         cosignatures: Vec::new(),
         log: InMemory {
             entries: vec![PackEntry { index: 1, entry, salt, payload: EVENT.to_vec(), path }],
+            objects: [(digest, object.to_vec())].into(),
             ..InMemory::default()
         },
         verifier: signer.verifier(),
         keys: None,
-        headers: None,
+        headers: Some(tree),
     };
     let sealed = evidence::plan(&input).and_then(|plan| plan.seal(&signer)).expect("a pack");
     let mut pack = Vec::new();
     evidence::write(&sealed, &mut pack).expect("memory");
     let trust = Trust { key: Some(KeyFile::Vkey(signer.verifier())), ..Trust::default() };
-    assert_eq!(verify_pack(Cursor::new(&pack), &trust).verdict, Verdict::Ok, "the pack itself holds");
+    let report = verify_pack(Cursor::new(&pack), &trust);
+    assert_eq!(report.verdict, Verdict::Ok, "the pack itself holds: {report}");
+    assert!(report.to_string().contains("1 of 1 are here"), "{report}");
     Made { pack, trust }
 }
 

@@ -102,7 +102,7 @@ fn a_pack_without_references_has_no_word_of_them() {
 fn an_object_is_the_one_that_its_event_names_or_the_pack_is_refuted() {
     type Change = fn(&mut Files, &mut Value);
     let object = |bytes: &[u8]| json!({"sha256": reference(bytes).hex(), "size": bytes.len()});
-    let cases: [(&str, Change, &str); 9] = [
+    let cases: [(&str, Change, &str); 13] = [
         ("other bytes", |files, _| files.get_mut(&name(FULL)).unwrap()[3] ^= 1, "objects.digests"),
         ("a byte more", |files, _| files.get_mut(&name(FULL)).unwrap().push(0), "objects.digests"),
         ("left out", |files, _| drop(files.remove(&name(FULL))), "objects.digests"),
@@ -141,6 +141,32 @@ fn an_object_is_the_one_that_its_event_names_or_the_pack_is_refuted() {
             "objects.digests",
         ),
         ("of another length", |_, pack| pack["objects"][0]["size"] = json!(7), "objects.digests"),
+        ("of a petabyte", |_, pack| pack["objects"][0]["size"] = json!(1_u64 << 50), "objects.digests"),
+        (
+            "one for the other",
+            |files, _| {
+                let (full, errors) = (files[&name(FULL)].clone(), files[&name(ERRORS)].clone());
+                files.insert(name(FULL), errors);
+                files.insert(name(ERRORS), full);
+            },
+            "objects.digests",
+        ),
+        (
+            "under capitals",
+            |files, _| {
+                let bytes = files.remove(&name(FULL)).unwrap();
+                files.insert(format!("logs/objects/{}", reference(FULL).hex().to_uppercase()), bytes);
+            },
+            "objects.digests",
+        ),
+        (
+            "once more in a folder",
+            |files, _| {
+                let bytes = files[&name(FULL)].clone();
+                files.insert(format!("logs/objects/more/{}", reference(FULL).hex()), bytes);
+            },
+            "files.complete",
+        ),
     ];
     let mut world = world();
     keep(&mut world, FULL);
