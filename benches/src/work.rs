@@ -117,8 +117,7 @@ name = {{ pattern = "[a-z][a-z0-9-]*" }}
 "#
     );
     std::fs::write(folder.join("nothing.toml"), catalogue)?;
-    let options =
-        "catalogue = [\"nothing.toml\"]\n\n[[lanes]]\nname = \"nothing\"\nenvironments = [\"test\"]\ntypes = [\"nothing\"]\nmax_risk = 50\n";
+    let options = "catalogue = [\"nothing.toml\"]\n\n[[lanes]]\nname = \"nothing\"\nenvironments = [\"test\"]\ntypes = [\"nothing\"]\nmax_risk = 50\n";
     let path = folder.join("workers.toml");
     std::fs::write(&path, options)?;
     Ok(path.display().to_string())

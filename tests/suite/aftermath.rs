@@ -331,7 +331,8 @@ fn answering(text: &'static str) -> std::net::SocketAddr {
             while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
                 line.clear();
             }
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}", text.len());
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}", text.len());
             // Whoever only connects has gone by now.
             let _ = reader.get_mut().write_all(answer.as_bytes());
         }
@@ -362,11 +363,20 @@ fn health_is_probed_and_service_levels_are_kept() {
     let verification = &round["verification"];
     let named = |list: &str| -> Vec<String> {
         let all = verification[list].as_array().expect("a list").iter();
-        all.map(|check| format!("{} {}", check["type"].as_str().expect("a type"), check["name"].as_str().expect("a name"))).collect()
+        all.map(|check| {
+            format!("{} {}", check["type"].as_str().expect("a type"), check["name"].as_str().expect("a name"))
+        })
+        .collect()
     };
-    assert_eq!(named("checks"), ["existence area/north", "read_back area/north", "health_http page:area/north", "health_tcp port"]);
+    assert_eq!(
+        named("checks"),
+        ["existence area/north", "read_back area/north", "health_http page:area/north", "health_tcp port"]
+    );
     assert_eq!(named("slo"), ["slo fast", "slo few"]);
-    assert!(verification["slo"][0]["message"].as_str().is_some_and(|text| text.starts_with("4 of 4 good")), "{verification}");
+    assert!(
+        verification["slo"][0]["message"].as_str().is_some_and(|text| text.starts_with("4 of 4 good")),
+        "{verification}"
+    );
     assert_eq!(server.stop(), 0);
 
     // A page without its text, and the same change is not verified; what is wrong is said.
@@ -375,7 +385,12 @@ fn health_is_probed_and_service_levels_are_kept() {
     made(&server, "c-2", "create area south");
     let round = event_that(&server, "c-2", "a round", |event| event["id"] == "c-2.verify.1");
     let summary = round["verification"]["summary"].as_str().expect("a summary");
-    assert!(summary.contains("page:area/south") && summary.contains("without \"on fire\"") && summary.contains("0 of 4 good"), "{summary}");
+    assert!(
+        summary.contains("page:area/south")
+            && summary.contains("without \"on fire\"")
+            && summary.contains("0 of 4 good"),
+        "{summary}"
+    );
     watch(&server, "c-2", "verify_failed");
     assert_eq!(server.stop(), 0);
 }

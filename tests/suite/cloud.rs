@@ -125,7 +125,8 @@ fn a_bucket_a_table_a_topic_and_an_instance_are_made_verified_missed_and_removed
     ask(&server, "c-2", &format!("delete bucket acme-logs in us-east-1 and topic alarms {place}"));
     assert_ne!(cloud.aws(&["s3api", "head-bucket", "--bucket", "acme-logs"]).0, 0);
     let round = event_that(&server, "c-2", "a round", |event| event["verification"]["purpose"] == "change");
-    let gone: Vec<&Value> = round["verification"]["checks"].as_array().expect("checks").iter().map(|check| &check["message"]).collect();
+    let gone: Vec<&Value> =
+        round["verification"]["checks"].as_array().expect("checks").iter().map(|check| &check["message"]).collect();
     assert_eq!(gone, [&json!("it is gone"), &json!("it is gone")]);
     let figures = server.json("/v1/tenants/acme/kpis").to_string();
     assert!(figures.contains("change_success"), "{figures}");
