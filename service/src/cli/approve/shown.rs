@@ -8,6 +8,8 @@ use crate::cli::client::print;
 
 /// Commands, rollback steps and resources that are shown at most; the entry has them all.
 const LINES_MAX: usize = 200;
+/// Characters of a resource without a name that are shown.
+const SHOWN_MAX: usize = 200;
 
 /// The plan with what is asked for.
 pub(super) fn plan(told: &Value, payload: &Value) -> String {
@@ -33,9 +35,11 @@ pub(super) fn plan(told: &Value, payload: &Value) -> String {
     rows.extend(asked.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| row(name, &text(value))));
     rows.push(row("plan", &format!("{} (entry {})", text(&told["plan_digest"]), told["plan_entry"])));
     let mut out = vec![print::columns(&rows)];
-    out.extend(numbered("commands, in order", list_of(plan, "commands")));
-    out.extend(numbered("artifacts", list_of(plan, "artifacts")));
-    out.extend(numbered("rollback", list_of(&event["rollback"], "plan")));
+    // What the digest covers, but for the graph, which is in the order of the commands.
+    out.extend(numbered("resources", list_of(target, "resources"), resource));
+    out.extend(numbered("commands, in order", list_of(plan, "commands"), text));
+    out.extend(numbered("artifacts", list_of(plan, "artifacts"), text));
+    out.extend(numbered("rollback", list_of(&event["rollback"], "plan"), text));
     out.push(print::columns(&asked_for(told, plan)));
     out.join("\n\n")
 }
@@ -117,11 +121,18 @@ pub(super) fn recorded(answer: &Value, told: &Value) -> String {
     format!("\n{}", print::columns(&rows))
 }
 
-fn numbered(title: &str, lines: &[Value]) -> Option<String> {
+/// What is done to what; a resource that is not named so, as JSON.
+fn resource(value: &Value) -> String {
+    let said = ["action", "type", "name"].into_iter().filter_map(|member| value[member].as_str());
+    let words: Vec<String> = said.map(print::clean).collect();
+    if words.is_empty() { print::short(&value.to_string(), SHOWN_MAX) } else { words.join(" ") }
+}
+
+fn numbered(title: &str, lines: &[Value], told: fn(&Value) -> String) -> Option<String> {
     if lines.is_empty() {
         return None;
     }
-    let shown = lines.iter().zip(1..).take(LINES_MAX).map(|(line, place)| format!("{place:>3}  {}", text(line)));
+    let shown = lines.iter().zip(1..).take(LINES_MAX).map(|(line, place)| format!("{place:>3}  {}", told(line)));
     let more = lines.len().saturating_sub(LINES_MAX);
     let rest = (more > 0).then(|| format!("     and {more} more, which the digest covers too: upm change events"));
     Some([title.to_owned()].into_iter().chain(shown).chain(rest).collect::<Vec<_>>().join("\n"))
@@ -156,7 +167,7 @@ mod tests {
             "missing": ["1 of 2 approvals that count (signed or better)"],
             "preflight": {"approvals_needed": [{"name": "production", "asks": "one other person, signed"}], "risk": {"points": 30}, "waits_for": ["one", "two"]},
             "given": [{"decided": "approved", "approver": "eve", "role": "owners", "grade": "bound", "index": 5, "lacks": ["no_signature"]}]});
-        let payload = json!({"provisioning_event": {"target": {"cloud": "aws"}, "rollback": {"plan": ["undo it"]},
+        let payload = json!({"provisioning_event": {"target": {"cloud": "aws", "resources": [{"type": "aws_s3_bucket", "name": "logs"}, {"action": "delete", "type": "aws_sqs", "name": "q"}, 7]}, "rollback": {"plan": ["undo it"]},
             "plan": {"commands": ["make it", "check it"], "impact": {"description": "none"}, "approvals": ["security"]}}});
         insta::assert_snapshot!(plan(&told, &payload), @r#"
         change  c-1, attempt 1, planned
@@ -165,6 +176,11 @@ mod tests {
         cloud   aws
         impact  {"description":"none"}
         plan    sha256:00 (entry 4)
+
+        resources
+          1  aws_s3_bucket logs
+          2  delete aws_sqs q
+          3  7
 
         commands, in order
           1  make it
