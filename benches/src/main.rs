@@ -64,7 +64,7 @@ enum Command {
     /// Make and verify the evidence pack of a change of six events, without a store.
     #[command(after_help = "Example:\n  upm-bench pack --packs 2000 --json pack.json")]
     Pack(PackArguments),
-    /// Take changes whose commands do nothing through all phases of a real `upm serve --workers`: one after the other, then many at once.
+    /// Take changes of the smallest real commands through all phases of a real `upm serve --workers`: one after the other, then many at once.
     #[command(after_help = "Example:\n  upm-bench work --changes 500 --at-once 100 --json work.json")]
     Work(WorkArguments),
     /// Becomes the nats-server; for the other commands alone.

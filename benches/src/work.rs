@@ -1,11 +1,11 @@
-//! How long a change takes through all phases: the real `upm serve --workers` with a type whose commands do nothing (`true`, and `ls` for a thing that is never there),
-//! but are run like any others. A lane approves, a read-back verifies, and the change is closed, all on record in synced writes.
+//! How long a change takes through all phases: the real `upm serve --workers` with a type of the smallest real commands (`test -d`, `mkdir`, `ls -d`), run like any others.
+//! A lane approves, check and read-back verify, and the change is closed, each event in a synced write before the next step acts on it.
 //!
-//! First one change after the other, timed from the request until the views have its last event; then many at once, which share rounds. What a phase takes is
+//! First one change after the other, timed from the request until the views have its last event; then many at once, which share writes. What a phase takes is
 //! read from the log's own times of a change's events.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +20,30 @@ use crate::server::{Quantiles, Server, quantiles};
 use crate::world::{self, Failure, per_second};
 
 const TENANT: &str = "bench";
-/// Between two looks whether a change is closed.
+/// The smallest resource that can be told to be there: a check, a command, a read-back.
+const TYPE: &str = r#"[types.small]
+title = "small thing"
+words = ["small thing"]
+create = ["mkdir", "LAND/{name}"]
+exists = { command = ["test", "-d", "LAND/{name}"] }
+read_back = ["ls", "-d", "LAND/{name}"]
+delete = ["rmdir", "LAND/{name}"]
+
+[types.small.fields]
+name = { pattern = "[a-z][a-z0-9-]*" }
+"#;
+/// Nobody is asked.
+const OPTIONS: &str = r#"catalogue = ["small.toml"]
+
+[[lanes]]
+name = "small"
+environments = ["test"]
+types = ["small"]
+max_risk = 50
+"#;
+/// Between two looks whether a change is closed: alone, and where others are under way, for which looking takes the processor.
 const LOOK: Duration = Duration::from_millis(1);
+const LOOK_OF_MANY: Duration = Duration::from_millis(10);
 /// After which a change is given up.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Changes that nobody counts: programs are hashed, tables and pages are met for the first time.
@@ -92,34 +114,22 @@ pub(crate) fn run(arguments: &WorkArguments) -> Result<(), Failure> {
 
 /// Writes catalogue and options; the path of the options.
 fn house(folder: &Path) -> Result<String, Failure> {
-    let (truth, list) = (version("true")?, version("ls")?);
-    let catalogue = format!(
-        r#"[tools.true]
-program = "true"
-version = "{truth}"
-version_check = ["--version"]
-
-[tools.ls]
-program = "ls"
-version = "{list}"
-version_check = ["--version"]
-
-[types.nothing]
-title = "nothing at all"
-words = ["nothing"]
-create = ["true", "{{name}}"]
-exists = {{ command = ["ls", "-d", "/nowhere/{{name}}"], absent_code = 2 }}
-read_back = ["true", "{{name}}"]
-delete = ["true", "-", "{{name}}"]
-
-[types.nothing.fields]
-name = {{ pattern = "[a-z][a-z0-9-]*" }}
-"#
-    );
-    std::fs::write(folder.join("nothing.toml"), catalogue)?;
-    let options = "catalogue = [\"nothing.toml\"]\n\n[[lanes]]\nname = \"nothing\"\nenvironments = [\"test\"]\ntypes = [\"nothing\"]\nmax_risk = 50\n";
+    let land = folder.join("land");
+    std::fs::create_dir(&land)?;
+    let mut catalogue = String::new();
+    for program in ["mkdir", "ls", "rmdir"] {
+        let version = version(program)?;
+        write!(
+            catalogue,
+            "[tools.{program}]\nprogram = \"{program}\"\nversion = \"{version}\"\nversion_check = [\"--version\"]\n\n"
+        )?;
+    }
+    // It says no version.
+    write!(catalogue, "[tools.test]\nprogram = \"test\"\nversion = \"{}\"\n\n", version("ls")?)?;
+    catalogue.push_str(&TYPE.replace("LAND", &land.display().to_string()));
+    std::fs::write(folder.join("small.toml"), catalogue)?;
     let path = folder.join("workers.toml");
-    std::fs::write(&path, options)?;
+    std::fs::write(&path, OPTIONS)?;
     Ok(path.display().to_string())
 }
 
@@ -134,14 +144,14 @@ fn version(program: &str) -> Result<String, Failure> {
 fn one(server: &Server, change: &str) -> Result<Duration, Failure> {
     let start = Instant::now();
     ask(server, change)?;
-    closed(server, change, start)?;
+    closed(server, change, start, LOOK)?;
     Ok(start.elapsed())
 }
 
 fn ask(server: &Server, change: &str) -> Result<(), Failure> {
     let request = json!({
         "change_id": change,
-        "resources": [{"type": "nothing", "name": change}],
+        "resources": [{"type": "small", "name": change}],
         "environment": "test",
         "initiator": "ines",
     });
@@ -149,7 +159,7 @@ fn ask(server: &Server, change: &str) -> Result<(), Failure> {
     if status == 202 { Ok(()) } else { Err(format!("the request of {change}: {status} {body}").into()) }
 }
 
-fn closed(server: &Server, change: &str, start: Instant) -> Result<(), Failure> {
+fn closed(server: &Server, change: &str, start: Instant, pause: Duration) -> Result<(), Failure> {
     let path = format!("/v1/tenants/{TENANT}/events?id={change}.closed");
     loop {
         let (status, body) = server.get(&path)?;
@@ -161,7 +171,7 @@ fn closed(server: &Server, change: &str, start: Instant) -> Result<(), Failure> 
             let (_, shown) = server.get(&format!("/v1/tenants/{TENANT}/changes/{change}"))?;
             return Err(format!("{change} is not closed: {status} {body}; it is {shown}").into());
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(pause);
     }
 }
 
@@ -204,7 +214,7 @@ fn together(server: &Server, changes: u64) -> Result<AtOnce, Failure> {
         hands.into_iter().try_for_each(|hand| hand.join().map_err(|_| "a thread that asks ended early")?)
     })?;
     for number in 0..changes {
-        closed(server, &format!("many-{number}"), start)?;
+        closed(server, &format!("many-{number}"), start, LOOK_OF_MANY)?;
     }
     let seconds = start.elapsed().as_secs_f64();
     let after = Count::of(server)?;

@@ -177,7 +177,9 @@ impl Desk {
         let Ok((sequence, delivered)) = message.info().map(|info| (info.stream_sequence, info.delivered)) else {
             return;
         };
-        let mut alive = tokio::time::interval(ACK_WAIT / 3);
+        // Not at once, for what is done in a moment. It may have waited here for a while, so soon.
+        let soon = tokio::time::Instant::now() + Duration::from_secs(1);
+        let mut alive = tokio::time::interval_at(soon, ACK_WAIT / 3);
         let work = self.woken(&tenant, sequence);
         tokio::pin!(work);
         let done = loop {
@@ -187,7 +189,8 @@ impl Desk {
             }
         };
         let answered = match done {
-            Ok(()) => message.double_ack().await,
+            // Nobody waits for the server to confirm it: what is lost comes again, and there is nothing due then.
+            Ok(()) => message.ack().await,
             Err(error) => {
                 tracing::warn!(worker = self.worker.name(), %tenant, sequence, %error, "not done; it is tried again");
                 message.ack_with(AckKind::Nak(Some(retry_after(delivered)))).await

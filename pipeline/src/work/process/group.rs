@@ -49,7 +49,9 @@ impl Group {
         let Some(most) = most.filter(|_| cfg!(target_os = "linux")) else {
             return std::future::pending().await;
         };
-        let mut look = tokio::time::interval(std::time::Duration::from_millis(100));
+        // Not at once: to look through all processes takes longer than most commands do.
+        let pause = std::time::Duration::from_millis(100);
+        let mut look = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
         loop {
             look.tick().await;
             if self.members() > most {
