@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use bytes::Bytes;
 use evidence::KeptLog;
 use ledger::entry::EventHeader;
 use ledger::read::ReadError;
@@ -136,11 +137,11 @@ pub async fn logs(
     State(app): State<Arc<App>>,
     UrlPath((tenant, change)): UrlPath<(Tenant, ChangeId)>,
     UrlQuery(query): UrlQuery<AtLeast>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let open = app.tenant(&tenant)?;
     app.covered(&tenant, query.at_least).await?;
     let takes = app.takes_objects();
-    blocking(move || {
+    let json = blocking(move || {
         let found = known(&app, &open, &change)?;
         let _room = app.room.take(&found)?;
         let mut logs = Vec::new();
@@ -151,9 +152,11 @@ pub async fn logs(
                 logs.push(log_row(&open, index, &log, takes)?);
             }
         }
-        Ok(Json(json!({ "logs": logs })))
+        let json = serde_json::to_vec(&json!({ "logs": logs }));
+        app.room.answer(json.map_err(|error| Problem::internal("the list can't be written", &error))?)
     })
-    .await
+    .await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json))
 }
 
 fn log_row(open: &OpenTenant, index: u64, log: &KeptLog, takes: bool) -> Result<Value, Problem> {
@@ -276,7 +279,7 @@ fn time_ms(name: &str, text: &str) -> Result<u64, Problem> {
     })
 }
 
-fn change_json(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Vec<u8>, Problem> {
+fn change_json(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Bytes, Problem> {
     let found = known(app, open, change)?;
     let _room = app.room.take(&found)?;
     let context = circumstances(open)?;
@@ -286,7 +289,7 @@ fn change_json(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Vec<u8
         let stored = open.log.stored(*index).map_err(|error| log_failed(&error))?;
         telling.add(*index, header, stored.as_ref().map(|stored| stored.payload.as_slice()));
     }
-    Ok(telling.document().to_json())
+    app.room.answer(telling.document().to_json())
 }
 
 /// The events of a change that has to be known.

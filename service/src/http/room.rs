@@ -1,11 +1,13 @@
 //! Room for the events of changes that are judged: all requests together hold no more than this much of them, however large the changes and however many ask.
 //!
-//! A change that is larger than all of it is not judged over HTTP, rather than from a part of what is on record.
+//! A change that is larger than all of it is not judged over HTTP, rather than from a part of what is on record. What is said of a large change takes room
+//! of its own until it is sent: whoever is slow to take it keeps others from as much, and from no judgement.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use bytes::Bytes;
 use evidence::ENTRIES_MAX;
 use ledger::entry::{EventHeader, Header};
 use ledger::read::ReadError;
@@ -23,6 +25,10 @@ const BYTES_MAX: u64 = 64 << 20;
 const EVENT_BYTES: u64 = 2 * 1024;
 /// Bytes of all headers that are held by who waits for room for the payloads: those of one change of as many events as may be.
 const HEADERS_MAX: u64 = ENTRIES_MAX as u64 * EVENT_BYTES;
+/// Bytes of all large answers that wait to be taken.
+const ANSWERS_MAX: u64 = 64 << 20;
+/// Answers up to so many bytes are not counted: those of changes as they are.
+const ANSWER_SMALL: usize = 256 << 10;
 /// How long a request waits for room.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -40,6 +46,19 @@ pub struct Found {
 pub struct Room {
     headers: Arc<Semaphore>,
     events: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+}
+
+/// An answer with the room that it takes until all of it is sent.
+struct Answer {
+    bytes: Vec<u8>,
+    _room: Held,
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Room that is taken, until the value is dropped.
@@ -49,7 +68,7 @@ impl Room {
     /// All of it free.
     pub fn new() -> Self {
         let of = |bytes| Arc::new(Semaphore::new(kib(bytes) as usize));
-        Self { headers: of(HEADERS_MAX), events: of(BYTES_MAX) }
+        Self { headers: of(HEADERS_MAX), events: of(BYTES_MAX), answers: of(ANSWERS_MAX) }
     }
 
     /// The events of a change now, with room for their headers. Blocking; on a thread that may block.
@@ -79,6 +98,18 @@ impl Room {
             return Err(too_large(&found.change, count, Some(found.bytes)));
         }
         wait(&self.events, bytes)
+    }
+
+    /// An answer that is kept no longer than until it is sent, with room for it where it is large. Nobody waits for that with what is to be said in hand.
+    pub fn answer(&self, bytes: Vec<u8>) -> Result<Bytes, Problem> {
+        if bytes.len() <= ANSWER_SMALL {
+            return Ok(bytes.into());
+        }
+        let asked = Arc::clone(&self.answers).try_acquire_many_owned(kib((bytes.len() as u64).min(ANSWERS_MAX)));
+        match asked {
+            Ok(room) => Ok(Bytes::from_owner(Answer { bytes, _room: Held(room) })),
+            Err(_) => Err(Problem::unavailable("other large answers are not taken yet")),
+        }
     }
 }
 
@@ -113,5 +144,31 @@ fn too_large(change: &ChangeId, count: usize, bytes: Option<u64>) -> Problem {
     match bytes {
         Some(bytes) => problem.with("bytes", bytes),
         None => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many are slow to take what they asked for: all that waits for them is bounded, and what is small is never refused.
+    #[test]
+    fn answers_take_room_until_they_are_sent() {
+        let room = Room::new();
+        let large = || room.answer(vec![7; 10 << 20]);
+        let mut waiting: Vec<Bytes> = (0..6).map(|_| large().unwrap()).collect();
+        let refused = large().unwrap_err().to_json();
+        assert!(refused["status"] == 503 && refused["detail"].to_string().contains("not taken yet"), "{refused}");
+        assert!(room.answer(vec![7; ANSWER_SMALL]).is_ok());
+        // A part of it that is still to be sent keeps all of it.
+        let mut sent = waiting.pop().unwrap();
+        let rest = sent.split_off(10);
+        drop(sent);
+        assert!(large().is_err());
+        drop(rest);
+        waiting.push(large().unwrap());
+        assert!(waiting.iter().all(|answer| answer.len() == 10 << 20));
+        drop(waiting);
+        assert!(room.answer(vec![7; 100 << 20]).is_ok(), "one that is larger than all the room may be alone");
     }
 }
