@@ -29,7 +29,7 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 /// After a failure: doubled with each, up to the most.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_mins(5);
-/// How often tenants are looked for that are new, and how long a road that can't be read is left alone.
+/// How often tenants are looked for that are new, and how long a road or a ledger that can't be read is left alone.
 const LOOK: Duration = Duration::from_secs(2);
 /// A server that says nothing for two of these is gone, or has forgotten what we asked for.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -128,7 +128,9 @@ impl Desk {
                     }
                     None => messages = None,
                 },
-                _ = round.tick() => self.look_at_all(&tenant, &mut under_way).await,
+                _ = round.tick() => if !self.look_at_all(&tenant, &mut under_way).await {
+                    round.reset_after(LOOK);
+                },
                 _ = tick.tick() => self.look_at_due(&tenant, &mut under_way),
                 Some(_) = under_way.join_next() => {}
             }
@@ -247,16 +249,19 @@ impl Desk {
         }
     }
 
-    async fn look_at_all(self: &Arc<Self>, tenant: &Tenant, under_way: &mut JoinSet<()>) {
+    /// False where the ledger could not be asked, as when its views are being opened.
+    async fn look_at_all(self: &Arc<Self>, tenant: &Tenant, under_way: &mut JoinSet<()>) -> bool {
         match self.shop.record.open(tenant).await {
             Ok(changes) => {
                 let beside = self.worker.beside(&self.shop, tenant);
                 for change in changes.into_iter().chain(beside).collect::<BTreeSet<_>>() {
                     under_way.spawn(Arc::clone(self).look(tenant.clone(), change));
                 }
+                true
             }
             Err(error) => {
                 tracing::warn!(worker = self.worker.name(), %tenant, %error, "which changes are under way can't be told");
+                false
             }
         }
     }
