@@ -222,37 +222,87 @@ fn a_rollback_is_ordered() {
 }
 
 /// What whoever may publish events says is not enough to have something removed: the plan has to have been approved.
+/// Publishes an event under the name of a worker, as anybody may who reaches the road.
+fn forge(server: &Server, change: &str, producer: &str, phase: &str, sections: &Value) {
+    let mut event = json!({
+        "id": format!("forged-{producer}-{phase}"), "change_id": change, "timestamp": "2026-11-30T12:00:00Z", "phase": phase,
+        "environment": "test", "intent": {"source": "api", "initiator": "mallory", "tenant": "acme"},
+    });
+    let members = event.as_object_mut().expect("an object");
+    members.extend(sections.as_object().expect("sections").clone());
+    let document = json!({ "provisioning_event": event }).to_string();
+    let mut emit = server.upm(&["emit", "-", "--producer", producer, "--wait"]);
+    let (code, _, err) = upm_tests::run_with_input(&mut emit, document.as_bytes());
+    assert_eq!(code, 0, "{err}");
+}
+
+fn is_forged(event: &Value) -> bool {
+    event["id"].as_str().is_some_and(|id| id.starts_with("forged-"))
+}
+
 #[test]
 fn nothing_is_taken_back_by_a_plan_that_nobody_approved() {
     let house = with("[rollback]\nautomatic = [\"verification\", \"execution\"]\nenvironments = [\"test\"]\n");
     let server = house.working();
     std::fs::create_dir(house.land().join("precious")).expect("made");
-    request(&server, "c-1", "create area precious and area north");
+    // Alone, behind a way back that is said to have begun, and with a class that needs no approval beforehand.
+    for (change, begun, class) in [("c-1", false, "normal"), ("c-2", true, "normal"), ("c-3", true, "emergency")] {
+        request(&server, change, "create area precious and area north");
+        verdict(&server, change, "wait");
+        let all = events(&server, change);
+        let plan = all.iter().find(|event| event["plan"].is_object()).expect("a plan");
+        let steps = plan["plan"]["steps"].as_array().expect("steps").iter();
+        let steps: Vec<Value> = steps.map(|step| json!({"id": step["id"], "rc": 1})).collect();
+        if begun {
+            forge(&server, change, "rollback", "execute", &json!({"rollback": {"executed": {"steps": []}}}));
+        }
+        let executed = json!({"change_class": class, "execution": {"steps": steps}});
+        forge(&server, change, "execute", "execute", &executed);
+        let refused = event_that(&server, change, "a refusal", |event| event["rollback"]["refused"].is_string());
+        let why = refused["rollback"]["refused"].as_str().unwrap_or_default();
+        assert!(why.contains("never had the approvals"), "{refused}");
+        assert!(house.land().join("precious").exists(), "{change}");
+        let undone = |event: &Value| event["rollback"]["executed"].is_object() && !is_forged(event);
+        assert!(!events(&server, change).iter().any(undone), "{change}");
+    }
+}
+
+#[test]
+fn what_is_said_to_have_begun_needs_its_approvals() {
+    let house = with("");
+    let server = house.working();
+    request(&server, "c-1", "create area north");
+    let waits = verdict(&server, "c-1", "wait");
+    forge(&server, "c-1", "execute", "execute", &json!({"execution": {"started": {"step": "bogus", "try": 1}}}));
+    let go = json!({"preflight": {"verdict": "go", "plan_digest": waits["preflight"]["plan_digest"]}});
+    forge(&server, "c-1", "preflight", "preflight", &go);
+    // Whoever is woken later is through: so the one before had its turn.
+    made(&server, "c-2", "create area south");
+    watch(&server, "c-2", "closed");
+    assert!(house.land().join("south").exists() && !house.land().join("north").exists());
+    let ran = |event: &Value| event["execution"].is_object() && !is_forged(event);
+    assert!(!events(&server, "c-1").iter().any(ran));
+
+    approve(&server, "c-1", "olga", "owner");
+    watch(&server, "c-1", "closed");
+    assert!(house.land().join("north").exists(), "what was approved is made");
+}
+
+#[test]
+fn ids_that_somebody_else_has_taken_say_nothing_for_a_worker() {
+    let house = with("");
+    let server = house.working();
+    request(&server, "c-1", "create area north");
     verdict(&server, "c-1", "wait");
-    let all = events(&server, "c-1");
-    let plan = all.iter().find(|event| event["plan"].is_object()).expect("a plan");
-    let steps: Vec<Value> = plan["plan"]["steps"]
-        .as_array()
-        .expect("steps")
-        .iter()
-        .map(|step| json!({"id": step["id"], "rc": 1}))
-        .collect();
-    let forged = json!({"provisioning_event": {
-        "id": "forged", "change_id": "c-1", "timestamp": plan["timestamp"], "phase": "execute", "environment": "test",
-        "intent": {"source": "api", "initiator": "mallory", "tenant": "acme"}, "execution": {"steps": steps},
-    }});
-    let (code, _, err) = upm_tests::run_with_input(
-        &mut server.upm(&["emit", "-", "--producer", "execute", "--wait"]),
-        forged.to_string().as_bytes(),
-    );
-    assert_eq!(code, 0, "{err}");
-    let refused = event_that(&server, "c-1", "a refusal", |event| event["rollback"]["refused"].is_string());
-    assert!(
-        refused["rollback"]["refused"].as_str().is_some_and(|text| text.contains("never had the approvals")),
-        "{refused}"
-    );
-    assert!(house.land().join("precious").exists());
-    assert!(!events(&server, "c-1").iter().any(|event| event["rollback"]["executed"].is_object()));
+    for taken in ["c-1.execute.1.1.begins", "c-1.execute.1.1.ends", "c-1.verify.1", "c-1.closed"] {
+        let junk = json!({"id": taken, "notes": "taken"});
+        forge(&server, "c-1", "anybody", "audit", &junk);
+    }
+    approve(&server, "c-1", "olga", "owner");
+    watch(&server, "c-1", "closed");
+    assert!(house.land().join("north").exists());
+    let ends = |event: &Value| event["execution"]["steps"].is_array() && event["id"] == "c-1.execute.1.1.ends";
+    assert_eq!(events(&server, "c-1").iter().filter(|event| ends(event)).count(), 1, "its end is on record, once");
 }
 
 /// Killed again and again on the way back: each command is begun once, and what stands in the log is what happened.

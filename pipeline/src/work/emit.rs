@@ -8,7 +8,7 @@ use schemas::ids::{Phase, Producer, Subject};
 use serde_json::Value;
 use workers::build::{self, Fields, Sections};
 
-use super::{Case, Shop, WorkError};
+use super::{Case, Shop, Stored, WorkError};
 use crate::produce::Outgoing;
 
 /// An event to publish.
@@ -37,7 +37,7 @@ pub struct Emitted {
 impl Shop {
     /// Publishes an event of the change, once, and returns when it is durable. Who asked, where and why are those of the change.
     pub async fn emit(&self, case: &Case, event: Emit) -> Result<Emitted, WorkError> {
-        if let Some((stored, _)) = case.by_id(&event.id) {
+        if let Some(stored) = self.said(&case.entries, &event) {
             return Ok(Emitted { index: stored.index, ours: false });
         }
         let (subject, payload) = self.bytes(case, &event)?;
@@ -45,8 +45,7 @@ impl Shop {
         let on_road = self.producer.publish_once(&outgoing, &event.id).await?;
         self.record.decided(&case.tenant, on_road.sequence).await?;
         let recorded = self.record.change(&case.tenant, &case.change).await?;
-        let found = recorded.iter().find(|stored| stored.header.id.as_str() == event.id);
-        let stored = found.ok_or_else(|| WorkError::Refused {
+        let stored = self.said(&recorded, &event).ok_or_else(|| WorkError::Refused {
             id: event.id.clone(),
             reason: format!(
                 "message {} of the road is not the entry that it should be; `upm rejected list` may say why",
@@ -55,6 +54,15 @@ impl Shop {
         })?;
         let ours = stored.payload.as_deref() == Some(payload.as_slice());
         Ok(Emitted { index: stored.index, ours })
+    }
+
+    /// The entry in which this worker, in whatever process, said it. Ids are not unique, and an event of somebody else that has taken one says nothing for us.
+    fn said<'a>(&self, entries: &'a [Stored], event: &Emit) -> Option<&'a Stored> {
+        entries.iter().find(|Stored { header, .. }| {
+            header.id.as_str() == event.id
+                && header.phase == event.phase
+                && header.producer.as_ref().is_some_and(|name| name.as_str() == self.worker)
+        })
     }
 
     /// The event as the ledger will store it: secrets are masked before they leave this process.

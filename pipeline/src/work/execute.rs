@@ -28,7 +28,7 @@ use projector::approval::standing;
 use schemas::ids::Phase;
 use serde_json::Value;
 use workers::execute::gate::{self, Asking};
-use workers::execute::{Due, Progress, due};
+use workers::execute::{Due, due};
 use workers::preflight::Outcome;
 
 use self::attempt::{Claim, Tried};
@@ -79,7 +79,7 @@ async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
     }
     let Some(verdict) = verdict(case, attempt) else { return Ok(Next::Nothing) };
     let Some(job) = Job::read(shop, case, attempt, verdict).await? else { return Ok(Next::Nothing) };
-    if let Some(next) = may_not(&job, case, &progress, verdict).await? {
+    if let Some(next) = may_not(&job, case, verdict).await? {
         return Ok(next);
     }
     through(&job).await
@@ -95,22 +95,24 @@ fn verdict(case: &Case, attempt: u64) -> Option<&Value> {
     verdicts.into_iter().find(|said| said["verdict"].is_string()).filter(|said| said["verdict"] == "go")
 }
 
-/// When to look again, where what preflight said holds no longer. What has begun is not stopped by an approval that lapses.
-async fn may_not(job: &Job<'_>, case: &Case, progress: &Progress, verdict: &Value) -> Result<Option<Next>, WorkError> {
-    if !progress.steps.is_empty() {
-        return Ok(None);
-    }
+/// When to look again, where what preflight said holds no longer. What has begun is not stopped by an approval that lapses: it is judged as of when it
+/// began, by what was on record by then. That something began is an event like any other, and lets nothing go by itself.
+async fn may_not(job: &Job<'_>, case: &Case, verdict: &Value) -> Result<Option<Next>, WorkError> {
     let shop = job.shop;
     let context = shop.record.context(&case.tenant).await?;
-    let now_ms = shop.now_ms();
-    let standing = standing(&case.change, &case.views(), &context.rules, now_ms, &[]);
+    let began = case.of_attempt(job.attempt).find(|(stored, event)| {
+        event["execution"].is_object() && stored.header.producer.as_ref().is_some_and(|name| name.as_str() == NAME)
+    });
+    let (until, now_ms) = began.map_or((u64::MAX, shop.now_ms()), |(stored, _)| (stored.index, stored.header.at));
+    let views: Vec<_> = case.views().into_iter().filter(|entry| entry.index < until).collect();
+    let standing = standing(&case.change, &views, &context.rules, now_ms, &[]);
     let reasons = gate::against(&Asking {
         planned: &job.planned,
         verdict,
         config: &shop.config,
         standing: standing.as_ref(),
         rule: context.rules.at(u64::MAX),
-        now_s: shop.now_s(),
+        now_s: i64::try_from(now_ms / 1_000).unwrap_or(i64::MAX),
     });
     if reasons.is_empty() {
         return Ok(None);

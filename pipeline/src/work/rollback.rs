@@ -105,16 +105,16 @@ async fn roll_back(shop: &Shop, case: &Case, course: &Course, because: Because) 
         plan_digest: plan.digest.clone(),
     };
     let back = Back { shop, plan, way: &way, scene: &scene, attempt: course.attempt, lock };
+    // Asked of one that is under way, too: that it began is an event like any other.
+    if let Some(missing) = unapproved(shop, case, course.attempt).await? {
+        let reason = format!("the plan never had the approvals that it needed, so nothing is undone by it: {missing}");
+        return refuse(shop, case, course, None, &reason).await;
+    }
+    let dry_run = tried(shop, &way).await?;
+    if !dry_run.ok() {
+        return refuse(shop, case, course, Some((&way, &dry_run)), &dry_run.summary()).await;
+    }
     if !course.undone.open {
-        if let Some(missing) = unapproved(shop, case, course.attempt).await? {
-            let reason =
-                format!("the plan never had the approvals that it needed, so nothing is undone by it: {missing}");
-            return refuse(shop, case, course, None, &reason).await;
-        }
-        let dry_run = tried(shop, &way).await?;
-        if !dry_run.ok() {
-            return refuse(shop, case, course, Some((&way, &dry_run)), &dry_run.summary()).await;
-        }
         back.say(case, "begin", scene.begun(&way, &dry_run, shop.now_ms())).await?;
     }
     back.go(case).await
@@ -149,7 +149,7 @@ async fn unapproved(shop: &Shop, case: &Case, attempt: u64) -> Result<Option<Str
     })?;
     let coverage = account.executed_attempts().find(|coverage| coverage.attempt == attempt);
     Ok(match coverage {
-        Some(coverage) if !coverage.needed || coverage.approved || coverage.emergency => None,
+        Some(coverage) if !coverage.needed || coverage.approved => None,
         Some(coverage) if coverage.missing.is_empty() => Some("it was refused".to_owned()),
         Some(coverage) => Some(coverage.missing.join("; ")),
         None => Some("nothing was executed".to_owned()),
@@ -191,10 +191,11 @@ struct Back<'a> {
 }
 
 impl Back<'_> {
-    async fn say(&self, case: &Case, what: &str, sections: Sections) -> Result<(), WorkError> {
+    /// Whether it is this call that said it.
+    async fn say(&self, case: &Case, what: &str, sections: Sections) -> Result<bool, WorkError> {
         let id = case.event_id(self.attempt, &format!("rollback.{}.{what}", self.scene.run));
-        self.shop.emit(case, Emit { id, phase: Phase::Execute, attempt: self.attempt, sections }).await?;
-        Ok(())
+        let said = self.shop.emit(case, Emit { id, phase: Phase::Execute, attempt: self.attempt, sections }).await?;
+        Ok(said.ours)
     }
 
     /// Step by step, each from what is on record by then.
@@ -211,7 +212,9 @@ impl Back<'_> {
                     if let Some(next) = self.elsewhere(&course, undo, begun) {
                         return Ok(next);
                     }
-                    self.undo(&case, undo, place, begun).await?;
+                    if !self.undo(&case, undo, place, begun).await? {
+                        return Ok(later(self.shop, BUSY_MS));
+                    }
                 }
                 Step::Stays { undo, place, reason } => {
                     let sections = self.scene.stands(undo, &reason, self.shop.now_ms());
@@ -234,20 +237,26 @@ impl Back<'_> {
         (!here && self.shop.now_ms() < known.until_ms).then_some(Next::Again { at_ms: known.until_ms })
     }
 
-    async fn undo(&self, case: &Case, undo: &Undo, place: usize, begun: bool) -> Result<(), WorkError> {
+    /// False where a worker of another machine was quicker to begin: it has the step.
+    async fn undo(&self, case: &Case, undo: &Undo, place: usize, begun: bool) -> Result<bool, WorkError> {
         let presence = self.presence(undo).await?;
         let end = format!("{place}.end");
-        match undo.decide(presence.as_ref(), begun) {
-            Decision::Gone => self.say(case, &end, self.scene.gone(undo, self.shop.now_ms())).await,
-            Decision::Stands(why) => self.say(case, &end, self.scene.stands(undo, &why, self.shop.now_ms())).await,
+        let sections = match undo.decide(presence.as_ref(), begun) {
+            Decision::Gone => self.scene.gone(undo, self.shop.now_ms()),
+            Decision::Stands(why) => self.scene.stands(undo, &why, self.shop.now_ms()),
             Decision::Run => {
                 let now_ms = self.shop.now_ms();
                 let until_ms = now_ms.saturating_add(self.longest_ms());
-                self.say(case, &format!("{place}.start"), self.scene.started(undo, now_ms, until_ms)).await?;
-                let sections = self.run(case, undo).await?;
-                self.say(case, &end, sections).await
+                let started = self.scene.started(undo, now_ms, until_ms);
+                // One that was begun before has its event already, and nobody is at it any more.
+                if !self.say(case, &format!("{place}.start"), started).await? && !begun {
+                    return Ok(false);
+                }
+                self.run(case, undo).await?
             }
-        }
+        };
+        self.say(case, &end, sections).await?;
+        Ok(true)
     }
 
     /// All tries of one command with their pauses.
