@@ -4,11 +4,11 @@
 //! before it does; of two workers one claims it. Whoever is killed leaves a step that began and did not end: as long as its lock is held at
 //! the same place it still runs; then, if its check can tell, it goes on from what is there, and if not, the change halts and says so.
 //!
-//! - [`scene`]: the change in hand, and what is said of it;
-//! - [`attempt`]: one try of one step;
-//! - [`hand`]: the environment of a step, with credentials;
-//! - [`tools`]: that programs are those that are pinned;
-//! - [`keep`]: long output, kept by reference.
+//! - `scene`: the change in hand, and what is said of it;
+//! - `attempt`: one try of one step;
+//! - `hand`: the environment of a step, with credentials;
+//! - `tools`: that programs are those that are pinned;
+//! - `keep`: long output, kept by reference.
 //!
 //! Left out: approvals beyond asking whether they still hold, verification, and the way back.
 
