@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use upm_tests::{ok, run};
 
-use crate::house::{approve, events};
-use crate::workshop::{Worker, emit, planned_elsewhere, verdict_on_own_plan, workshop};
+use crate::house::{Worker, approve, events};
+use crate::workshop::{emit, planned_elsewhere, verdict_on_own_plan, workshop};
 
 #[test]
 fn meta_blocking() {

@@ -2,8 +2,8 @@
 
 use upm_tests::ok;
 
-use crate::house::approve;
-use crate::workshop::{Worker, planned_elsewhere, step_over, verdict_on_own_plan, workshop};
+use crate::house::{Worker, approve};
+use crate::workshop::{planned_elsewhere, step_over, verdict_on_own_plan, workshop};
 
 /// A pipeline of each program on the list, and what it prints. Left of the pipe stands a pinned tool.
 const LISTED: [(&str, &str); 8] = [

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 use upm_tests::{Server, ok};
 
-use crate::house::{approve, events};
-use crate::workshop::{Worker, add_tool, planned_elsewhere, step_over, verdict_on_own_plan, version, workshop_with};
+use crate::house::{Worker, approve, events, version};
+use crate::workshop::{add_tool, planned_elsewhere, step_over, verdict_on_own_plan, workshop_with};
 
 /// By shape.
 const BEARER: &str = "ghp_0123456789abcdefghijABCDEFGHIJ012345";

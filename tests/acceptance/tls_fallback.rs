@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use upm_tests::{ok, wait_for};
 
-use crate::house::{House, events};
-use crate::workshop::{Worker, approved, lines, step_over, version, workshop_with};
+use crate::house::{House, Worker, events, version};
+use crate::workshop::{approved, lines, step_over, workshop_with};
 
 /// A real HTTPS server, whose certificate nobody knows.
 struct Https {

@@ -3,39 +3,13 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
-use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use upm_tests::{Server, ok, run, wait_for};
 
-use crate::house::{House, approve, event_that, events, request, verdict};
-
-/// A worker's process, killed with the value.
-struct Worker(Child);
-
-impl Worker {
-    fn start(house: &House, server: &Server, what: &str) -> Self {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(house.path().join("work.log"));
-        let mut command = house.workers(server, what);
-        command.stdout(Stdio::null()).stderr(log.expect("a log file"));
-        Self(command.spawn().expect("it starts"))
-    }
-
-    /// SIGKILL, as a crash would.
-    fn crash(mut self) {
-        self.0.kill().expect("it is there");
-        self.0.wait().expect("it ends");
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::house::{House, Worker, approve, event_that, events, request, verdict};
 
 fn with(options: &str) -> House {
     let house = House::new("");

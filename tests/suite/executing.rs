@@ -7,9 +7,9 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use upm_tests::{Server, ok, run, wait_for};
 
-use crate::house::{House, approve, event_that, events, request, verdict};
+use crate::house::{House, Worker, approve, event_that, events, request, verdict};
 use crate::workshop::{
-    Worker, approved, lines, made, planned_elsewhere, step_begins, step_over, verdict_on_own_plan, workshop,
+    approved, lines, made, planned_elsewhere, step_begins, step_over, verdict_on_own_plan, workshop,
 };
 
 /// Ids of what the execute worker said, in order, without the change's.

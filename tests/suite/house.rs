@@ -2,7 +2,7 @@
 //! what tests ask of them.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -56,11 +56,47 @@ impl House {
     }
 }
 
+/// The version that a program of coreutils and its like says.
+pub(crate) fn version(program: &str) -> String {
+    let said = ok(Command::new(program).arg("--version"));
+    let is_version = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
+    said.split_whitespace().find(is_version).expect("it says its version").to_owned()
+}
+
+/// A worker's process, killed with the value.
+pub(crate) struct Worker(Child);
+
+impl Worker {
+    /// `upm work WHAT` beside the server, with the house's tools on its path.
+    pub(crate) fn start(house: &House, server: &Server, what: &str) -> Self {
+        Self::start_with(house, server, what, &[])
+    }
+
+    /// The same with more variables.
+    pub(crate) fn start_with(house: &House, server: &Server, what: &str, variables: &[(&str, &str)]) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(house.path().join("work.log"));
+        let path = format!("{}:{}", house.path().join("bin").display(), std::env::var("PATH").expect("a path"));
+        let mut command = house.workers(server, what);
+        command.env("PATH", path).envs(variables.iter().copied());
+        command.stdout(Stdio::null()).stderr(log.expect("a log file"));
+        Self(command.spawn().expect("it starts"))
+    }
+
+    /// SIGKILL, as a crash would.
+    pub(crate) fn crash(mut self) {
+        self.0.kill().expect("it is there");
+        self.0.wait().expect("it ends");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn catalogue(land: &Path) -> String {
-    let version = |program: &str| {
-        let said = ok(Command::new(program).arg("--version"));
-        said.lines().next().and_then(|line| line.rsplit(' ').next()).expect("coreutils say their version").to_owned()
-    };
     let tools = ["mkdir", "ls", "rmdir"].map(|tool| {
         format!(
             "[tools.{tool}]\nprogram = \"{tool}\"\nversion = \"{}\"\nversion_check = [\"--version\"]\n\n",

@@ -3,42 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use upm_tests::{Server, ok, run, wait_for};
 
-use crate::house::{House, approve, event_that, events, request, verdict};
+use crate::house::{House, Worker, approve, event_that, events, request, verdict};
 
-/// A worker's process, killed with the value.
-struct Worker(Child);
-
-impl Worker {
-    fn start(house: &House, server: &Server, what: &str) -> Self {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(house.path().join("work.log"));
-        let mut command = house.workers(server, what);
-        command.stdout(Stdio::null()).stderr(log.expect("a log file"));
-        Self(command.spawn().expect("it starts"))
-    }
-
-    /// Those that this module is about: nothing is executed.
-    fn both(house: &House, server: &Server) -> [Self; 2] {
-        ["plan", "preflight"].map(|what| Self::start(house, server, what))
-    }
-
-    /// SIGKILL, as a crash would.
-    fn crash(mut self) {
-        self.0.kill().expect("it is there");
-        self.0.wait().expect("it ends");
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// The workers that this module is about: nothing is executed.
+fn both(house: &House, server: &Server) -> [Worker; 2] {
+    ["plan", "preflight"].map(|what| Worker::start(house, server, what))
 }
 
 /// How often each id is among the events of a change.
@@ -60,7 +35,7 @@ fn a_request_in_words_waits_for_an_approval_and_may_run_then() {
     let house = House::new("");
     std::fs::create_dir(house.land().join("north")).expect("made");
     let server = house.idle();
-    let _workers = Worker::both(&house, &server);
+    let _workers = both(&house, &server);
     let answer = request(&server, "c-1", "create folder reports in area north");
     assert_eq!((&answer["change"], &answer["status"]), (&json!("c-1"), &json!("accepted")), "{answer}");
     let waits = verdict(&server, "c-1", "wait");
@@ -198,11 +173,11 @@ fn workers_that_are_killed_are_followed() {
     for round in 0..6_u64 {
         let change = format!("k-{round}");
         request(&server, &change, &format!("create folder f{round} in area north"));
-        let workers = Worker::both(&house, &server);
+        let workers = both(&house, &server);
         std::thread::sleep(Duration::from_millis(40 * (round + 1)));
         workers.into_iter().for_each(Worker::crash);
     }
-    let _workers = Worker::both(&house, &server);
+    let _workers = both(&house, &server);
     verdict(&server, "c-1", "go");
     once_each_of(&server, "c-1", &["request", "plan", "preflight.1", "preflight.2"]);
     for round in 0..6 {
@@ -218,7 +193,7 @@ fn a_server_that_dies_is_found_again_by_its_workers() {
     let house = House::new("");
     std::fs::create_dir(house.land().join("north")).expect("made");
     let server = house.idle();
-    let _workers = Worker::both(&house, &server);
+    let _workers = both(&house, &server);
     request(&server, "c-1", "create folder a in area north");
     verdict(&server, "c-1", "wait");
     request(&server, "c-2", "create folder b in area north");

@@ -3,12 +3,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use upm_tests::{Server, ok};
+use upm_tests::Server;
 
-use crate::house::{House, event_that, events, request, verdict};
+use crate::house::{House, event_that, events, request, verdict, version};
 
 /// Makes a folder after a while, and writes down that it did. Making one that is there fails: nothing can be done twice unseen.
 const SLOWDIR: &str = "#!/bin/sh\ncase \"$1\" in --version) echo slowdir 1.0; exit ;; esac\nsleep \"$1\"\nmkdir \"$2\" || exit 9\necho \"$2\" >> \"$3\"\n";
@@ -104,46 +103,6 @@ pub(crate) fn add_tool(house: &House, name: &str, text: &str) {
     let path = house.path().join("bin").join(name);
     std::fs::write(&path, text).expect("written");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
-}
-
-/// The version that a program of coreutils and its like says.
-pub(crate) fn version(program: &str) -> String {
-    let said = ok(Command::new(program).arg("--version"));
-    let is_version = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
-    said.split_whitespace().find(is_version).expect("it says its version").to_owned()
-}
-
-/// A worker's process, killed with the value.
-pub(crate) struct Worker(Child);
-
-impl Worker {
-    /// `upm work WHAT` beside the server, with the house's tools on its path.
-    pub(crate) fn start(house: &House, server: &Server, what: &str) -> Self {
-        Self::start_with(house, server, what, &[])
-    }
-
-    /// The same with more variables.
-    pub(crate) fn start_with(house: &House, server: &Server, what: &str, variables: &[(&str, &str)]) -> Self {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(house.path().join("work.log"));
-        let path = format!("{}:{}", house.path().join("bin").display(), std::env::var("PATH").expect("a path"));
-        let mut command = house.workers(server, what);
-        command.env("PATH", path).envs(variables.iter().copied());
-        command.stdout(Stdio::null()).stderr(log.expect("a log file"));
-        Self(command.spawn().expect("it starts"))
-    }
-
-    /// SIGKILL, as a crash would.
-    pub(crate) fn crash(mut self) {
-        self.0.kill().expect("it is there");
-        self.0.wait().expect("it ends");
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Asks for something, and has olga approve its plan.

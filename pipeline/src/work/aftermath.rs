@@ -11,12 +11,6 @@ use workers::preflight::{Answers, Question};
 
 use super::{Case, Emit, Shop, WorkError, ask};
 
-/// The change as it is now.
-pub(crate) async fn fresh(shop: &Shop, case: &Case) -> Result<Case, WorkError> {
-    let entries = shop.record.change(&case.tenant, &case.change).await?;
-    Ok(Case::new(case.tenant.clone(), case.change.clone(), entries))
-}
-
 /// The course of its newest attempt; none of a change that did not come in by a request.
 pub(crate) fn course(shop: &Shop, case: &Case) -> Option<Course> {
     case.request(case.attempt())?;

@@ -5,7 +5,7 @@ use schemas::ids::{ChangeId, EventId, Tenant};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::Stored;
+use super::{Record, RecordError, Stored};
 
 /// A change as it stands when a worker is woken.
 #[derive(Debug, Clone)]
@@ -24,6 +24,16 @@ impl Case {
     pub fn new(tenant: Tenant, change: ChangeId, entries: Vec<Stored>) -> Self {
         let events = entries.iter().map(Stored::event).collect();
         Self { tenant, change, entries, events }
+    }
+
+    /// A change as the ledger has it now; without entries where it has none.
+    pub async fn read(record: &dyn Record, tenant: &Tenant, change: &ChangeId) -> Result<Self, RecordError> {
+        Ok(Self::new(tenant.clone(), change.clone(), record.change(tenant, change).await?))
+    }
+
+    /// The same change as it is now.
+    pub async fn again(&self, record: &dyn Record) -> Result<Self, RecordError> {
+        Self::read(record, &self.tenant, &self.change).await
     }
 
     /// Each entry with its event (what `provisioning_event` holds), oldest first.

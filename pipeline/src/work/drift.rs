@@ -236,7 +236,7 @@ impl Drift {
         );
         sections.add("intent", json!({"source": "api", "initiator": "drift", "reason": reason}));
         sections.add("request", request);
-        let new = Case::new(case.tenant.clone(), change.clone(), shop.record.change(&case.tenant, &change).await?);
+        let new = Case::read(&*shop.record, &case.tenant, &change).await?;
         let id = new.event_id(1, "request");
         shop.emit(&new, Emit { id, phase: Phase::Plan, attempt: 1, sections }).await?;
         Ok(json!({"change": change.as_str(), "mends": made.mends, "leaves": leaves}))

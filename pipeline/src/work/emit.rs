@@ -58,11 +58,8 @@ impl Shop {
 
     /// The entry in which this worker, in whatever process, said it. Ids are not unique, and an event of somebody else that has taken one says nothing for us.
     fn said<'a>(&self, entries: &'a [Stored], event: &Emit) -> Option<&'a Stored> {
-        entries.iter().find(|Stored { header, .. }| {
-            header.id.as_str() == event.id
-                && header.phase == event.phase
-                && header.producer.as_ref().is_some_and(|name| name.as_str() == self.worker)
-        })
+        let is_ours = |stored: &&Stored| stored.header.phase == event.phase && stored.is_by(self.worker);
+        entries.iter().filter(is_ours).find(|stored| stored.header.id.as_str() == event.id)
     }
 
     /// The event as the ledger will store it: secrets are masked before they leave this process.

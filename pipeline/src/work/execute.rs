@@ -87,10 +87,7 @@ async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
 
 /// The newest verdict of preflight, where it says *go*: section `preflight`.
 fn verdict(case: &Case, attempt: u64) -> Option<&Value> {
-    let of_preflight = case
-        .of_attempt(attempt)
-        .rev()
-        .filter(|(stored, _)| stored.header.producer.as_ref().is_some_and(|name| name.as_str() == preflight::NAME));
+    let of_preflight = case.of_attempt(attempt).rev().filter(|(stored, _)| stored.is_by(preflight::NAME));
     let verdicts = of_preflight.map(|(_, event)| &event["preflight"]);
     verdicts.into_iter().find(|said| said["verdict"].is_string()).filter(|said| said["verdict"] == "go")
 }
@@ -100,9 +97,8 @@ fn verdict(case: &Case, attempt: u64) -> Option<&Value> {
 async fn may_not(job: &Job<'_>, case: &Case, verdict: &Value) -> Result<Option<Next>, WorkError> {
     let shop = job.shop;
     let context = shop.record.context(&case.tenant).await?;
-    let began = case.of_attempt(job.attempt).find(|(stored, event)| {
-        event["execution"].is_object() && stored.header.producer.as_ref().is_some_and(|name| name.as_str() == NAME)
-    });
+    let began =
+        case.of_attempt(job.attempt).find(|(stored, event)| event["execution"].is_object() && stored.is_by(NAME));
     let (until, now_ms) = began.map_or((u64::MAX, shop.now_ms()), |(stored, _)| (stored.index, stored.header.at));
     let views: Vec<_> = case.views().into_iter().filter(|entry| entry.index < until).collect();
     let standing = standing(&case.change, &views, &context.rules, now_ms, &[]);

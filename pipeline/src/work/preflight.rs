@@ -77,10 +77,9 @@ fn due(case: &Case, attempt: u64) -> Option<&[u8]> {
 
 /// Verdicts of ours in an attempt, oldest first.
 fn own(case: &Case, attempt: u64) -> impl Iterator<Item = (u64, &Value)> {
-    let ours = case.of_attempt(attempt).filter(|(stored, event)| {
-        stored.header.producer.as_ref().is_some_and(|name| name.as_str() == NAME)
-            && event["preflight"]["verdict"].is_string()
-    });
+    let ours = case
+        .of_attempt(attempt)
+        .filter(|(stored, event)| stored.is_by(NAME) && event["preflight"]["verdict"].is_string());
     ours.map(|(stored, event)| (stored.index, &event["preflight"]))
 }
 

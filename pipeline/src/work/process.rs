@@ -26,7 +26,9 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use workers::command::{Capture, Ending, Output};
+use workers::build::rfc3339;
+use workers::command::{Capture, Ending, Finished, Output};
+use workers::execute::ExecuteOptions;
 
 use self::group::Group;
 use self::output::Sink;
@@ -52,6 +54,18 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// Processes of the group at once, looked at ten times a second. Enforced on Linux.
     pub processes: Option<u64>,
+}
+
+impl Limits {
+    /// Those of a plan's commands, whichever way they are run, for so many seconds.
+    pub fn of_steps(options: &ExecuteOptions, time_s: u64) -> Self {
+        Self {
+            time: Duration::from_secs(time_s),
+            output_bytes: options.output_bytes,
+            memory_bytes: Some(options.memory_bytes),
+            processes: Some(options.processes),
+        }
+    }
 }
 
 /// Where a run takes place.
@@ -130,6 +144,22 @@ pub struct Ran {
     pub timed_out: bool,
     /// Why it was ended from outside, where it was.
     pub stopped: Option<Stop>,
+}
+
+impl Ran {
+    /// As the record of the command that it was.
+    pub fn finished(&self, argv: &[String]) -> Finished {
+        let ended_ms = self.started_ms.saturating_add(i64::try_from(self.duration_ms).unwrap_or(i64::MAX));
+        Finished {
+            argv: argv.to_vec(),
+            ending: self.ending,
+            started_at: rfc3339(self.started_ms),
+            finished_at: rfc3339(ended_ms),
+            duration_ms: self.duration_ms,
+            stdout: self.stdout.output.clone(),
+            stderr: self.stderr.output.clone(),
+        }
+    }
 }
 
 /// Why nothing could be run. What is the command's own fault (not found, not executable) is an [`Ending::NotStarted`] instead.

@@ -58,6 +58,11 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// Whether its subject names this producer. On a road without credentials that is a claim.
+    pub fn is_by(&self, producer: &str) -> bool {
+        self.header.producer.as_ref().is_some_and(|name| name.as_str() == producer)
+    }
+
     /// The event: what `provisioning_event` holds. Null where it is gone or can't be read.
     pub fn event(&self) -> Value {
         let mut document: Value =

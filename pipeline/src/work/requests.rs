@@ -118,16 +118,12 @@ impl Door {
         }
         let on_road = self.producer.publish_once(&outgoing, &id).await?;
         self.record.decided(tenant, on_road.sequence).await?;
-        let case = self.case(tenant, &change).await?;
+        let case = Case::read(&*self.record, tenant, &change).await?;
         let (stored, event) = case
             .by_id(&id)
             .ok_or_else(|| RequestError::Refused(format!("message {} of the road is no entry", on_road.sequence)))?;
         same(&change, event, &outgoing)?;
         Ok(Taken { change, index: stored.index, is_new: stored.payload.as_deref() == Some(&*outgoing.payload) })
-    }
-
-    async fn case(&self, tenant: &Tenant, change: &ChangeId) -> Result<Case, RequestError> {
-        Ok(Case::new(tenant.clone(), change.clone(), self.record.change(tenant, change).await?))
     }
 
     /// The same asked before, if so; refused where the change is something else already.
@@ -139,7 +135,7 @@ impl Door {
         id: &str,
         outgoing: &Outgoing,
     ) -> Result<Option<Taken>, RequestError> {
-        let case = self.case(tenant, change).await?;
+        let case = Case::read(&*self.record, tenant, change).await?;
         if let Some((stored, event)) = case.by_id(id) {
             same(change, event, outgoing)?;
             return Ok(Some(Taken { change: change.clone(), index: stored.index, is_new: false }));

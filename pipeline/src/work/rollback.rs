@@ -14,13 +14,12 @@ use projector::account::Account;
 use schemas::ids::Phase;
 use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
-use workers::build::{Sections, rfc3339};
-use workers::command::Finished;
+use workers::build::Sections;
 use workers::course::{Because, Course, Due, due};
 use workers::preflight::{Planned, Presence, Question};
 use workers::rollback::{self as decides, Decision, DryRun, Next as Step, Undo, Way, event};
 
-use super::aftermath::{course, fallback, fresh, goes_on, house, look};
+use super::aftermath::{course, fallback, goes_on, house, look};
 use super::execute::hand::Hand;
 use super::execute::keep;
 use super::process::{self, Limits, Place, Ran};
@@ -202,7 +201,7 @@ impl Back<'_> {
     async fn go(&self, case: &Case) -> Result<Next, WorkError> {
         loop {
             goes_on(self.shop, "rollback")?;
-            let case = fresh(self.shop, case).await?;
+            let case = case.again(&*self.shop.record).await?;
             let Some(course) = course(self.shop, &case) else { return Ok(Next::Nothing) };
             if !course.undone.open {
                 return Ok(Next::Nothing);
@@ -298,7 +297,7 @@ impl Back<'_> {
             let note = is_gone.then(|| format!("the command ended with {rc}, and what it takes back is gone"));
             if succeeded || is_gone || !undo.may_repeat() || tries > options.retries {
                 let references = keep::long(self.shop, &case.tenant, &ran).await;
-                let ended = event::Ended { finished: finished(argv, &ran), tries, note, references, verified };
+                let ended = event::Ended { finished: ran.finished(&argv), tries, note, references, verified };
                 return Ok(self.scene.ended(undo, &ended, self.shop.now_ms()));
             }
             let pause = Duration::from_millis(options.pause_before(u32::try_from(tries).unwrap_or(u32::MAX)));
@@ -344,27 +343,9 @@ impl Back<'_> {
             ..Place::new(&directory, environment, self.shop.clock.clone())
         };
         let options = &self.shop.config.execute;
-        let limits = Limits {
-            time: Duration::from_secs(self.shop.config.rollback.time_limit_s),
-            output_bytes: options.output_bytes,
-            memory_bytes: Some(options.memory_bytes),
-            processes: Some(options.processes),
-        };
+        let limits = Limits::of_steps(options, self.shop.config.rollback.time_limit_s);
         let ran = process::run(&pipeline.commands, &place, &limits, &self.shop.stop).await;
         let ran = ran.map_err(|error| WorkError::failed(&undo.step, &error))?;
         Ok(Ok((pipeline.commands.concat(), ran)))
-    }
-}
-
-fn finished(argv: Vec<String>, ran: &Ran) -> Finished {
-    let ended_ms = ran.started_ms.saturating_add(i64::try_from(ran.duration_ms).unwrap_or(i64::MAX));
-    Finished {
-        argv,
-        ending: ran.ending,
-        started_at: rfc3339(ran.started_ms),
-        finished_at: rfc3339(ended_ms),
-        duration_ms: ran.duration_ms,
-        stdout: ran.stdout.output.clone(),
-        stderr: ran.stderr.output.clone(),
     }
 }

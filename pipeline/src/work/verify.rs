@@ -15,7 +15,7 @@ use workers::preflight::{Planned, Question};
 use workers::rollback::Way;
 use workers::verify::{self as decides, Found, Look, Run, State, Timing};
 
-use super::aftermath::{close, course, fresh, goes_on, house};
+use super::aftermath::{close, course, goes_on, house};
 use super::{Case, Emit, Next, Shop, WorkError, Worker, machine, probe};
 
 /// The worker. See the module.
@@ -54,7 +54,7 @@ async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
             return Ok(next);
         }
         // Something was said, and what follows of it is due now.
-        newer = fresh(shop, case).await?;
+        newer = case.again(&*shop.record).await?;
         case = &newer;
     }
 }

@@ -217,13 +217,9 @@ impl Desk {
         let done = {
             let _alone = turn.lock().await;
             lock(&self.due).remove(&key);
-            let entries = self.shop.record.change(tenant, change).await;
-            match entries {
-                Ok(entries) if entries.is_empty() => Ok(Next::Nothing),
-                Ok(entries) => {
-                    let case = Case::new(tenant.clone(), change.clone(), entries);
-                    self.worker.act(&self.shop, &case).await
-                }
+            match Case::read(&*self.shop.record, tenant, change).await {
+                Ok(case) if case.entries.is_empty() => Ok(Next::Nothing),
+                Ok(case) => self.worker.act(&self.shop, &case).await,
                 Err(error) => Err(error.into()),
             }
         };

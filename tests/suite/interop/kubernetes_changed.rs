@@ -9,8 +9,8 @@ use upm_tests::{ok, run, wait_for};
 
 use super::judge;
 use super::kubernetes::Cluster;
-use crate::house::{House, event_that, events, request, verdict};
-use crate::workshop::{Worker, approved, step_over, workshop_with};
+use crate::house::{House, Worker, event_that, events, request, verdict};
+use crate::workshop::{approved, step_over, workshop_with};
 
 /// A house whose kubectl is the judge's, pinned by the version and digest that it has.
 fn house(options: &str, cluster: &Cluster) -> House {

@@ -180,12 +180,7 @@ impl Tryout<'_> {
             input: self.lock.clone(),
             ..Place::new(directory, environment(self.tool(), hand, manner.verified), self.job.shop.clock.clone())
         };
-        let limits = Limits {
-            time: Duration::from_secs(options.time_limit_s),
-            output_bytes: options.output_bytes,
-            memory_bytes: Some(options.memory_bytes),
-            processes: Some(options.processes),
-        };
+        let limits = Limits::of_steps(options, options.time_limit_s);
         process::run(&self.commands(manner.verified), &place, &limits, self.cancel).await
     }
 
@@ -206,7 +201,7 @@ impl Tryout<'_> {
                 let [stdout, stderr] = keep::long(shop, &self.case.tenant, ran).await;
                 let rcs = ran.endings.iter().map(|ending| ending.rc()).collect();
                 let beside = Beside { stdout, stderr, stopped: ran.stopped.map(word), rcs };
-                (finished(&self.step.pipeline.commands[0], ran), beside, (ran.ending, ran.timed_out, ran.stopped))
+                (ran.finished(&self.step.pipeline.commands[0]), beside, (ran.ending, ran.timed_out, ran.stopped))
             }
             Err(error) => {
                 let ending = Ending::NotStarted(126);
@@ -339,12 +334,7 @@ impl Eyes<'_> {
             keep: Some(self.directory.join("look")),
             ..Place::new(self.directory, environment(tool, self.hand, self.verified), shop.clock.clone())
         };
-        let limits = Limits {
-            time: Duration::from_secs(shop.config.preflight.time_limit_s),
-            output_bytes: shop.config.execute.output_bytes,
-            memory_bytes: Some(shop.config.execute.memory_bytes),
-            processes: Some(shop.config.execute.processes),
-        };
+        let limits = Limits::of_steps(&shop.config.execute, shop.config.preflight.time_limit_s);
         match process::run(&[argv], &place, &limits, self.cancel).await {
             Ok(ran) => ask::answer(&ran, &limits),
             Err(error) => Answer { problem: Some(error.to_string()), ..Answer::default() },
@@ -409,19 +399,6 @@ fn word(stop: Stop) -> &'static str {
         Stop::Cancelled => "cancelled",
         Stop::Output => "output",
         Stop::Processes => "processes",
-    }
-}
-
-fn finished(argv: &[String], ran: &Ran) -> Finished {
-    let ended_ms = ran.started_ms.saturating_add(i64::try_from(ran.duration_ms).unwrap_or(i64::MAX));
-    Finished {
-        argv: argv.to_vec(),
-        ending: ran.ending,
-        started_at: rfc3339(ran.started_ms),
-        finished_at: rfc3339(ended_ms),
-        duration_ms: ran.duration_ms,
-        stdout: ran.stdout.output.clone(),
-        stderr: ran.stderr.output.clone(),
     }
 }
 

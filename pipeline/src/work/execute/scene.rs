@@ -39,7 +39,7 @@ pub(super) struct Job<'a> {
 pub(super) fn progress(case: &Case, attempt: u64) -> Progress {
     Progress::read(case.of_attempt(attempt).map(|(stored, event)| Past {
         index: stored.index,
-        own: stored.header.producer.as_ref().is_some_and(|name| name.as_str() == NAME),
+        own: stored.is_by(NAME),
         event,
     }))
 }
@@ -80,8 +80,7 @@ impl<'a> Job<'a> {
 
     /// The change as it stands.
     pub(super) async fn case(&self) -> Result<Case, WorkError> {
-        let entries = self.shop.record.change(&self.woken.tenant, &self.woken.change).await?;
-        Ok(Case::new(self.woken.tenant.clone(), self.woken.change.clone(), entries))
+        Ok(self.woken.again(&*self.shop.record).await?)
     }
 
     /// Says something in phase execute.
