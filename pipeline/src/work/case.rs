@@ -1,9 +1,12 @@
 //! A change as it stands when a worker is woken.
 
+use std::collections::BTreeMap;
+
 use projector::document::{ChangeDocument, Context, Entry, document};
 use schemas::ids::{ChangeId, EventId, Tenant};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use workers::preflight::Requested;
 
 use super::{Record, RecordError, Stored};
 
@@ -61,10 +64,30 @@ impl Case {
         self.of_attempt(attempt).rev().find(|(_, event)| event["plan"].is_object())
     }
 
-    /// The newest request of an attempt, else of any: what came in by the door for requests. Changes without one are none of the workers'.
+    /// The plan that an attempt is executed by: the newest one before the executor's first word. A later one is not what was approved and begun.
+    pub fn plan_in_force(&self, attempt: u64) -> Option<(&Stored, &Value)> {
+        let begins =
+            |(stored, event): &(&Stored, &Value)| event["execution"].is_object() && stored.is_by(super::execute::NAME);
+        let began = self.of_attempt(attempt).find(begins).map_or(u64::MAX, |(stored, _)| stored.index);
+        self.of_attempt(attempt).rev().find(|(stored, event)| stored.index < began && event["plan"].is_object())
+    }
+
+    /// The first request of an attempt, else the newest of any: what came in by the door for requests, which takes one for each attempt. What somebody says
+    /// afterwards to have been asked for changes neither who asked nor where. Changes without one are none of the workers'.
     pub fn request(&self, attempt: u64) -> Option<(&Stored, &Value)> {
         let is_request = |(_, event): &(&Stored, &Value)| event["request"].is_object();
-        self.of_attempt(attempt).rev().find(is_request).or_else(|| self.events().rev().find(is_request))
+        self.of_attempt(attempt).find(is_request).or_else(|| self.events().rev().find(is_request))
+    }
+
+    /// The same as preflight reads it, with the class of an earlier attempt where it names none.
+    pub fn requested(&self, attempt: u64) -> Option<Requested<'_>> {
+        let (_, event) = self.request(attempt)?;
+        let mut firsts = BTreeMap::new();
+        for (number, asked) in self.events().filter_map(|(_, event)| Some((attempt_of(event), Requested::of(event)?))) {
+            firsts.entry(number).or_insert(asked);
+        }
+        let earlier = firsts.into_iter().rev().filter(|(number, _)| *number < attempt);
+        Some(earlier.fold(Requested::of(event)?, |asked, (_, earlier)| asked.or_class_of(earlier)))
     }
 
     /// Whether an attempt is at its end.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use workers::build::Sections;
 use workers::command::Ending;
 use workers::plan::{PlanError, plan};
+use workers::preflight::Requested;
 use workers::request::{Request, json as request_json};
 
 use super::process::{self, Limits, Place};
@@ -48,12 +49,14 @@ impl Worker for Planner {
 
 async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
     let attempt = case.attempt();
-    let Some((_, event)) = case.request(attempt) else { return Ok(Next::Nothing) };
+    let (Some((_, event)), Some(requested)) = (case.request(attempt), case.requested(attempt)) else {
+        return Ok(Next::Nothing);
+    };
     if case.plan(attempt).is_some() || case.is_closed(attempt) {
         return Ok(Next::Nothing);
     }
     let began = Instant::now();
-    let (what, phase, sections) = match compiled(shop, event).await? {
+    let (what, phase, sections) = match compiled(shop, event, requested).await? {
         Ok(mut sections) => {
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             sections.add("plan", json!({ "compile_ms": took_ms, "inputs_digest": digest(&event["request"]) }));
@@ -66,23 +69,22 @@ async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
 }
 
 /// The sections of the plan. The environment, which its digest covers, is one of them.
-async fn compiled(shop: &Shop, event: &Value) -> Result<Result<Sections, NoPlan>, WorkError> {
-    let mut request = match request_json::read(event["request"].to_string().as_bytes()) {
+async fn compiled(shop: &Shop, event: &Value, requested: Requested<'_>) -> Result<Result<Sections, NoPlan>, WorkError> {
+    let mut request = match requested.request() {
         Ok(request) => request,
         Err(error) => return Ok(Err(NoPlan::of(error.to_string()))),
     };
-    // Whoever asked may have said it to the event alone.
-    request.environment = request.environment.or_else(|| event["environment"].as_str().map(str::to_owned));
     if let (Some(program), Some(_)) = (&shop.config.plan.compiler, &request.words) {
         request = match by_program(shop, program, event, request).await? {
             Ok(request) => request,
             Err(no) => return Ok(Err(no)),
         };
     }
-    let made = match plan(&shop.catalogue, &request, None) {
+    let mut made = match plan(&shop.catalogue, &request, None) {
         Ok(made) => made,
         Err(error) => return Ok(Err(NoPlan::from(error))),
     };
+    made.class = requested.class();
     let mut sections = made.sections();
     sections.add_some("environment", made.environment.as_deref().map(Value::from));
     Ok(Ok(sections))

@@ -113,9 +113,11 @@ fn same(one: &Value, other: &Value) -> bool {
 
 /// Looks at everything, and decides.
 pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(Sections, Outcome), WorkError> {
-    let planned = match Planned::read(payload, &shop.catalogue) {
-        Ok(planned) => planned,
-        Err(error) => return Ok((unreadable(payload, &error), Outcome::Halt)),
+    let requested = case.requested(case.attempt());
+    let planned = match (Planned::read(payload, &shop.catalogue), requested) {
+        (Ok(planned), Some(requested)) => planned.asked_by(requested),
+        (Ok(planned), None) => planned,
+        (Err(error), _) => return Ok((unreadable(payload, &error), Outcome::Halt)),
     };
     let environment = planned.environment.as_deref();
     let looked = look(shop, environment, planned.questions()).await?;
@@ -134,6 +136,7 @@ pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(
     let standing = standing(&case.change, &case.views(), &context.rules, now_ms, &[]);
     let inputs = Inputs {
         planned: &planned,
+        requested,
         seen: &seen,
         config: &shop.config,
         catalogue: &shop.catalogue,

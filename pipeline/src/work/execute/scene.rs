@@ -52,8 +52,11 @@ impl<'a> Job<'a> {
         attempt: u64,
         verdict: &Value,
     ) -> Result<Option<Self>, WorkError> {
-        let Some(payload) = case.plan(attempt).and_then(|(stored, _)| stored.payload.clone()) else { return Ok(None) };
+        let plan = case.plan_in_force(attempt).and_then(|(stored, _)| stored.payload.clone());
+        let requested = case.requested(attempt);
+        let (Some(payload), Some(requested)) = (plan, requested) else { return Ok(None) };
         let Ok(planned) = Planned::read(&payload, &shop.catalogue) else { return Ok(None) };
+        let planned = planned.asked_by(requested);
         if verdict["plan_digest"].as_str() != Some(&planned.digest) {
             return Ok(None);
         }
