@@ -30,6 +30,7 @@ mod packs;
 mod planning;
 mod populations;
 mod readme;
+mod rollout;
 mod serving;
 mod sessions;
 mod sql;

@@ -30,6 +30,7 @@ pub mod wake;
 mod aftermath;
 mod ask;
 mod emit;
+mod fresh;
 mod machine;
 mod policies;
 mod probe;
@@ -46,6 +47,7 @@ use workers::config::Config;
 
 pub use case::Case;
 pub use emit::{Emit, Emitted};
+pub use fresh::Fresh;
 pub use policies::{Policies, PoliciesError};
 pub use record::{Record, RecordError, Stored};
 
@@ -142,6 +144,8 @@ pub struct Shop {
     pub worker: &'static str,
     /// Names this process among others that do the same, and is another one after a restart.
     pub instance: Arc<str>,
+    /// What was just looked at, from one worker to the next in this process.
+    pub fresh: Arc<Fresh>,
     /// Cancelled when work is to end. What takes long looks at it.
     pub stop: CancellationToken,
 }

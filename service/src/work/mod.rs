@@ -92,6 +92,7 @@ pub async fn run(place: Place, options: Options, kinds: &BTreeSet<Kind>) -> Resu
         variables: Arc::new(env::variables()),
         worker: "",
         instance: workers::build::uuid_v7(clock::unix_ms(), random).into(),
+        fresh: Arc::default(),
         stop: place.stop,
     };
     wake::run(place.client, shop, kinds.iter().map(|kind| kind.worker()).collect()).await;
