@@ -32,6 +32,7 @@ mod planning;
 mod policies;
 mod populations;
 mod readme;
+mod rollout;
 mod serving;
 mod sessions;
 mod sql;

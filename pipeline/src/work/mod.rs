@@ -31,6 +31,7 @@ pub mod wake;
 mod aftermath;
 mod ask;
 mod emit;
+mod fresh;
 mod machine;
 mod policies;
 mod probe;
@@ -47,6 +48,7 @@ use workers::config::Config;
 
 pub use case::Case;
 pub use emit::{Emit, Emitted};
+pub use fresh::Fresh;
 pub use policies::{Policies, PoliciesError};
 pub use record::{Record, RecordError, Stored};
 
@@ -145,6 +147,8 @@ pub struct Shop {
     pub instance: Arc<str>,
     /// Counts what is done.
     pub tally: Arc<tally::Tally>,
+    /// What was just looked at, from one worker to the next in this process.
+    pub fresh: Arc<Fresh>,
     /// Cancelled when work is to end. What takes long looks at it.
     pub stop: CancellationToken,
 }

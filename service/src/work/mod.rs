@@ -96,6 +96,7 @@ pub async fn run(place: Place, options: Options, kinds: &BTreeSet<Kind>) -> Resu
         worker: "",
         instance: workers::build::uuid_v7(clock::unix_ms(), random).into(),
         tally: place.tally,
+        fresh: Arc::default(),
         stop: place.stop,
     };
     wake::run(place.client, shop, kinds.iter().map(|kind| kind.worker()).collect()).await;
