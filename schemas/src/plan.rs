@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 /// `plan.digest_version` of a plan that its digest covers whole.
 pub const WHOLE: u64 = 2;
 
-/// Members of `plan` that tell of its making, which [`WHOLE`] leaves out: its digest itself, how long it took, and from what.
-pub const BESIDE: [&str; 3] = ["digest", "compile_ms", "inputs_digest"];
+/// Members of `plan` that stand beside it, which [`WHOLE`] leaves out: its digest itself, how long it took and from what it was made, and what was seen of the world
+/// when it was gone through. The same request has the same digest, whatever is there.
+pub const BESIDE: [&str; 4] = ["digest", "compile_ms", "inputs_digest", "simulation"];
 
 #[derive(Deserialize)]
 struct Document<E> {
@@ -259,7 +260,8 @@ mod tests {
         ] {
             check(pointer, "other".into(), true);
         }
-        for pointer in ["/plan/digest", "/plan/compile_ms", "/plan/inputs_digest", "/id", "/timestamp", "/intent"] {
+        for pointer in ["/plan/digest", "/plan/compile_ms", "/plan/inputs_digest", "/plan/simulation", "/id", "/intent"]
+        {
             check(pointer, "other".into(), false);
         }
         // Another version is none that anybody could have approved, and the first covers less.

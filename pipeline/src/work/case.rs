@@ -6,7 +6,7 @@ use projector::document::{ChangeDocument, Context, Entry, document};
 use schemas::ids::{ChangeId, EventId, Tenant};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use workers::preflight::Requested;
+use workers::preflight::{Planned, Requested};
 
 use super::{Record, RecordError, Stored};
 
@@ -88,6 +88,15 @@ impl Case {
         }
         let earlier = firsts.into_iter().rev().filter(|(number, _)| *number < attempt);
         Some(earlier.fold(Requested::of(event)?, |asked, (_, earlier)| asked.or_class_of(earlier)))
+    }
+
+    /// A plan of an attempt, held against all that the record says of it beside the plan.
+    pub fn held(&self, attempt: u64, planned: Planned) -> Planned {
+        let planned = match self.requested(attempt) {
+            Some(requested) => planned.asked_by(requested),
+            None => planned,
+        };
+        planned.affecting(self.of_attempt(attempt).map(|(_, event)| event))
     }
 
     /// Whether an attempt is at its end.

@@ -20,6 +20,7 @@ use pipeline::produce::Producer;
 use pipeline::stats::Stats;
 use pipeline::streams::{self, StreamLimits};
 use pipeline::work::requests::Door;
+use pipeline::work::tally::Tally;
 use pipeline::{Following, Health, Progress, Running, TenantSetup};
 use projector_sqlite::{Reader, ViewError, Views};
 use schemas::ids::{ChangeId, Tenant};
@@ -65,6 +66,8 @@ pub struct App {
     pub questions: Turns,
     /// Room for the events of changes that are judged.
     pub room: Room,
+    /// What the workers of this process did; nothing where it has none.
+    pub tally: Arc<Tally>,
     /// None where no witness is asked.
     cosigning: Mutex<Option<Cosigning>>,
     /// None where objects are not taken in: on a follower, and where that is not wanted.
@@ -228,6 +231,7 @@ impl App {
             adding: tokio::sync::Mutex::default(),
             questions: Turns::new(),
             room: Room::new(),
+            tally: Arc::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
             ending: CancellationToken::new(),
@@ -246,6 +250,7 @@ impl App {
             adding: tokio::sync::Mutex::default(),
             questions: Turns::new(),
             room: Room::new(),
+            tally: Arc::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
             ending: CancellationToken::new(),

@@ -20,7 +20,7 @@ use schemas::ids::ChangeClass;
 use super::{Kind, Requested, Violation};
 
 /// Members of a plan that are acted upon, and that only the digest of a whole plan covers.
-const UNCOVERED: [&str; 8] = ["cost", "placeholders", "quota", "simulation", "steps", "tools", "waves", "window"];
+const UNCOVERED: [&str; 7] = ["cost", "placeholders", "quota", "steps", "tools", "waves", "window"];
 
 /// Why a payload can't be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -352,6 +352,16 @@ impl Planned {
         self.class = requested.class();
         self.initiator = requested.initiator().map(str::to_owned);
         self.asked_risk = requested.risk().map(str::to_owned);
+        self
+    }
+
+    /// The same, with whomever any plan of the attempt says to be affected: a simulation stands beside a plan, where no digest covers it, and leaving it out makes
+    /// nothing less of a risk.
+    #[must_use]
+    pub fn affecting<'e>(mut self, events: impl Iterator<Item = &'e Value>) -> Self {
+        let told = events.filter_map(|event| event.pointer("/plan/simulation/affected")?.as_object());
+        let known: BTreeSet<String> = told.flat_map(|affected| affected.keys().cloned()).chain(self.affected).collect();
+        self.affected = known.into_iter().collect();
         self
     }
 
