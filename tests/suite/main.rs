@@ -33,6 +33,7 @@ mod readme;
 mod serving;
 mod sessions;
 mod sql;
+mod strangers;
 mod tiles;
 mod walls;
 mod witnesses;

@@ -18,7 +18,8 @@ use super::{CliError, Globals, limits};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "What is taken back is what the steps of the change really did, in reverse, by the commands of the plan that was approved. --dry-run proves that each of them parses,\n\
-                  is allowed, exists and is of the pinned version; the proof stands in the log and in the evidence pack.\n\n\
+                  is allowed, exists and is of the pinned version; the proof stands in the log and in the evidence pack.\n\
+                  Of what was never executed nothing is taken back, and nothing is recorded: upm change cancel.\n\n\
                   Examples:\n  upm rollback c-42 --dry-run\n  upm rollback c-42 --reason \"orders fail since\" --by olga\n  upm rollback c-42 --no-wait\n\n\
                   Exit codes: 0 taken back (--dry-run: it could be), 1 not, or not all of it, 2 could not find out."
 )]
@@ -39,11 +40,11 @@ pub struct Args {
 /// Runs the command.
 pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode, CliError> {
     let kind = if args.dry_run { Kind::RollbackDryRun } else { Kind::Rollback };
+    if !args.dry_run {
+        may_be(globals, &args.order.change)?;
+    }
     if args.no_wait {
         return order::give(globals, kind, &args.order);
-    }
-    if !args.dry_run {
-        open(globals, &args.order.change)?;
     }
     let given = order::record(globals, kind, &args.order)?;
     let read = |event: &Event| if args.dry_run { proof(event, &given) } else { end(event) };
@@ -59,16 +60,34 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode, CliError> {
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// What is closed is not taken back.
-fn open(globals: &Globals, change: &ChangeId) -> Result<(), CliError> {
+/// What is closed is not taken back, nor is what never was executed. It is said before there is an order on record: that would end the change.
+fn may_be(globals: &Globals, change: &ChangeId) -> Result<(), CliError> {
     let client = Client::new(globals);
     let tenant = tenant_of(&client, globals, change)?;
     let path = format!("/v1/tenants/{}/changes/{}", segment(tenant.as_str()), segment(change.as_str()));
-    if client.get(&path)?["state"] == "closed" {
+    let known = client.get(&path)?;
+    if known["state"] == "closed" {
         return Err(CliError::no(format!("change {} is closed", print::clean(change.as_str())))
             .with_detail("what it made is taken back by a change of its own: upm request \"delete …\""));
     }
+    if !was_executed(&known) {
+        let line = format!(
+            "nothing was executed in change {}, so there is nothing to take back",
+            print::clean(change.as_str())
+        );
+        return Err(CliError::no(line).with_detail("to have it never executed: upm change cancel"));
+    }
     Ok(())
+}
+
+/// Whether anything says that the attempt that an order would be about was begun.
+fn was_executed(known: &Value) -> bool {
+    let attempt = u64::from(order::attempt_of(known).unwrap_or(1));
+    let executes = |moment: &Value| {
+        let has = moment["has"].as_array().is_some_and(|has| has.iter().any(|name| name == "execution"));
+        moment["attempt"] == attempt && (moment["phase"] == "execute" || has)
+    };
+    known["timeline"].as_array().is_some_and(|moments| moments.iter().any(executes))
 }
 
 /// The answer to a dry run.
@@ -149,8 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn only_what_was_begun_can_be_taken_back() {
+        let moment = |attempt: u64, phase: &str, has: &[&str]| json!({"attempt": attempt, "phase": phase, "producer": "request", "has": has});
+        let planned = [moment(1, "plan", &["plan"]), moment(1, "execute", &[]), moment(2, "plan", &["plan"])];
+        assert!(!was_executed(&json!({ "timeline": planned })), "the attempt before was");
+        let ended = [&planned[..], &[moment(2, "execute", &["execution"])]].concat();
+        assert!(was_executed(&json!({ "timeline": ended })));
+        assert!(!was_executed(&json!({})));
+    }
+
+    #[test]
     fn an_end_is_an_outcome_or_a_refusal() {
-        let event = |rollback: Value| Event { index: 7, said: json!({ "rollback": rollback }) };
+        let event = |rollback: Value| Event { index: 7, said: json!({ "rollback": rollback }), producer: None };
         let ok = |rollback| end(&event(rollback)).map(|(ok, _)| ok);
         assert_eq!(ok(json!({"executed": {"steps": []}})), None);
         assert_eq!(ok(json!({"executed": {"outcome": "rolled_back"}})), Some(true));

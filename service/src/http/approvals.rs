@@ -32,7 +32,7 @@ mod scene;
 use scene::{Scene, whole_seconds};
 
 /// Who the road says sent what is posted here.
-const PRODUCER: &str = "approvals";
+const PRODUCER: &str = pipeline::work::own::APPROVALS;
 /// Bytes of a signature, and of a comment, at most.
 const SIGNATURE_MAX: usize = 8_192;
 const COMMENT_MAX: usize = 4_096;

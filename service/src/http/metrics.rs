@@ -3,6 +3,7 @@
 //! Every figure is read when it is asked for; nothing is kept here. Names begin with `upm_`; a log's carry its tenant.
 //! `docs/operations.md` says which to watch.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use pipeline::Health;
 use pipeline::stats::{COMMIT_BOUNDS_S, LogStats, Stats};
+use pipeline::work::wake;
 use projector::kpi::figure::{Band, Figure};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
@@ -53,6 +55,8 @@ struct Snapshot {
     store: Vec<(&'static str, u64)>,
     /// The KPIs of each tenant over the last days.
     kpis: Vec<(String, Vec<Figure>)>,
+    /// How often workers of this process failed.
+    work: BTreeMap<&'static str, u64>,
 }
 
 impl Snapshot {
@@ -63,7 +67,7 @@ impl Snapshot {
         // A tenant whose views cannot be asked has none: /readyz says why.
         let of = |open: Arc<OpenTenant>| Some((open.tenant.to_string(), kpis::recent(&open, now_ms).ok()?));
         let kpis = app.tenants().into_iter().filter_map(of).collect();
-        Self { health: app.health(), stats: app.stats(), now_ms, store, kpis }
+        Self { health: app.health(), stats: app.stats(), now_ms, store, kpis, work: wake::failures() }
     }
 }
 
@@ -91,6 +95,8 @@ impl Snapshot {
         if let Some(restarts) = child_restarts {
             page.counter("upm_nats_restarts", "Times the child nats-server was started again", *restarts)?;
         }
+        let work = self.work.iter().map(|(worker, failed)| ([("worker", (*worker).to_owned())], *failed));
+        page.counters("upm_work_failures", "Times a worker of this process could not do what was due", work)?;
         let parts = self.store.iter().map(|(part, bytes)| ([("part", (*part).to_owned())], *bytes));
         page.gauges("upm_store_bytes", "Bytes of files below a part of the data directory", parts)
     }
@@ -288,6 +294,7 @@ mod tests {
             now_ms: 100_000,
             store: vec![("ledger", 77)],
             kpis: vec![("acme".to_owned(), figures())],
+            work: [("verify", 3)].into(),
         };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(snapshot));
@@ -299,6 +306,7 @@ mod tests {
             r#"upm_not_ready{reason="the \"disk\" is full"} 1"#,
             "upm_rounds_total 4",
             "upm_disk_free_bytes 5",
+            r#"upm_work_failures_total{worker="verify"} 3"#,
             r#"upm_store_bytes{part="ledger"} 77"#,
             r#"upm_commit_seconds_bucket{le="0.004"} 3"#,
             r#"upm_commit_seconds_bucket{le="+Inf"} 4"#,

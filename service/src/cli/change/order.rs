@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use pipeline::answer::Status;
 use pipeline::produce::Patience;
+use pipeline::work::own;
 use schemas::admit::{self, Scratch};
 use schemas::ids::{ChangeId, Phase, Tenant};
-use serde_json::json;
+use serde_json::{Value, json};
 use workers::build::{self, Fields, Sections};
 use workers::ci;
 
@@ -76,6 +77,17 @@ pub struct Given {
     pub index: u64,
 }
 
+/// The attempt that an order is about: the last one that was asked for, as workers see it. In a change that nobody asked the workers for, the last one.
+pub fn attempt_of(known: &Value) -> Option<u32> {
+    let moments = known["timeline"].as_array().map_or(&[][..], Vec::as_slice);
+    let number = |moment: &&Value| moment["attempt"].as_u64().and_then(|number| u32::try_from(number).ok());
+    let asks = |moment: &&Value| {
+        moment["phase"] == "plan" && [own::REQUEST, own::DRIFT].iter().any(|name| moment["producer"] == *name)
+    };
+    let asked = moments.iter().filter(asks).filter_map(|moment| number(&moment)).max();
+    asked.or_else(|| moments.iter().filter_map(|moment| number(&moment)).max())
+}
+
 /// Gives the order, waits until it is on record, and says so.
 pub fn give(globals: &Globals, kind: Kind, args: &Args) -> Result<ExitCode, CliError> {
     let Given { tenant, index, .. } = record(globals, kind, args)?;
@@ -103,8 +115,7 @@ pub fn record(globals: &Globals, kind: Kind, args: &Args) -> Result<Given, CliEr
         .clone()
         .or_else(|| ci::defaults(&env::variables()).initiator)
         .ok_or_else(|| CliError::could_not(format!("nobody is named who says {}: add --by NAME", kind.as_str())))?;
-    let attempts = known["attempts"].as_array().map_or(&[][..], Vec::as_slice);
-    let attempt = attempts.iter().filter_map(|attempt| attempt["number"].as_u64()).max().filter(|number| *number > 1);
+    let attempt = attempt_of(&known).filter(|number| *number > 1);
     let text = |name: &str| known[name].as_str().map(str::to_owned);
     let now_ms = clock::unix_ms();
     let fields = Fields {
@@ -114,7 +125,7 @@ pub fn record(globals: &Globals, kind: Kind, args: &Args) -> Result<Given, CliEr
         change: Some(args.change.to_string()),
         environment: text("environment"),
         class: text("class"),
-        attempt: attempt.and_then(|number| u32::try_from(number).ok()),
+        attempt,
         probe: known["probe"] == true,
         request: None,
         source: text("source").unwrap_or_else(|| "api".to_owned()),
@@ -149,4 +160,23 @@ pub fn record(globals: &Globals, kind: Kind, args: &Args) -> Result<Given, CliEr
         Ok(())
     })?;
     Ok(Given { index: told?, id: fields.id, tenant })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_about_the_attempt_that_was_asked_for() {
+        let moment = |attempt: u64, phase: &str, producer: Option<&str>| json!({"attempt": attempt, "phase": phase, "producer": producer});
+        let all = [
+            moment(1, "plan", Some("request")),
+            moment(2, "plan", Some("request")),
+            moment(7, "plan", Some("mallory")),
+            moment(1 << 53, "audit", None),
+        ];
+        assert_eq!(attempt_of(&json!({ "timeline": all })), Some(2));
+        assert_eq!(attempt_of(&json!({ "timeline": all[2..] })), Some(7));
+        assert_eq!(attempt_of(&json!({})), None);
+    }
 }
