@@ -3,6 +3,7 @@
 //!
 //! Left out until tokens and TLS exist: who asks. See `guard` for what stands in its place on a loopback socket.
 
+mod answering;
 mod app;
 mod approvals;
 mod assert;
@@ -36,7 +37,9 @@ mod streaming;
 mod tenants;
 mod turns;
 mod watch;
+mod watchers;
 
+pub use answering::answer;
 pub use app::{App, OpenTenant, blocking, log_failed};
 pub use body_time::in_time;
 pub use changes::circumstances;
