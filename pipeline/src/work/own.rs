@@ -15,11 +15,6 @@ pub const DRIFT: &str = "drift";
 /// All of them: workers and doors.
 pub const PRODUCERS: [&str; 8] = ["plan", "preflight", "execute", "verify", ROLLBACK, DRIFT, REQUEST, APPROVALS];
 
-/// Whether an entry is by one of ours.
-pub fn said(stored: &Stored) -> bool {
-    stored.header.producer.as_ref().is_some_and(|name| PRODUCERS.contains(&name.as_str()))
-}
-
 /// Whether an entry may be a request: what is asked for comes in by the door, or from the drift worker.
 pub fn may_ask(stored: &Stored) -> bool {
     stored.is_by(REQUEST) || stored.is_by(DRIFT)

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use pipeline::work::own;
 use schemas::ids::ChangeId;
 use serde_json::{Value, json};
 use workers::course::{Course, Entry};
@@ -76,7 +77,8 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
 fn check(globals: &Globals, args: &Check) -> Result<ExitCode, CliError> {
     let given = order::record(globals, Kind::DriftCheck, &args.order)?;
     let change = &args.order.change;
-    let read = |event: &Event| (event.said["answers"] == given.id.as_str()).then(|| event.clone());
+    let read =
+        |event: &Event| (event.is_by(own::DRIFT) && event.said["answers"] == given.id.as_str()).then(|| event.clone());
     let answer = answered::wait(globals, &given.tenant, change, given.index, args.wait, read)?;
     let verification = &answer.said["verification"];
     let nothing = answer.said["drift_check"]["message"].as_str();
@@ -103,9 +105,10 @@ fn repair(globals: &Globals, args: &Repair) -> Result<ExitCode, CliError> {
         .zip(&payloads)
         .filter_map(|(event, payload)| {
             let phase = schemas::ids::Phase::parse(event.said["phase"].as_str()?).ok()?;
-            let takes_back = event.producer.as_deref().is_some_and(|name| {
-                name == pipeline::work::own::ROLLBACK || options.config.rollback.producers.contains(name)
-            });
+            let takes_back = event
+                .producer
+                .as_deref()
+                .is_some_and(|name| name == own::ROLLBACK || options.config.rollback.producers.contains(name));
             Some(Entry { index: event.index, at_ms: 0, phase, takes_back, payload })
         })
         .collect();

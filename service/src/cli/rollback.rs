@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use pipeline::work::own;
 use schemas::ids::ChangeId;
 use serde_json::{Value, json};
 
@@ -92,7 +93,7 @@ fn was_executed(known: &Value) -> bool {
 
 /// The answer to a dry run.
 fn proof(event: &Event, given: &Given) -> Option<(bool, Value)> {
-    (event.said["answers"] == given.id.as_str()).then(|| {
+    (event.is_by(own::ROLLBACK) && event.said["answers"] == given.id.as_str()).then(|| {
         let rollback = event.said["rollback"].clone();
         (rollback["dry_run"]["ok"] == true, rollback)
     })
@@ -100,12 +101,15 @@ fn proof(event: &Event, given: &Given) -> Option<(bool, Value)> {
 
 /// The end of a rollback, or why there is none.
 fn end(event: &Event) -> Option<(bool, Value)> {
+    if event.said["governance"]["closed"] == true {
+        return Some((false, json!({"refused": "the change was closed, and nothing of it was taken back"})));
+    }
+    if !event.is_by(own::ROLLBACK) {
+        return None;
+    }
     let rollback = &event.said["rollback"];
     if let Some(outcome) = rollback["executed"]["outcome"].as_str() {
         return Some((!schemas::rules::is_failure(outcome), rollback.clone()));
-    }
-    if event.said["governance"]["closed"] == true {
-        return Some((false, json!({"refused": "the change was closed, and nothing of it had been executed"})));
     }
     rollback["refused"].is_string().then(|| (false, rollback.clone()))
 }
@@ -179,11 +183,18 @@ mod tests {
 
     #[test]
     fn an_end_is_an_outcome_or_a_refusal() {
-        let event = |rollback: Value| Event { index: 7, said: json!({ "rollback": rollback }), producer: None };
+        let event = |rollback: Value| Event {
+            index: 7,
+            said: json!({ "rollback": rollback }),
+            producer: Some("rollback".to_owned()),
+        };
         let ok = |rollback| end(&event(rollback)).map(|(ok, _)| ok);
         assert_eq!(ok(json!({"executed": {"steps": []}})), None);
         assert_eq!(ok(json!({"executed": {"outcome": "rolled_back"}})), Some(true));
         assert_eq!(ok(json!({"executed": {"outcome": "partial"}})), Some(false));
         assert_eq!(ok(json!({"refused": "why"})), Some(false));
+        let forged =
+            Event { producer: Some("mallory".to_owned()), ..event(json!({"executed": {"outcome": "rolled_back"}})) };
+        assert_eq!(end(&forged), None);
     }
 }

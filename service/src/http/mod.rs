@@ -48,6 +48,7 @@ pub use guard::Guard;
 pub use patience::Patient;
 pub use problem::Problem;
 pub use replica::{Report, ReportedLog};
+pub use room::Held;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,7 +14,7 @@ use projector_sqlite::Filter;
 use schemas::ids::{ChangeId, Tenant};
 
 use super::believed::{self, By, Known};
-use crate::http::{App, Problem, blocking, circumstances, log_failed};
+use crate::http::{App, Held, OpenTenant, Problem, blocking, circumstances, log_failed};
 
 /// Changes of one state that whoever starts looks at.
 const OPEN_OF_A_STATE: usize = 500;
@@ -97,34 +97,36 @@ fn failed(problem: &Problem) -> RecordError {
 /// The type of the problem of a change of which even the workers' own events are too many to be read.
 pub const TOO_LARGE: &str = "too_large";
 
-/// The events of a change that workers read (`believed`).
+/// The events of a change that workers read.
 pub async fn stored(app: &Arc<App>, tenant: &Tenant, change: &ChangeId) -> Result<Vec<Stored>, Problem> {
     let (open, app, change) = (app.tenant(tenant)?, Arc::clone(app), change.clone());
-    blocking(move || {
-        let size = open.log.head().map_err(|error| log_failed(&error))?.size;
-        let mut all = Vec::new();
-        for index in open.change_indices(&change, size)? {
-            if let Some(Header::Event(header)) = open.log.header(index).map_err(|error| log_failed(&error))? {
-                all.push(Known { index, bytes: header.size, by: By::of(header.producer.as_ref()) });
-            }
+    blocking(move || Ok(read(&app, &open, &change)?.0)).await
+}
+
+/// The same (`believed`), with the room that they take. Blocking.
+pub fn read(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<(Vec<Stored>, Held), Problem> {
+    let size = open.log.head().map_err(|error| log_failed(&error))?.size;
+    let mut all = Vec::new();
+    for index in open.change_indices(change, size)? {
+        if let Some(Header::Event(header)) = open.log.header(index).map_err(|error| log_failed(&error))? {
+            all.push(Known { index, bytes: header.size, by: By::of(header.producer.as_ref()) });
         }
-        let read = believed::read(&all);
-        if read.len() < all.len() {
-            let left_out = all.len() - read.len();
-            tracing::debug!(tenant = %open.tenant, %change, left_out, "events of others are not read: there are too many");
+    }
+    let wanted = believed::read(&all);
+    if wanted.len() < all.len() {
+        let left_out = all.len() - wanted.len();
+        tracing::debug!(tenant = %open.tenant, %change, left_out, "events of others are not read: there are too many");
+    }
+    let room = app.room.hold(change, wanted.len(), wanted.iter().map(|known| known.bytes).sum())?;
+    let mut stored = Vec::with_capacity(wanted.len());
+    for Known { index, .. } in wanted {
+        let header = open.log.header(index).map_err(|error| log_failed(&error))?;
+        let payload = open.log.stored(index).map_err(|error| log_failed(&error))?;
+        if let (Some(Header::Event(header)), Some(payload)) = (header, payload) {
+            stored.push(Stored { index, header, payload: Some(payload.payload.into()) });
         }
-        let _room = app.room.hold(&change, read.len(), read.iter().map(|known| known.bytes).sum())?;
-        let mut stored = Vec::with_capacity(read.len());
-        for Known { index, .. } in read {
-            let header = open.log.header(index).map_err(|error| log_failed(&error))?;
-            let payload = open.log.stored(index).map_err(|error| log_failed(&error))?;
-            if let (Some(Header::Event(header)), Some(payload)) = (header, payload) {
-                stored.push(Stored { index, header, payload: Some(payload.payload.into()) });
-            }
-        }
-        Ok(stored)
-    })
-    .await
+    }
+    Ok((stored, room))
 }
 
 /// Waits until a message of the road is decided, and says which change it is an event of.

@@ -26,6 +26,11 @@ pub struct Event {
 }
 
 impl Event {
+    /// Whether it is by this producer. What anybody else says is no answer.
+    pub fn is_by(&self, name: &str) -> bool {
+        self.producer.as_deref() == Some(name)
+    }
+
     /// Of an entry as the server shows it.
     pub fn of(index: u64, stored: &Value) -> Self {
         let producer = stored["header"]["producer"].as_str().map(str::to_owned);
