@@ -10,7 +10,8 @@ use upm_tests::{Server, ok, python, run, run_with_input, wait_for};
 use crate::house::{House, approve, event_that, events, request, rfc3339, verdict};
 
 /// Every token that is the ledger's own.
-const OWN: [&str; 8] = ["plan", "preflight", "execute", "verify", "rollback", "drift", "request", "approvals"];
+const OWN: [&str; 9] =
+    ["plan", "preflight", "execute", "verify", "rollback", "drift", "request", "approvals", "orders"];
 
 /// Where the login of workers lies.
 pub(crate) fn login(server: &Server) -> PathBuf {
@@ -260,7 +261,7 @@ fn what_changes_nothing_on_record_is_an_error_and_not_a_loop() {
     approve(&server, "c-1", "olga", "owner");
     let failures = || {
         let (_, metrics) = server.get("/metrics");
-        let line = metrics.lines().find(|line| line.starts_with("upm_work_failures_total{worker=\"verify\"}"));
+        let line = metrics.lines().find(|line| line.starts_with("upm_worker_failures_total{worker=\"verify\"}"));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
     };
     wait_for("the failure to be counted", || (failures() > 0).then_some(()));

@@ -25,12 +25,14 @@ pub mod process;
 pub mod record;
 pub mod requests;
 pub mod rollback;
+pub mod tally;
 pub mod verify;
 pub mod wake;
 
 mod aftermath;
 mod ask;
 mod emit;
+mod fresh;
 mod machine;
 mod policies;
 mod probe;
@@ -47,6 +49,7 @@ use workers::config::Config;
 
 pub use case::Case;
 pub use emit::{Emit, Emitted};
+pub use fresh::Fresh;
 pub use policies::{Policies, PoliciesError};
 pub use record::{Record, RecordError, Stored};
 
@@ -153,6 +156,10 @@ pub struct Shop {
     pub worker: &'static str,
     /// Names this process among others that do the same, and is another one after a restart.
     pub instance: Arc<str>,
+    /// Counts what is done.
+    pub tally: Arc<tally::Tally>,
+    /// What was just looked at, from one worker to the next in this process.
+    pub fresh: Arc<Fresh>,
     /// Cancelled when work is to end. What takes long looks at it.
     pub stop: CancellationToken,
 }
@@ -167,6 +174,11 @@ impl Shop {
     /// The whole environment of a command that works in `directory`: clean, with what the options let through.
     pub fn environment(&self, directory: &Path) -> BTreeMap<String, String> {
         self.config.guard.environment(&self.variables, &directory.display().to_string())
+    }
+
+    /// Counts a command of a step, or of its way back.
+    pub(crate) fn count_step(&self, ran: Result<&process::Ran, &process::ProcessError>) {
+        self.tally.step(self.worker, ran.is_ok_and(|ran| ran.ending.rc() == 0 && ran.stopped.is_none()));
     }
 
     /// Milliseconds since 1970.

@@ -56,21 +56,6 @@ pub async fn run(client: Client, shop: Shop, workers: Vec<Arc<dyn Worker>>) {
     while all.join_next().await.is_some() {}
 }
 
-/// How often each kind of worker of this process could not do what was due, by its name.
-pub fn failures() -> BTreeMap<&'static str, u64> {
-    lock(&FAILURES.0).clone()
-}
-
-static FAILURES: Failures = Failures(Mutex::new(BTreeMap::new()));
-
-struct Failures(Mutex<BTreeMap<&'static str, u64>>);
-
-impl Failures {
-    fn count(&self, worker: &'static str, failed: bool) {
-        *lock(&self.0).entry(worker).or_default() += u64::from(failed);
-    }
-}
-
 /// A change of a tenant.
 type Key = (Tenant, ChangeId);
 
@@ -232,12 +217,8 @@ impl Desk {
     async fn act_or_give_up(&self, tenant: &Tenant, change: &ChangeId) -> Result<(), WorkError> {
         let why = match self.act(tenant, change).await {
             Err(WorkError::Record(RecordError::TooLarge(why))) => why,
-            done => {
-                FAILURES.count(self.worker.name(), done.is_err());
-                return done;
-            }
+            done => return done,
         };
-        FAILURES.count(self.worker.name(), true);
         let key = (tenant.clone(), change.clone());
         if lock(&self.given_up).contains(&key) {
             return Ok(());
@@ -257,7 +238,14 @@ impl Desk {
             lock(&self.due).remove(&key);
             match Case::read(&*self.shop.record, tenant, change).await {
                 Ok(case) if case.entries.is_empty() => Ok(Next::Nothing),
-                Ok(case) => self.worker.act(&self.shop, &case).await,
+                Ok(case) => {
+                    let began = tokio::time::Instant::now();
+                    let done = self.worker.act(&self.shop, &case).await;
+                    // What is given up because work is to end is no failure.
+                    let succeeded = done.is_ok() || self.shop.stop.is_cancelled();
+                    self.shop.tally.case(self.worker.name(), began.elapsed(), succeeded);
+                    done
+                }
                 Err(error) => Err(error.into()),
             }
         };

@@ -5,13 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pipeline::work::own;
-use schemas::ids::ChangeId;
 use serde_json::{Value, json};
 
 use super::change::order::{self, Given, Kind};
 use super::client::answered::{self, Event};
-use super::client::http::{Client, segment};
-use super::client::lookup::tenant_of;
 use super::client::print;
 use super::{CliError, Globals, limits};
 
@@ -41,9 +38,6 @@ pub struct Args {
 /// Runs the command.
 pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode, CliError> {
     let kind = if args.dry_run { Kind::RollbackDryRun } else { Kind::Rollback };
-    if !args.dry_run {
-        may_be(globals, &args.order.change)?;
-    }
     if args.no_wait {
         return order::give(globals, kind, &args.order);
     }
@@ -59,36 +53,6 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode, CliError> {
         print::line(&told(&rollback))?;
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-/// What is closed is not taken back, nor is what never was executed. It is said before there is an order on record: that would end the change.
-fn may_be(globals: &Globals, change: &ChangeId) -> Result<(), CliError> {
-    let client = Client::new(globals);
-    let tenant = tenant_of(&client, globals, change)?;
-    let path = format!("/v1/tenants/{}/changes/{}", segment(tenant.as_str()), segment(change.as_str()));
-    let known = client.get(&path)?;
-    if known["state"] == "closed" {
-        return Err(CliError::no(format!("change {} is closed", print::clean(change.as_str())))
-            .with_detail("what it made is taken back by a change of its own: upm request \"delete …\""));
-    }
-    if !was_executed(&known) {
-        let line = format!(
-            "nothing was executed in change {}, so there is nothing to take back",
-            print::clean(change.as_str())
-        );
-        return Err(CliError::no(line).with_detail("to have it never executed: upm change cancel"));
-    }
-    Ok(())
-}
-
-/// Whether anything says that the attempt that an order would be about was begun.
-fn was_executed(known: &Value) -> bool {
-    let attempt = u64::from(order::attempt_of(known).unwrap_or(1));
-    let executes = |moment: &Value| {
-        let has = moment["has"].as_array().is_some_and(|has| has.iter().any(|name| name == "execution"));
-        moment["attempt"] == attempt && (moment["phase"] == "execute" || has)
-    };
-    known["timeline"].as_array().is_some_and(|moments| moments.iter().any(executes))
 }
 
 /// The answer to a dry run.
@@ -169,16 +133,6 @@ mod tests {
         not begun: no program
           ✗  a/b  rmdir b
         ");
-    }
-
-    #[test]
-    fn only_what_was_begun_can_be_taken_back() {
-        let moment = |attempt: u64, phase: &str, has: &[&str]| json!({"attempt": attempt, "phase": phase, "producer": "request", "has": has});
-        let planned = [moment(1, "plan", &["plan"]), moment(1, "execute", &[]), moment(2, "plan", &["plan"])];
-        assert!(!was_executed(&json!({ "timeline": planned })), "the attempt before was");
-        let ended = [&planned[..], &[moment(2, "execute", &["execution"])]].concat();
-        assert!(was_executed(&json!({ "timeline": ended })));
-        assert!(!was_executed(&json!({})));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use pipeline::work::own;
 
 /// Bytes and number of events that are read of those by whoever may publish.
 const OTHERS: Bound = Bound { bytes: 16 << 20, count: 8_192 };
-/// The same of requests: they come in by a door that anybody may use, and no flood of other events hides one.
-const REQUESTS: Bound = Bound { bytes: 8 << 20, count: 1_024 };
+/// The same of requests and orders: they come in by doors that anybody may use, and no flood of other events hides one.
+const ASKED: Bound = Bound { bytes: 8 << 20, count: 1_024 };
 
 /// An event of a change, before its payload is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub struct Known {
 pub enum By {
     /// A worker, or the door for approvals.
     Us,
-    /// The door for requests.
-    Request,
+    /// The doors for requests and orders.
+    Asked,
     /// Somebody else, or nobody who is named.
     Others,
 }
@@ -38,7 +38,7 @@ impl By {
     /// By the producer of its subject.
     pub fn of(producer: Option<&Producer>) -> Self {
         match producer.map(Producer::as_str) {
-            Some(own::REQUEST) => Self::Request,
+            Some(own::REQUEST | own::ORDERS) => Self::Asked,
             Some(name) if own::PRODUCERS.contains(&name) => Self::Us,
             _ => Self::Others,
         }
@@ -55,7 +55,7 @@ struct Bound {
 pub fn read(all: &[Known]) -> Vec<Known> {
     let of = |by: By| all.iter().copied().filter(move |known| known.by == by);
     let mut read: Vec<Known> = of(By::Us).collect();
-    read.extend(within(&of(By::Request).collect::<Vec<_>>(), REQUESTS));
+    read.extend(within(&of(By::Asked).collect::<Vec<_>>(), ASKED));
     read.extend(within(&of(By::Others).collect::<Vec<_>>(), OTHERS));
     read.sort_unstable_by_key(|known| known.index);
     read
@@ -100,10 +100,10 @@ mod tests {
 
     #[test]
     fn a_flood_is_left_out_of_the_middle_and_ours_never() {
-        let mut all = vec![known(0, 500, By::Request), known(1, 4_000, By::Us), known(2, 300, By::Others)];
+        let mut all = vec![known(0, 500, By::Asked), known(1, 4_000, By::Us), known(2, 300, By::Others)];
         assert_eq!(read(&all), all, "what fits is read whole");
         all.extend((3..103).map(|index| known(index, 1 << 20, By::Others)));
-        all.extend([known(103, 4_000, By::Us), known(104, 200, By::Others), known(105, 500, By::Request)]);
+        all.extend([known(103, 4_000, By::Us), known(104, 200, By::Others), known(105, 500, By::Asked)]);
         let read = read(&all);
         let indices: Vec<u64> = read.iter().map(|known| known.index).collect();
         // Eight MiB from each end, less what stands there already.
@@ -122,10 +122,7 @@ mod tests {
     #[test]
     fn names_say_who_it_is_by() {
         let of = |name: &str| By::of(Some(&Producer::parse(name).unwrap()));
-        assert_eq!(
-            (of("execute"), of("approvals"), of("request"), of("ci")),
-            (By::Us, By::Us, By::Request, By::Others)
-        );
+        assert_eq!((of("execute"), of("approvals"), of("request"), of("ci")), (By::Us, By::Us, By::Asked, By::Others));
         assert_eq!(By::of(None), By::Others);
     }
 }
