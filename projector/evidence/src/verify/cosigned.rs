@@ -2,7 +2,6 @@
 //! and they are as many as the verifier's policy asks for (C2SP tlog-policy). Nothing here comes out of what is verified but
 //! the lines themselves.
 
-use jiff::Timestamp;
 use ledger::checkpoint::{Checkpoint, Verified};
 use ledger::cosignature::{Cosignature, CosignerKey, cosignatures};
 use ledger::note::{NoteSignature, SignedNote};
@@ -114,6 +113,6 @@ fn name(policy: &Policy, key: &CosignerKey) -> String {
 
 /// Seconds since 1970 as a date; as they are where no calendar has them.
 fn time(seconds: u64) -> String {
-    let timestamp = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    timestamp.map_or_else(|| format!("second {seconds}"), |timestamp| timestamp.to_string())
+    let text = seconds.checked_mul(1_000).and_then(schemas::time::text);
+    text.unwrap_or_else(|| format!("second {seconds}"))
 }
