@@ -114,11 +114,8 @@ pub fn is_whole(version: &Value) -> bool {
 }
 
 fn read<E: for<'de> Deserialize<'de>>(payload: &[u8]) -> Option<E> {
-    let document = match std::str::from_utf8(payload) {
-        Ok(text) => serde_json::from_str::<Document<E>>(text),
-        Err(_) => serde_json::from_slice(payload),
-    };
-    Some(document.ok()?.provisioning_event)
+    let document: Document<E> = serde_json::from_str(std::str::from_utf8(payload).ok()?).ok()?;
+    Some(document.provisioning_event)
 }
 
 fn whole(event: Whole) -> Option<Vec<u8>> {

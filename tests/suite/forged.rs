@@ -1,10 +1,11 @@
-//! Plans and executions that somebody else publishes, under the name of a worker, as anybody may who reaches a road without credentials: nothing is run or taken
-//! back that was not approved as it stands.
+//! Plans and executions that somebody else publishes, as anybody may who reaches a road without credentials: nothing is run or taken back that was not approved as
+//! it stands.
 
 use serde_json::{Value, json};
 use upm_tests::Server;
 
 use crate::house::{House, Worker, approve, event_that, events, request, verdict};
+use crate::strangers::login;
 use crate::workshop::{approved, emit, lines, made, step_begins, step_over, workshop};
 
 fn with(options: &str) -> House {
@@ -18,12 +19,12 @@ fn plan_of(server: &Server, change: &str) -> Value {
     events(server, change).into_iter().rev().find(|event| event["plan"].is_object()).expect("a plan")
 }
 
-/// Publishes a plan under the name of the plan worker.
+/// Publishes a plan as somebody who is no worker.
 fn forge(server: &Server, change: &str, plan: &Value) {
     let mut event = plan.clone();
     event["id"] = format!("{change}-forged").into();
     event["change_id"] = change.into();
-    emit(server, &json!({ "provisioning_event": event }), "plan");
+    emit(server, &json!({ "provisioning_event": event }), "mallory");
 }
 
 fn began(server: &Server, change: &str) -> bool {
@@ -147,13 +148,15 @@ fn a_lane_is_not_opened_by_what_a_plan_says_of_itself() {
         told.contains("rmdir") && told.contains(&format!("the catalogue makes \\\"mkdir {land}/south\\\"")),
         "{told}"
     );
-    // Nor by a word of preflight that is not its own.
+    // Nor by a word of preflight, on a road where anybody may speak for it.
     let go = json!({"provisioning_event": {
         "id": "forged-go", "change_id": "c-2", "timestamp": "2026-11-30T12:00:00Z", "phase": "preflight", "environment": "test",
         "intent": {"source": "api", "initiator": "mallory", "tenant": "acme"},
         "preflight": {"verdict": "go", "plan_digest": waits["preflight"]["plan_digest"], "lanes": [{"name": "areas", "takes": true, "against": []}]},
     }});
-    emit(&server, &go, "preflight");
+    let mut speak = server.upm(&["emit", "-", "--producer", "preflight", "--wait", "--nats-file"]);
+    let (code, out, err) = upm_tests::run_with_input(speak.arg(login(&server)), go.to_string().as_bytes());
+    assert_eq!(code, 0, "{out}{err}");
     // Whoever is woken later is through: so the one before had its turn.
     let _planner = Worker::start(&house, &server, "plan");
     request(&server, "c-3", "create area west");
@@ -177,7 +180,7 @@ fn a_rollback_asks_for_the_houses_approvals() {
         "intent": {"source": "api", "initiator": "mallory", "tenant": "acme"},
         "execution": {"steps": [{"id": "area/precious", "rc": 1}]},
     }});
-    emit(&server, &executed, "execute");
+    emit(&server, &executed, "ci");
     let refused = event_that(&server, "c-1", "a refusal", |event| event["rollback"]["refused"].is_string());
     let why = refused["rollback"]["refused"].as_str().unwrap_or_default();
     assert!(why.contains("never had the approvals") && why.contains("two: 1 of 2 approvals"), "{refused}");

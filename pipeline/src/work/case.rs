@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use workers::preflight::{Planned, Requested};
 
-use super::{Record, RecordError, Stored};
+use super::{Record, RecordError, Stored, own};
 
 /// A change as it stands when a worker is woken.
 #[derive(Debug, Clone)]
@@ -23,9 +23,19 @@ pub struct Case {
 }
 
 impl Case {
-    /// Of a change's events, oldest first.
+    /// Of a change's events, oldest first. Events of attempts beyond the last one that was asked for say nothing: whoever may publish must not move a change to an
+    /// attempt that nobody has asked for.
     pub fn new(tenant: Tenant, change: ChangeId, entries: Vec<Stored>) -> Self {
-        let events = entries.iter().map(Stored::event).collect();
+        let read = |stored: Stored| {
+            let event = stored.event();
+            (stored, event)
+        };
+        let mut read: Vec<(Stored, Value)> = entries.into_iter().map(read).collect();
+        let asked = read.iter().filter(|(stored, event)| is_request(stored, event)).map(|(_, event)| attempt_of(event));
+        if let Some(last) = asked.filter(|attempt| *attempt <= ATTEMPT_MAX).max() {
+            read.retain(|(_, event)| attempt_of(event) <= last);
+        }
+        let (entries, events) = read.into_iter().unzip();
         Self { tenant, change, entries, events }
     }
 
@@ -54,9 +64,16 @@ impl Case {
         self.events.iter().map(attempt_of).max().unwrap_or(1)
     }
 
-    /// The first event with this id.
-    pub fn by_id(&self, id: &str) -> Option<(&Stored, &Value)> {
-        self.events().find(|(stored, _)| stored.header.id.as_str() == id)
+    /// The first request with this id. Ids are not unique, and an event of somebody else that has taken one is none.
+    pub fn request_by_id(&self, id: &str) -> Option<(&Stored, &Value)> {
+        self.events().find(|(stored, event)| stored.header.id.as_str() == id && is_request(stored, event))
+    }
+
+    /// The highest attempt that was asked for or planned; 0 where none was.
+    pub fn reached(&self) -> u64 {
+        let begun = |(stored, event): &(&Stored, &Value)| is_request(stored, event) || event["plan"].is_object();
+        let attempts = self.events().filter(begun).map(|(_, event)| attempt_of(event));
+        attempts.filter(|attempt| *attempt <= ATTEMPT_MAX).max().unwrap_or(0)
     }
 
     /// The newest plan of an attempt.
@@ -75,19 +92,19 @@ impl Case {
     /// The first request of an attempt, else the newest of any: what came in by the door for requests, which takes one for each attempt. What somebody says
     /// afterwards to have been asked for changes neither who asked nor where. Changes without one are none of the workers'.
     pub fn request(&self, attempt: u64) -> Option<(&Stored, &Value)> {
-        let is_request = |(_, event): &(&Stored, &Value)| event["request"].is_object();
-        self.of_attempt(attempt).find(is_request).or_else(|| self.events().rev().find(is_request))
+        let asks = |(stored, event): &(&Stored, &Value)| is_request(stored, event);
+        self.of_attempt(attempt).find(asks).or_else(|| self.events().rev().find(asks))
     }
 
     /// The same as preflight reads it, with the class of an earlier attempt where it names none.
     pub fn requested(&self, attempt: u64) -> Option<Requested<'_>> {
         let (_, event) = self.request(attempt)?;
         let mut firsts = BTreeMap::new();
-        for (number, asked) in self.events().filter_map(|(_, event)| Some((attempt_of(event), Requested::of(event)?))) {
-            firsts.entry(number).or_insert(asked);
+        for (_, asking) in self.events().filter(|(stored, event)| is_request(stored, event)) {
+            firsts.entry(attempt_of(asking)).or_insert(asking);
         }
-        let earlier = firsts.into_iter().rev().filter(|(number, _)| *number < attempt);
-        Some(earlier.fold(Requested::of(event)?, |asked, (_, earlier)| asked.or_class_of(earlier)))
+        let earlier = firsts.range(..attempt).rev().filter_map(|(_, asking)| Requested::of(asking));
+        Some(earlier.fold(Requested::of(event)?, Requested::or_class_of))
     }
 
     /// A plan of an attempt, held against all that the record says of it beside the plan.
@@ -126,6 +143,14 @@ impl Case {
     pub fn event_id(&self, attempt: u64, what: &str) -> String {
         event_id(&self.change, attempt, what)
     }
+}
+
+/// The last number that an attempt may have: what a request can ask for.
+const ATTEMPT_MAX: u64 = u32::MAX as u64;
+
+/// What came in by the door for requests, or what the drift worker asks for: nobody else's word for it.
+fn is_request(stored: &Stored, event: &Value) -> bool {
+    own::may_ask(stored) && event["request"].is_object()
 }
 
 /// See [`Case::event_id`]. An id that would be too long ends in a digest of itself.
