@@ -103,7 +103,7 @@ impl Case {
         for (_, asking) in self.events().filter(|(stored, event)| is_request(stored, event)) {
             firsts.entry(attempt_of(asking)).or_insert(asking);
         }
-        let earlier = firsts.range(..attempt).rev().filter_map(|(_, asking)| Requested::of(asking));
+        let earlier = firsts.range(..attempt).rev().filter_map(|(_, &asking)| Requested::of(asking));
         Some(earlier.fold(Requested::of(event)?, Requested::or_class_of))
     }
 
