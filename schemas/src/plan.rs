@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 pub const WHOLE: u64 = 2;
 
 /// Members of `plan` that stand beside it, which [`WHOLE`] leaves out: its digest itself, how long it took and from what it was made, and what was seen of the world
-/// when it was gone through. The same request has the same digest, whatever is there.
-pub const BESIDE: [&str; 4] = ["digest", "compile_ms", "inputs_digest", "simulation"];
+/// when it was gone through. The same commands, run alike, have the same digest, whatever is there.
+pub const BESIDE: [&str; 5] = ["catalogue", "compile_ms", "digest", "inputs_digest", "simulation"];
 
 #[derive(Deserialize)]
 struct Document<E> {
@@ -257,8 +257,15 @@ mod tests {
         ] {
             check(pointer, "other".into(), true);
         }
-        for pointer in ["/plan/digest", "/plan/compile_ms", "/plan/inputs_digest", "/plan/simulation", "/id", "/intent"]
-        {
+        for pointer in [
+            "/plan/digest",
+            "/plan/catalogue",
+            "/plan/compile_ms",
+            "/plan/inputs_digest",
+            "/plan/simulation",
+            "/id",
+            "/intent",
+        ] {
             check(pointer, "other".into(), false);
         }
         // Another version is none that anybody could have approved, and the first covers less.
