@@ -105,7 +105,15 @@ async fn roll_back(shop: &Shop, case: &Case, course: &Course, because: Because) 
         place: place(shop),
         plan_digest: plan.digest.clone(),
     };
-    let back = Back { shop, plan, way: &way, scene: &scene, attempt: course.attempt, lock, looked_unverified: AtomicBool::new(false) };
+    let back = Back {
+        shop,
+        plan,
+        way: &way,
+        scene: &scene,
+        attempt: course.attempt,
+        lock,
+        looked_unverified: AtomicBool::new(false),
+    };
     // Asked of one that is under way, too: that it began is an event like any other.
     if let Some(missing) = unapproved(shop, case, course.attempt).await? {
         let reason = format!("the plan never had the approvals that it needed, so nothing is undone by it: {missing}");
