@@ -18,6 +18,7 @@
 pub mod case;
 pub mod drift;
 pub mod execute;
+pub mod own;
 pub mod plan;
 pub mod preflight;
 pub mod process;
@@ -31,6 +32,7 @@ pub mod wake;
 mod aftermath;
 mod ask;
 mod emit;
+mod fresh;
 mod machine;
 mod policies;
 mod probe;
@@ -47,6 +49,7 @@ use workers::config::Config;
 
 pub use case::Case;
 pub use emit::{Emit, Emitted};
+pub use fresh::Fresh;
 pub use policies::{Policies, PoliciesError};
 pub use record::{Record, RecordError, Stored};
 
@@ -99,6 +102,16 @@ pub enum WorkError {
         /// Why.
         reason: String,
     },
+    /// What was found due is on record already: whoever said it again would find it due for ever.
+    #[error(
+        "event {id} is on record already (entry {index}), and what it says was due all the same: nothing comes of saying it again"
+    )]
+    Stuck {
+        /// Its id.
+        id: String,
+        /// Its entry.
+        index: u64,
+    },
     /// Something that it needs is not there or does not work.
     #[error("{what}: {reason}")]
     Failed {
@@ -145,6 +158,8 @@ pub struct Shop {
     pub instance: Arc<str>,
     /// Counts what is done.
     pub tally: Arc<tally::Tally>,
+    /// What was just looked at, from one worker to the next in this process.
+    pub fresh: Arc<Fresh>,
     /// Cancelled when work is to end. What takes long looks at it.
     pub stop: CancellationToken,
 }

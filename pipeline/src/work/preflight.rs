@@ -11,7 +11,7 @@ use schemas::ids::Phase;
 use serde_json::{Value, json};
 use workers::build::Sections;
 use workers::policy::PolicyResult;
-use workers::preflight::{self as decides, Check, Inputs, Kind, Outcome, Planned, PlannedError, Seen};
+use workers::preflight::{self as decides, Answers, Check, Inputs, Kind, Outcome, Planned, PlannedError, Seen};
 
 use super::aftermath::look;
 use super::{Case, Emit, Next, Shop, WorkError, Worker};
@@ -118,7 +118,17 @@ pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(
         Err(error) => return Ok((unreadable(payload, &error), Outcome::Halt)),
     };
     let environment = planned.environment.as_deref();
-    let looked = look(shop, environment, planned.questions()).await?;
+    // What the plan worker saw a moment ago, and everything else.
+    let mut fresh = shop.fresh.take(case, shop.now_ms());
+    let (mut known, mut open) = (Answers::new(), Vec::new());
+    for question in planned.questions() {
+        match fresh.remove(&question.argv) {
+            Some(answer) => drop(known.insert(question.id, answer)),
+            None => open.push(question),
+        }
+    }
+    let mut looked = look(shop, environment, open).await?;
+    looked.answers.extend(known);
     let mut seen = Seen::of(&planned, &looked.answers);
     let wanted = shop.config.preflight.dry_run;
     let dry_runs = if wanted { planned.dry_runs(&seen) } else { Vec::new() };

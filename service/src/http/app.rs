@@ -31,6 +31,7 @@ use super::logs::LogName;
 use super::problem::Problem;
 use super::room::Room;
 use super::turns::Turns;
+use super::watchers::Watchers;
 use crate::cosigning::{Cosigning, Released, WitnessStatus};
 use crate::data_dir::ServeFile;
 use crate::follow::Followers;
@@ -66,6 +67,8 @@ pub struct App {
     pub questions: Turns,
     /// Room for the events of changes that are judged.
     pub room: Room,
+    /// Places for whoever watches changes.
+    pub watchers: Watchers,
     /// What the workers of this process did; nothing where it has none.
     pub tally: Arc<Tally>,
     /// None where no witness is asked.
@@ -231,6 +234,7 @@ impl App {
             adding: tokio::sync::Mutex::default(),
             questions: Turns::new(),
             room: Room::new(),
+            watchers: Watchers::new(0),
             tally: Arc::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
@@ -250,11 +254,18 @@ impl App {
             adding: tokio::sync::Mutex::default(),
             questions: Turns::new(),
             room: Room::new(),
+            watchers: Watchers::new(0),
             tally: Arc::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
             ending: CancellationToken::new(),
         }
+    }
+
+    /// With so many places for whoever watches changes.
+    #[must_use]
+    pub fn watched_by(self, most: usize) -> Self {
+        Self { watchers: Watchers::new(most), ..self }
     }
 
     /// From now on what `following` copies is here.

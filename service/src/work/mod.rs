@@ -1,9 +1,11 @@
 //! Workers beside the ledger: what they are given. The frame and the workers themselves are `pipeline::work`'s.
 //!
+//! - [`believed`]: which events of a change are read;
 //! - [`local`]: the ledger of this process, as workers see it;
 //! - [`remote`]: that of a server, over HTTP;
 //! - [`options`]: their one file of options, with what it names.
 
+pub mod believed;
 pub mod local;
 pub mod options;
 pub mod remote;
@@ -96,6 +98,7 @@ pub async fn run(place: Place, options: Options, kinds: &BTreeSet<Kind>) -> Resu
         worker: "",
         instance: workers::build::uuid_v7(clock::unix_ms(), random).into(),
         tally: place.tally,
+        fresh: Arc::default(),
         stop: place.stop,
     };
     wake::run(place.client, shop, kinds.iter().map(|kind| kind.worker()).collect()).await;
