@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use schemas::ids::Phase;
 use serde_json::json;
 use workers::build::Sections;
@@ -9,20 +10,23 @@ use workers::course::{Course, Entry, House};
 use workers::execute::tls::Fallback;
 use workers::preflight::{Answers, Question};
 
-use super::{Case, Emit, Shop, WorkError, ask};
+use super::{Case, Emit, Shop, Stored, WorkError, ask};
 
 /// The course of its newest attempt; none of a change that did not come in by a request.
 pub(crate) fn course(shop: &Shop, case: &Case) -> Option<Course> {
     case.request(case.attempt())?;
-    let entries: Vec<Entry<'_>> = case
-        .entries
-        .iter()
-        .filter_map(|stored| {
-            let payload = stored.payload.as_deref()?;
-            Some(Entry { index: stored.index, at_ms: stored.header.at, phase: stored.header.phase, payload })
-        })
-        .collect();
-    Course::read(&entries, &shop.catalogue)
+    let payloads: Vec<(&Stored, &Bytes)> =
+        case.entries.iter().filter_map(|stored| Some((stored, stored.payload.as_ref()?))).collect();
+    let entries: Vec<Entry<'_>> = payloads.iter().map(|(stored, payload)| entry(stored, payload)).collect();
+    let read = entries.iter().zip(&payloads).map(|(entry, (stored, _))| (entry, stored.event())).collect();
+    Course::of(read, |entry| {
+        let (_, payload) = payloads.iter().find(|(stored, _)| stored.index == entry.index)?;
+        shop.planned(payload).ok()
+    })
+}
+
+fn entry<'a>(stored: &Stored, payload: &'a [u8]) -> Entry<'a> {
+    Entry { index: stored.index, at_ms: stored.header.at, phase: stored.header.phase, payload }
 }
 
 /// Answers of commands that look.

@@ -16,14 +16,12 @@ pub struct Case {
     pub change: ChangeId,
     /// Its events, oldest first.
     pub entries: Vec<Stored>,
-    events: Vec<Value>,
 }
 
 impl Case {
     /// Of a change's events, oldest first.
     pub fn new(tenant: Tenant, change: ChangeId, entries: Vec<Stored>) -> Self {
-        let events = entries.iter().map(Stored::event).collect();
-        Self { tenant, change, entries, events }
+        Self { tenant, change, entries }
     }
 
     /// A change as the ledger has it now; without entries where it has none.
@@ -38,7 +36,7 @@ impl Case {
 
     /// Each entry with its event (what `provisioning_event` holds), oldest first.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = (&Stored, &Value)> {
-        self.entries.iter().zip(&self.events)
+        self.entries.iter().map(|stored| (stored, stored.event()))
     }
 
     /// The same of one attempt.
@@ -48,7 +46,7 @@ impl Case {
 
     /// The highest attempt: the one that is under way.
     pub fn attempt(&self) -> u64 {
-        self.events.iter().map(attempt_of).max().unwrap_or(1)
+        self.events().map(|(_, event)| attempt_of(event)).max().unwrap_or(1)
     }
 
     /// The first event with this id.

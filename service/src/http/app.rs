@@ -38,6 +38,7 @@ use crate::keys_on_disk::{KeyFileError, Keys};
 use crate::objects_dir::ObjectDir;
 use crate::taking::{Roads, Taking, TakingLimits};
 use crate::work::local::Local;
+use crate::work::recent::Recent;
 use crate::{clock, governed};
 
 /// How long a request waits for the views to cover what it asks for.
@@ -65,6 +66,8 @@ pub struct App {
     pub questions: Turns,
     /// Room for the events of changes that are judged.
     pub room: Room,
+    /// The newest entries of the logs.
+    pub recent: Recent,
     /// None where no witness is asked.
     cosigning: Mutex<Option<Cosigning>>,
     /// None where objects are not taken in: on a follower, and where that is not wanted.
@@ -228,6 +231,7 @@ impl App {
             adding: tokio::sync::Mutex::default(),
             questions: Turns::new(),
             room: Room::new(),
+            recent: Recent::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
             ending: CancellationToken::new(),
@@ -246,6 +250,7 @@ impl App {
             adding: tokio::sync::Mutex::default(),
             questions: Turns::new(),
             room: Room::new(),
+            recent: Recent::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
             ending: CancellationToken::new(),

@@ -39,7 +39,7 @@ mod watch;
 
 pub use app::{App, OpenTenant, blocking, log_failed};
 pub use body_time::in_time;
-pub use changes::{Recorded, circumstances};
+pub use changes::Recorded;
 pub use evidence::segment;
 pub use guard::Guard;
 pub use patience::Patient;
