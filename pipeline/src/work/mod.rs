@@ -24,12 +24,14 @@ pub mod process;
 pub mod record;
 pub mod requests;
 pub mod rollback;
+pub mod tally;
 pub mod verify;
 pub mod wake;
 
 mod aftermath;
 mod ask;
 mod emit;
+mod fresh;
 mod machine;
 mod plans;
 mod policies;
@@ -50,6 +52,7 @@ use workers::preflight::{Planned, PlannedError};
 
 pub use case::Case;
 pub use emit::{Emit, Emitted};
+pub use fresh::Fresh;
 pub use plans::Plans;
 pub use policies::{Policies, PoliciesError};
 pub use programs::Programs;
@@ -152,6 +155,10 @@ pub struct Shop {
     pub worker: &'static str,
     /// Names this process among others that do the same, and is another one after a restart.
     pub instance: Arc<str>,
+    /// Counts what is done.
+    pub tally: Arc<tally::Tally>,
+    /// What was just looked at, from one worker to the next in this process.
+    pub fresh: Arc<Fresh>,
     /// Cancelled when work is to end. What takes long looks at it.
     pub stop: CancellationToken,
 }
@@ -171,6 +178,11 @@ impl Shop {
     /// A stored event as a plan.
     pub(crate) fn planned(&self, payload: &Bytes) -> Result<Arc<Planned>, PlannedError> {
         self.plans.read(payload, &self.catalogue)
+    }
+
+    /// Counts a command of a step, or of its way back.
+    pub(crate) fn count_step(&self, ran: Result<&process::Ran, &process::ProcessError>) {
+        self.tally.step(self.worker, ran.is_ok_and(|ran| ran.ending.rc() == 0 && ran.stopped.is_none()));
     }
 
     /// Milliseconds since 1970.

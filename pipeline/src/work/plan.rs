@@ -1,6 +1,8 @@
 //! The plan worker: a request becomes a plan, or the end of the change with what was not understood.
 //!
-//! What it decides is `workers::plan`. The catalogue's grammar reads words, unless the options name a program that does.
+//! What it decides is `workers::plan`. The catalogue's grammar reads words, unless the options name a program that does. The plan is a function of the request, and of
+//! the house's inventory where it has one; a blue-green plan also of which twins are there. Then it is gone through over what is there: the simulation stands beside
+//! the plan, and its digest does not cover it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,11 +12,14 @@ use schemas::ids::Phase;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
-use workers::build::Sections;
+use workers::build::{Sections, milliseconds};
 use workers::command::Ending;
-use workers::plan::{PlanError, plan};
+use workers::plan::glance::{self, Glance, Sight};
+use workers::plan::{Existing, Plan, PlanError, plan};
+use workers::preflight::{Answers, Question};
 use workers::request::{Request, json as request_json};
 
+use super::aftermath::{self, look};
 use super::process::{self, Limits, Place};
 use super::{Case, Emit, Next, Shop, WorkError, Worker};
 
@@ -22,7 +27,10 @@ use super::{Case, Emit, Next, Shop, WorkError, Worker};
 #[derive(Debug, Clone, Copy)]
 pub struct Planner;
 
-/// What an external compiler may take.
+/// How long a simulation may look.
+const SIMULATION_TIME: Duration = Duration::from_secs(20);
+
+/// What an external compiler or inventory may take.
 const COMPILER_TIME: Duration = Duration::from_mins(2);
 const COMPILER_BYTES: u64 = 1 << 20;
 
@@ -52,13 +60,8 @@ async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
     if case.plan(attempt).is_some() || case.is_closed(attempt) {
         return Ok(Next::Nothing);
     }
-    let began = Instant::now();
-    let (what, phase, sections) = match compiled(shop, event).await? {
-        Ok(mut sections) => {
-            let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            sections.add("plan", json!({ "compile_ms": took_ms, "inputs_digest": digest(&event["request"]) }));
-            ("plan", Phase::Plan, sections)
-        }
+    let (what, phase, sections) = match compiled(shop, case, event).await? {
+        Ok(sections) => ("plan", Phase::Plan, sections),
         Err(no) => ("refused", Phase::Audit, refusal(&no)),
     };
     shop.emit(case, Emit { id: case.event_id(attempt, what), phase, attempt, sections }).await?;
@@ -66,26 +69,116 @@ async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
 }
 
 /// The sections of the plan. The environment, which its digest covers, is one of them.
-async fn compiled(shop: &Shop, event: &Value) -> Result<Result<Sections, NoPlan>, WorkError> {
+async fn compiled(shop: &Shop, case: &Case, event: &Value) -> Result<Result<Sections, NoPlan>, WorkError> {
+    let began = Instant::now();
     let mut request = match request_json::read(event["request"].to_string().as_bytes()) {
         Ok(request) => request,
         Err(error) => return Ok(Err(NoPlan::of(error.to_string()))),
     };
     // Whoever asked may have said it to the event alone.
     request.environment = request.environment.or_else(|| event["environment"].as_str().map(str::to_owned));
+    let words = request.words.clone();
     if let (Some(program), Some(_)) = (&shop.config.plan.compiler, &request.words) {
         request = match by_program(shop, program, event, request).await? {
             Ok(request) => request,
             Err(no) => return Ok(Err(no)),
         };
     }
-    let made = match plan(&shop.catalogue, &request, None) {
+    let mut known = match known(shop, case, event, &request).await? {
+        Ok(known) => known,
+        Err(no) => return Ok(Err(no)),
+    };
+    let mut made = match plan(&shop.catalogue, &request, known.for_plan()) {
         Ok(made) => made,
         Err(error) => return Ok(Err(NoPlan::from(error))),
     };
+    let took_ms = milliseconds(began.elapsed());
+    if shop.config.plan.simulate {
+        simulate(shop, case, &mut made, &mut known.sight).await?;
+    }
     let mut sections = made.sections();
     sections.add_some("environment", made.environment.as_deref().map(Value::from));
+    sections.add("plan", json!({ "compile_ms": took_ms, "inputs_digest": known.digest(&event["request"]) }));
+    // What was asked for stands beside what answers it.
+    sections.add_some("intent", words.map(|words| json!({ "request": words })));
     Ok(Ok(sections))
+}
+
+/// What of the world a plan was made from.
+struct Known {
+    sight: Sight,
+    /// Whether commands depend on it. What is seen for the simulation alone changes none.
+    decides: bool,
+}
+
+impl Known {
+    fn for_plan(&self) -> Option<&Existing> {
+        self.decides.then_some(&self.sight.existing)
+    }
+
+    /// Names what was planned from: SHA-256 over the request in RFC 8785, with what was there where commands depend on it.
+    fn digest(&self, request: &Value) -> String {
+        match self.for_plan() {
+            None => digest(request),
+            Some(existing) => digest(&json!({ "request": request, "existing": existing.document() })),
+        }
+    }
+}
+
+/// What the house's inventory says, and which twins are there where the request is for another one.
+async fn known(shop: &Shop, case: &Case, event: &Value, request: &Request) -> Result<Result<Known, NoPlan>, WorkError> {
+    let mut known = Known { sight: Sight::default(), decides: false };
+    if let Some(program) = &shop.config.plan.inventory {
+        let listed = match asked(shop, program, event).await? {
+            Ok(text) => Existing::read(text.as_bytes()).map_err(|error| error.to_string()),
+            Err(why) => Err(why),
+        };
+        match listed {
+            Ok(existing) => known = Known { sight: Sight { existing, ..Sight::default() }, decides: true },
+            Err(why) => return Ok(Err(NoPlan::of(format!("the inventory, {}: {why}", program[0])))),
+        }
+    }
+    let twins = glance::of_twins(&shop.catalogue, request);
+    if !twins.is_empty() {
+        let environment = request.environment.as_deref();
+        known.sight.see(&twins, &looked(shop, case, environment, &twins).await?);
+        known.decides = true;
+        if let Some((id, why)) = known.sight.unknown.first_key_value() {
+            let reason =
+                format!("nobody knows whether {id} is there ({why}), and with it which twin is free; ask again");
+            return Ok(Err(NoPlan::of(reason)));
+        }
+    }
+    Ok(Ok(known))
+}
+
+/// Goes through the plan over what is there. Where nothing can be said of anything, nothing is said.
+async fn simulate(shop: &Shop, case: &Case, made: &mut Plan, sight: &mut Sight) -> Result<(), WorkError> {
+    let glances = glance::of_plan(made);
+    let look = looked(shop, case, made.environment.as_deref(), &glances);
+    // Preflight waits for each of these questions as long as it has to. A plan does not have to.
+    let Ok(answers) = tokio::time::timeout(SIMULATION_TIME, look).await else {
+        tracing::info!(change = %case.change, "the plan is not simulated: looking takes longer than {} s", SIMULATION_TIME.as_secs());
+        return Ok(());
+    };
+    sight.see(&glances, &answers?);
+    if sight.unknown.len() < glances.len() {
+        made.simulate(&shop.catalogue, sight);
+    }
+    Ok(())
+}
+
+/// Puts looks as questions, and hands the answers on to preflight.
+async fn looked(shop: &Shop, case: &Case, environment: Option<&str>, glances: &[Glance]) -> Result<Answers, WorkError> {
+    let question = |glance: &Glance| Question { id: glance.id(), argv: glance.look.argv.clone() };
+    let looked = look(shop, environment, glances.iter().map(question).collect()).await?;
+    aftermath::goes_on(shop, "plan")?;
+    let good = |glance: &Glance| {
+        let answer = looked.answers.get(&glance.id()).filter(|answer| answer.code.is_some())?;
+        (!looked.insecure.contains(&glance.id())).then(|| (glance.look.argv.clone(), answer.clone()))
+    };
+    shop.fresh.put(case, shop.now_ms(), glances.iter().filter_map(good).collect());
+    Ok(looked.answers)
 }
 
 /// Has a program turn the words into resources. Its answer is read like any request, and passes the same checks.
@@ -95,15 +188,13 @@ async fn by_program(
     event: &Value,
     request: Request,
 ) -> Result<Result<Request, NoPlan>, WorkError> {
-    let directory = shop.workdir.join("compile").join(hex::encode(&Sha256::digest(event.to_string())[..16]));
-    let written = std::fs::create_dir_all(&directory)
-        .and_then(|()| std::fs::write(directory.join("request.json"), event["request"].to_string()));
-    written.map_err(|error| WorkError::failed(directory.display().to_string(), &error))?;
-    let answered = answer_of(shop, program, &directory).await;
-    if let Err(error) = std::fs::remove_dir_all(&directory) {
-        tracing::debug!(path = %directory.display(), %error, "a working directory is left");
-    }
-    let resources = match answered? {
+    let answered = asked(shop, program, event).await?;
+    let resources = answered.and_then(|text| {
+        let answer = serde_json::from_str::<Value>(&text).map_err(|error| format!("its answer is no JSON: {error}"))?;
+        let resources = answer.get("resources").cloned();
+        resources.ok_or_else(|| "found no resources in its answer, expected {\"resources\": […]}".to_owned())
+    });
+    let resources = match resources {
         Ok(resources) => resources,
         Err(why) => return Ok(Err(NoPlan::of(format!("{}: {why}", program[0])))),
     };
@@ -117,8 +208,20 @@ async fn by_program(
     })
 }
 
-/// The resources that a program answers; `Err` where it says no, with why.
-async fn answer_of(shop: &Shop, program: &[String], directory: &Path) -> Result<Result<Value, String>, WorkError> {
+/// What a program of the house prints that is given the path of the request; `Err` where it says no, with why.
+async fn asked(shop: &Shop, program: &[String], event: &Value) -> Result<Result<String, String>, WorkError> {
+    let directory = shop.workdir.join("compile").join(hex::encode(&Sha256::digest(event.to_string())[..16]));
+    let written = std::fs::create_dir_all(&directory)
+        .and_then(|()| std::fs::write(directory.join("request.json"), event["request"].to_string()));
+    written.map_err(|error| WorkError::failed(directory.display().to_string(), &error))?;
+    let answered = printed(shop, program, &directory).await;
+    if let Err(error) = std::fs::remove_dir_all(&directory) {
+        tracing::debug!(path = %directory.display(), %error, "a working directory is left");
+    }
+    answered
+}
+
+async fn printed(shop: &Shop, program: &[String], directory: &Path) -> Result<Result<String, String>, WorkError> {
     let mut argv = program.to_vec();
     argv.push(directory.join("request.json").display().to_string());
     let mut place = Place::new(directory, shop.environment(directory), shop.clock.clone());
@@ -138,13 +241,7 @@ async fn answer_of(shop: &Shop, program: &[String], directory: &Path) -> Result<
         let said = ran.stderr.output.text.trim().lines().last().unwrap_or_default().to_owned();
         return Ok(Err(format!("exit code {}: {said}", ran.ending.rc())));
     }
-    let text = ran.stdout.read().map_err(|error| WorkError::failed(&program[0], &error))?;
-    Ok(serde_json::from_str::<Value>(&text).map_err(|error| format!("its answer is no JSON: {error}")).and_then(
-        |answer| match answer.get("resources") {
-            Some(resources) => Ok(resources.clone()),
-            None => Err("found no resources in its answer, expected {\"resources\": […]}".to_owned()),
-        },
-    ))
+    ran.stdout.read().map(Ok).map_err(|error| WorkError::failed(&program[0], &error))
 }
 
 impl NoPlan {
@@ -178,7 +275,6 @@ fn refusal(no: &NoPlan) -> Sections {
     sections
 }
 
-/// Names what was planned from: SHA-256 over the request in RFC 8785.
 fn digest(request: &Value) -> String {
     let canonical = serde_json_canonicalizer::to_vec(request).unwrap_or_default();
     format!("sha256:{}", hex::encode(Sha256::digest(canonical)))

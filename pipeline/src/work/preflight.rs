@@ -12,7 +12,7 @@ use schemas::ids::Phase;
 use serde_json::{Value, json};
 use workers::build::Sections;
 use workers::policy::PolicyResult;
-use workers::preflight::{self as decides, Check, Inputs, Kind, Outcome, PlannedError, Seen};
+use workers::preflight::{self as decides, Answers, Check, Inputs, Kind, Outcome, Planned, PlannedError, Seen};
 
 use super::aftermath::look;
 use super::{Case, Emit, Next, Shop, WorkError, Worker};
@@ -119,7 +119,17 @@ pub(super) async fn judged(shop: &Shop, case: &Case, payload: &Bytes) -> Result<
         Err(error) => return Ok((unreadable(payload, &error), Outcome::Halt)),
     };
     let environment = planned.environment.as_deref();
-    let looked = look(shop, environment, planned.questions()).await?;
+    // What the plan worker saw a moment ago, and everything else.
+    let mut fresh = shop.fresh.take(case, shop.now_ms());
+    let (mut known, mut open) = (Answers::new(), Vec::new());
+    for question in planned.questions() {
+        match fresh.remove(&question.argv) {
+            Some(answer) => drop(known.insert(question.id, answer)),
+            None => open.push(question),
+        }
+    }
+    let mut looked = look(shop, environment, open).await?;
+    looked.answers.extend(known);
     let mut seen = Seen::of(&planned, &looked.answers);
     let wanted = shop.config.preflight.dry_run;
     let dry_runs = if wanted { planned.dry_runs(&seen) } else { Vec::new() };
@@ -145,7 +155,10 @@ pub(super) async fn judged(shop: &Shop, case: &Case, payload: &Bytes) -> Result<
     };
     let policies = policies(shop, &inputs).await?;
     let digest = shop.policies.as_ref().and_then(|policies| policies.digest());
-    let verdict = decides::verdict(&inputs, &policies, digest);
+    let mut verdict = decides::verdict(&inputs, &policies, digest);
+    if !looked.insecure.is_empty() || !tried.insecure.is_empty() {
+        verdict.sections.add("preflight", json!({"tls_verified": false}));
+    }
     Ok((verdict.sections, verdict.outcome))
 }
 

@@ -219,7 +219,14 @@ impl Desk {
             lock(&self.due).remove(&key);
             match Case::read(&*self.shop.record, tenant, change).await {
                 Ok(case) if case.entries.is_empty() => Ok(Next::Nothing),
-                Ok(case) => self.worker.act(&self.shop, &case).await,
+                Ok(case) => {
+                    let began = tokio::time::Instant::now();
+                    let done = self.worker.act(&self.shop, &case).await;
+                    // What is given up because work is to end is no failure.
+                    let succeeded = done.is_ok() || self.shop.stop.is_cancelled();
+                    self.shop.tally.case(self.worker.name(), began.elapsed(), succeeded);
+                    done
+                }
                 Err(error) => Err(error.into()),
             }
         };

@@ -345,6 +345,14 @@ fn pinned(stage: &Stage, catalogue: &Catalogue) -> Result<(), Refusal> {
         let reason = if is_assignment { Reason::Assignment } else { Reason::NotPinned(known.join(", ")) };
         return refuse(&program.text, program.at, reason);
     };
+    if let Some(first) = arguments.first().filter(|word| !tool.has(&word.text)) {
+        let reason = "no command of its own that may be run, and it would look for a program of that name; its command comes first, options behind it";
+        return refuse(
+            &first.text,
+            first.at,
+            Reason::Tool { program: tool.program.clone(), reason: reason.to_owned() },
+        );
+    }
     for word in arguments {
         if let Some(reason) = tool.refuses(&word.text) {
             let reason = Reason::Tool { program: tool.program.clone(), reason: reason.to_owned() };

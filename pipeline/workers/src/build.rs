@@ -8,6 +8,11 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
+/// A duration in milliseconds with three places, as `plan.compile_ms` has it: most plans take less than one.
+pub fn milliseconds(took: std::time::Duration) -> f64 {
+    f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)) / 1_000.0
+}
+
 /// What one event says about itself and its intent. Empty options are absent in the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fields {

@@ -327,6 +327,9 @@ pub(crate) fn step_of(line: String, finished: &Finished) -> Value {
         _ => None,
     };
     let text = |output: &Output| (output.bytes > 0).then(|| Value::String(output.text.clone()));
+    // That it said nothing is an output, too: an empty log, not a missing one.
+    let is_silent = finished.stdout.bytes == 0 && finished.stderr.bytes == 0;
+    let silence = is_silent.then(|| Value::from(""));
     let digest = |output: &Output| (output.bytes > 0).then(|| Value::String(output.sha256.clone()));
     let members = [
         ("cmd", Some(line.into())),
@@ -336,7 +339,7 @@ pub(crate) fn step_of(line: String, finished: &Finished) -> Value {
         ("started_at", Some(finished.started_at.as_str().into())),
         ("finished_at", Some(finished.finished_at.as_str().into())),
         ("duration_ms", Some(finished.duration_ms.into())),
-        ("stdout", text(&finished.stdout)),
+        ("stdout", text(&finished.stdout).or(silence)),
         ("stdout_trunc", Some(finished.stdout.truncated.into())),
         ("stdout_bytes", Some(finished.stdout.bytes.into())),
         ("stdout_masked_sha256", digest(&finished.stdout)),

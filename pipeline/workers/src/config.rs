@@ -10,9 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::approval::Requirement;
 use crate::argv::Pipeline;
+use crate::blast_radius::BlastRadius;
 use crate::budget::Budget;
 use crate::calendar::{Calendar, Freeze, Window};
 use crate::execute::ExecuteOptions;
+use crate::execute::environment::{EXPECTED, may_be_named};
 use crate::lane::Lane;
 use crate::policy::STEPS;
 use crate::risk::Weights;
@@ -44,6 +46,8 @@ pub struct Config {
     pub lanes: Vec<Lane>,
     /// What a change may cost.
     pub budgets: Vec<Budget>,
+    /// How much a change may touch.
+    pub blast_radius: Vec<BlastRadius>,
     /// Looking whether a change holds.
     pub verify: verify::Options,
     /// Taking back.
@@ -55,10 +59,20 @@ pub struct Config {
 }
 
 /// `[plan]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanOptions {
     /// A program that turns a request in words into resources; what it answers passes the checks of any request.
     pub compiler: Option<Vec<String>>,
+    /// A program that says what is there, who owns it and who uses it.
+    pub inventory: Option<Vec<String>>,
+    /// Whether each plan is gone through over what is there.
+    pub simulate: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { compiler: None, inventory: None, simulate: true }
+    }
 }
 
 /// `[guard]`.
@@ -134,6 +148,7 @@ impl Default for Config {
             risk: Weights::default(),
             lanes: Vec::new(),
             budgets: Vec::new(),
+            blast_radius: Vec::new(),
             verify: verify::Options::default(),
             rollback: rollback::Options::default(),
             drift: drift::Options::default(),
@@ -184,7 +199,7 @@ impl Config {
         let table = table::parse(file, text).map_err(|mistake| vec![mistake])?;
         let whole = Entry::whole(file, &table);
         let (mut config, mut mistakes) = (Self::default(), Vec::new());
-        note(&mut mistakes, whole.only(&[&SECTIONS[..], &["budgets", "execute"]].concat()));
+        note(&mut mistakes, whole.only(&[&SECTIONS[..], &["budgets", "blast_radius", "execute"]].concat()));
         take(&mut mistakes, &mut config.catalogue, whole.texts("catalogue"));
         take(&mut mistakes, &mut config.plan, section(&whole, "plan", plan));
         take(&mut mistakes, &mut config.guard, section(&whole, "guard", guard));
@@ -200,7 +215,18 @@ impl Config {
         config.approvals = each(&mut mistakes, &whole, "approvals", "approval", Requirement::read);
         config.lanes = each(&mut mistakes, &whole, "lanes", "lane", Lane::read);
         config.budgets = each(&mut mistakes, &whole, "budgets", "budget", Budget::read);
+        config.blast_radius = each(&mut mistakes, &whole, "blast_radius", "blast radius", BlastRadius::read);
+        note(&mut mistakes, gates_ask_what_there_is(&whole, &config));
         if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+    }
+}
+
+/// A gate that asks a probe which is none would hold for ever.
+fn gates_ask_what_there_is(whole: &Entry<'_>, config: &Config) -> Read<()> {
+    let is_known = |name: &&String| config.verify.probes.iter().any(|probe| probe.name == **name);
+    match config.execute.waves.probes.iter().find(|name| !is_known(name)) {
+        Some(name) => whole.wrong("execute.waves.probes", format!("the probe {name:?}"), "names of [[verify.probes]]"),
+        None => Ok(()),
     }
 }
 
@@ -257,12 +283,16 @@ fn each<T>(
 }
 
 fn plan(entry: &Entry<'_>) -> Read<PlanOptions> {
-    entry.only(&["compiler"])?;
-    let compiler = entry.texts("compiler")?;
-    if entry.table.contains_key("compiler") && compiler.first().is_none_or(String::is_empty) {
-        return entry.wrong("compiler", "no program", "a program and its arguments, as a list of texts");
-    }
-    Ok(PlanOptions { compiler: Some(compiler).filter(|compiler| !compiler.is_empty()) })
+    entry.only(&["compiler", "inventory", "simulate"])?;
+    let program = |key: &str| -> Read<Option<Vec<String>>> {
+        let argv = entry.texts(key)?;
+        if entry.table.contains_key(key) && argv.first().is_none_or(String::is_empty) {
+            return entry.wrong(key, "no program", "a program and its arguments, as a list of texts");
+        }
+        Ok(Some(argv).filter(|argv| !argv.is_empty()))
+    };
+    let simulate = if entry.table.contains_key("simulate") { entry.flag("simulate")? } else { true };
+    Ok(PlanOptions { compiler: program("compiler")?, inventory: program("inventory")?, simulate })
 }
 
 fn guard(entry: &Entry<'_>) -> Read<Guard> {
@@ -273,15 +303,8 @@ fn guard(entry: &Entry<'_>) -> Read<Guard> {
         return entry.wrong("pipe_allow_list", format!("{found:?}"), format!("some of the model's list: {known}"));
     }
     let environment = entry.names("environment")?.unwrap_or_default();
-    let is_name = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if let Some(found) = environment.iter().find(|name| !is_name(name)) {
-        return entry.wrong("environment", format!("{found:?}"), "names of variables: letters, digits and _");
-    }
-    // These make a program run somebody's code, whatever its command line says.
-    if let Some(found) =
-        environment.iter().find(|name| name.starts_with("LD_") || name.starts_with("DYLD_") || *name == "BASH_ENV")
-    {
-        return entry.wrong("environment", format!("{found:?}"), "no variable that loads code into programs");
+    if let Some(found) = environment.iter().find(|name| !may_be_named(name)) {
+        return entry.wrong("environment", format!("{found:?}"), EXPECTED);
     }
     // An empty list is a wish: no pipes at all.
     let is_given = entry.table.contains_key("pipe_allow_list");

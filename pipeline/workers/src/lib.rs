@@ -3,7 +3,7 @@
 //!
 //! - [`approval`]: whether the approvals on record are those that a plan needs.
 //! - [`argv`]: the guard: a command line as arguments, or why it is none.
-//! - [`budget`], [`lane`], [`risk`]: what a change may cost, what passes without a person, and how risky it is.
+//! - [`blast_radius`], [`budget`], [`lane`], [`risk`]: how much a change may touch and cost, what passes without a person, and how risky it is.
 //! - [`build`]: the bytes of an event from its fields, as `upm emit --phase …` sends them.
 //! - [`calendar`]: maintenance windows and freezes; [`scope`]: which changes a rule of the house is about.
 //! - [`catalogue`]: what can be asked for, and the commands behind it.
@@ -13,6 +13,7 @@
 //! - [`course`]: what became of a change's newest attempt, and what is due next on it.
 //! - [`drift`]: what differs from what was verified, when to look, and what mends it.
 //! - [`execute`]: which step is due, whether it may run again, and what is said about it.
+//! - [`order`]: what somebody tells the workers to do with a change.
 //! - [`plan`]: ordered commands with checks, ways back, waves and digest, from a request.
 //! - [`policy`]: Rego over plan, request and facts.
 //! - [`preflight`]: whether a plan may run, from all of these.
@@ -25,6 +26,7 @@
 
 pub mod approval;
 pub mod argv;
+pub mod blast_radius;
 pub mod budget;
 pub mod build;
 pub mod calendar;
@@ -37,6 +39,7 @@ pub mod course;
 pub mod drift;
 pub mod execute;
 pub mod lane;
+pub mod order;
 pub mod plan;
 pub mod policy;
 pub mod preflight;

@@ -7,6 +7,7 @@
 //! - [`resolve`](mod@self): values, implied resources, references (`resolve.rs`)
 //! - [`graph`]: order, cycles, exports as DOT, Mermaid and SVG
 //! - [`existing`]: what is there already, and the simulation over it
+//! - [`glance`]: what has to be looked at for that
 //! - [`waves`]: canary and blue-green
 //! - [`document`]: the sections of an event, and the digest that approvals bind to
 //!
@@ -14,6 +15,7 @@
 
 pub mod document;
 pub mod existing;
+pub mod glance;
 pub mod graph;
 mod hints;
 mod resolve;
@@ -264,8 +266,15 @@ pub fn plan(catalogue: &Catalogue, request: &Request, existing: Option<&Existing
         tools,
         catalogue: catalogue.digest().to_owned(),
     };
-    plan.simulation = existing.map(|existing| existing::simulate(catalogue, &plan, existing));
+    plan.simulation = existing.map(|existing| existing::simulate(catalogue, &plan, existing, &BTreeMap::new()));
     Ok(plan)
+}
+
+impl Plan {
+    /// Goes through the plan over what was seen. Its digest stays: a simulation is told beside a plan, and changes none of its commands.
+    pub fn simulate(&mut self, catalogue: &Catalogue, sight: &glance::Sight) {
+        self.simulation = Some(existing::simulate(catalogue, self, &sight.existing, &sight.unknown));
+    }
 }
 
 /// What words say beside the request has to be the same.

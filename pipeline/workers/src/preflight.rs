@@ -53,6 +53,8 @@ pub enum Kind {
     Risk,
     /// The budget.
     Budget,
+    /// How much it touches.
+    BlastRadius,
     /// A policy.
     Policy,
 }
@@ -71,6 +73,7 @@ impl Kind {
             Self::Window => "window",
             Self::Risk => "risk",
             Self::Budget => "budget",
+            Self::BlastRadius => "blast_radius",
             Self::Policy => "policy",
         }
     }

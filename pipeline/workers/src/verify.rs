@@ -16,7 +16,7 @@ pub mod state;
 pub(crate) use judge::drift;
 pub use judge::{Found, Probed, Round, Timing};
 pub(crate) use looks::fields;
-pub use looks::{Look, Run, Wanted, looks, looks_after_rollback, probes, probes_of_nothing};
+pub use looks::{Look, Run, Wanted, looks, looks_after_rollback, probes, probes_between_waves, probes_of_nothing};
 pub use options::{Bound, Expectation, Options, Probe, Slo, Way};
 pub use state::{Difference, State};
 

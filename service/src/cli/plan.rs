@@ -87,7 +87,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let fields = if args.emit { Some(fields(globals, &args, &mut request)?) } else { None };
     let began = clock::now();
     let mut made = plan(&catalogue, &request, existing.as_ref()).map_err(|error| refusal(&error))?;
-    let took_ms = began.elapsed().as_millis();
+    let took_ms = build::milliseconds(began.elapsed());
     made.cloud = args.intent.cloud.clone().or(made.cloud);
     let Some(fields) = fields else {
         print(&made, if globals.json { Format::Json } else { args.format })?;
@@ -185,7 +185,7 @@ fn publish(
     args: &Args,
     mut fields: Fields,
     made: &Plan,
-    took_ms: u128,
+    took_ms: f64,
 ) -> Result<ExitCode, CliError> {
     if !made.is_executable() {
         let lines: Vec<String> = made.placeholders.iter().map(table::placeholder).collect();
@@ -197,7 +197,7 @@ fn publish(
     let said = Said { owner: args.intent.owner.clone(), visibility: args.intent.visibility.clone(), ..Said::default() };
     let mut sections = made.sections();
     sections.extend(said.sections(Phase::Plan, &fields.timestamp));
-    sections.add("plan", json!({ "compile_ms": u64::try_from(took_ms).unwrap_or(u64::MAX) }));
+    sections.add("plan", json!({ "compile_ms": took_ms }));
     let event = build::event(&fields, &sections);
     if let Ok((_, admitted)) = admit::admit_unaddressed(&event, &mut Scratch::default())
         && admitted.masked > 0

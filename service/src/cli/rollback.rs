@@ -4,13 +4,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use schemas::ids::ChangeId;
 use serde_json::{Value, json};
 
 use super::change::order::{self, Given, Kind};
 use super::client::answered::{self, Event};
-use super::client::http::{Client, segment};
-use super::client::lookup::tenant_of;
 use super::client::print;
 use super::{CliError, Globals, limits};
 
@@ -42,9 +39,6 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode, CliError> {
     if args.no_wait {
         return order::give(globals, kind, &args.order);
     }
-    if !args.dry_run {
-        open(globals, &args.order.change)?;
-    }
     let given = order::record(globals, kind, &args.order)?;
     let read = |event: &Event| if args.dry_run { proof(event, &given) } else { end(event) };
     let (ok, rollback) = answered::wait(globals, &given.tenant, &args.order.change, given.index, args.wait, read)?;
@@ -57,18 +51,6 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode, CliError> {
         print::line(&told(&rollback))?;
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-/// What is closed is not taken back.
-fn open(globals: &Globals, change: &ChangeId) -> Result<(), CliError> {
-    let client = Client::new(globals);
-    let tenant = tenant_of(&client, globals, change)?;
-    let path = format!("/v1/tenants/{}/changes/{}", segment(tenant.as_str()), segment(change.as_str()));
-    if client.get(&path)?["state"] == "closed" {
-        return Err(CliError::no(format!("change {} is closed", print::clean(change.as_str())))
-            .with_detail("what it made is taken back by a change of its own: upm request \"delete …\""));
-    }
-    Ok(())
 }
 
 /// The answer to a dry run.

@@ -192,6 +192,7 @@ fn work(app: &Arc<App>, options: Options) -> Result<JoinHandle<()>, CliError> {
         client: app.client().map_err(refused)?,
         producer: app.producer().map_err(refused)?.clone(),
         workdir: app.workdir(),
+        tally: Arc::clone(&app.tally),
         stop: app.ending().clone(),
     };
     let kinds = Kind::ALL.into_iter().collect();

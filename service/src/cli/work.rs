@@ -171,6 +171,7 @@ fn serve(globals: &Globals, args: &Run, kinds: &[Kind]) -> Result<ExitCode, CliE
             client,
             producer,
             workdir: args.workdir.clone().unwrap_or_else(|| globals.data.join("work")),
+            tally: Arc::default(),
             stop: stop.clone(),
         };
         tracing::info!(server = globals.server_url(), workers = ?kinds, "working");

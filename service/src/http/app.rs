@@ -20,6 +20,7 @@ use pipeline::produce::Producer;
 use pipeline::stats::Stats;
 use pipeline::streams::{self, StreamLimits};
 use pipeline::work::requests::Door;
+use pipeline::work::tally::Tally;
 use pipeline::{Following, Health, Progress, Running, TenantSetup};
 use projector_sqlite::{Reader, ViewError, Views};
 use schemas::ids::{ChangeId, Tenant};
@@ -68,6 +69,8 @@ pub struct App {
     pub room: Room,
     /// The newest entries of the logs.
     pub recent: Recent,
+    /// What the workers of this process did; nothing where it has none.
+    pub tally: Arc<Tally>,
     /// None where no witness is asked.
     cosigning: Mutex<Option<Cosigning>>,
     /// None where objects are not taken in: on a follower, and where that is not wanted.
@@ -232,6 +235,7 @@ impl App {
             questions: Turns::new(),
             room: Room::new(),
             recent: Recent::default(),
+            tally: Arc::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
             ending: CancellationToken::new(),
@@ -251,6 +255,7 @@ impl App {
             questions: Turns::new(),
             room: Room::new(),
             recent: Recent::default(),
+            tally: Arc::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
             ending: CancellationToken::new(),

@@ -279,7 +279,7 @@ fn time_ms(name: &str, text: &str) -> Result<u64, Problem> {
     })
 }
 
-fn change_json(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Bytes, Problem> {
+pub(super) fn change_json(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Bytes, Problem> {
     let found = known(app, open, change)?;
     let _room = app.room.take(&found)?;
     let context = circumstances(open)?;

@@ -20,6 +20,7 @@ mod logs;
 mod maturity;
 mod metrics;
 mod notes;
+mod orders;
 mod pages;
 mod patience;
 mod population;
@@ -75,6 +76,7 @@ pub fn router(app: Arc<App>, guard: Guard, body_time: Duration) -> Router {
         .route("/changes/{id}/events", get(changes::events))
         .route("/changes/{id}/evidence.zip", get(evidence::zip))
         .route("/changes/{id}/logs", get(changes::logs))
+        .route("/changes/{id}/orders", post(orders::give))
         .route("/changes/{id}/watch", get(watch::watch))
         .route("/kpis", get(kpis::list))
         .route("/kpis/{kpi}", get(kpis::one))

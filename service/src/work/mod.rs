@@ -21,6 +21,7 @@ use pipeline::work::execute::Execute;
 use pipeline::work::plan::Planner;
 use pipeline::work::preflight::Preflight;
 use pipeline::work::rollback::RollingBack;
+use pipeline::work::tally::Tally;
 use pipeline::work::verify::Verifier;
 use pipeline::work::{Record, Shop, Worker, wake};
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,8 @@ pub struct Place {
     pub producer: Producer,
     /// Where commands run.
     pub workdir: PathBuf,
+    /// Counts what they do.
+    pub tally: Arc<Tally>,
     /// Ends them.
     pub stop: CancellationToken,
 }
@@ -96,6 +99,8 @@ pub async fn run(place: Place, options: Options, kinds: &BTreeSet<Kind>) -> Resu
         variables: Arc::new(env::variables()),
         worker: "",
         instance: workers::build::uuid_v7(clock::unix_ms(), random).into(),
+        tally: place.tally,
+        fresh: Arc::default(),
         stop: place.stop,
     };
     wake::run(place.client, shop, kinds.iter().map(|kind| kind.worker()).collect()).await;

@@ -31,6 +31,7 @@ pub(super) async fn look(shop: &Shop, case: &Case, round: &Round<'_>, order: Opt
     let questions = questions.map(|look| Question { id: look.id.clone(), argv: look.argv.clone() }).collect();
     let environment = course.plan.as_ref().and_then(|plan| plan.environment.as_deref());
     let looked = aftermath::look(shop, environment, questions).await?;
+    let insecure = !looked.insecure.is_empty();
     let found = Found { answers: looked.answers, ..Found::default() };
     goes_on(shop, "looking for drift")?;
     let now_ms = shop.now_ms();
@@ -40,6 +41,9 @@ pub(super) async fn look(shop: &Shop, case: &Case, round: &Round<'_>, order: Opt
     match &compared {
         Some(compared) if order.is_some() || compared.news != News::None => {
             sections.add("verification", compared.verification(duration_ms));
+            if insecure {
+                sections.add("verification", json!({"tls_verified": false}));
+            }
             tell(shop, case, round, compared, &mut sections).await?;
         }
         None if order.is_some() => {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use schemas::redact;
+use workers::blast_radius;
 use workers::build::{Sections, rfc3339};
 use workers::catalogue::Tool;
 use workers::command::{Capture, Ending, Finished};
@@ -11,14 +12,15 @@ use workers::execute::class::{self, Class, Exit};
 use workers::execute::event::{Beside, Done, Manner};
 use workers::execute::steps::{self, Step};
 use workers::execute::tls::Fallback;
-use workers::execute::{Progress, Start, State, Why};
+use workers::execute::{Progress, Start, State, Wave, Why};
 use workers::preflight::{Answer, Look, Presence};
+use workers::verify::probes_between_waves;
 
 use super::hand::Hand;
 use super::scene::{Job, Lock, progress};
 use super::{NAME, keep};
 use crate::work::process::{self, CancellationToken, Limits, Place, ProcessError, Ran, Stop};
-use crate::work::{Case, WorkError, ask};
+use crate::work::{Case, WorkError, ask, probe};
 
 /// Whether a step could be taken in hand.
 pub(super) enum Claim {
@@ -102,6 +104,9 @@ impl Tryout<'_> {
                 }
             }
         }
+        if let Some(why) = self.reaches_too_far() {
+            return self.halt(&why).await;
+        }
         let manner = self.manner(eyes.verified, &hand);
         if !self.begin(&manner).await? {
             return Ok(Tried::ByOthers);
@@ -127,6 +132,14 @@ impl Tryout<'_> {
             ));
         }
         self.job.trouble.clone()
+    }
+
+    /// Preflight counted what had something to do then. The world may be another one by now.
+    fn reaches_too_far(&self) -> Option<String> {
+        let most = blast_radius::most(&self.job.shop.config.blast_radius, self.job.planned.case())?;
+        let begun = &self.progress.begun;
+        let is_over = !begun.contains(&self.step.id) && begun.len() as u64 >= most;
+        is_over.then(|| format!("{} steps have been begun, and at most {most} may be; split the change", begun.len()))
     }
 
     /// Whether certificates are checked from the start.
@@ -181,7 +194,9 @@ impl Tryout<'_> {
             ..Place::new(directory, environment(self.tool(), hand, manner.verified), self.job.shop.clock.clone())
         };
         let limits = Limits::of_steps(options, options.time_limit_s);
-        process::run(&self.commands(manner.verified), &place, &limits, self.cancel).await
+        let ran = process::run(&self.commands(manner.verified), &place, &limits, self.cancel).await;
+        self.job.shop.count_step(ran.as_ref());
+        ran
     }
 
     /// Says how it ended.
@@ -256,14 +271,17 @@ impl Tryout<'_> {
         self.step.nothing_to_do(&presence).ok().map(|nothing| nothing.is_some())
     }
 
-    async fn done(&self, changed: Option<bool>) -> Result<Done, WorkError> {
+    async fn done(&self, changed: Option<bool>) -> Result<Done<'_>, WorkError> {
         // Others of its wave may have ended meanwhile.
         let case = self.job.case().await?;
         let progress = progress(&case, self.job.attempt);
+        let remaining = self.job.remaining(&progress, &self.step.id);
+        let waves = &self.job.runnable.waves;
         Ok(Done {
             changed,
             changed_before: progress.has_changed(),
-            remaining: self.job.remaining(&progress, &self.step.id),
+            remaining,
+            last_wave: waves.last().filter(|_| remaining == 0 && waves.len() > 1),
             at_ms: self.job.shop.now_ms(),
         })
     }
@@ -342,7 +360,7 @@ impl Eyes<'_> {
     }
 }
 
-/// Reads the wave's read-backs until they hold or the gate's time is over, and says which do.
+/// Looks at the wave's read-backs and probes until they hold or the gate's time is over, and says which do.
 pub(super) async fn gate(
     job: &Job<'_>,
     case: &Case,
@@ -353,14 +371,15 @@ pub(super) async fn gate(
     let wave = &job.runnable.waves[at];
     let limit = Duration::from_secs(job.shop.config.execute.waves.gate_s);
     let deadline = tokio::time::Instant::now() + limit;
-    let read = loop {
+    let (read, probed) = loop {
         let mut read = Vec::with_capacity(wave.gate.len());
         for place in &wave.gate {
             read.push((*place, does_not_hold(job, *place, cancel).await?));
         }
-        let holds = read.iter().all(|(_, why)| why.is_none());
+        let probed = unhealthy(job, wave).await?;
+        let holds = read.iter().all(|(_, why)| why.is_none()) && probed.iter().all(|(_, why)| why.is_none());
         if holds || tokio::time::Instant::now() + GATE_PAUSE > deadline {
-            break read;
+            break (read, probed);
         }
         tokio::select! {
             () = tokio::time::sleep(GATE_PAUSE) => {}
@@ -369,9 +388,25 @@ pub(super) async fn gate(
             }
         }
     };
-    let said = job.scene.gate(&job.runnable, wave, &read, job.shop.now_ms());
+    let said = job.scene.gate(&job.runnable, wave, &read, &probed, job.shop.now_ms());
     job.say(case, &format!("gate.{}", progress.said + 1), said).await?;
     Ok(())
+}
+
+/// The house's probes that this gate asks, and why they do not answer as they should.
+async fn unhealthy(job: &Job<'_>, wave: &Wave) -> Result<Vec<(String, Option<String>)>, WorkError> {
+    let config = &job.shop.config;
+    let steps: Vec<&str> = wave.steps.iter().map(|at| job.runnable.steps[*at].id.as_str()).collect();
+    let mut told = Vec::new();
+    for run in probes_between_waves(&job.planned, &config.verify, &config.execute.waves.probes, &steps) {
+        let why = match &run.way {
+            Err(why) => Some(why.clone()),
+            Ok(_) => probe::all(job.shop, &run).await?.into_iter().find(|answer| !answer.good).map(|bad| bad.message),
+        };
+        let name = run.id.strip_prefix("probe:").unwrap_or(&run.id);
+        told.push((name.to_owned(), why.map(|why| redact::mask_text(&why).0)));
+    }
+    Ok(told)
 }
 
 async fn does_not_hold(job: &Job<'_>, place: usize, cancel: &CancellationToken) -> Result<Option<String>, WorkError> {

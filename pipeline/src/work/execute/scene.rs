@@ -11,7 +11,7 @@ use schemas::ids::Phase;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use workers::build::Sections;
-use workers::execute::event::{EXECUTOR, Scene};
+use workers::execute::event::{AGENT, EXECUTOR, Scene};
 use workers::execute::{Due, Past, Progress, Runnable, Start, Why};
 use workers::preflight::Planned;
 
@@ -75,8 +75,10 @@ impl<'a> Job<'a> {
             instance: shop.instance.to_string(),
             place: place(&shop.workdir),
             tools: found,
-            guards: Scene::guards(&shop.config, &planned),
+            guards: Scene::guards(&shop.config, &planned, &runnable.waves),
             pipes: shop.config.guard.pipe_allow_list.iter().cloned().collect(),
+            gate_s: shop.config.execute.waves.gate_s,
+            telemetry: format!("/v1/tenants/{}/changes/{}/watch", case.tenant, segment(case.change.as_str())),
         };
         Ok(Some(Self { shop, woken: case, attempt, payload, planned, runnable, scene, trouble, steps, name }))
     }
@@ -201,7 +203,7 @@ pub(super) async fn close_cancelled(
 ) -> Result<(), WorkError> {
     let mut sections = Sections::new();
     let cancelled = json!({"by": by, "reason": reason, "done": []});
-    sections.add("execution", json!({"executor": EXECUTOR, "cancelled": cancelled, "changed": false}));
+    sections.add("execution", json!({"executor": EXECUTOR, "agent": AGENT, "cancelled": cancelled, "changed": false}));
     sections.add("governance", json!({"closed": true}));
     let id = case.event_id(attempt, &format!("{NAME}.cancelled"));
     shop.emit(case, Emit { id, phase: Phase::Audit, attempt, sections }).await?;
@@ -222,6 +224,12 @@ fn directory(workdir: &Path) -> Result<PathBuf, WorkError> {
 fn name(case: &Case, attempt: u64) -> String {
     let digest = Sha256::digest(format!("{}\0{}\0{attempt}", case.tenant, case.change).as_bytes());
     hex::encode(&digest[..16])
+}
+
+/// A text as one segment of a URL's path (RFC 3986).
+fn segment(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// Names machine and directory: whoever is at the same place can see whether a lock is held.

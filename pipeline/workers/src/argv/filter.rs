@@ -279,18 +279,26 @@ fn wrong<T>(place: usize, reason: impl Into<String>) -> Result<T, Wrong> {
 }
 
 impl Reading<'_> {
-    /// Goes through the words as GNU's getopt does: options anywhere, `--` ends them, `-` is standard input.
+    /// Goes through the words: options, `--` that ends them, then operands, `-` being standard input. GNU's getopt also reads options behind operands, POSIX's does not,
+    /// and takes them for files: what two readings are possible of is refused. jq has a reading of its own, the same everywhere.
     fn options(&mut self) -> Result<(), Wrong> {
         while let Some(word) = self.argv.get(self.place).copied() {
             let place = self.place;
             self.place += 1;
-            if word == "--" && self.program.operands != Operands::Filter {
+            if word == "--" && self.program.operands != Operands::Filter && self.operands.is_empty() {
                 self.operands.extend(self.place..self.argv.len());
                 return Ok(());
             }
+            let is_option = word.len() > 1 && word.starts_with('-');
+            if is_option && !self.operands.is_empty() && self.program.operands != Operands::Filter {
+                return wrong(
+                    place,
+                    "options stand before files and patterns; behind them not every one reads it alike",
+                );
+            }
             if let Some(long) = word.strip_prefix("--") {
                 self.long(place, long)?;
-            } else if word.len() > 1 && word.starts_with('-') {
+            } else if is_option {
                 self.short(place, &word[1..])?;
             } else {
                 self.operands.push(place);

@@ -113,6 +113,7 @@ fn tool(name: &str, entry: &Entry<'_>) -> Read<Tool> {
         "version",
         "version_check",
         "sha256",
+        "subcommands",
         "refused_options",
         "refused_values",
         "tls_fallback",
@@ -148,6 +149,7 @@ fn tool(name: &str, entry: &Entry<'_>) -> Read<Tool> {
         version,
         version_check: entry.texts("version_check")?,
         sha256,
+        subcommands: entry.names("subcommands")?.unwrap_or_default(),
         refused_options: entry.reasons("refused_options")?,
         refused_values: entry.reasons("refused_values")?,
         tls_fallback: entry.inner("tls_fallback")?.map(|entry| tls_fallback(&entry)).transpose()?,
@@ -267,9 +269,6 @@ fn exists(entry: &Entry<'_>) -> Read<Exists> {
         (Some(_), Some(_)) => return inner.wrong("prints", "this and prints_other_than", "one of the two"),
     };
     let absent = Absent { code: inner.number("absent_code")?, says: inner.text("absent_says")? };
-    if when != When::Success && absent != Absent::default() {
-        return inner.wrong("absent_code", "this or absent_says beside prints", "one way to tell that it is not there");
-    }
     Ok(Exists { command: inner.needed_command("command")?, when, absent })
 }
 

@@ -1,5 +1,7 @@
 //! Command-line tools, pinned, and roles that resources play for others.
 
+use std::collections::BTreeSet;
+
 use super::Template;
 use crate::execute::tls::Fallback;
 
@@ -18,6 +20,8 @@ pub struct Tool {
     pub version_check: Vec<String>,
     /// SHA-256 of the program, where it is pinned too.
     pub sha256: Option<String>,
+    /// What may stand behind its name; anything where it names none. A tool that looks for plugins runs a program of any other word's name.
+    pub subcommands: BTreeSet<String>,
     /// Options that no command may have, with the reason.
     pub refused_options: Vec<(String, String)>,
     /// How values begin that the tool would read something else for (a file, a URL), with the reason.
@@ -49,8 +53,16 @@ impl Tool {
         };
         keep(&mut self.refused_options, &earlier.refused_options);
         keep(&mut self.refused_values, &earlier.refused_values);
+        if self.subcommands.is_empty() {
+            self.subcommands.clone_from(&earlier.subcommands);
+        }
         // Another version says and is told the same, until its file says otherwise.
         self.tls_fallback = self.tls_fallback.take().or_else(|| earlier.tls_fallback.clone());
+    }
+
+    /// Whether what stands behind its name is a command of its own.
+    pub fn has(&self, subcommand: &str) -> bool {
+        self.subcommands.is_empty() || self.subcommands.contains(subcommand)
     }
 
     /// Why an argument must not be given to this tool.
@@ -93,6 +105,7 @@ mod tests {
             version: "1".to_owned(),
             version_check: vec!["--version".to_owned()],
             sha256: None,
+            subcommands: BTreeSet::new(),
             refused_options: reasons(&["--endpoint-url", "-s", "-chdir"]),
             refused_values: reasons(&["file://", "@"]),
             tls_fallback: None,

@@ -160,3 +160,84 @@ fn the_documented_file_is_read() {
     assert!(matches!(config.policy.source, Some(PolicySource::Directory(_))));
     assert_eq!((config.lanes.len(), config.budgets.len(), config.calendar.freezes.len()), (1, 1, 1));
 }
+
+/// Each option that is read is in the tables of the documentation, and each that is there is read.
+#[test]
+fn every_option_is_documented() {
+    let documented = documented();
+    let mut known = BTreeSet::new();
+    for place in [
+        "",
+        "[plan]",
+        "[guard]",
+        "[preflight]",
+        "[policy]",
+        "[execute]",
+        "[execute.retries]",
+        "[[execute.retries.classes]]",
+        "[execute.waves]",
+        "[[execute.credentials]]",
+        "[[windows]]",
+        "[[freezes]]",
+        "[[approvals]]",
+        "[risk]",
+        "[[lanes]]",
+        "[[budgets]]",
+        "[[blast_radius]]",
+        "[verify]",
+        "[[verify.expect]]",
+        "[[verify.probes]]",
+        "[[verify.slo]]",
+        "[rollback]",
+        "[drift]",
+        "[[drift.monitors]]",
+    ] {
+        let mistakes = Config::read("work.toml", &format!("{place}\nno_such_key = 1\n")).unwrap_err();
+        let told = mistakes[0].to_string();
+        let (_, keys) = told.split_once("expected one of ").unwrap_or_else(|| panic!("{place}: {told}"));
+        let list = if place.starts_with("[[") { "[]" } else { "" };
+        let prefix = place.trim_matches(['[', ']']);
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}{list}.") };
+        known.extend(keys.split(", ").map(|key| format!("{prefix}{key}")));
+    }
+    // Everywhere in lists, and said once: names and scopes. What a factor is called has a table of its own.
+    let factors = ["delete", "update", "create", "lasting", "unchecked", "affected", "security", "emergency", "asked"];
+    let is_common = |key: &str| {
+        let last = key.rsplit('.').next().unwrap_or(key);
+        ["name", "environments", "except_classes"].contains(&last)
+            || key.strip_prefix("risk.").is_some_and(|factor| factors.contains(&factor))
+    };
+    let has_more = |key: &str| {
+        documented.iter().any(|found| found.starts_with(&format!("{key}.")) || found.starts_with(&format!("{key}[]")))
+    };
+    let missing: Vec<&String> =
+        known.iter().filter(|key| !documented.contains(*key) && !is_common(key) && !has_more(key)).collect();
+    assert!(missing.is_empty(), "not documented: {missing:?}");
+    let is_pattern = |key: &str| ["risk.FACTOR", "risk.environments.NAME"].contains(&key);
+    let stale: Vec<&String> = documented.iter().filter(|key| !known.contains(*key) && !is_pattern(key)).collect();
+    assert!(stale.is_empty(), "documented, and not read: {stale:?}");
+    assert!(documented.len() > 60, "{}", documented.len());
+}
+
+/// Options by the first column of their tables: `execute.retries.first_ms`, `.most_ms` are two of one prefix.
+fn documented() -> BTreeSet<String> {
+    let texts = [include_str!("../../../../docs/workers.md"), include_str!("../../../../docs/aftermath.md")];
+    let mut all = BTreeSet::new();
+    for text in texts {
+        let mut is_options = false;
+        for line in text.lines() {
+            is_options = line.starts_with("| key | default | meaning |") || (is_options && line.starts_with('|'));
+            let Some(cell) = line.strip_prefix("| ").filter(|_| is_options) else { continue };
+            let mut prefix = String::new();
+            for name in cell.split(" | ").next().unwrap_or_default().split('`').skip(1).step_by(2) {
+                let whole = match name.strip_prefix('.') {
+                    Some(rest) => format!("{prefix}{rest}"),
+                    None => name.to_owned(),
+                };
+                prefix = whole.rfind('.').map_or(String::new(), |at| whole[..=at].to_owned());
+                all.insert(whole.trim_end_matches("[]").to_owned());
+            }
+        }
+    }
+    all
+}

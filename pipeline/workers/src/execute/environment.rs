@@ -4,8 +4,8 @@
 /// What a name has to be.
 pub const EXPECTED: &str = "a name of letters, digits and underlines, and none that makes programs load or run something else (LD_*, DYLD_*, BASH_ENV, …)";
 
-/// Variables by which a program loads or runs something that was not approved.
-const LOADERS: [&str; 14] = [
+/// Variables by which a program loads or runs something that was not approved, or reads what was approved as something else.
+const LOADERS: [&str; 16] = [
     "BASH_ENV",
     "ENV",
     "IFS",
@@ -20,6 +20,9 @@ const LOADERS: [&str; 14] = [
     "GCONV_PATH",
     "JAVA_TOOL_OPTIONS",
     "KUBECTL_EXTERNAL_DIFF",
+    // By these coreutils and grep read the same words in another way than the guard did.
+    "POSIXLY_CORRECT",
+    "_POSIX2_VERSION",
 ];
 
 /// Whether a variable of this name may reach a command.
@@ -35,8 +38,18 @@ mod tests {
 
     #[test]
     fn names_that_load_something_else_are_none() {
-        for name in ["LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "BASH_ENV", "A=B", "", "1A", "A B", "é"]
-        {
+        for name in [
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "DYLD_INSERT_LIBRARIES",
+            "BASH_ENV",
+            "POSIXLY_CORRECT",
+            "A=B",
+            "",
+            "1A",
+            "A B",
+            "é",
+        ] {
             assert!(!may_be_named(name), "{name}");
         }
         for name in ["A", "_x", "AWS_PROFILE", "LDAP"] {

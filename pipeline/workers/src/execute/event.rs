@@ -5,13 +5,14 @@
 //! | `execution.started` | before a try begins: whoever reads it alone knows that nobody knows how it ended |
 //! | `execution.tried` | a try ended and there is another one |
 //! | `execution.steps` | a step is over, with its return code; `execution.remaining` says how many are not |
-//! | `execution.waves` | the read-backs between two waves |
+//! | `execution.waves` | read-backs and probes between two waves, and the end of the last of several |
 //! | `execution.paused`, `execution.cancelled` | it goes no further |
 //!
 //! A try that is followed by another is no step of the change with a return code: a step failed if it is over and failed.
 
 use serde_json::{Map, Value, json};
 
+use crate::blast_radius;
 use crate::build::{Sections, object, rfc3339};
 use crate::command::{Finished, step_of};
 use crate::config::Config;
@@ -22,6 +23,9 @@ use super::steps::{Runnable, Step, Wave};
 
 /// As `execution.executor`.
 pub const EXECUTOR: &str = "upm execute";
+
+/// As `execution.agent`: the model's one word for whatever executes without a person's hand.
+pub const AGENT: &str = "agent-session";
 
 /// What every event of an execution says of it.
 #[derive(Debug, Clone)]
@@ -38,6 +42,10 @@ pub struct Scene {
     pub guards: Value,
     /// The pipe allow-list in force.
     pub pipes: Vec<String>,
+    /// Seconds in which a gate has to hold.
+    pub gate_s: u64,
+    /// Where the change is told as it happens, as a path of the ledger's HTTP server.
+    pub telemetry: String,
 }
 
 /// A helper's credentials, as an event may know them.
@@ -78,31 +86,53 @@ pub struct Beside {
 }
 
 impl Scene {
-    /// The guard-rails of a configuration.
-    pub fn guards(config: &Config, planned: &Planned) -> Value {
+    /// The guard-rails of a configuration, by the names under which levels of maturity look for them (`docs/maturity.md`). What is not set is not named.
+    pub fn guards(config: &Config, planned: &Planned, waves: &[Wave]) -> Value {
         let options = &config.execute;
-        json!({
+        let mut guards = json!({
             "shell": "none",
             "meta_blocking": true,
             "pipe_allow_list": true,
             "environment": "clean",
             "process_group": true,
-            "time_limit_s": options.time_limit_s,
+            "timeout_s": options.time_limit_s,
             "output_bytes": options.output_bytes,
             "memory_bytes": options.memory_bytes,
             "processes": options.processes,
-            "tries": options.retries.tries,
             "concurrency": options.waves.concurrency,
             "redaction": true,
             "tls_fallback": options.may_fall_back(planned.environment.as_deref()),
-        })
+        });
+        let (retries, wave) = (&options.retries, &options.waves);
+        if retries.tries > 1 {
+            guards["retries"] = (retries.tries - 1).into();
+            guards["backoff"] = json!({
+                "first_ms": retries.first_ms, "most_ms": retries.most_ms, "jitter_percent": retries.jitter_percent,
+            });
+        }
+        if wave.starts_per_minute > 0 {
+            guards["rate_limit"] = json!({ "starts_per_minute": wave.starts_per_minute });
+        }
+        if wave.most_steps > 0 {
+            guards["blast_radius"] = json!({ "steps_before_a_gate": wave.most_steps });
+        }
+        if let Some(most) = blast_radius::most(&config.blast_radius, planned.case()) {
+            guards["max_resources"] = most.into();
+        }
+        if waves.len() > 1 {
+            let odd = wave.pause_on.iter().map(|oddity| oddity.as_str());
+            guards["pause_on_anomaly"] = ["gate"].into_iter().chain(odd).collect();
+        }
+        guards
     }
 
     fn execution(&self, handed: Option<&Handed>) -> Map<String, Value> {
         let mut members = Map::new();
         members.insert("executor".to_owned(), EXECUTOR.into());
+        members.insert("agent".to_owned(), AGENT.into());
         members.insert("instance".to_owned(), self.instance.as_str().into());
         members.insert("plan_digest".to_owned(), self.plan_digest.as_str().into());
+        members.insert("telemetry_ref".to_owned(), self.telemetry.as_str().into());
         members.insert("pipe_allow_list".to_owned(), self.pipes.clone().into());
         members.insert("guards".to_owned(), self.guards.clone());
         if !self.tools.is_empty() {
@@ -187,7 +217,7 @@ impl Scene {
         finished: &Finished,
         beside: &Beside,
         class: &Class,
-        done: &Done,
+        done: &Done<'_>,
     ) -> Sections {
         let mut document = step_document(&manner.line, finished, beside);
         document.insert("class".to_owned(), class.as_str().into());
@@ -197,7 +227,7 @@ impl Scene {
     }
 
     /// A step has nothing to do; `reason` is its check's.
-    pub fn skipped(&self, step: &Step, manner: &Manner, reason: &str, done: &Done) -> Sections {
+    pub fn skipped(&self, step: &Step, manner: &Manner, reason: &str, done: &Done<'_>) -> Sections {
         let document = json!({"cmd": manner.line, "rc": 0, "skipped": reason, "stdout": ""});
         self.over(
             step,
@@ -209,7 +239,7 @@ impl Scene {
     }
 
     /// Nobody knows how a step ended, or it could not be begun: the change goes no further.
-    pub fn halted(&self, step: &Step, manner: &Manner, reason: &str, done: &Done) -> Sections {
+    pub fn halted(&self, step: &Step, manner: &Manner, reason: &str, done: &Done<'_>) -> Sections {
         let document = json!({"cmd": manner.line, "rc": -1, "halted": reason, "stderr": reason});
         let message = format!("halted at {}: {reason}", step.id);
         self.over(step, document.as_object().cloned().unwrap_or_default(), manner, done, &message)
@@ -220,7 +250,7 @@ impl Scene {
         step: &Step,
         mut document: Map<String, Value>,
         manner: &Manner,
-        done: &Done,
+        done: &Done<'_>,
         message: &str,
     ) -> Sections {
         document.insert("id".to_owned(), step.id.as_str().into());
@@ -230,31 +260,57 @@ impl Scene {
         if !manner.verified {
             document.insert("tls_verified".to_owned(), false.into());
         }
+        let is_good = document.get("rc") == Some(&0.into());
         let mut members = self.of_try(manner);
         members.insert("steps".to_owned(), vec![Value::Object(document)].into());
         members.insert("remaining".to_owned(), done.remaining.into());
         members.insert("changed".to_owned(), done.changed_before.max(done.changed.unwrap_or(true)).into());
+        if let Some(wave) = done.last_wave.filter(|_| is_good) {
+            // Behind it comes no wave that could wait: what is looked at is the whole change.
+            let by = "verification";
+            let told = json!({"name": wave.name, "percent": wave.percent, "gate": by, "health": by});
+            members.insert("waves".to_owned(), vec![told].into());
+        }
         traced(members, done.at_ms, message)
     }
 
-    /// The read-backs between two waves: for each its step, and why it does not hold.
-    pub fn gate(&self, runnable: &Runnable, wave: &Wave, read: &[(usize, Option<String>)], at_ms: u64) -> Sections {
-        let held = read.iter().all(|(_, why)| why.is_none());
-        let read_back = |(at, why): &(usize, Option<String>)| {
-            let step = &runnable.steps[*at];
-            let line = step.read_back.as_deref().map(|argv| crate::argv::render(argv).into());
+    /// What was looked at between two waves: read-backs by their steps, and probes by their names, each with why it does not hold.
+    pub fn gate(
+        &self,
+        runnable: &Runnable,
+        wave: &Wave,
+        read: &[(usize, Option<String>)],
+        probed: &[(String, Option<String>)],
+        at_ms: u64,
+    ) -> Sections {
+        let good = read.iter().map(|(_, why)| why).chain(probed.iter().map(|(_, why)| why)).filter(|why| why.is_none());
+        let (good, looks) = (good.count(), read.len() + probed.len());
+        let held = good == looks;
+        let answered = |name: &'static str, of: &str, line: Option<Value>, why: &Option<String>| {
             let members = [
-                ("step", Some(step.id.as_str().into())),
+                (name, Some(of.into())),
                 ("command", line),
                 ("ok", Some(why.is_none().into())),
                 ("message", why.as_deref().map(Into::into)),
             ];
             object(members).unwrap_or_default()
         };
-        let read: Vec<Value> = read.iter().map(read_back).collect();
+        let read_back = |(at, why): &(usize, Option<String>)| {
+            let step = &runnable.steps[*at];
+            let line = step.read_back.as_deref().map(|argv| crate::argv::render(argv).into());
+            answered("step", &step.id, line, why)
+        };
+        let mut told = json!({
+            "name": wave.name, "percent": wave.percent, "held": held,
+            "gate": {"within_s": self.gate_s},
+            "health": {"looked_at": looks, "good": good},
+            "read_backs": read.iter().map(read_back).collect::<Vec<Value>>(),
+        });
+        if !probed.is_empty() {
+            told["probes"] = probed.iter().map(|(name, why)| answered("name", name, None, why)).collect();
+        }
         let mut members = self.execution(None);
-        let told = json!([{"name": wave.name, "percent": wave.percent, "held": held, "read_backs": read}]);
-        members.insert("waves".to_owned(), told);
+        members.insert("waves".to_owned(), vec![told].into());
         let verb = if held { "holds" } else { "does not hold" };
         traced(members, at_ms, &format!("the gate of wave {:?} {verb}", wave.name))
     }
@@ -277,13 +333,15 @@ impl Scene {
 
 /// What a step that is over leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Done {
+pub struct Done<'a> {
     /// Whether it changed anything; none where nobody knows.
     pub changed: Option<bool>,
     /// Whether steps before it did.
     pub changed_before: bool,
     /// Steps that are not over.
     pub remaining: u64,
+    /// The last of several waves, where this was its last step.
+    pub last_wave: Option<&'a Wave>,
     /// The time, milliseconds since 1970.
     pub at_ms: u64,
 }

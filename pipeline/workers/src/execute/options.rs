@@ -67,6 +67,8 @@ pub struct WaveOptions {
     pub most_steps: u64,
     /// Seconds in which the read-backs of a gate have to hold.
     pub gate_s: u64,
+    /// Probes of `[[verify.probes]]` that have to answer before the next wave, beside the read-backs.
+    pub probes: BTreeSet<String>,
     /// What pauses the change before its next wave.
     pub pause_on: BTreeSet<Oddity>,
     /// Whether each next wave waits for `upm change resume`.
@@ -171,6 +173,7 @@ impl Default for WaveOptions {
             starts_per_minute: 0,
             most_steps: 0,
             gate_s: 60,
+            probes: BTreeSet::new(),
             pause_on: BTreeSet::new(),
             promote_by_hand: false,
         }
@@ -268,7 +271,7 @@ impl RetryClass {
 
 impl WaveOptions {
     fn read(entry: &Entry<'_>) -> Read<Self> {
-        entry.only(&["concurrency", "starts_per_minute", "most_steps", "gate_s", "pause_on", "promote"])?;
+        entry.only(&["concurrency", "starts_per_minute", "most_steps", "gate_s", "probes", "pause_on", "promote"])?;
         let default = Self::default();
         let known = [Oddity::TlsFallback, Oddity::Retry];
         let mut pause_on = BTreeSet::new();
@@ -285,6 +288,7 @@ impl WaveOptions {
                 .unwrap_or(default.starts_per_minute),
             most_steps: entry.number_within("most_steps", 0, 10_000)?.unwrap_or(default.most_steps),
             gate_s: entry.number_within("gate_s", 0, 3_600)?.unwrap_or(default.gate_s),
+            probes: entry.names("probes")?.unwrap_or_default(),
             pause_on,
             promote_by_hand: entry.word("promote", &[("by itself", false), ("by hand", true)])?.unwrap_or(false),
         })

@@ -52,6 +52,8 @@ pub enum State {
 pub struct Progress {
     /// Steps that were begun, by id.
     pub steps: BTreeMap<String, State>,
+    /// Steps of which a try began: those that had something to do.
+    pub begun: BTreeSet<String>,
     /// When steps began, milliseconds since 1970.
     pub starts_ms: Vec<u64>,
     /// Whether the gate of a wave held, by its name.
@@ -116,6 +118,7 @@ impl Progress {
             if started["tls_verified"] == Value::Bool(false) {
                 self.insecure.insert(step.to_owned());
             }
+            self.begun.insert(step.to_owned());
             self.starts_ms.extend(started["at_ms"].as_u64());
             let state = State::Started {
                 number,

@@ -247,12 +247,16 @@ fn simulation(told: &Simulation) -> Value {
         .collect();
     let affected: BTreeMap<&String, Vec<&String>> =
         told.affected.iter().map(|(who, what)| (who, what.iter().collect())).collect();
-    json!({
+    let mut document = json!({
         "skipped": pairs(&told.skipped, ["step", "reason"]),
         "runs": told.runs,
         "differs": differs,
         "missing": pairs(&told.missing, ["resource", "how"]),
         "after": told.after,
         "affected": affected,
-    })
+    });
+    if !told.unknown.is_empty() {
+        document["unknown"] = pairs(&told.unknown, ["resource", "reason"]);
+    }
+    document
 }

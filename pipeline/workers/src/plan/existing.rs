@@ -37,6 +37,8 @@ pub struct Simulation {
     pub differs: Vec<(String, String, String, String)>,
     /// Prerequisites that are not there, with what to do.
     pub missing: Vec<(String, String)>,
+    /// Of what nobody could say whether it is there, and why: it is taken for not there.
+    pub unknown: Vec<(String, String)>,
     /// What is there afterwards: `type/name` with its fields.
     pub after: BTreeMap<String, BTreeMap<String, String>>,
     /// Who is affected, and by what.
@@ -71,6 +73,32 @@ impl Existing {
         Ok(Self { resources })
     }
 
+    /// One more, of which nothing else is known.
+    pub fn add(&mut self, kind: &str, name: &str) {
+        self.resources.entry((kind.to_owned(), name.to_owned())).or_default();
+    }
+
+    /// One less.
+    pub fn remove(&mut self, kind: &str, name: &str) {
+        self.resources.remove(&(kind.to_owned(), name.to_owned()));
+    }
+
+    /// As [`Self::read`] reads it, for a digest of what a plan was made from.
+    pub fn document(&self) -> Value {
+        let one = |((kind, name), known): (&(String, String), &Known)| {
+            let mut members: serde_json::Map<String, Value> =
+                known.fields.iter().map(|(field, value)| (field.clone(), value.as_str().into())).collect();
+            members.insert("type".to_owned(), kind.as_str().into());
+            members.insert("name".to_owned(), name.as_str().into());
+            members.extend(known.owner.as_ref().map(|owner| ("owner".to_owned(), owner.as_str().into())));
+            if !known.used_by.is_empty() {
+                members.insert("used_by".to_owned(), known.used_by.clone().into());
+            }
+            Value::Object(members)
+        };
+        self.resources.iter().map(one).collect()
+    }
+
     /// The resource of this type and name.
     pub fn find(&self, kind: &str, name: &str) -> Option<&Known> {
         self.resources.get(&(kind.to_owned(), name.to_owned()))
@@ -78,15 +106,27 @@ impl Existing {
 }
 
 /// Goes through a plan over what is there.
-pub(super) fn simulate(catalogue: &Catalogue, plan: &Plan, existing: &Existing) -> Simulation {
-    let mut run = Run { catalogue, plan, existing, now: existing.resources.clone(), told: Simulation::default() };
+pub(super) fn simulate(
+    catalogue: &Catalogue,
+    plan: &Plan,
+    existing: &Existing,
+    unknown: &BTreeMap<String, String>,
+) -> Simulation {
+    let unknown = unknown.iter().map(|(id, why)| (id.clone(), why.clone())).collect();
+    let told = Simulation { unknown, ..Simulation::default() };
+    let mut run = Run { catalogue, plan, existing, now: existing.resources.clone(), told };
     for step in &plan.steps {
         run.step(step);
     }
     run.prerequisites();
     let Run { now, mut told, .. } = run;
-    told.after = now.into_iter().map(|((kind, name), known)| (format!("{kind}/{name}"), known.fields)).collect();
+    told.after = now.into_iter().map(|((kind, name), known)| (label(&kind, &name), known.fields)).collect();
     told
+}
+
+/// `type/name`; a role without a name is any that plays it.
+pub(super) fn label(kind: &str, name: &str) -> String {
+    if name.is_empty() { kind.to_owned() } else { format!("{kind}/{name}") }
 }
 
 struct Run<'a> {
@@ -172,10 +212,9 @@ impl Run<'_> {
                 let fits = *name == needed.name || needed.name.is_empty();
                 if is_role { fits && (by_role(kind) || *kind == needed.kind) } else { *kind == needed.kind && fits }
             });
-            // A role without a name is any that plays it.
-            let label = format!("{}/{}", needed.kind, needed.name);
-            let label = label.trim_end_matches('/').to_owned();
-            let told = self.told.missing.iter().any(|(known, _)| *known == label);
+            let label = label(&needed.kind, &needed.name);
+            let (missing, unknown) = (&self.told.missing, &self.told.unknown);
+            let told = missing.iter().chain(unknown).any(|(known, _)| *known == label);
             if !is_there && !told {
                 self.told.missing.push((label, needed.how.clone()));
             }

@@ -127,7 +127,10 @@ fn words_give_commands() {
              --key-schema AttributeName=order_id,KeyType=HASH --billing-mode PAY_PER_REQUEST --region us-east-1 --output json",
         ],
     );
-    check("Deploy stack network/prod", &["tofu -chdir=network/prod apply -input=false -no-color -auto-approve"]);
+    check(
+        "Deploy stack network/prod below /srv/live",
+        &["tofu -chdir=/srv/live/network/prod apply -input=false -no-color -auto-approve"],
+    );
     check(
         "set image nginx:1.27 on deployment web",
         &["kubectl-1.29 set image deployment web --namespace default \"*=nginx:1.27\""],
@@ -395,6 +398,68 @@ fn blue_green_makes_a_twin_switches_and_retires() {
     assert_eq!(waves, ["twin", "switch", "retire"]);
     assert_eq!(second.rollback_commands()[0], "kubectl-1.29 set selector service web app=web-green --namespace shop");
     assert!(refused("create namespace a as blue-green").contains("k8s_deployment"));
+}
+
+#[test]
+fn both_twins_there_is_no_plan() {
+    let there = |name: &str| json!({"type": "k8s_deployment", "name": name, "namespace": "shop"});
+    let existing = Existing::read(json!([there("web-green"), there("web-blue")]).to_string().as_bytes()).unwrap();
+    let request = asked("create deployment web in namespace shop with image nginx:1.27 as blue-green");
+    let error = plan(shipped(), &request, Some(&existing)).unwrap_err().to_string();
+    assert!(error.contains("both web-green and web-blue"), "{error}");
+}
+
+#[test]
+fn what_has_to_be_looked_at() {
+    let ids = |glances: &[glance::Glance]| glances.iter().map(glance::Glance::id).collect::<Vec<_>>();
+    let blue_green = asked("create deployment web in namespace shop with image nginx:1.27 as blue-green");
+    let twins = glance::of_twins(shipped(), &blue_green);
+    assert_eq!(ids(&twins), ["k8s_deployment/web-green", "k8s_deployment/web-blue", "k8s_deployment/web"]);
+    assert_eq!(
+        crate::argv::render(&twins[1].look.argv),
+        "kubectl-1.29 get deployment web-blue --namespace shop --ignore-not-found --output name"
+    );
+    for words in ["create namespace a", "create namespace a as a canary", "not understood"] {
+        assert_eq!(glance::of_twins(shipped(), &asked(words)), [], "{words}");
+    }
+    // A switch is of a name that nothing has to have; what is needed from elsewhere is looked at, too.
+    let glances =
+        glance::of_plan(&planned("create deployment web in namespace shop with image nginx:1.27 as blue-green"));
+    assert_eq!(ids(&glances), ["k8s_deployment/web-green", "k8s_namespace/shop", "kubernetes_cluster"]);
+}
+
+#[test]
+fn a_plan_is_gone_through_over_what_was_seen() {
+    let mut made = planned("create namespace a and namespace b and namespace c");
+    let (digest, glances) = (made.digest(), glance::of_plan(&made));
+    let answer = |code: u64, stdout: &str| crate::preflight::Answer {
+        code: Some(code),
+        stdout: stdout.to_owned(),
+        ..Default::default()
+    };
+    let answers = [
+        ("k8s_namespace/a", answer(0, "namespace/a")),
+        ("k8s_namespace/b", answer(0, "")),
+        ("k8s_namespace/c", answer(1, "")),
+        ("kubernetes_cluster", answer(0, "ok")),
+    ];
+    let mut sight = glance::Sight::default();
+    sight.see(&glances, &answers.into_iter().map(|(id, answer)| (id.to_owned(), answer)).collect());
+    made.simulate(shipped(), &sight);
+    let told = made.simulation.clone().unwrap();
+    assert_eq!(told.skipped, [("k8s_namespace/a".to_owned(), "it is there".to_owned())]);
+    assert_eq!(told.runs, ["k8s_namespace/b", "k8s_namespace/c"]);
+    assert_eq!((told.missing.len(), told.unknown[0].0.as_str()), (0, "k8s_namespace/c"));
+    assert_eq!(
+        told.after.keys().collect::<Vec<_>>(),
+        ["k8s_namespace/a", "k8s_namespace/b", "k8s_namespace/c", "kubernetes_cluster"]
+    );
+    assert_eq!(made.digest(), digest, "its digest does not cover it");
+    let document = made.document();
+    assert_eq!(document["plan"]["simulation"]["unknown"][0]["reason"], "exit code 1", "{document}");
+    // What it is read from again is the same.
+    let listed = sight.existing.document();
+    assert_eq!(Existing::read(listed.to_string().as_bytes()).unwrap(), sight.existing);
 }
 
 #[test]

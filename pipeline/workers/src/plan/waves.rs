@@ -42,6 +42,11 @@ impl Twin {
     }
 }
 
+/// What a resource with twins may be called: green, blue, and as it was before it had any.
+pub(super) fn twin_names(base: &str) -> [String; 3] {
+    [format!("{base}-green"), format!("{base}-blue"), base.to_owned()]
+}
+
 /// Makes the request's resources that can be switched into twins, where it wants blue-green.
 pub(super) fn twins(
     catalogue: &Catalogue,
@@ -59,8 +64,13 @@ pub(super) fn twins(
         }
         let base = wanted.name().to_owned();
         let is_there = |name: &str| existing.is_some_and(|existing| existing.find(&wanted.kind, name).is_some());
-        let (green, blue) = (format!("{base}-green"), format!("{base}-blue"));
-        let old = [&green, &blue, &base].into_iter().find(|name| is_there(name)).cloned();
+        let [green, blue, plain] = twin_names(&base);
+        if is_there(&green) && is_there(&blue) {
+            let found = format!("both {green} and {blue}, so that neither name is free");
+            let expected = "one of them: delete the one that nobody uses, and ask again";
+            return Err(vec![Problem::new(format!("{}/{base}", wanted.kind), "variant", found, expected)]);
+        }
+        let old = [&green, &blue, &plain].into_iter().find(|name| is_there(name)).cloned();
         let new = if old.as_ref() == Some(&green) { blue } else { green };
         wanted.fields.insert("name".to_owned(), new.clone());
         twins.push(Twin { kind: wanted.kind.clone(), base, new, old });

@@ -138,6 +138,7 @@ pub fn verdict(inputs: &Inputs<'_>, policies: &[PolicyResult], policies_digest: 
     of_the_window(&opening, &mut violations, &mut checks);
     of_the_risk(inputs, &score, &mut violations, &mut checks);
     of_the_budgets(inputs, &mut violations, &mut checks);
+    of_the_blast_radius(inputs, &mut violations, &mut checks);
     violations.extend(of_policies(inputs, policies));
 
     let advised: Vec<String> =
@@ -275,6 +276,18 @@ fn of_the_budgets(inputs: &Inputs<'_>, violations: &mut Vec<Violation>, checks: 
             (false, told) => {
                 let how = "plan for less, or have its owner raise it";
                 violations.push(Violation::new(Kind::Budget, &budget.name, told, how));
+            }
+        }
+    }
+}
+
+fn of_the_blast_radius(inputs: &Inputs<'_>, violations: &mut Vec<Violation>, checks: &mut Vec<Check>) {
+    for limit in inputs.config.blast_radius.iter().filter(|limit| limit.scope.binds(inputs.planned.case())) {
+        match limit.holds(inputs.planned, &|step| inputs.seen.runs(step)) {
+            (true, told) => checks.push(Check::held(Kind::BlastRadius, &limit.name, told)),
+            (false, told) => {
+                let how = "split the change, or have the house raise the limit";
+                violations.push(Violation::new(Kind::BlastRadius, &limit.name, told, how));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What is looked at after an execution, and after a rollback.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -112,6 +112,18 @@ pub fn probes(plan: &Planned, options: &Options) -> Vec<Run> {
 pub fn probes_of_nothing(plan: &Planned, options: &Options) -> Vec<Run> {
     let about = options.probes.iter().filter(|probe| probe.types.is_none() && probe.scope.binds(plan.case()));
     about.flat_map(|probe| runs(probe, plan, 1)).collect()
+}
+
+/// The probes of these names that have to answer between two waves: those of the resources of these steps, and those that are about none.
+pub fn probes_between_waves(plan: &Planned, options: &Options, names: &BTreeSet<String>, steps: &[&str]) -> Vec<Run> {
+    let about = options.probes.iter().filter(|probe| names.contains(&probe.name) && probe.scope.binds(plan.case()));
+    let made: BTreeSet<&str> = steps.iter().map(|step| resource_of(step)).collect();
+    let all = about.flat_map(|probe| runs(probe, plan, 1).into_iter().map(move |run| (probe, run)));
+    let is_theirs = |probe: &Probe, run: &Run| {
+        let resource = run.id.strip_prefix(&format!("probe:{}:", probe.name));
+        probe.types.is_none() || resource.is_some_and(|resource| made.contains(resource))
+    };
+    all.filter(|(probe, run)| is_theirs(probe, run)).map(|(_, run)| run).collect()
 }
 
 /// `type/name` of a step's id.

@@ -31,6 +31,7 @@ pub(super) fn plan(told: &Value, payload: &Value) -> String {
         ("window", &plan["window"]),
         ("impact", &plan["impact"]),
         ("cost", &plan["cost"]),
+        ("simulation", &plan["simulation"]),
     ];
     rows.extend(asked.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| row(name, &text(value))));
     rows.push(row("plan", &format!("{} (entry {})", text(&told["plan_digest"]), told["plan_entry"])));

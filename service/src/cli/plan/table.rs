@@ -119,6 +119,7 @@ fn simulation(told: &Simulation) -> Vec<String> {
             .map(|(id, field, there, wanted)| format!("differs  {id}: {field} is {there}, wanted is {wanted}")),
     );
     lines.extend(told.missing.iter().map(|(id, how)| format!("missing  {id}: {how}")));
+    lines.extend(told.unknown.iter().map(|(id, why)| format!("unknown  {id}: {why}")));
     for (who, what) in &told.affected {
         let what: Vec<&str> = what.iter().map(String::as_str).collect();
         lines.push(format!("affects  {who}: {}", what.join(", ")));

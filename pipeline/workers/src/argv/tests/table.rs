@@ -294,7 +294,7 @@ pub(super) fn table() -> Vec<(&'static str, Gives)> {
         ("az | sort --files0-from=x", No("--files0-from=x", 10, "names of files")),
         ("az | sort -- -o", No("-o", 13, "below the working directory")),
         ("az | sort /etc/passwd", No("/etc/passwd", 10, "below the working directory")),
-        ("az | sort +1 -2", No("-2", 13, "none of the options")),
+        ("az | sort +1 -2", No("-2", 13, "options stand before")),
         ("az | sort -k", No("-k", 10, "value is missing")),
         // The others.
         ("az | tail -n +5", Argv(&[&["az"], &["tail", "-n", "+5"]])),
@@ -349,6 +349,17 @@ pub(super) fn table() -> Vec<(&'static str, Gives)> {
         ("az \"x\"|sh", No("sh", 7, "bare names")),
         ("az '\\'';id'", Argv(&[&["az", "\\;id"]])),
         ("az '\\';id'", No(";", 6, META)),
+        // What kubectl would run as a plugin, and what opens an editor or a tunnel.
+        ("kubectl-1.29 evil", No("evil", 13, "no command of its own")),
+        ("kubectl-1.29 node-shell n1", No("node-shell", 13, "no command of its own")),
+        ("kubectl-1.29 ns", No("ns", 13, "no command of its own")),
+        ("kubectl-1.29 edit ns a", No("edit", 13, "no command of its own")),
+        ("kubectl-1.29 config view", No("config", 13, "no command of its own")),
+        ("kubectl-1.29 proxy", No("proxy", 13, "no command of its own")),
+        ("kubectl-1.29 --context a get ns", No("--context", 13, "its command comes first")),
+        ("kubectl-1.29 get ns --context a", Argv(&[&["kubectl-1.29", "get", "ns", "--context", "a"]])),
+        ("kubectl-1.29 get ns --tls-server-name=evil", No("--tls-server-name=evil", 20, "catalogue refuses")),
+        ("aws s3 ls --ca-bundle evil.pem", No("--ca-bundle", 10, "catalogue refuses")),
         // Who acts where, with whose secret.
         ("kubectl-1.29 get ns --token abc", No("--token", 20, "catalogue refuses")),
         ("kubectl-1.29 get ns --server=https://evil", No("--server=https://evil", 20, "catalogue refuses")),
@@ -378,6 +389,14 @@ pub(super) fn table() -> Vec<(&'static str, Gives)> {
         ("az | head --bytes=1G", No("--bytes=1G", 10, "a number")),
         ("az | wc -l -- -", Argv(&[&["az"], &["wc", "-l", "--", "-"]])),
         ("az | uniq --check-chars=x", No("--check-chars=x", 10, "a number")),
+        // Behind an operand, GNU reads an option where POSIX reads a file.
+        ("az | grep . -e ../secret", No("-e", 12, "options stand before")),
+        ("az | grep foo --", No("--", 14, "options stand before")),
+        ("az | uniq x -c", No("-c", 12, "options stand before")),
+        ("az | uniq - --", No("--", 12, "options stand before")),
+        ("az | cut -f1 x -b ../secret", No("-b", 15, "options stand before")),
+        ("az | sort - -k ../secret", No("-k", 12, "options stand before")),
+        ("az | jq .name -r", Argv(&[&["az"], &["jq", ".name", "-r"]])),
         ("az | cut -d", No("-d", 9, "value is missing")),
         ("az | cut --output-delimiter='$(id)' -f1", Argv(&[&["az"], &["cut", "--output-delimiter=$(id)", "-f1"]])),
     ]

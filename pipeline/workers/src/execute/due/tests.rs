@@ -44,6 +44,8 @@ fn scene(instance: &str) -> Scene {
         tools: Vec::new(),
         guards: json!({}),
         pipes: Vec::new(),
+        gate_s: 60,
+        telemetry: "/v1/tenants/default/changes/c-1/watch".to_owned(),
     }
 }
 
@@ -116,6 +118,7 @@ impl Paper {
             changed: Some(rc == 0),
             changed_before: self.progress().has_changed(),
             remaining,
+            last_wave: None,
             at_ms: self.now_ms,
         };
         let (manner, class) = (manner(&self.runnable, start), if rc == 0 { Class::Done } else { Class::Final });
@@ -249,7 +252,7 @@ fn the_next_wave_waits_for_the_gate_and_a_gate_that_does_not_hold_pauses() {
     assert_eq!(paper.run(), "a");
     assert_eq!(paper.due(), Due::Gate(0));
     let wave = paper.runnable.waves[0].clone();
-    let said = scene("w-1").gate(&paper.runnable, &wave, &[(0, Some("exit code 1".into()))], paper.now_ms);
+    let said = scene("w-1").gate(&paper.runnable, &wave, &[(0, Some("exit code 1".into()))], &[], paper.now_ms);
     paper.say(said);
     let Due::Pause(1, reason) = paper.due() else { panic!("{:?}", paper.due()) };
     assert!(reason.contains("canary 10 %"), "{reason}");
@@ -258,7 +261,7 @@ fn the_next_wave_waits_for_the_gate_and_a_gate_that_does_not_hold_pauses() {
     assert_eq!(paper.due(), Due::Paused);
     paper.order("resume");
     assert_eq!(paper.due(), Due::Gate(0), "it is looked at again, not waved through");
-    paper.say(scene("w-1").gate(&paper.runnable, &wave, &[(0, None)], paper.now_ms));
+    paper.say(scene("w-1").gate(&paper.runnable, &wave, &[(0, None)], &[], paper.now_ms));
     assert_eq!(paper.run(), "b c");
     assert_eq!(paper.due(), Due::Over, "what comes behind the last wave is for verification");
 }
@@ -276,7 +279,7 @@ fn oddities_and_promotion_by_hand_pause_once_before_the_next_wave() {
         }
         assert_eq!(paper.run(), "a");
         let wave = paper.runnable.waves[0].clone();
-        paper.say(scene("w-1").gate(&paper.runnable, &wave, &[(0, None)], paper.now_ms));
+        paper.say(scene("w-1").gate(&paper.runnable, &wave, &[(0, None)], &[], paper.now_ms));
         let Due::Pause(1, reason) = paper.due() else { panic!("{:?}", paper.due()) };
         let next_wave = paper.runnable.waves[1].clone();
         paper.say(scene("w-1").paused(&next_wave, &reason, paper.now_ms));
@@ -289,7 +292,7 @@ fn oddities_and_promotion_by_hand_pause_once_before_the_next_wave() {
     let mut paper = Paper::new(&canary(), odd);
     assert_eq!(paper.run(), "a");
     let wave = paper.runnable.waves[0].clone();
-    paper.say(scene("w-1").gate(&paper.runnable, &wave, &[(0, None)], paper.now_ms));
+    paper.say(scene("w-1").gate(&paper.runnable, &wave, &[(0, None)], &[], paper.now_ms));
     assert_eq!(paper.run(), "b c");
 }
 
@@ -358,10 +361,11 @@ fn what_is_said_of_a_step_is_admitted_and_names_no_credential() {
     let plan = three();
     let planned = planned(&plan, shipped());
     let runnable = runnable(&plan, &WaveOptions::default()).unwrap();
-    let scene = Scene { guards: Scene::guards(&Config::default(), &planned), ..scene("w-1") };
+    let scene = Scene { guards: Scene::guards(&Config::default(), &planned, &runnable.waves), ..scene("w-1") };
     let handed = Handed { kind: "vault".into(), ttl_s: Some(60), mtls: true };
     let manner = Manner { number: 1, line: runnable.steps[0].line.clone(), verified: true, handed: Some(handed) };
-    let done = Done { changed: Some(true), changed_before: false, remaining: 2, at_ms: 1_760_000_000_000 };
+    let done =
+        Done { changed: Some(true), changed_before: false, remaining: 2, last_wave: None, at_ms: 1_760_000_000_000 };
     let references = Beside { stdout: Some("obs://upm-a/x".into()), ..Beside::default() };
     let said = scene.ended(&runnable.steps[0], &manner, &finished(0), &references, &Class::Done, &done);
     let fields = crate::build::Fields {
@@ -465,7 +469,7 @@ proptest::proptest! {
                 Due::Gate(at) => {
                     let wave = paper.runnable.waves[at].clone();
                     let why = (choice == 4).then(|| "exit code 1".to_owned());
-                    let said = scene("w-1").gate(&paper.runnable, &wave, &[(0, why)], paper.now_ms);
+                    let said = scene("w-1").gate(&paper.runnable, &wave, &[(0, why)], &[], paper.now_ms);
                     paper.say(said);
                 }
                 Due::Pause(before, reason) => {
