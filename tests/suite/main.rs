@@ -36,6 +36,7 @@ mod rollout;
 mod serving;
 mod sessions;
 mod sql;
+mod strangers;
 mod tiles;
 mod walls;
 mod windows;

@@ -10,14 +10,14 @@ use workers::course::{Course, Entry, House};
 use workers::execute::tls::Fallback;
 use workers::preflight::{Answers, Question};
 
-use super::{Case, Emit, Shop, Stored, WorkError, ask};
+use super::{Case, Emit, Shop, Stored, WorkError, ask, own};
 
 /// The course of its newest attempt; none of a change that did not come in by a request.
 pub(crate) fn course(shop: &Shop, case: &Case) -> Option<Course> {
     case.request(case.attempt())?;
     let payloads: Vec<(&Stored, &Bytes)> =
         case.entries.iter().filter_map(|stored| Some((stored, stored.payload.as_ref()?))).collect();
-    let entries: Vec<Entry<'_>> = payloads.iter().map(|(stored, payload)| entry(stored, payload)).collect();
+    let entries: Vec<Entry<'_>> = payloads.iter().map(|(stored, payload)| entry(shop, stored, payload)).collect();
     let read = entries.iter().zip(&payloads).map(|(entry, (stored, _))| (entry, stored.event())).collect();
     Course::of(read, |entry| {
         let (_, payload) = payloads.iter().find(|(stored, _)| stored.index == entry.index)?;
@@ -25,8 +25,11 @@ pub(crate) fn course(shop: &Shop, case: &Case) -> Option<Course> {
     })
 }
 
-fn entry<'a>(stored: &Stored, payload: &'a [u8]) -> Entry<'a> {
-    Entry { index: stored.index, at_ms: stored.header.at, phase: stored.header.phase, payload }
+fn entry<'a>(shop: &Shop, stored: &Stored, payload: &'a [u8]) -> Entry<'a> {
+    let others = &shop.config.rollback.producers;
+    let is_theirs = stored.header.producer.as_ref().is_some_and(|name| others.contains(name.as_str()));
+    let takes_back = is_theirs || stored.is_by(own::ROLLBACK);
+    Entry { index: stored.index, at_ms: stored.header.at, phase: stored.header.phase, takes_back, payload }
 }
 
 /// Answers of commands that look.
@@ -74,7 +77,7 @@ pub(crate) async fn close(shop: &Shop, case: &Case, attempt: u64, because: &str)
     sections.add("governance", json!({"closed": true}));
     sections.add("closing", json!({ "because": because }));
     let id = case.event_id(attempt, "closed");
-    shop.emit(case, Emit { id, phase: Phase::Audit, attempt, sections }).await?;
+    shop.emit_news(case, Emit { id, phase: Phase::Audit, attempt, sections }).await?;
     Ok(())
 }
 

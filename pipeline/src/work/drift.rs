@@ -28,7 +28,7 @@ use super::verify::answered;
 use super::{Case, Next, Shop, WorkError, Worker};
 
 /// Its name, which is its producer token: only events of this producer are what monitors said.
-pub const NAME: &str = "drift";
+pub const NAME: &str = super::own::DRIFT;
 
 /// The worker. See the module.
 #[derive(Debug, Default)]

@@ -18,6 +18,7 @@
 pub mod case;
 pub mod drift;
 pub mod execute;
+pub mod own;
 pub mod plan;
 pub mod preflight;
 pub mod process;
@@ -106,6 +107,16 @@ pub enum WorkError {
         id: String,
         /// Why.
         reason: String,
+    },
+    /// What was found due is on record already: whoever said it again would find it due for ever.
+    #[error(
+        "event {id} is on record already (entry {index}), and what it says was due all the same: nothing comes of saying it again"
+    )]
+    Stuck {
+        /// Its id.
+        id: String,
+        /// Its entry.
+        index: u64,
     },
     /// Something that it needs is not there or does not work.
     #[error("{what}: {reason}")]

@@ -26,7 +26,7 @@ use super::execute::hand::Hand;
 use super::execute::keep;
 use super::process::{self, Limits, Place, Ran};
 use super::verify::answered;
-use super::{Case, Emit, Next, Shop, WorkError, Worker, machine};
+use super::{Case, Emit, Emitted, Next, Shop, WorkError, Worker, machine, own};
 
 /// The worker. See the module.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ const BUSY_MS: u64 = 1_000;
 
 impl Worker for RollingBack {
     fn name(&self) -> &'static str {
-        "rollback"
+        own::ROLLBACK
     }
 
     fn listens_to(&self) -> &'static [Phase] {
@@ -105,7 +105,15 @@ async fn roll_back(shop: &Shop, case: &Case, course: &Course, because: Because) 
         place: place(shop),
         plan_digest: plan.digest.clone(),
     };
-    let back = Back { shop, plan, way: &way, scene: &scene, attempt: course.attempt, lock, looked_unverified: AtomicBool::new(false) };
+    let back = Back {
+        shop,
+        plan,
+        way: &way,
+        scene: &scene,
+        attempt: course.attempt,
+        lock,
+        looked_unverified: AtomicBool::new(false),
+    };
     // Asked of one that is under way, too: that it began is an event like any other.
     if let Some(missing) = unapproved(shop, case, course.attempt).await? {
         let reason = format!("the plan never had the approvals that it needed, so nothing is undone by it: {missing}");
@@ -194,11 +202,14 @@ struct Back<'a> {
 }
 
 impl Back<'_> {
-    /// Whether it is this call that said it.
-    async fn say(&self, case: &Case, what: &str, sections: Sections) -> Result<bool, WorkError> {
+    /// Says what nobody has said yet.
+    async fn say(&self, case: &Case, what: &str, sections: Sections) -> Result<Emitted, WorkError> {
+        self.shop.emit_news(case, self.emit(case, what, sections)).await
+    }
+
+    fn emit(&self, case: &Case, what: &str, sections: Sections) -> Emit {
         let id = case.event_id(self.attempt, &format!("rollback.{}.{what}", self.scene.run));
-        let said = self.shop.emit(case, Emit { id, phase: Phase::Execute, attempt: self.attempt, sections }).await?;
-        Ok(said.ours)
+        Emit { id, phase: Phase::Execute, attempt: self.attempt, sections }
     }
 
     /// Step by step, each from what is on record by then.
@@ -251,8 +262,11 @@ impl Back<'_> {
                 let now_ms = self.shop.now_ms();
                 let until_ms = now_ms.saturating_add(self.longest_ms());
                 let started = self.scene.started(undo, now_ms, until_ms);
+                let start = format!("{place}.start");
                 // One that was begun before has its event already, and nobody is at it any more.
-                if !self.say(case, &format!("{place}.start"), started).await? && !begun {
+                if begun {
+                    self.shop.emit(case, self.emit(case, &start, started)).await?;
+                } else if !self.say(case, &start, started).await?.ours {
                     return Ok(false);
                 }
                 self.run(case, undo).await?

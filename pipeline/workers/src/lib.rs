@@ -40,6 +40,7 @@ pub mod drift;
 pub mod execute;
 pub mod lane;
 pub mod order;
+pub mod own;
 pub mod plan;
 pub mod policy;
 pub mod preflight;

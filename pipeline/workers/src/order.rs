@@ -7,6 +7,7 @@ use schemas::ids::{ChangeId, Phase};
 use serde_json::{Value, json};
 
 use crate::build::{Fields, Sections};
+use crate::own;
 use crate::request::json::JsonError;
 
 /// What is ordered.
@@ -113,6 +114,10 @@ impl Order {
             Kind::Rollback if is_closed => Some(format!(
                 "change {id} is closed; what it made is taken back by a change of its own: upm request \"delete …\""
             )),
+            // It would end the change: whoever executes takes it for the order to stop.
+            Kind::Rollback if !was_executed(change) => Some(format!(
+                "nothing was executed in change {id}, so there is nothing to take back; to have it never executed: upm change cancel"
+            )),
             Kind::Pause | Kind::Resume | Kind::Cancel if is_closed => {
                 Some(format!("change {id} is closed, so nothing of it is left to {}", self.kind.as_str()))
             }
@@ -120,12 +125,10 @@ impl Order {
         }
     }
 
-    /// Its event, of the newest attempt of a change as it stands (`change.json`).
+    /// Its event, of the last attempt that was asked for in a change as it stands (`change.json`).
     pub fn event(&self, change: &Value, naming: &Naming<'_>) -> (Fields, Sections) {
         let text = |name: &str| change[name].as_str().map(str::to_owned);
-        let attempts = change["attempts"].as_array().map_or(&[][..], Vec::as_slice);
-        let attempt =
-            attempts.iter().filter_map(|attempt| attempt["attempt"].as_u64()).max().filter(|number| *number > 1);
+        let attempt = attempt_of(change).filter(|number| *number > 1);
         let fields = Fields {
             id: naming.id.to_owned(),
             timestamp: naming.timestamp.to_owned(),
@@ -133,7 +136,7 @@ impl Order {
             change: Some(naming.change.to_string()),
             environment: text("environment"),
             class: text("class"),
-            attempt: attempt.and_then(|number| u32::try_from(number).ok()),
+            attempt,
             probe: change["probe"] == true,
             request: None,
             source: text("source").unwrap_or_else(|| "api".to_owned()),
@@ -147,6 +150,32 @@ impl Order {
         sections.add("order", json!({"kind": self.kind.as_str(), "by": self.by, "reason": self.reason}));
         (fields, sections)
     }
+}
+
+/// The attempt that an order is about: the last one that was asked for, as workers see it, whatever somebody says of others. In a change that the workers were not
+/// asked for, the last one.
+fn attempt_of(change: &Value) -> Option<u32> {
+    let number = |moment: &Value| moment["attempt"].as_u64().and_then(|number| u32::try_from(number).ok());
+    let asks = |moment: &&Value| moment["phase"] == "plan" && moment["producer"].as_str().is_some_and(own::may_ask);
+    let asked = moments(change).iter().filter(asks).filter_map(number).max();
+    asked.or_else(|| {
+        let attempts = change["attempts"].as_array().map_or(&[][..], Vec::as_slice);
+        attempts.iter().filter_map(number).max()
+    })
+}
+
+/// Whether anything says that the attempt that an order would be about was begun.
+fn was_executed(change: &Value) -> bool {
+    let attempt = u64::from(attempt_of(change).unwrap_or(1));
+    let executes = |moment: &Value| {
+        let has = moment["has"].as_array().is_some_and(|has| has.iter().any(|name| name == "execution"));
+        moment["attempt"] == attempt && has
+    };
+    moments(change).iter().any(executes)
+}
+
+fn moments(change: &Value) -> &[Value] {
+    change["timeline"].as_array().map_or(&[], Vec::as_slice)
 }
 
 fn is_text(text: &str, most: usize) -> bool {
@@ -184,7 +213,7 @@ mod tests {
     #[test]
     fn what_is_over_is_neither_stopped_nor_taken_back() {
         let of = |kind| Order { kind, by: "olga".to_owned(), reason: NO_REASON.to_owned() };
-        let change = |state: &str| json!({"change": "c-1", "state": state});
+        let change = |state: &str| json!({"change": "c-1", "state": state, "timeline": [{"attempt": 1, "phase": "execute", "has": ["execution"]}]});
         for kind in [Kind::Pause, Kind::Resume, Kind::Cancel, Kind::Rollback] {
             assert!(of(kind).objection(&change("closed")).is_some_and(|why| why.contains("c-1 is closed")), "{kind:?}");
         }
@@ -193,6 +222,34 @@ mod tests {
             assert_eq!(of(kind).objection(&change("closed")), None);
         }
         assert!(Kind::ALL.into_iter().all(|kind| of(kind).objection(&change("executed")).is_none()));
+    }
+
+    #[test]
+    fn only_what_was_begun_can_be_taken_back() {
+        let moment = |attempt: u64, phase: &str, has: &[&str]| json!({"attempt": attempt, "phase": phase, "producer": "request", "has": has});
+        let objection = |moments: &[Value]| {
+            let order = Order { kind: Kind::Rollback, by: "olga".to_owned(), reason: NO_REASON.to_owned() };
+            order.objection(&json!({"change": "c-1", "state": "planned", "timeline": moments}))
+        };
+        let planned =
+            [moment(1, "plan", &["plan"]), moment(1, "execute", &["execution"]), moment(2, "plan", &["plan"])];
+        assert!(objection(&planned).is_some_and(|why| why.contains("nothing was executed in change c-1")));
+        assert_eq!(objection(&[&planned[..], &[moment(2, "execute", &["execution"])]].concat()), None);
+    }
+
+    #[test]
+    fn an_order_is_about_the_attempt_that_was_asked_for() {
+        let moment = |attempt: u64, phase: &str, producer: &str| json!({"attempt": attempt, "phase": phase, "producer": producer});
+        let all = [
+            moment(1, "plan", "request"),
+            moment(2, "plan", "request"),
+            moment(7, "plan", "mallory"),
+            moment(1 << 53, "audit", "request"),
+        ];
+        let attempts = json!([{"attempt": 1}, {"attempt": 2}, {"attempt": 7}, {"attempt": 1_u64 << 53}]);
+        assert_eq!(attempt_of(&json!({"timeline": all, "attempts": attempts})), Some(2));
+        assert_eq!(attempt_of(&json!({"timeline": all[2..], "attempts": attempts})), Some(7));
+        assert_eq!(attempt_of(&json!({})), None);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use super::logs::LogName;
 use super::problem::Problem;
 use super::room::Room;
 use super::turns::Turns;
+use super::watchers::Watchers;
 use crate::cosigning::{Cosigning, Released, WitnessStatus};
 use crate::data_dir::ServeFile;
 use crate::follow::Followers;
@@ -69,6 +70,8 @@ pub struct App {
     pub room: Room,
     /// The newest entries of the logs.
     pub recent: Recent,
+    /// Places for whoever watches changes.
+    pub watchers: Watchers,
     /// What the workers of this process did; nothing where it has none.
     pub tally: Arc<Tally>,
     /// None where no witness is asked.
@@ -235,6 +238,7 @@ impl App {
             questions: Turns::new(),
             room: Room::new(),
             recent: Recent::default(),
+            watchers: Watchers::new(0),
             tally: Arc::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
@@ -255,11 +259,18 @@ impl App {
             questions: Turns::new(),
             room: Room::new(),
             recent: Recent::default(),
+            watchers: Watchers::new(0),
             tally: Arc::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
             ending: CancellationToken::new(),
         }
+    }
+
+    /// With so many places for whoever watches changes.
+    #[must_use]
+    pub fn watched_by(self, most: usize) -> Self {
+        Self { watchers: Watchers::new(most), ..self }
     }
 
     /// From now on what `following` copies is here.

@@ -3,6 +3,7 @@
 //!
 //! Left out until tokens and TLS exist: who asks. See `guard` for what stands in its place on a loopback socket.
 
+mod answering;
 mod app;
 mod approvals;
 mod assert;
@@ -37,15 +38,17 @@ mod streaming;
 mod tenants;
 mod turns;
 mod watch;
+mod watchers;
 
+pub use answering::answer;
 pub use app::{App, OpenTenant, blocking, log_failed};
 pub use body_time::in_time;
-pub use changes::Recorded;
 pub use evidence::segment;
 pub use guard::Guard;
 pub use patience::Patient;
 pub use problem::Problem;
 pub use replica::{Report, ReportedLog};
+pub use room::Held;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,7 +24,7 @@ use super::problem::Problem;
 use crate::clock;
 
 /// Who the road says sent what is posted here.
-const PRODUCER: &str = "orders";
+const PRODUCER: &str = pipeline::work::own::ORDERS;
 
 /// `POST …/orders` with `{"kind", "by", "reason"?}`: `{tenant, change, order, id, index, receipt, watch}`. 422 names what can't be read, 409 says why it can't be
 /// carried out; then nothing is on record.

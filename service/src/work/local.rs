@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
-use ledger::entry::{EventHeader, Header, Road};
+use ledger::entry::{Header, Road};
 use ledger::kv::Kv;
 use ledger::read::{Log, ReadError};
 use pipeline::work::{Record, RecordError, Stored};
@@ -15,8 +14,9 @@ use projector::fold::State;
 use projector_sqlite::Filter;
 use schemas::ids::{ChangeId, Tenant};
 
+use super::believed::{self, By, Known};
 use super::recent::{Became, road_of};
-use crate::http::{App, OpenTenant, Problem, Recorded, blocking, log_failed};
+use crate::http::{App, Held, OpenTenant, Problem, blocking, log_failed};
 
 /// Changes of one state that whoever starts looks at.
 const OPEN_OF_A_STATE: usize = 500;
@@ -112,11 +112,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn failed(problem: &Problem) -> RecordError {
     let document = problem.to_json();
+    if problem.is(TOO_LARGE) {
+        return RecordError::TooLarge(document["detail"].as_str().unwrap_or_default().to_owned());
+    }
     let said = document["detail"].as_str().unwrap_or_default().to_owned();
     if document["status"] == 503 { RecordError::Away(said) } else { RecordError::Unreadable(said) }
 }
 
-/// The events of a change.
+/// The type of the problem of a change of which even the workers' own events are too many to be read.
+pub const TOO_LARGE: &str = "too_large";
+
+/// The events of a change that workers read.
 pub async fn stored(app: &Arc<App>, tenant: &Tenant, change: &ChangeId) -> Result<Vec<Stored>, Problem> {
     let (open, app, change) = (app.tenant(tenant)?, Arc::clone(app), change.clone());
     // Where nobody says how far the log is, it is asked.
@@ -126,16 +132,37 @@ pub async fn stored(app: &Arc<App>, tenant: &Tenant, change: &ChangeId) -> Resul
     }
     blocking(move || {
         let size = open.log.head().map_err(|error| log_failed(&error))?.size;
-        let recorded = Recorded::of(&app, &open, &change)?;
-        let entries = recorded.entries.iter();
-        let stored = |(index, header, payload): &(u64, EventHeader, Vec<u8>)| {
-            Stored::new(*index, header.clone(), Some(Bytes::copy_from_slice(payload)))
-        };
-        let entries: Vec<Stored> = entries.map(stored).collect();
+        let entries = read(&app, &open, &change)?.0;
         app.recent.keep(&open, &change, &entries, size);
         Ok(entries)
     })
     .await
+}
+
+/// The same (`believed`), with the room that they take. Blocking.
+pub fn read(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<(Vec<Stored>, Held), Problem> {
+    let size = open.log.head().map_err(|error| log_failed(&error))?.size;
+    let mut all = Vec::new();
+    for index in open.change_indices(change, size)? {
+        if let Some(Header::Event(header)) = open.log.header(index).map_err(|error| log_failed(&error))? {
+            all.push(Known { index, bytes: header.size, by: By::of(header.producer.as_ref()) });
+        }
+    }
+    let wanted = believed::read(&all);
+    if wanted.len() < all.len() {
+        let left_out = all.len() - wanted.len();
+        tracing::debug!(tenant = %open.tenant, %change, left_out, "events of others are not read: there are too many");
+    }
+    let room = app.room.hold(change, wanted.len(), wanted.iter().map(|known| known.bytes).sum())?;
+    let mut stored = Vec::with_capacity(wanted.len());
+    for Known { index, .. } in wanted {
+        let header = open.log.header(index).map_err(|error| log_failed(&error))?;
+        let payload = open.log.stored(index).map_err(|error| log_failed(&error))?;
+        if let (Some(Header::Event(header)), Some(payload)) = (header, payload) {
+            stored.push(Stored::new(index, header, Some(payload.payload.into())));
+        }
+    }
+    Ok((stored, room))
 }
 
 /// Waits until a message of the road is decided, and says which change it is an event of.
@@ -180,7 +207,7 @@ pub async fn open(app: &Arc<App>, tenant: &Tenant) -> Result<Vec<ChangeId>, Prob
 /// What a log was told about its tenant, by the entry that said it.
 pub type Facts = Vec<(u64, BTreeMap<String, String>)>;
 
-/// Origin, time of the newest entry and facts over the log's life: what [`circumstances`] is made of.
+/// Origin, time of the newest entry and facts over the log's life: what `packs::circumstances` is made of.
 pub fn facts<K: Kv>(log: &Log<K>) -> Result<(String, u64, Facts), ReadError> {
     let head = log.head()?;
     let last = head.size.checked_sub(1).map(|index| log.header(index)).transpose()?.flatten();

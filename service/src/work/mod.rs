@@ -1,10 +1,12 @@
 //! Workers beside the ledger: what they are given. The frame and the workers themselves are `pipeline::work`'s.
 //!
+//! - [`believed`]: which events of a change are read;
 //! - [`local`]: the ledger of this process, as workers see it;
 //! - [`remote`]: that of a server, over HTTP;
 //! - [`recent`]: the newest entries of its logs, in memory;
 //! - [`options`]: their one file of options, with what it names.
 
+pub mod believed;
 pub mod local;
 pub mod options;
 pub mod recent;

@@ -32,6 +32,8 @@ const LIVES: Duration = Duration::from_mins(10);
 const SWEEP: Duration = Duration::from_mins(1);
 /// A larger change is read from the log each time.
 const CHANGE_BYTES: usize = 256 << 10;
+/// So is one with more events: of so few none is left out of what workers read (`believed`).
+const CHANGE_EVENTS: usize = 512;
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,7 +219,8 @@ impl Logs {
             return;
         }
         let bytes = stored.payload.as_ref().map_or(0, Bytes::len);
-        if stored.header.seq > kept.entries.len() as u64 || kept.bytes + bytes > CHANGE_BYTES {
+        let is_next = stored.header.seq == kept.entries.len() as u64;
+        if !is_next || kept.entries.len() == CHANGE_EVENTS || kept.bytes + bytes > CHANGE_BYTES {
             return self.forget(key);
         }
         kept.bytes += bytes;
@@ -337,7 +340,10 @@ mod tests {
     fn what_is_remembered_is_bounded_and_the_oldest_goes_first() {
         let mut logs = Logs::default();
         logs.add(&key("large"), event("large", 0, CHANGE_BYTES + 1));
-        assert_eq!((seqs(&logs, "large"), logs.bytes), (None, 0));
+        for seq in 0..=CHANGE_EVENTS as u64 {
+            logs.add(&key("long"), event("long", seq, 1));
+        }
+        assert_eq!((seqs(&logs, "large"), seqs(&logs, "long"), logs.bytes), (None, None, 0));
         for number in 0..=CHANGES {
             logs.asked += 1;
             let name = format!("c-{number}");
