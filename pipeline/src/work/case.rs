@@ -19,24 +19,19 @@ pub struct Case {
     pub change: ChangeId,
     /// Its events, oldest first.
     pub entries: Vec<Stored>,
-    events: Vec<Value>,
 }
 
 impl Case {
     /// Of a change's events, oldest first. Events of attempts beyond the last one that was asked for say nothing: whoever may publish must not move a change to an
     /// attempt that nobody has asked for.
     pub fn new(tenant: Tenant, change: ChangeId, entries: Vec<Stored>) -> Self {
-        let read = |stored: Stored| {
-            let event = stored.event();
-            (stored, event)
-        };
-        let mut read: Vec<(Stored, Value)> = entries.into_iter().map(read).collect();
-        let asked = read.iter().filter(|(stored, event)| is_request(stored, event)).map(|(_, event)| attempt_of(event));
-        if let Some(last) = asked.filter(|attempt| *attempt <= ATTEMPT_MAX).max() {
-            read.retain(|(_, event)| attempt_of(event) <= last);
+        let asked = entries.iter().filter(|stored| is_request(stored, stored.event()));
+        let asked = asked.map(|stored| attempt_of(stored.event())).filter(|attempt| *attempt <= ATTEMPT_MAX).max();
+        let mut entries = entries;
+        if let Some(last) = asked {
+            entries.retain(|stored| attempt_of(stored.event()) <= last);
         }
-        let (entries, events) = read.into_iter().unzip();
-        Self { tenant, change, entries, events }
+        Self { tenant, change, entries }
     }
 
     /// A change as the ledger has it now; without entries where it has none.
@@ -51,7 +46,7 @@ impl Case {
 
     /// Each entry with its event (what `provisioning_event` holds), oldest first.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = (&Stored, &Value)> {
-        self.entries.iter().zip(&self.events)
+        self.entries.iter().map(|stored| (stored, stored.event()))
     }
 
     /// The same of one attempt.
@@ -61,7 +56,7 @@ impl Case {
 
     /// The highest attempt: the one that is under way.
     pub fn attempt(&self) -> u64 {
-        self.events.iter().map(attempt_of).max().unwrap_or(1)
+        self.events().map(|(_, event)| attempt_of(event)).max().unwrap_or(1)
     }
 
     /// The first request with this id. Ids are not unique, and an event of somebody else that has taken one is none.
