@@ -40,4 +40,4 @@ pub use follow::{DedupeKeys, Finder, FollowConfig, Following, Reporter, Standing
 pub use kept::{KeepError, KeptHeads};
 pub use running::{Running, StartError, start};
 pub use shared::{Health, Progress};
-pub use target::{ConnectError, NatsAuth, NatsTarget};
+pub use target::{ConnectError, NatsAuth, NatsTarget, Refusals};

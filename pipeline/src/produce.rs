@@ -20,6 +20,7 @@ use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::answer::{Answer, NoAnswer, RECEIPT_HEADER};
+use crate::target::Refusals;
 
 /// `JetStream`'s code for a stream that may hold no more (`discard: new`).
 const STREAM_STORE_FAILED: u64 = 10_077;
@@ -58,6 +59,9 @@ pub struct OnRoad {
     /// Its sequence on the road.
     #[serde(rename = "seq")]
     pub sequence: u64,
+    /// It was there already, or another message under the same name was ([`Producer::publish_once`]).
+    #[serde(default, rename = "duplicate")]
+    pub is_repeated: bool,
 }
 
 /// An event's place among others of its lane: it comes when the one before it is on the road, or given up. The default is a lane of
@@ -135,6 +139,14 @@ pub enum ProduceError {
         /// Its words.
         said: String,
     },
+    /// The server does not let us publish there.
+    #[error(
+        "the server does not let {subject} be published without the credentials for it: workers' and doors' names are theirs alone (--nats-file FILE, docs/workers.md)"
+    )]
+    Forbidden {
+        /// The subject.
+        subject: String,
+    },
     /// The event is larger than the server takes.
     #[error("the event has {bytes} bytes; the server takes at most {limit}")]
     TooLarge {
@@ -174,6 +186,7 @@ pub struct Producer {
 
 struct Shared {
     client: Client,
+    refusals: Refusals,
     patience: Patience,
     window: Semaphore,
     inbox: String,
@@ -200,6 +213,11 @@ impl Drop for Shared {
 impl Producer {
     /// A producer over `client`; its inbox lives on the runtime that this is called from.
     pub async fn new(client: Client, patience: Patience) -> Result<Self, ProduceError> {
+        Self::hearing(client, Refusals::default(), patience).await
+    }
+
+    /// The same, that is told at once what the server refuses to carry ([`crate::NatsTarget::connect_hearing`]).
+    pub async fn hearing(client: Client, refusals: Refusals, patience: Patience) -> Result<Self, ProduceError> {
         // Always `_INBOX`: that is where answers may go, whatever the client's own inboxes are called.
         let own = client.new_inbox();
         let unique = own.rsplit('.').next().unwrap_or_default();
@@ -211,7 +229,7 @@ impl Producer {
         let waiting = Arc::<Waiting>::default();
         let listener = tokio::spawn(listen(subscriber, inbox.len(), Arc::clone(&waiting)));
         let window = Semaphore::new(patience.window.max(1));
-        let shared = Shared { client, patience, window, inbox, waiting, next: AtomicU64::new(0), listener };
+        let shared = Shared { client, refusals, patience, window, inbox, waiting, next: AtomicU64::new(0), listener };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -255,9 +273,11 @@ impl Producer {
         let mut replies = self.shared.register();
         for _ in 0..self.shared.patience.attempts.max(1) {
             self.shared.publish(event, headers.clone(), replies.token).await?;
-            if let Ok(Some(Reply::Ack(message))) =
-                tokio::time::timeout(self.shared.patience.ack, replies.receiver.recv()).await
-            {
+            let came = tokio::select! {
+                reply = tokio::time::timeout(self.shared.patience.ack, replies.receiver.recv()) => reply,
+                () = self.shared.refusals.of(&event.subject) => return Err(forbidden(event)),
+            };
+            if let Ok(Some(Reply::Ack(message))) = came {
                 return on_road(event, &message);
             }
         }
@@ -346,7 +366,11 @@ impl Shared {
         let mut wait = self.patience.ack;
         let mut missing = "acknowledgement";
         loop {
-            match tokio::time::timeout(wait, replies.receiver.recv()).await {
+            let came = tokio::select! {
+                reply = tokio::time::timeout(wait, replies.receiver.recv()) => reply,
+                () = self.refusals.of(&event.subject) => return Attempt::Done(Err(forbidden(event))),
+            };
+            match came {
                 Ok(Some(Reply::Answer(message))) => {
                     let answer = Answer::parse(message.headers.as_ref(), &message.payload);
                     return Attempt::Done(answer.map_err(ProduceError::from));
@@ -362,6 +386,10 @@ impl Shared {
             }
         }
     }
+}
+
+fn forbidden(event: &Outgoing) -> ProduceError {
+    ProduceError::Forbidden { subject: event.subject.clone() }
 }
 
 /// The replies to one event; forgotten when dropped.
@@ -400,6 +428,8 @@ fn on_road(event: &Outgoing, message: &Message) -> Result<OnRoad, ProduceError> 
     #[derive(Deserialize)]
     struct Ack {
         seq: Option<u64>,
+        #[serde(default)]
+        duplicate: bool,
         error: Option<ApiError>,
     }
     #[derive(Deserialize)]
@@ -413,14 +443,14 @@ fn on_road(event: &Outgoing, message: &Message) -> Result<OnRoad, ProduceError> 
         return Err(ProduceError::NoRoad { subject: event.subject.clone() });
     }
     match serde_json::from_slice(&message.payload) {
-        Ok(Ack { seq: Some(sequence), error: None }) => Ok(OnRoad { sequence }),
+        Ok(Ack { seq: Some(sequence), duplicate, error: None }) => Ok(OnRoad { sequence, is_repeated: duplicate }),
         Ok(Ack { error: Some(error), .. }) if error.err_code == STREAM_STORE_FAILED => {
             Err(ProduceError::RoadFull { said: error.description })
         }
         Ok(Ack { error: Some(error), .. }) => {
             Err(ProduceError::Refused { code: error.err_code, said: error.description })
         }
-        Ok(Ack { seq: None, error: None }) | Err(_) => {
+        Ok(Ack { seq: None, error: None, .. }) | Err(_) => {
             Err(ProduceError::Refused { code: 0, said: "an acknowledgement that can't be read".to_owned() })
         }
     }

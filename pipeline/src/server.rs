@@ -2,8 +2,9 @@
 //!
 //! It listens on the loopback address only, keeps its store encrypted, and lives and dies with us: it is started through a re-exec
 //! of our own program (`… nats-child PARENT PROGRAM ARGS`, see [`run_child`]) that asks the kernel to kill it when we die, however
-//! we die. Two users share it: `upm`, which is us, and everybody else, who may publish events and hear answers but can neither read
-//! the road (it holds originals before masking) nor cut it. Configuration: nats-server 2.12 and newer.
+//! we die. Three users share it: `upm`, which is us; `upm-work`, the workers beside us, whose login lies in a file that only our user may read; and everybody
+//! else, who may publish events and hear answers but can neither read the road (it holds originals before masking) nor cut it, nor publish in the name of a
+//! worker. Configuration: nats-server 2.12 and newer.
 
 mod files;
 mod keeper;
@@ -37,6 +38,11 @@ const MAX_VERSION_BYTES: u64 = 4096;
 const SERVICE_USER: &str = "upm";
 const SYSTEM_USER: &str = "upm-health";
 const PRIVATE_INBOX: &str = "_UPM_INBOX";
+const WORK_USER: &str = "upm-work";
+/// Where answers to workers go: what they are woken by is theirs alone.
+const WORK_INBOX: &str = "_UPM_WORK";
+/// The file in the child's directory that holds the login of workers, as a URL.
+pub const WORKERS_FILE: &str = "workers.url";
 /// A server with a thousand streams needs several seconds to come.
 const START_PATIENCE: Duration = Duration::from_mins(1);
 /// What does not tell its version by then is something else.
@@ -153,9 +159,17 @@ pub fn service_password(store_key: &str) -> String {
     hash::leaf(format!("upm nats service user\0{store_key}").as_bytes()).to_string()
 }
 
-/// A child that listens at `url` and whose store has this key, for whoever works for the service in another process.
-pub fn service_target(url: &str, store_key: &str) -> NatsTarget {
-    NatsTarget { url: url.to_owned(), ..target_of(0, &service_password(store_key)) }
+/// How whoever plays a worker reaches a server: by a URL with user and password in it, as in [`WORKERS_FILE`]; none where it has none.
+pub fn worker_target(url: &str) -> Option<NatsTarget> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (login, address) = rest.rsplit_once('@')?;
+    let (user, password) = login.split_once(':')?;
+    Some(NatsTarget {
+        url: format!("{scheme}://{address}"),
+        auth: password_of(user, password),
+        ca: None,
+        inbox_prefix: Some(WORK_INBOX.to_owned()),
+    })
 }
 
 /// The other side of the launcher: called first thing in `main` with what follows `nats-child`, it asks the kernel to kill it when
@@ -201,6 +215,8 @@ impl NatsChild {
         let mut child = Self::supervise(&config, &files, &password, target)?;
         child.wait_until_ready(&files).await?;
         write_private(&files.port, &format!("{port}\n"))?;
+        let password = work_password(&config.store_key);
+        write_private(&files.workers, &format!("nats://{WORK_USER}:{password}@{}:{port}\n", Ipv4Addr::LOCALHOST))?;
         Ok(child)
     }
 
@@ -251,6 +267,7 @@ impl NatsChild {
                 key: config.store_key.clone(),
                 password: password.to_owned(),
                 system_password: system_password(&config.store_key),
+                work_password: work_password(&config.store_key),
             },
             state: Arc::clone(&state),
             orders: ordered,
@@ -327,6 +344,11 @@ fn password_of(user: &str, password: &str) -> NatsAuth {
 /// The password of the user that may ask for the server's health, and nothing else.
 fn system_password(store_key: &str) -> String {
     hash::leaf(format!("upm nats health user\0{store_key}").as_bytes()).to_string()
+}
+
+/// The password of the workers beside us.
+fn work_password(store_key: &str) -> String {
+    hash::leaf(format!("upm nats work user\0{store_key}").as_bytes()).to_string()
 }
 
 fn target_of(port: u16, password: &str) -> NatsTarget {

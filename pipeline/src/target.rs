@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectOptions, Event, ServerError};
+use tokio::sync::watch;
 
 /// How long one attempt to reach a server may take.
 const CONNECT_SECONDS: u64 = 5;
@@ -83,6 +84,20 @@ impl NatsTarget {
         self.connect_with(name, |options| options).await
     }
 
+    /// Like [`NatsTarget::connect`], and tells beside the connection what the server refuses to carry.
+    pub async fn connect_hearing(&self, name: &str) -> Result<(Client, Refusals), ConnectError> {
+        let refusals = Refusals::default();
+        let heard = refusals.clone();
+        let hear = move |event: Event| {
+            if let Event::ServerError(ServerError::Other(said)) = &event {
+                heard.take(said);
+            }
+            std::future::ready(())
+        };
+        let client = self.connect_with(name, |options| options.event_callback(hear)).await?;
+        Ok((client, refusals))
+    }
+
     /// Like [`NatsTarget::connect`], with options of the caller's on top.
     pub(crate) async fn connect_with(
         &self,
@@ -116,6 +131,47 @@ impl NatsTarget {
     }
 }
 
+/// Subjects that are remembered as refused, of one connection.
+const REFUSED_MAX: usize = 64;
+
+/// What a server refused to carry: it says so on the connection, not in an answer. Clones hear the same.
+#[derive(Clone, Debug)]
+pub struct Refusals(watch::Sender<Vec<String>>);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(watch::Sender::new(Vec::new()))
+    }
+}
+
+impl Refusals {
+    fn take(&self, said: &str) {
+        let Some(subject) = refused(said) else { return };
+        self.0.send_if_modified(|subjects| {
+            let is_new = subjects.len() < REFUSED_MAX && !subjects.iter().any(|known| known == subject);
+            if is_new {
+                subjects.push(subject.to_owned());
+            }
+            is_new
+        });
+    }
+
+    /// Returns when the server has refused to carry what is published to `subject`; never where it does not.
+    pub(crate) async fn of(&self, subject: &str) {
+        let mut subjects = self.0.subscribe();
+        let refused = subjects.wait_for(|subjects| subjects.iter().any(|known| known == subject)).await.is_ok();
+        if !refused {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The subject in `Permissions Violation for Publish to "SUBJECT"`.
+fn refused(said: &str) -> Option<&str> {
+    let (_, rest) = said.split_once("Permissions Violation for Publish to \"")?;
+    rest.split_once('"').map(|(subject, _)| subject)
+}
+
 /// 50 ms, doubling to 2 s: a child that is restarted is found again at once, a cluster that is away is not hammered.
 fn reconnect_delay(attempts: usize) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(6);
@@ -132,6 +188,17 @@ mod tests {
         target.auth = NatsAuth::Password { user: "upm".into(), password: "hunter2".into() };
         let printed = format!("{target:?}");
         assert!(printed.contains("upm") && !printed.contains("hunter2"), "{printed}");
+    }
+
+    #[test]
+    fn what_a_server_refuses_is_heard_by_its_subject() {
+        use futures::FutureExt as _;
+        let refusals = Refusals::default();
+        let heard = refusals.clone();
+        refusals.take("Permissions Violation for Publish to \"upm.events.acme.execute.execute\"");
+        refusals.take("Permissions Violation for Subscription to \"upm.events.acme.plan\"");
+        assert!(heard.of("upm.events.acme.execute.execute").now_or_never().is_some());
+        assert!(heard.of("upm.events.acme.plan").now_or_never().is_none());
     }
 
     #[test]

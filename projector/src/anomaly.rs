@@ -71,7 +71,7 @@ pub enum Code {
     UnknownVisibility,
     /// `execution.pipe_allow_list` allows more than the model's default.
     PipeAllowListWidened,
-    /// A step ran without checking the certificate of whom it spoke to.
+    /// A command ran without checking the certificate of whom it spoke to.
     TlsNotVerified,
     /// The payload is gone or could not be read; only the header spoke.
     PayloadNotRead,

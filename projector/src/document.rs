@@ -368,7 +368,7 @@ fn moment(seen: &Seen<'_>) -> Moment {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::anomaly::Code;
@@ -400,6 +400,32 @@ mod tests {
         ] {
             let document = told(&[event("execute", &json!({"execution": execution}))]);
             assert_eq!(document.timeline[0].text, text);
+        }
+    }
+
+    #[test]
+    fn who_asks_and_who_orders_is_told() {
+        let asked = |request: Value, words: &str| {
+            let intent = json!({"source": "api", "initiator": "ines", "tenant": "acme", "request": words});
+            told(&[event("plan", &json!({"intent": intent, "request": request}))]).timeline[0].text.clone()
+        };
+        let two = json!({"resources": [{"type": "a"}, {"type": "b"}]});
+        assert_eq!(asked(json!({"request": "create a"}), "create a"), "Asked by “ines”: “create a”.");
+        assert_eq!(asked(two.clone(), ""), "Asked by “ines”: 2 resources.");
+        assert_eq!(asked(two, "as last week"), "Asked by “ines”: “as last week”, and 2 resources.");
+        assert_eq!(asked(json!({"resources": "many"}), ""), "Asked by “ines”, without saying for what.");
+        assert_eq!(asked(json!("words"), "words"), "Event of phase plan.", "no request of the door");
+        for (order, text) in [
+            (
+                json!({"kind": "pause", "by": "olga", "reason": "the pager rings"}),
+                "Pause ordered by “olga”: “the pager rings”.",
+            ),
+            (json!({"kind": "rollback_dry_run", "by": "olga"}), "Dry run of the rollback ordered by “olga”."),
+            (json!({"kind": "dance"}), "“dance” ordered by “somebody”."),
+            (json!({"by": 7}), "Event of phase audit."),
+        ] {
+            let text = text.replace("“somebody”", "somebody who is not named");
+            assert_eq!(told(&[event("audit", &json!({ "order": order }))]).timeline[0].text, text);
         }
     }
 

@@ -96,7 +96,7 @@ pub struct Facts<'a> {
     pub way: Option<Way<'a>>,
     /// `execution.remaining` says that steps are not over yet.
     pub more_steps: bool,
-    /// `execution.tls_verified` is false: certificates were not checked.
+    /// `tls_verified` of preflight, execution or verification is false: certificates were not checked.
     pub tls_unverified: bool,
     /// `verification.checks` and `verification.slo`.
     pub checks: Tests,
@@ -104,6 +104,21 @@ pub struct Facts<'a> {
     pub drift: Option<u64>,
     /// `rollback.executed`, if there is one.
     pub rollback: Option<RollbackFacts<'a>>,
+    /// `request`: it came in by the door for requests, and asks for so many resources beside what its words say.
+    pub asked: Option<u64>,
+    /// `order`, if there is one.
+    pub order: Option<OrderFacts<'a>>,
+}
+
+/// What an order to the workers says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrderFacts<'a> {
+    /// pause, resume, …
+    pub kind: Option<Cow<'a, str>>,
+    /// Who gives it.
+    pub by: Option<Cow<'a, str>>,
+    /// Why.
+    pub reason: Option<Cow<'a, str>>,
 }
 
 /// What an execution says beside its steps.
@@ -186,6 +201,12 @@ impl<'a> Facts<'a> {
             rollback: self
                 .rollback
                 .map(|rollback| RollbackFacts { steps: rollback.steps, outcome: owned(rollback.outcome) }),
+            asked: self.asked,
+            order: self.order.map(|order| OrderFacts {
+                kind: owned(order.kind),
+                by: owned(order.by),
+                reason: owned(order.reason),
+            }),
         }
     }
 

@@ -110,7 +110,7 @@ fn of_entry(found: &mut Found, seen: &Seen<'_>) {
         found.add(Code::PipeAllowListWidened, seen, text);
     }
     if facts.tls_unverified {
-        found.add(Code::TlsNotVerified, seen, "A step ran without checking the certificate of whom it spoke to.");
+        found.add(Code::TlsNotVerified, seen, "A command ran without checking the certificate of whom it spoke to.");
     }
     of_clock(found, seen);
     let stated = facts.plan.as_ref().and_then(|plan| plan.digest.as_deref());

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use schemas::ids::Phase;
 
-use crate::facts::{self, Decision, Facts, Steps, Tests, Way};
+use crate::facts::{self, Decision, Facts, OrderFacts, Steps, Tests, Way};
 use crate::fold::Marks;
 use crate::unseen::is_unseen;
 
@@ -20,6 +20,8 @@ pub(crate) fn of(phase: Phase, facts: &Facts<'_>) -> String {
         return "The payload is gone or could not be read.".to_owned();
     }
     let mut parts = Vec::new();
+    parts.extend(facts.asked.map(|resources| request(facts, resources)));
+    parts.extend(facts.order.as_ref().map(order));
     if let Some(plan) = &facts.plan {
         parts.push(format!("plan of {}", count(plan.commands, "command")));
     }
@@ -83,6 +85,35 @@ pub(crate) fn quote(text: &str) -> String {
 /// What is not seen, and the marks of quotation itself.
 fn is_deceptive(char: char) -> bool {
     is_unseen(char) || matches!(char, '“' | '”')
+}
+
+/// Who asks for what; what is planned for it comes later.
+fn request(facts: &Facts<'_>, resources: u64) -> String {
+    let who = facts.initiator.as_deref().map_or("somebody who is not named".to_owned(), quote);
+    let words = facts.request.as_deref().filter(|words| !words.trim().is_empty()).map(quote);
+    let resources = (resources > 0).then(|| count(resources, "resource"));
+    match (words, resources) {
+        (Some(words), Some(resources)) => format!("asked by {who}: {words}, and {resources}"),
+        (Some(what), None) | (None, Some(what)) => format!("asked by {who}: {what}"),
+        (None, None) => format!("asked by {who}, without saying for what"),
+    }
+}
+
+/// What somebody tells the workers to do.
+fn order(order: &OrderFacts<'_>) -> String {
+    let what = match order.kind.as_deref() {
+        Some("pause") => "pause".to_owned(),
+        Some("resume") => "going on".to_owned(),
+        Some("cancel") => "cancelling".to_owned(),
+        Some("rollback") => "rollback".to_owned(),
+        Some("rollback_dry_run") => "dry run of the rollback".to_owned(),
+        Some("drift_check") => "look for drift".to_owned(),
+        Some(other) => quote(other),
+        None => "something that is not named".to_owned(),
+    };
+    let by = order.by.as_deref().map_or("somebody who is not named".to_owned(), quote);
+    let reason = order.reason.as_deref().map(|reason| format!(": {}", quote(reason)));
+    format!("{what} ordered by {by}{}", reason.unwrap_or_default())
 }
 
 fn tests(noun: &str, tests: Tests, failed: &str) -> Option<String> {

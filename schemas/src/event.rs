@@ -50,6 +50,12 @@ pub struct Event<'a> {
     /// A statement about a clause of the model.
     #[serde(borrow)]
     pub attestation: Option<Attestation<'a>>,
+    /// What came in by the door for requests.
+    #[serde(borrow)]
+    pub request: Option<Any<'a>>,
+    /// What somebody told the workers to do.
+    #[serde(borrow)]
+    pub order: Option<Any<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -62,11 +68,8 @@ impl<'a> Event<'a> {
     /// Reads a stored payload.
     pub fn parse(payload: &'a [u8]) -> Result<Self, serde_json::Error> {
         // Looked through once, and not each text by itself.
-        let document = match std::str::from_utf8(payload) {
-            Ok(text) => serde_json::from_str::<Document<'a>>(text),
-            Err(_) => serde_json::from_slice(payload),
-        };
-        document.map(|document| document.provisioning_event)
+        let text = std::str::from_utf8(payload).map_err(serde::de::Error::custom)?;
+        serde_json::from_str::<Document<'a>>(text).map(|document| document.provisioning_event)
     }
 }
 
@@ -229,6 +232,9 @@ pub struct Preflight<'a> {
     /// In any form.
     #[serde(borrow)]
     pub quota: Option<Any<'a>>,
+    /// False: something was looked at without checking the certificate of whom was asked.
+    #[serde(borrow)]
+    pub tls_verified: Option<Any<'a>>,
 }
 
 /// One of `preflight.checks[]`, `verification.checks[]`, `verification.slo[]`.
@@ -445,6 +451,9 @@ pub struct Verification<'a> {
     pub duration_ms: Option<f64>,
     /// How long it waited.
     pub wait_ms: Option<f64>,
+    /// False: something was looked at without checking the certificate of whom was asked.
+    #[serde(borrow)]
+    pub tls_verified: Option<Any<'a>>,
 }
 
 /// `verification.drift`.

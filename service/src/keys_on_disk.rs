@@ -188,11 +188,6 @@ impl Keys {
         self.dedupe(tenant)
     }
 
-    /// The key of the child server's store, where there is one: a server that joined somebody else's NATS has none.
-    pub fn nats(&self) -> Result<Option<Zeroizing<String>>, KeyFileError> {
-        if self.nats_path().exists() { self.nats_or_new().map(Some) } else { Ok(None) }
-    }
-
     /// The key of the child server's store as 64 hex digits; made where it is missing.
     pub fn nats_or_new(&self) -> Result<Zeroizing<String>, KeyFileError> {
         let path = self.nats_path();

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use upm_tests::{ok, wait_for};
+use upm_tests::{Server, ok, run, wait_for};
 
-use crate::house::{House, Worker, events, version};
+use crate::house::{House, Worker, event_that, events, version};
 use crate::workshop::{approved, lines, step_over, workshop_with};
 
 /// A real HTTPS server, whose certificate nobody knows.
@@ -34,6 +34,11 @@ impl Https {
             let _ = std::io::copy(&mut said, &mut file);
         });
         Self { child, port: port.trim().parse().expect("a port"), log }
+    }
+
+    /// Waits until these requests came through the handshake, and no others.
+    fn until(&self, expect: &[&str]) {
+        wait_for(&format!("the server to have had {expect:?}"), || (self.requests() == expect).then_some(()));
     }
 
     /// Requests that came through the handshake.
@@ -97,6 +102,28 @@ delete = ["curl", "--silent", "--show-error", "--fail", "--request", "DELETE", "
 
 [types.page.fields]
 name = {{ pattern = "[a-z][a-z0-9-]*" }}
+
+[types.sheet]
+title = "page that is looked at where everybody reads it"
+words = ["sheet"]
+create = ["curl", "--silent", "--show-error", "--fail", "--request", "PUT", "--data", "hello", "https://localhost:{port}/{{name}}"]
+exists = {{ command = ["curl", "--silent", "--show-error", "--fail", "https://localhost:{port}/{{name}}"], absent_says = "404" }}
+read_back = ["curl", "--silent", "--show-error", "--fail", "--max-time", "20", "https://localhost:{port}/{{name}}"]
+delete = ["curl", "--silent", "--show-error", "--fail", "--request", "DELETE", "https://localhost:{port}/{{name}}"]
+
+[types.sheet.fields]
+name = {{ pattern = "[a-z][a-z0-9-]*" }}
+
+[types.shelf]
+title = "folder that only the server removes"
+words = ["shelf"]
+create = ["mkdir", "{pages}/{{name}}"]
+exists = {{ command = ["ls", "-d", "{pages}/{{name}}"], absent_code = 2 }}
+read_back = ["ls", "-ld", "{pages}/{{name}}"]
+delete = ["curl", "--silent", "--show-error", "--fail", "--request", "DELETE", "https://localhost:{port}/{{name}}"]
+
+[types.shelf.fields]
+name = {{ pattern = "[a-z][a-z0-9-]*" }}
 "#,
         version = version("curl")
     )
@@ -152,6 +179,97 @@ fn tls_fallback() {
     ok(&mut server.upm(&["verify", &pack, "--key", server.vkey("acme")]));
     let kept = Command::new("unzip").args(["-p", &pack, "change.json"]).output().expect("unzip runs");
     assert!(String::from_utf8_lossy(&kept.stdout).contains("tls_not_verified"));
+}
+
+/// Entries of a change that have the anomaly.
+fn unverified(server: &Server, change: &str) -> Vec<u64> {
+    let shown = server.json(&format!("/v1/tenants/acme/changes/{change}"));
+    let anomalies = shown["anomalies"].as_array().expect("a list").iter();
+    let own = anomalies.filter(|anomaly| anomaly["code"] == "tls_not_verified");
+    own.filter_map(|anomaly| anomaly["index"].as_u64()).collect()
+}
+
+/// Index of the entry with an event's id.
+fn index_of(server: &Server, change: &str, id: &str) -> u64 {
+    let shown = server.json(&format!("/v1/tenants/acme/changes/{change}"));
+    let timeline = shown["timeline"].as_array().expect("a list");
+    let entry = timeline.iter().find(|entry| entry["id"] == id).unwrap_or_else(|| panic!("{id} is not in {shown}"));
+    entry["index"].as_u64().expect("an index")
+}
+
+/// A look that meets the certificate is put once more, and the round that rests on it says so.
+#[test]
+fn a_verification_asks_once_more() {
+    let (house, https) = house_with("[verify]\nclose = false\n[drift]\nevery_s = 0\n", false);
+    let server = house.idle();
+    let _worker = Worker::start(&house, &server, "all");
+    approved(&server, "c-1", "create sheet a");
+    let round = event_that(&server, "c-1", "a round", |event| event["id"] == "c-1.verify.1");
+    let verification = &round["verification"];
+    assert_eq!(verification["tls_verified"], false, "{round}");
+    let checks = verification["checks"].as_array().expect("checks");
+    assert!(checks.len() == 2 && checks.iter().all(|check| check["ok"] == true), "{round}");
+    assert_eq!(verification["state"]["sheet/a"], json!(["hello"]), "{round}");
+    // Behind what was put, one request for each of the two looks came through.
+    let all = https.requests();
+    let put = all.iter().position(|line| line == "request PUT /a").expect("it was put");
+    assert_eq!(all[put + 1..], ["request GET /a", "request GET /a"], "{all:?}");
+    let entry = index_of(&server, "c-1", "c-1.verify.1");
+    wait_for("the anomaly of the round", || unverified(&server, "c-1").contains(&entry).then_some(()));
+    // What preflight saw rests on such a look, too.
+    let seen = index_of(&server, "c-1", "c-1.preflight.1");
+    assert!(unverified(&server, "c-1").contains(&seen));
+
+    // So does the look before a rollback, where somebody else has taken the sheet away already.
+    std::fs::remove_file(house.path().join("pages/a")).expect("removed");
+    let told = ok(&mut server.upm(&["rollback", "c-1", "--by", "olga", "--tenant", "acme"]));
+    assert!(told.contains("sheet/a"), "{told}");
+    let gone = index_of(&server, "c-1", "c-1.rollback.1.0.end");
+    wait_for("the anomaly of the rollback", || unverified(&server, "c-1").contains(&gone).then_some(()));
+}
+
+/// A rollback's command meets the certificate: once more without checking, whatever comes of it, and on record.
+#[test]
+fn a_rollback_tries_once_more_and_no_further() {
+    let (house, https) = house_with("[verify]\nclose = false\n[rollback]\nretries = 3\npause_ms = 1\n", false);
+    let server = house.idle();
+    let _worker = Worker::start(&house, &server, "all");
+    approved(&server, "c-1", "create shelf a");
+    event_that(&server, "c-1", "a round", |event| event["id"] == "c-1.verify.1");
+    assert_eq!(unverified(&server, "c-1"), Vec::<u64>::new(), "nothing of it went over the network yet");
+    let order = || run(&mut server.upm(&["rollback", "c-1", "--by", "olga", "--tenant", "acme"]));
+
+    // The server refuses, since something lies on it: that is told, and not asked again for as often as other failures are.
+    let book = house.path().join("pages/a/book");
+    std::fs::write(&book, "x").expect("written");
+    let (code, told, err) = order();
+    assert!(code == 1 && told.contains("shelf/a"), "{code} {told}{err}");
+    https.until(&["request DELETE /a"]);
+
+    std::fs::remove_file(&book).expect("removed");
+    let (code, told, err) = order();
+    assert!(code == 0 && told.starts_with("rolled back"), "{code} {told}{err}");
+    https.until(&["request DELETE /a", "request DELETE /a"]);
+    assert!(!house.path().join("pages/a").exists());
+    for id in ["c-1.rollback.1.0.end", "c-1.rollback.2.0.end"] {
+        let ended = event_that(&server, "c-1", id, |event| event["id"] == id);
+        let step = &ended["rollback"]["executed"]["steps"][0];
+        assert_eq!((&step["tls_verified"], &step["tries"]), (&json!(false), &json!(2)), "{ended}");
+        let entry = index_of(&server, "c-1", id);
+        wait_for("the anomaly of the rollback", || unverified(&server, "c-1").contains(&entry).then_some(()));
+    }
+
+    // Where the house has no way round, nothing is sent, and it stands.
+    let (house, https) =
+        house_with("[verify]\nclose = false\n[execute]\ntls_fallback = false\n[rollback]\nretries = 0\n", false);
+    let server = house.idle();
+    let _worker = Worker::start(&house, &server, "all");
+    approved(&server, "c-2", "create shelf b");
+    event_that(&server, "c-2", "a round", |event| event["id"] == "c-2.verify.1");
+    let (code, told, err) = run(&mut server.upm(&["rollback", "c-2", "--by", "olga", "--tenant", "acme"]));
+    assert!(code == 1 && told.contains("exit code 60"), "{code} {told}{err}");
+    assert_eq!(https.requests(), Vec::<String>::new());
+    assert!(house.path().join("pages/b").exists());
 }
 
 /// Off where the house says so: the step fails, and nothing was sent.

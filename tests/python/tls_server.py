@@ -1,4 +1,4 @@
-"""An HTTPS server over a folder: PUT writes a file, GET reads one. Prints its port, then one line for each request that came through the handshake.
+"""An HTTPS server over a folder: PUT writes a file, GET reads one, DELETE removes a file or an empty folder. Prints its port, then one line for each request that came through the handshake.
 
 usage: tls_server.py FOLDER CERT KEY [CLIENT_CA]
 With CLIENT_CA only clients with a certificate of that authority come through.
@@ -24,6 +24,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         path = self.path_below()
         self.answer(200, path.read_bytes()) if path.exists() else self.answer(404, b"none\n")
+
+    def do_DELETE(self):
+        path = self.path_below()
+        try:
+            path.rmdir() if path.is_dir() else path.unlink()
+        except OSError as error:
+            self.answer(409, f"{error}\n".encode())
+        else:
+            self.answer(200, b"gone\n")
 
     def answer(self, status, body):
         self.send_response(status)

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use upm_tests::{Server, ok, run, wait_for};
 
 use crate::house::{House, Worker, approve, event_that, events, request, verdict};
+use crate::strangers::login;
 
 fn with(options: &str) -> House {
     let house = House::new("");
@@ -195,8 +196,7 @@ fn a_rollback_is_ordered() {
     assert!(!events(&server, "c-1").iter().any(|event| event["governance"]["closed"] == true));
 }
 
-/// What whoever may publish events says is not enough to have something removed: the plan has to have been approved.
-/// Publishes an event under the name of a worker, as anybody may who reaches the road.
+/// Publishes an event under somebody's name; under that of a worker with the workers' login, as on a road where anybody may.
 fn forge(server: &Server, change: &str, producer: &str, phase: &str, sections: &Value) {
     let mut event = json!({
         "id": format!("forged-{producer}-{phase}"), "change_id": change, "timestamp": "2026-11-30T12:00:00Z", "phase": phase,
@@ -206,6 +206,7 @@ fn forge(server: &Server, change: &str, producer: &str, phase: &str, sections: &
     members.extend(sections.as_object().expect("sections").clone());
     let document = json!({ "provisioning_event": event }).to_string();
     let mut emit = server.upm(&["emit", "-", "--producer", producer, "--wait"]);
+    emit.arg("--nats-file").arg(login(server));
     let (code, _, err) = upm_tests::run_with_input(&mut emit, document.as_bytes());
     assert_eq!(code, 0, "{err}");
 }
@@ -214,6 +215,7 @@ fn is_forged(event: &Value) -> bool {
     event["id"].as_str().is_some_and(|id| id.starts_with("forged-"))
 }
 
+/// What whoever may publish events says is not enough to have something removed: the plan has to have been approved.
 #[test]
 fn nothing_is_taken_back_by_a_plan_that_nobody_approved() {
     let house = with("[rollback]\nautomatic = [\"verification\", \"execution\"]\nenvironments = [\"test\"]\n");

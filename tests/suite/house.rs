@@ -171,7 +171,9 @@ pub(crate) fn verdict(server: &Server, change: &str, word: &str) -> Value {
 /// Approves the newest plan of a change as `approver`, in a role.
 pub(crate) fn approve(server: &Server, change: &str, approver: &str, role: &str) {
     let shown = server.json(&format!("/v1/tenants/acme/changes/{change}"));
-    let digest = shown["attempts"].as_array().and_then(|all| all.last()).expect("an attempt")["plan_digest"].clone();
+    let attempts = shown["attempts"].as_array().expect("attempts").iter();
+    let digest =
+        attempts.rev().find(|attempt| attempt["plan_digest"].is_string()).expect("a plan")["plan_digest"].clone();
     let now =
         shown["timeline"].as_array().and_then(|all| all.last()).expect("an entry")["at"].as_i64().expect("a time");
     let at = rfc3339(now);
@@ -188,7 +190,7 @@ pub(crate) fn approve(server: &Server, change: &str, approver: &str, role: &str)
 }
 
 /// Milliseconds since 1970 as RFC 3339, by the system's `date`.
-fn rfc3339(ms: i64) -> String {
+pub(crate) fn rfc3339(ms: i64) -> String {
     let (code, out, err) =
         run(Command::new("date").args(["-u", "-d", &format!("@{}", ms / 1000), "+%Y-%m-%dT%H:%M:%SZ"]));
     assert_eq!(code, 0, "{err}");

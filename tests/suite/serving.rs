@@ -338,6 +338,64 @@ fn a_body_that_does_not_arrive_is_not_waited_for() {
     check_refusal(&folder.path().join("data"), &["--body-time", "0"], "--body-time");
 }
 
+/// Whoever sends the headers of a request slowly, or never, does not keep a connection either; nor does one who asks nothing more on it.
+#[test]
+fn headers_that_do_not_arrive_are_not_waited_for() {
+    let folder = folder();
+    let server = Server::start(&folder.path().join("data"), &["--tenant", "acme", "--body-time", "1s"]);
+    let address = server.http().strip_prefix("http://").expect("an address").to_owned();
+    let connect = || TcpStream::connect(&address).expect("it listens");
+    let silent = connect();
+    let mut idle = connect();
+    idle.write_all(format!("GET /healthz HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).expect("sent");
+    let mut slow = connect();
+    slow.write_all(format!("GET /healthz HTTP/1.1\r\nhost: {address}\r\nx: ").as_bytes()).expect("sent");
+    let trickle = std::thread::spawn(move || {
+        for _ in 0..200 {
+            std::thread::sleep(Duration::from_millis(100));
+            if slow.write_all(b"y").is_err() {
+                break;
+            }
+        }
+        until_closed_or_reset(slow)
+    });
+    assert!(until_closed(idle).starts_with("HTTP/1.1 200 "), "what was asked is answered");
+    assert_eq!(until_closed(silent), "");
+    let told = trickle.join().expect("it ends");
+    assert!(!told.starts_with("HTTP/1.1 200 "), "{told}");
+    assert_eq!(server.get("/healthz").0, 200);
+    assert_eq!(server.stop(), 0);
+}
+
+/// So many watch, and whoever comes then is told to come back; a place that is left is taken again.
+#[test]
+fn watchers_have_their_number() {
+    let folder = folder();
+    let server = Server::start(&folder.path().join("data"), &["--tenant", "acme", "--watchers", "2"]);
+    let event = upm_tests::project().join("schemas/examples/model.json");
+    ok(server.upm(&["emit", "--wait"]).arg(&event));
+    let change = server.json("/v1/tenants/acme/changes")["changes"][0]["change"].as_str().expect("a change").to_owned();
+    let address = server.http().strip_prefix("http://").expect("an address").to_owned();
+    let watch = || {
+        let mut connection = TcpStream::connect(&address).expect("it listens");
+        let path = format!("/v1/tenants/acme/changes/{change}/watch");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        connection.write_all(head.as_bytes()).expect("sent");
+        connection.set_read_timeout(Some(upm_tests::PATIENCE)).expect("set");
+        let mut begin = [0; 1024];
+        let read = connection.read(&mut begin).expect("an answer");
+        (connection, String::from_utf8_lossy(&begin[..read]).into_owned())
+    };
+    let (first, told) = watch();
+    assert!(told.starts_with("HTTP/1.1 200 "), "{told}");
+    let (_, told) = watch();
+    assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("retry-after: "), "{told}");
+    assert!(told.contains("changes of tenant acme are watched by 1 already"), "{told}");
+    drop(first);
+    wait_for("the place to be free", || watch().1.starts_with("HTTP/1.1 200 ").then_some(()));
+    assert_eq!(server.stop(), 0);
+}
+
 /// The same for one who goes on writing to a closed connection, and may lose the answer by that.
 fn until_closed_or_reset(mut connection: TcpStream) -> String {
     connection.set_read_timeout(Some(upm_tests::PATIENCE)).expect("set");

@@ -304,3 +304,28 @@ fn options_that_are_wrong_are_told_all_at_once() {
     let (code, _, err) = run(upm_tests::upm(serve).arg(house.path().join("data")));
     assert!(code == 2 && err.contains("time_limit_s"), "{err}");
 }
+
+/// What the workers of the server's process did is told to a monitor.
+#[test]
+fn workers_are_counted() {
+    let house = House::new("");
+    let server = house.working();
+    request(&server, "c-1", "create area north and folder reports in area north");
+    verdict(&server, "c-1", "wait");
+    approve(&server, "c-1", "olga", "owner");
+    event_that(&server, "c-1", "its end", |event| event["governance"]["closed"] == true);
+    let figure = |name: &str, worker: &str| {
+        let (_, page) = server.get("/metrics");
+        let line = page.lines().find(|line| line.starts_with(name) && line.contains(&format!("worker=\"{worker}\"")));
+        line.and_then(|line| line.rsplit(' ').next()).and_then(|number| number.parse::<f64>().ok())
+    };
+    assert_eq!(figure("upm_worker_steps_total", "execute"), Some(2.0));
+    assert_eq!(figure("upm_worker_steps_failed_total", "execute"), Some(0.0));
+    for worker in ["plan", "preflight", "execute", "verify", "rollback", "drift"] {
+        let cases = wait_for(&format!("cases of {worker}"), || figure("upm_worker_cases_total", worker));
+        assert!(cases >= 1.0 && figure("upm_worker_failures_total", worker) == Some(0.0), "{worker}");
+        assert!(figure("upm_worker_case_seconds_count", worker) >= Some(cases), "{worker}");
+        assert!(figure("upm_worker_case_seconds_sum", worker) > Some(0.0), "{worker}");
+    }
+    assert_eq!(server.stop(), 0);
+}

@@ -4,12 +4,35 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{MAX_PAYLOAD_BYTES, PRIVATE_INBOX, SERVICE_USER, SYSTEM_USER, ServerError};
+use super::{MAX_PAYLOAD_BYTES, PRIVATE_INBOX, SERVICE_USER, SYSTEM_USER, ServerError, WORK_INBOX, WORK_USER};
+use crate::work::own;
 
 /// Environment variables that carry its secrets; the configuration refers to them.
 pub(super) const KEY_VARIABLE: &str = "UPM_NATS_KEY";
 pub(super) const PASSWORD_VARIABLE: &str = "UPM_NATS_PASSWORD";
 pub(super) const SYSTEM_VARIABLE: &str = "UPM_NATS_SYSTEM_PASSWORD";
+pub(super) const WORK_VARIABLE: &str = "UPM_NATS_WORK_PASSWORD";
+
+/// What everybody may publish: events and requests, administrative acts (which are signed), objects that events refer to, and whether there is a road.
+const ANYBODY: [&str; 9] = [
+    "upm.events.*.*",
+    "upm.events.*.*.*",
+    "upm.control.*",
+    "upm.requests.*",
+    "$O.*.C.*",
+    "$O.*.M.*",
+    "$JS.API.INFO",
+    "$JS.API.STREAM.INFO.*",
+    "$JS.API.STREAM.NAMES",
+];
+/// What workers may beside it: to be woken.
+const WORKERS: [&str; 5] = [
+    "$JS.API.CONSUMER.CREATE.>",
+    "$JS.API.CONSUMER.DURABLE.CREATE.>",
+    "$JS.API.CONSUMER.INFO.>",
+    "$JS.API.CONSUMER.MSG.NEXT.>",
+    "$JS.ACK.>",
+];
 
 /// Where everything is.
 pub(super) struct Files {
@@ -17,6 +40,8 @@ pub(super) struct Files {
     pub(super) store: PathBuf,
     pub(super) conf: PathBuf,
     pub(super) port: PathBuf,
+    /// Address, user and password for whoever plays a worker.
+    pub(super) workers: PathBuf,
     pub(super) log: PathBuf,
     pub(super) stderr: PathBuf,
 }
@@ -28,6 +53,7 @@ impl Files {
             store: dir.join("store"),
             conf: dir.join("nats-server.conf"),
             port: dir.join("port"),
+            workers: dir.join(super::WORKERS_FILE),
             log: dir.join("nats-server.log"),
             stderr: dir.join("nats-server.stderr"),
         }
@@ -37,6 +63,8 @@ impl Files {
 /// The server's configuration. Secrets are referenced, never written.
 pub(super) fn conf_text(files: &Files, port: u16) -> String {
     let quoted = |path: &Path| serde_json::Value::String(path.display().to_string()).to_string();
+    let list = |subjects: &[&str]| serde_json::Value::from(subjects).to_string();
+    let own: Vec<String> = own::PRODUCERS.iter().map(|name| format!("upm.events.*.*.{name}")).collect();
     format!(
         r#"# Written by upm at every start.
 listen: "127.0.0.1:{port}"
@@ -56,11 +84,15 @@ jetstream {{
 authorization {{
   users = [
     {{ user: {SERVICE_USER}, password: ${PASSWORD_VARIABLE} }}
-    # Whoever gives no credentials: publishes events and requests, puts objects that they refer to, hears answers, and can neither read the road nor cut it.
+    # Whoever gives no credentials: publishes events and requests, puts objects that they refer to, hears answers, and can neither read the road nor cut it,
+    # nor speak in the name of a worker or a door.
     {{ user: producer, password: producer, permissions: {{
-        publish: {{ allow: ["upm.events.*.*", "upm.events.*.*.*", "upm.control.*", "upm.requests.*", "$O.*.C.*", "$O.*.M.*",
-                           "$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES"] }}
+        publish: {{ allow: {anybody}, deny: {own} }}
         subscribe: {{ allow: ["_INBOX.>", "upm.receipts.>", "upm.rejected.*"] }} }} }}
+    # Workers beside us: they also speak in their own names, and are woken. They can't cut the road either.
+    {{ user: {WORK_USER}, password: ${WORK_VARIABLE}, permissions: {{
+        publish: {{ allow: {workers} }}
+        subscribe: {{ allow: ["_INBOX.>", "{WORK_INBOX}.>", "upm.receipts.>", "upm.rejected.*"] }} }} }}
   ]
 }}
 no_auth_user: producer
@@ -74,6 +106,9 @@ accounts {{
 "#,
         log = quoted(&files.log),
         store = quoted(&files.store),
+        anybody = list(&ANYBODY),
+        own = serde_json::Value::from(own),
+        workers = list(&[&ANYBODY[..], &WORKERS[..]].concat()),
     )
 }
 
@@ -136,6 +171,8 @@ mod tests {
         let text = conf_text(&files, 4222);
         assert!(text.contains("key: $UPM_NATS_KEY") && text.contains("password: $UPM_NATS_PASSWORD"), "{text}");
         assert!(text.contains("password: $UPM_NATS_SYSTEM_PASSWORD"), "{text}");
+        assert!(text.contains("password: $UPM_NATS_WORK_PASSWORD"), "{text}");
+        assert!(text.contains(r#"deny: ["upm.events.*.*.plan","upm.events.*.*.preflight""#), "{text}");
         assert!(text.contains(r#"store_dir: "/tmp/a \"quoted\" dir/store""#), "{text}");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::files::{KEY_VARIABLE, PASSWORD_VARIABLE, SYSTEM_VARIABLE, last_words, private_options};
+use super::files::{KEY_VARIABLE, PASSWORD_VARIABLE, SYSTEM_VARIABLE, WORK_VARIABLE, last_words, private_options};
 
 /// A server with a thousand streams needs several seconds to go.
 const STOP_PATIENCE: Duration = Duration::from_mins(1);
@@ -55,6 +55,7 @@ pub(super) struct CommandLine {
     pub(super) key: String,
     pub(super) password: String,
     pub(super) system_password: String,
+    pub(super) work_password: String,
 }
 
 enum Ended {
@@ -149,6 +150,7 @@ impl CommandLine {
             .env(KEY_VARIABLE, format!("\"{}\"", self.key))
             .env(PASSWORD_VARIABLE, format!("\"{}\"", self.password))
             .env(SYSTEM_VARIABLE, format!("\"{}\"", self.system_password))
+            .env(WORK_VARIABLE, format!("\"{}\"", self.work_password))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::from(stderr))

@@ -9,7 +9,7 @@ use workers::course::{Course, Entry, House};
 use workers::execute::tls::Fallback;
 use workers::preflight::{Answers, Question};
 
-use super::{Case, Emit, Shop, WorkError, ask};
+use super::{Case, Emit, Shop, WorkError, ask, own};
 
 /// The course of its newest attempt; none of a change that did not come in by a request.
 pub(crate) fn course(shop: &Shop, case: &Case) -> Option<Course> {
@@ -19,7 +19,14 @@ pub(crate) fn course(shop: &Shop, case: &Case) -> Option<Course> {
         .iter()
         .filter_map(|stored| {
             let payload = stored.payload.as_deref()?;
-            Some(Entry { index: stored.index, at_ms: stored.header.at, phase: stored.header.phase, payload })
+            let takes_back = stored.is_by(own::ROLLBACK)
+                || stored
+                    .header
+                    .producer
+                    .as_ref()
+                    .is_some_and(|name| shop.config.rollback.producers.contains(name.as_str()));
+            let (index, at_ms, phase) = (stored.index, stored.header.at, stored.header.phase);
+            Some(Entry { index, at_ms, phase, takes_back, payload })
         })
         .collect();
     Course::read(&entries, &shop.catalogue)
@@ -70,7 +77,7 @@ pub(crate) async fn close(shop: &Shop, case: &Case, attempt: u64, because: &str)
     sections.add("governance", json!({"closed": true}));
     sections.add("closing", json!({ "because": because }));
     let id = case.event_id(attempt, "closed");
-    shop.emit(case, Emit { id, phase: Phase::Audit, attempt, sections }).await?;
+    shop.emit_news(case, Emit { id, phase: Phase::Audit, attempt, sections }).await?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use schemas::ids::{ChangeId, EventId, Tenant};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{Record, RecordError, Stored};
+use super::{Record, RecordError, Stored, own};
 
 /// A change as it stands when a worker is woken.
 #[derive(Debug, Clone)]
@@ -20,9 +20,19 @@ pub struct Case {
 }
 
 impl Case {
-    /// Of a change's events, oldest first.
+    /// Of a change's events, oldest first. Events of attempts beyond the last one that was asked for say nothing: whoever may publish must not move a change to an
+    /// attempt that nobody has asked for.
     pub fn new(tenant: Tenant, change: ChangeId, entries: Vec<Stored>) -> Self {
-        let events = entries.iter().map(Stored::event).collect();
+        let read = |stored: Stored| {
+            let event = stored.event();
+            (stored, event)
+        };
+        let mut read: Vec<(Stored, Value)> = entries.into_iter().map(read).collect();
+        let asked = read.iter().filter(|(stored, event)| is_request(stored, event)).map(|(_, event)| attempt_of(event));
+        if let Some(last) = asked.filter(|attempt| *attempt <= ATTEMPT_MAX).max() {
+            read.retain(|(_, event)| attempt_of(event) <= last);
+        }
+        let (entries, events) = read.into_iter().unzip();
         Self { tenant, change, entries, events }
     }
 
@@ -51,9 +61,16 @@ impl Case {
         self.events.iter().map(attempt_of).max().unwrap_or(1)
     }
 
-    /// The first event with this id.
-    pub fn by_id(&self, id: &str) -> Option<(&Stored, &Value)> {
-        self.events().find(|(stored, _)| stored.header.id.as_str() == id)
+    /// The first request with this id. Ids are not unique, and an event of somebody else that has taken one is none.
+    pub fn request_by_id(&self, id: &str) -> Option<(&Stored, &Value)> {
+        self.events().find(|(stored, event)| stored.header.id.as_str() == id && is_request(stored, event))
+    }
+
+    /// The highest attempt that was asked for or planned; 0 where none was.
+    pub fn reached(&self) -> u64 {
+        let begun = |(stored, event): &(&Stored, &Value)| is_request(stored, event) || event["plan"].is_object();
+        let attempts = self.events().filter(begun).map(|(_, event)| attempt_of(event));
+        attempts.filter(|attempt| *attempt <= ATTEMPT_MAX).max().unwrap_or(0)
     }
 
     /// The newest plan of an attempt.
@@ -63,8 +80,8 @@ impl Case {
 
     /// The newest request of an attempt, else of any: what came in by the door for requests. Changes without one are none of the workers'.
     pub fn request(&self, attempt: u64) -> Option<(&Stored, &Value)> {
-        let is_request = |(_, event): &(&Stored, &Value)| event["request"].is_object();
-        self.of_attempt(attempt).rev().find(is_request).or_else(|| self.events().rev().find(is_request))
+        let asks = |(stored, event): &(&Stored, &Value)| is_request(stored, event);
+        self.of_attempt(attempt).rev().find(asks).or_else(|| self.events().rev().find(asks))
     }
 
     /// Whether an attempt is at its end.
@@ -94,6 +111,14 @@ impl Case {
     pub fn event_id(&self, attempt: u64, what: &str) -> String {
         event_id(&self.change, attempt, what)
     }
+}
+
+/// The last number that an attempt may have: what a request can ask for.
+const ATTEMPT_MAX: u64 = u32::MAX as u64;
+
+/// What came in by the door for requests, or what the drift worker asks for: nobody else's word for it.
+fn is_request(stored: &Stored, event: &Value) -> bool {
+    own::may_ask(stored) && event["request"].is_object()
 }
 
 /// See [`Case::event_id`]. An id that would be too long ends in a digest of itself.

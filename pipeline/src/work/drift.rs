@@ -140,6 +140,7 @@ impl Drift {
         let questions = questions.map(|look| Question { id: look.id.clone(), argv: look.argv.clone() }).collect();
         let environment = course.plan.as_ref().and_then(|plan| plan.environment.as_deref());
         let looked = look(shop, environment, questions).await?;
+        let insecure = !looked.insecure.is_empty();
         let found = Found { answers: looked.answers, ..Found::default() };
         goes_on(shop, "looking for drift")?;
         let now_ms = shop.now_ms();
@@ -149,6 +150,9 @@ impl Drift {
         match &compared {
             Some(compared) if order.is_some() || compared.news != News::None => {
                 sections.add("verification", compared.verification(duration_ms));
+                if insecure {
+                    sections.add("verification", json!({"tls_verified": false}));
+                }
                 self.tell(shop, case, round, compared, &mut sections).await?;
             }
             None if order.is_some() => {

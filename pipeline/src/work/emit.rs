@@ -2,14 +2,17 @@
 //!
 //! Three things together make it once. What is on record under this id already is not said again. What is published carries its id as
 //! `Nats-Msg-Id`, so that of two workers in the same moment the road takes one. And whoever lost is told: what counts is what is on record.
+//!
+//! That name may be taken by a message of somebody else, who sees ids on record and can guess the next one. Then the event is published without it: two workers in
+//! the same moment are on record twice, and the first of the two counts.
 
 use schemas::admit::{self, Scratch};
-use schemas::ids::{Phase, Producer, Subject};
-use serde_json::Value;
+use schemas::ids::{ChangeId, Phase, Producer, Subject, Tenant};
+use serde_json::{Value, json};
 use workers::build::{self, Fields, Sections};
 
 use super::{Case, Shop, Stored, WorkError};
-use crate::produce::Outgoing;
+use crate::produce::{OnRoad, Outgoing};
 
 /// An event to publish.
 #[derive(Debug, Clone)]
@@ -32,28 +35,71 @@ pub struct Emitted {
     /// Whether that entry is what this call published. False where another worker, or this one before a restart, said it first in other words:
     /// whoever needs to know puts [`Shop::instance`] into the event.
     pub ours: bool,
+    /// It stood in the case as the caller had it.
+    pub was_known: bool,
 }
 
 impl Shop {
     /// Publishes an event of the change, once, and returns when it is durable. Who asked, where and why are those of the change.
     pub async fn emit(&self, case: &Case, event: Emit) -> Result<Emitted, WorkError> {
         if let Some(stored) = self.said(&case.entries, &event) {
-            return Ok(Emitted { index: stored.index, ours: false });
+            return Ok(Emitted { index: stored.index, ours: false, was_known: true });
         }
         let (subject, payload) = self.bytes(case, &event)?;
-        let outgoing = Outgoing { subject: subject.to_string(), payload: payload.clone().into() };
-        let on_road = self.producer.publish_once(&outgoing, &event.id).await?;
-        self.record.decided(&case.tenant, on_road.sequence).await?;
-        let recorded = self.record.change(&case.tenant, &case.change).await?;
-        let stored = self.said(&recorded, &event).ok_or_else(|| WorkError::Refused {
+        let outgoing = Outgoing { subject: subject.to_string(), payload: payload.into() };
+        let mut on_road = self.producer.publish_once(&outgoing, &event.id).await?;
+        let mut emitted = self.recorded(case, &event, &outgoing, on_road).await?;
+        if emitted.is_none() && on_road.is_repeated {
+            on_road = self.producer.publish(&outgoing).await?;
+            emitted = self.recorded(case, &event, &outgoing, on_road).await?;
+        }
+        emitted.ok_or_else(|| WorkError::Refused {
             id: event.id.clone(),
             reason: format!(
                 "message {} of the road is not the entry that it should be; `upm rejected list` may say why",
                 on_road.sequence
             ),
-        })?;
-        let ours = stored.payload.as_deref() == Some(payload.as_slice());
-        Ok(Emitted { index: stored.index, ours })
+        })
+    }
+
+    /// The same for whoever looks again at what is due and goes on from there: what he says has to be news. Where it stood in the case already and was found due
+    /// all the same, saying it changes nothing, however often, and that is an error.
+    pub async fn emit_news(&self, case: &Case, event: Emit) -> Result<Emitted, WorkError> {
+        let id = event.id.clone();
+        let emitted = self.emit(case, event).await?;
+        if emitted.was_known { Err(WorkError::Stuck { id, index: emitted.index }) } else { Ok(emitted) }
+    }
+
+    /// Says of a change that can't be read why nothing more is done about it. Once in a process: what else is on record of it nobody can tell.
+    pub async fn give_up(&self, tenant: &Tenant, change: &ChangeId, why: &str) -> Result<(), WorkError> {
+        let case = Case::new(tenant.clone(), change.clone(), Vec::new());
+        let mut sections = Sections::new();
+        sections.add("given_up", json!({ "worker": self.worker, "reason": why }));
+        let id = case.event_id(1, &format!("{}.given-up", self.worker));
+        let event = Emit { id, phase: Phase::Audit, attempt: 1, sections };
+        let (subject, payload) = self.bytes(&case, &event)?;
+        let outgoing = Outgoing { subject: subject.to_string(), payload: payload.into() };
+        if self.producer.publish_once(&outgoing, &event.id).await?.is_repeated {
+            self.producer.publish(&outgoing).await?;
+        }
+        Ok(())
+    }
+
+    /// The entry that it is by now, if it is one.
+    async fn recorded(
+        &self,
+        case: &Case,
+        event: &Emit,
+        outgoing: &Outgoing,
+        on_road: OnRoad,
+    ) -> Result<Option<Emitted>, WorkError> {
+        self.record.decided(&case.tenant, on_road.sequence).await?;
+        let recorded = self.record.change(&case.tenant, &case.change).await?;
+        Ok(self.said(&recorded, event).map(|stored| Emitted {
+            index: stored.index,
+            ours: stored.payload.as_deref() == Some(&*outgoing.payload),
+            was_known: false,
+        }))
     }
 
     /// The entry in which this worker, in whatever process, said it. Ids are not unique, and an event of somebody else that has taken one says nothing for us.

@@ -18,12 +18,14 @@
 pub mod case;
 pub mod drift;
 pub mod execute;
+pub mod own;
 pub mod plan;
 pub mod preflight;
 pub mod process;
 pub mod record;
 pub mod requests;
 pub mod rollback;
+pub mod tally;
 pub mod verify;
 pub mod wake;
 
@@ -100,6 +102,16 @@ pub enum WorkError {
         /// Why.
         reason: String,
     },
+    /// What was found due is on record already: whoever said it again would find it due for ever.
+    #[error(
+        "event {id} is on record already (entry {index}), and what it says was due all the same: nothing comes of saying it again"
+    )]
+    Stuck {
+        /// Its id.
+        id: String,
+        /// Its entry.
+        index: u64,
+    },
     /// Something that it needs is not there or does not work.
     #[error("{what}: {reason}")]
     Failed {
@@ -144,6 +156,8 @@ pub struct Shop {
     pub worker: &'static str,
     /// Names this process among others that do the same, and is another one after a restart.
     pub instance: Arc<str>,
+    /// Counts what is done.
+    pub tally: Arc<tally::Tally>,
     /// What was just looked at, from one worker to the next in this process.
     pub fresh: Arc<Fresh>,
     /// Cancelled when work is to end. What takes long looks at it.
@@ -160,6 +174,11 @@ impl Shop {
     /// The whole environment of a command that works in `directory`: clean, with what the options let through.
     pub fn environment(&self, directory: &Path) -> BTreeMap<String, String> {
         self.config.guard.environment(&self.variables, &directory.display().to_string())
+    }
+
+    /// Counts a command of a step, or of its way back.
+    pub(crate) fn count_step(&self, ran: Result<&process::Ran, &process::ProcessError>) {
+        self.tally.step(self.worker, ran.is_ok_and(|ran| ran.ending.rc() == 0 && ran.stopped.is_none()));
     }
 
     /// Milliseconds since 1970.

@@ -154,7 +154,10 @@ pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(
     };
     let policies = policies(shop, &inputs).await?;
     let digest = shop.policies.as_ref().and_then(|policies| policies.digest());
-    let verdict = decides::verdict(&inputs, &policies, digest);
+    let mut verdict = decides::verdict(&inputs, &policies, digest);
+    if !looked.insecure.is_empty() || !tried.insecure.is_empty() {
+        verdict.sections.add("preflight", json!({"tls_verified": false}));
+    }
     Ok((verdict.sections, verdict.outcome))
 }
 

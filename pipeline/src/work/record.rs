@@ -9,7 +9,8 @@ use serde_json::Value;
 
 /// Reads what workers act on.
 pub trait Record: Send + Sync + 'static {
-    /// All accepted events of a change, oldest first, payloads as stored; none where the change is not known.
+    /// Accepted events of a change, oldest first, payloads as stored; none where the change is not known. All that workers and doors have said; of what anybody else
+    /// may publish only so much.
     fn change<'a>(
         &'a self,
         tenant: &'a Tenant,
@@ -44,6 +45,9 @@ pub enum RecordError {
     /// It answers, and can't tell.
     #[error("the ledger could not be read: {0}")]
     Unreadable(String),
+    /// The change has more than can be read of one, and trying again does not help.
+    #[error("the change is too large: {0}")]
+    TooLarge(String),
 }
 
 /// One accepted event of a change.

@@ -22,10 +22,10 @@ use super::case::event_id;
 use super::{Case, Record, RecordError};
 use crate::answer::may_answer_to;
 use crate::config::{Clock, Entropy};
-use crate::produce::{Outgoing, ProduceError, Producer};
+use crate::produce::{OnRoad, Outgoing, ProduceError, Producer};
 
 /// What producers of request events are called on the road.
-pub const PRODUCER: &str = "request";
+pub const PRODUCER: &str = super::own::REQUEST;
 
 /// Where requests arrive over NATS; the last token is the tenant.
 pub const SUBJECTS: &str = "upm.requests.*";
@@ -117,13 +117,23 @@ impl Door {
             return Ok(taken);
         }
         let on_road = self.producer.publish_once(&outgoing, &id).await?;
-        self.record.decided(tenant, on_road.sequence).await?;
-        let case = Case::read(&*self.record, tenant, &change).await?;
+        let mut case = self.decided(tenant, &change, on_road).await?;
+        if on_road.is_repeated && case.request_by_id(&id).is_none() {
+            // A message of somebody else has the name.
+            let on_road = self.producer.publish(&outgoing).await?;
+            case = self.decided(tenant, &change, on_road).await?;
+        }
         let (stored, event) = case
-            .by_id(&id)
+            .request_by_id(&id)
             .ok_or_else(|| RequestError::Refused(format!("message {} of the road is no entry", on_road.sequence)))?;
         same(&change, event, &outgoing)?;
         Ok(Taken { change, index: stored.index, is_new: stored.payload.as_deref() == Some(&*outgoing.payload) })
+    }
+
+    /// The change once a message is decided.
+    async fn decided(&self, tenant: &Tenant, change: &ChangeId, on_road: OnRoad) -> Result<Case, RequestError> {
+        self.record.decided(tenant, on_road.sequence).await?;
+        Ok(Case::read(&*self.record, tenant, change).await?)
     }
 
     /// The same asked before, if so; refused where the change is something else already.
@@ -136,7 +146,7 @@ impl Door {
         outgoing: &Outgoing,
     ) -> Result<Option<Taken>, RequestError> {
         let case = Case::read(&*self.record, tenant, change).await?;
-        if let Some((stored, event)) = case.by_id(id) {
+        if let Some((stored, event)) = case.request_by_id(id) {
             same(change, event, outgoing)?;
             return Ok(Some(Taken { change: change.clone(), index: stored.index, is_new: false }));
         }
@@ -146,6 +156,11 @@ impl Door {
                 stored.index,
                 attempt + 1
             );
+            return Err(RequestError::Taken { change: change.clone(), how });
+        }
+        let reached = case.reached();
+        if reached > 0 && attempt > reached + 1 {
+            let how = format!("at attempt {reached}; found \"attempt\": {attempt}, expected at most {}", reached + 1);
             return Err(RequestError::Taken { change: change.clone(), how });
         }
         Ok(None)

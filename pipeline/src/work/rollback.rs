@@ -7,11 +7,13 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use projector::account::Account;
 use schemas::ids::Phase;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 use workers::build::Sections;
@@ -24,7 +26,7 @@ use super::execute::hand::Hand;
 use super::execute::keep;
 use super::process::{self, Limits, Place, Ran};
 use super::verify::answered;
-use super::{Case, Emit, Next, Shop, WorkError, Worker, machine};
+use super::{Case, Emit, Emitted, Next, Shop, WorkError, Worker, machine, own};
 
 /// The worker. See the module.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +39,7 @@ const BUSY_MS: u64 = 1_000;
 
 impl Worker for RollingBack {
     fn name(&self) -> &'static str {
-        "rollback"
+        own::ROLLBACK
     }
 
     fn listens_to(&self) -> &'static [Phase] {
@@ -103,7 +105,15 @@ async fn roll_back(shop: &Shop, case: &Case, course: &Course, because: Because) 
         place: place(shop),
         plan_digest: plan.digest.clone(),
     };
-    let back = Back { shop, plan, way: &way, scene: &scene, attempt: course.attempt, lock };
+    let back = Back {
+        shop,
+        plan,
+        way: &way,
+        scene: &scene,
+        attempt: course.attempt,
+        lock,
+        looked_unverified: AtomicBool::new(false),
+    };
     // Asked of one that is under way, too: that it began is an event like any other.
     if let Some(missing) = unapproved(shop, case, course.attempt).await? {
         let reason = format!("the plan never had the approvals that it needed, so nothing is undone by it: {missing}");
@@ -187,14 +197,19 @@ struct Back<'a> {
     scene: &'a event::Scene,
     attempt: u64,
     lock: Arc<File>,
+    /// Something was looked at without checking the certificate of whom was asked; said with the step that it was for.
+    looked_unverified: AtomicBool,
 }
 
 impl Back<'_> {
-    /// Whether it is this call that said it.
-    async fn say(&self, case: &Case, what: &str, sections: Sections) -> Result<bool, WorkError> {
+    /// Says what nobody has said yet.
+    async fn say(&self, case: &Case, what: &str, sections: Sections) -> Result<Emitted, WorkError> {
+        self.shop.emit_news(case, self.emit(case, what, sections)).await
+    }
+
+    fn emit(&self, case: &Case, what: &str, sections: Sections) -> Emit {
         let id = case.event_id(self.attempt, &format!("rollback.{}.{what}", self.scene.run));
-        let said = self.shop.emit(case, Emit { id, phase: Phase::Execute, attempt: self.attempt, sections }).await?;
-        Ok(said.ours)
+        Emit { id, phase: Phase::Execute, attempt: self.attempt, sections }
     }
 
     /// Step by step, each from what is on record by then.
@@ -240,20 +255,26 @@ impl Back<'_> {
     async fn undo(&self, case: &Case, undo: &Undo, place: usize, begun: bool) -> Result<bool, WorkError> {
         let presence = self.presence(undo).await?;
         let end = format!("{place}.end");
-        let sections = match undo.decide(presence.as_ref(), begun) {
+        let mut sections = match undo.decide(presence.as_ref(), begun) {
             Decision::Gone => self.scene.gone(undo, self.shop.now_ms()),
             Decision::Stands(why) => self.scene.stands(undo, &why, self.shop.now_ms()),
             Decision::Run => {
                 let now_ms = self.shop.now_ms();
                 let until_ms = now_ms.saturating_add(self.longest_ms());
                 let started = self.scene.started(undo, now_ms, until_ms);
+                let start = format!("{place}.start");
                 // One that was begun before has its event already, and nobody is at it any more.
-                if !self.say(case, &format!("{place}.start"), started).await? && !begun {
+                if begun {
+                    self.shop.emit(case, self.emit(case, &start, started)).await?;
+                } else if !self.say(case, &start, started).await?.ours {
                     return Ok(false);
                 }
                 self.run(case, undo).await?
             }
         };
+        if self.looked_unverified.swap(false, Ordering::Relaxed) {
+            sections.add("execution", json!({"tls_verified": false}));
+        }
         self.say(case, &end, sections).await?;
         Ok(true)
     }
@@ -269,6 +290,7 @@ impl Back<'_> {
         let Some(check) = &undo.check else { return Ok(None) };
         let question = Question { id: undo.step.clone(), argv: check.argv.clone() };
         let looked = look(self.shop, self.plan.environment.as_deref(), vec![question]).await?;
+        self.looked_unverified.fetch_or(!looked.insecure.is_empty(), Ordering::Relaxed);
         goes_on(self.shop, "rollback")?;
         Ok(looked.answers.get(&undo.step).map(|answer| answer.presence(check)))
     }
@@ -295,7 +317,8 @@ impl Back<'_> {
                 && undo.action == "create"
                 && self.presence(undo).await? == Some(Presence::Absent);
             let note = is_gone.then(|| format!("the command ended with {rc}, and what it takes back is gone"));
-            if succeeded || is_gone || !undo.may_repeat() || tries > options.retries {
+            // Without checking certificates it is tried once, however that ends.
+            if succeeded || is_gone || !verified || !undo.may_repeat() || tries > options.retries {
                 let references = keep::long(self.shop, &case.tenant, &ran).await;
                 let ended = event::Ended { finished: ran.finished(&argv), tries, note, references, verified };
                 return Ok(self.scene.ended(undo, &ended, self.shop.now_ms()));
@@ -345,6 +368,7 @@ impl Back<'_> {
         let options = &self.shop.config.execute;
         let limits = Limits::of_steps(options, self.shop.config.rollback.time_limit_s);
         let ran = process::run(&pipeline.commands, &place, &limits, &self.shop.stop).await;
+        self.shop.count_step(ran.as_ref());
         let ran = ran.map_err(|error| WorkError::failed(&undo.step, &error))?;
         Ok(Ok((pipeline.commands.concat(), ran)))
     }

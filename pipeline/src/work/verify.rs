@@ -113,7 +113,7 @@ async fn after_rollback(shop: &Shop, case: &Case, course: &Course) -> Result<Opt
 async fn say(shop: &Shop, case: &Case, course: &Course, sections: Sections) -> Result<Option<Next>, WorkError> {
     let attempt = course.attempt;
     let id = case.event_id(attempt, &format!("verify.{}", course.rounds.len() + 1));
-    shop.emit(case, Emit { id, phase: Phase::Verify, attempt, sections }).await?;
+    shop.emit_news(case, Emit { id, phase: Phase::Verify, attempt, sections }).await?;
     Ok(None)
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Case, Next, Shop, WorkError, Worker};
+use super::{Case, Next, RecordError, Shop, WorkError, Worker};
 
 /// Changes that one kind of worker works on at once, in one process.
 const AT_ONCE: usize = 16;
@@ -49,6 +49,7 @@ pub async fn run(client: Client, shop: Shop, workers: Vec<Arc<dyn Worker>>) {
             room: Arc::new(Semaphore::new(AT_ONCE)),
             busy: Mutex::default(),
             due: Mutex::default(),
+            given_up: Mutex::default(),
         });
         all.spawn(desk.run());
     }
@@ -68,6 +69,8 @@ struct Desk {
     busy: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
     /// When a change is to be looked at again, milliseconds.
     due: Mutex<BTreeMap<Key, u64>>,
+    /// Changes that can't be read; that is on record.
+    given_up: Mutex<BTreeSet<Key>>,
 }
 
 impl Desk {
@@ -205,9 +208,25 @@ impl Desk {
 
     async fn woken(&self, tenant: &Tenant, sequence: u64) -> Result<(), WorkError> {
         match self.shop.record.decided(tenant, sequence).await? {
-            Some(change) => self.act(tenant, &change).await,
+            Some(change) => self.act_or_give_up(tenant, &change).await,
             None => Ok(()),
         }
+    }
+
+    /// Acts on a change. One that is too large to be read does not become smaller: that is recorded, once, and nobody is woken for it again and again.
+    async fn act_or_give_up(&self, tenant: &Tenant, change: &ChangeId) -> Result<(), WorkError> {
+        let why = match self.act(tenant, change).await {
+            Err(WorkError::Record(RecordError::TooLarge(why))) => why,
+            done => return done,
+        };
+        let key = (tenant.clone(), change.clone());
+        if lock(&self.given_up).contains(&key) {
+            return Ok(());
+        }
+        tracing::warn!(worker = self.worker.name(), %tenant, %change, %why, "nothing more is done about this change");
+        self.shop.give_up(tenant, change, &why).await?;
+        lock(&self.given_up).insert(key);
+        Ok(())
     }
 
     /// Acts on a change as it stands, alone.
@@ -219,7 +238,14 @@ impl Desk {
             lock(&self.due).remove(&key);
             match Case::read(&*self.shop.record, tenant, change).await {
                 Ok(case) if case.entries.is_empty() => Ok(Next::Nothing),
-                Ok(case) => self.worker.act(&self.shop, &case).await,
+                Ok(case) => {
+                    let began = tokio::time::Instant::now();
+                    let done = self.worker.act(&self.shop, &case).await;
+                    // What is given up because work is to end is no failure.
+                    let succeeded = done.is_ok() || self.shop.stop.is_cancelled();
+                    self.shop.tally.case(self.worker.name(), began.elapsed(), succeeded);
+                    done
+                }
                 Err(error) => Err(error.into()),
             }
         };
@@ -238,7 +264,7 @@ impl Desk {
     /// The same where no message stands behind it: a failure comes back with a time.
     async fn look(self: Arc<Self>, tenant: Tenant, change: ChangeId) {
         let Ok(_room) = Arc::clone(&self.room).acquire_owned().await else { return };
-        if let Err(error) = self.act(&tenant, &change).await {
+        if let Err(error) = self.act_or_give_up(&tenant, &change).await {
             tracing::warn!(worker = self.worker.name(), %tenant, %change, %error, "not done; it is tried again");
             let at_ms = self.shop.now_ms().saturating_add(u64::try_from(RETRY_MOST.as_millis()).unwrap_or(u64::MAX));
             lock(&self.due).insert((tenant, change), at_ms);

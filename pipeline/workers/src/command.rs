@@ -9,7 +9,9 @@ use schemas::ids::Phase;
 use schemas::redact;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+
+mod encoded;
 
 /// What is kept of each of the two outputs: half from the beginning, half from the end. Twice this and a command line stay
 /// under the event's limit of 1,000,000 bytes even if every byte needs `\u001b`.
@@ -102,10 +104,12 @@ impl Capture {
         Self::default()
     }
 
-    /// Nothing captured; these texts are masked wherever they appear, line by line if they have several.
+    /// Nothing captured; these texts are masked wherever they appear, line by line if they have several, and as programs encode them ([`encoded`]).
     pub fn hiding(secrets: &[String]) -> Self {
-        let lines = secrets.iter().flat_map(|secret| secret.lines()).map(str::trim);
-        let mut secrets: Vec<String> = lines.filter(|line| line.len() >= SECRET_BYTES_MIN).map(str::to_owned).collect();
+        let lines = secrets.iter().flat_map(|secret| secret.lines().map(str::trim).chain([secret.trim()]));
+        let lines: BTreeSet<&str> = lines.filter(|line| line.len() >= SECRET_BYTES_MIN).collect();
+        let forms: BTreeSet<String> = lines.into_iter().flat_map(encoded::forms).collect();
+        let mut secrets: Vec<String> = forms.into_iter().collect();
         // One that another begins with must not leave the other's end.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Self { secrets, ..Self::default() }

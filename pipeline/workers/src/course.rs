@@ -2,7 +2,8 @@
 //! it was taken back, what somebody ordered, and so what is due next.
 //!
 //! Everything is read off stored events, so that a worker that was killed knows as much as one that was not. Events of executors and verifiers that are
-//! not ours count the same: a step is found by its id, else by its command, else by its place.
+//! not ours count the same: a step is found by its id, else by its command, else by its place. What was taken back only whoever takes changes back can say: his word
+//! would have commands run, or a change verified and closed.
 //!
 //! Left out: doing what is due (`pipeline`), and how to take a step back ([`crate::rollback`]).
 
@@ -24,6 +25,8 @@ pub struct Entry<'a> {
     pub at_ms: u64,
     /// As the header says.
     pub phase: Phase,
+    /// It is by whoever takes changes back: nobody else's word for it counts.
+    pub takes_back: bool,
     /// As stored.
     pub payload: &'a [u8],
 }

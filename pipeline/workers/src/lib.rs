@@ -13,6 +13,7 @@
 //! - [`course`]: what became of a change's newest attempt, and what is due next on it.
 //! - [`drift`]: what differs from what was verified, when to look, and what mends it.
 //! - [`execute`]: which step is due, whether it may run again, and what is said about it.
+//! - [`order`]: what somebody tells the workers to do with a change.
 //! - [`plan`]: ordered commands with checks, ways back, waves and digest, from a request.
 //! - [`policy`]: Rego over plan, request and facts.
 //! - [`preflight`]: whether a plan may run, from all of these.
@@ -38,6 +39,8 @@ pub mod course;
 pub mod drift;
 pub mod execute;
 pub mod lane;
+pub mod order;
+pub mod own;
 pub mod plan;
 pub mod policy;
 pub mod preflight;

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use schemas::event::{Any, Approval, Check, Event, Execution, Plan, Policy, Step, Text};
+use schemas::event::{Any, Approval, Check, Event, Execution, List, Plan, Policy, Step, Text};
 use serde::Deserialize;
 
-use super::{Facts, PlanFacts, RollbackFacts, Way, Window};
+use super::{Facts, OrderFacts, PlanFacts, RollbackFacts, Way, Window};
 use crate::fold::Marks;
 
 /// Results of checks, policies or service levels.
@@ -121,6 +121,7 @@ pub(super) fn of<'a>(event: &Event<'a>) -> Facts<'a> {
         facts.approvals = preflight.approvals.to_vec();
         facts.preflight_checks = tests(&preflight.checks);
         facts.policies = Tests::of(preflight.policies.iter().map(verdict));
+        facts.tls_unverified |= unverified(preflight.tls_verified);
     }
     if let Some(execution) = &event.execution {
         facts.agent = cow(execution.agent.as_ref());
@@ -128,7 +129,7 @@ pub(super) fn of<'a>(event: &Event<'a>) -> Facts<'a> {
         facts.steps = Steps::of(&execution.steps);
         facts.way = way(execution);
         facts.more_steps = execution.remaining.and_then(Any::read::<f64>).is_some_and(|number| number > 0.0);
-        facts.tls_unverified = execution.tls_verified.and_then(Any::read::<bool>) == Some(false);
+        facts.tls_unverified |= unverified(execution.tls_verified);
         let allowed = &schemas::canonicals::get().pipe_allow_list;
         let widened =
             execution.pipe_allow_list.iter().filter(|pipe| !allowed.iter().any(|known| known == pipe.as_str()));
@@ -138,11 +139,19 @@ pub(super) fn of<'a>(event: &Event<'a>) -> Facts<'a> {
         facts.checks = Tests::of(verification.checks.iter().chain(&verification.slo).map(|check| check.ok));
         let diff = verification.drift.as_ref().and_then(|drift| drift.diff.given());
         facts.drift = diff.map(|diff| diff.len() as u64);
+        facts.tls_unverified |= unverified(verification.tls_verified);
     }
     let executed = event.rollback.as_ref().and_then(|rollback| rollback.executed.as_ref());
     facts.rollback = executed
         .map(|executed| RollbackFacts { steps: Steps::of(&executed.steps), outcome: cow(executed.outcome.as_ref()) });
+    facts.asked = event.request.and_then(asked);
+    facts.order = event.order.and_then(order);
     facts
+}
+
+/// Whether a section says that certificates were not checked.
+fn unverified(said: Option<Any<'_>>) -> bool {
+    said.and_then(Any::read::<bool>) == Some(false)
 }
 
 impl Tests {
@@ -188,6 +197,34 @@ fn way<'a>(execution: &Execution<'a>) -> Option<Way<'a>> {
     let again = || step(execution.tried).map(Way::Again);
     let paused = || execution.paused.is_some().then_some(Way::Paused);
     execution.cancelled.is_some().then_some(Way::Cancelled).or_else(paused).or_else(again).or_else(begins)
+}
+
+/// `request`, as the door for requests writes it.
+#[derive(Deserialize)]
+struct Asked<'a> {
+    #[serde(borrow)]
+    resources: Option<Any<'a>>,
+}
+
+fn asked(request: Any<'_>) -> Option<u64> {
+    let resources = request.read::<Asked<'_>>()?.resources;
+    Some(resources.and_then(Any::read::<List<Any<'_>>>).map_or(0, |list| list.len() as u64))
+}
+
+/// `order`.
+#[derive(Deserialize)]
+struct Order<'a> {
+    #[serde(borrow)]
+    kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    by: Option<Text<'a>>,
+    #[serde(borrow)]
+    reason: Option<Text<'a>>,
+}
+
+fn order(section: Any<'_>) -> Option<OrderFacts<'_>> {
+    let Order { kind, by, reason } = section.read()?;
+    Some(OrderFacts { kind: cow(kind.as_ref()), by: cow(by.as_ref()), reason: cow(reason.as_ref()) })
 }
 
 fn cow<'a>(text: Option<&Text<'a>>) -> Option<Cow<'a, str>> {

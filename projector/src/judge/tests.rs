@@ -267,7 +267,14 @@ fn words_that_the_model_lacks() {
         &[(10, Code::PipeAllowListWidened)],
     );
     check(&[event("plan", &json!({"execution": {"pipe_allow_list": ["jq", "grep"]}}))], &[]);
-    check(&[event("plan", &json!({"execution": {"tls_verified": false}}))], &[(10, Code::TlsNotVerified)]);
+    for (phase, section) in [("plan", "execution"), ("preflight", "preflight"), ("verify", "verification")] {
+        let says = |verified: Value| {
+            let said = json!({ section: {"tls_verified": verified} });
+            let anomalies = told(&[event(phase, &said)]).anomalies;
+            anomalies.iter().any(|anomaly| anomaly.code == Code::TlsNotVerified)
+        };
+        assert!(says(json!(false)) && !says(json!(true)) && !says(json!("no")), "{section}");
+    }
     check(&[event("plan", &json!({"execution": {"tls_verified": true}}))], &[]);
 }
 

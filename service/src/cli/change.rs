@@ -19,7 +19,8 @@ pub mod watch;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  upm change list --tenant acme --state failed\n  upm change show c-42\n  upm change events c-42 --json\n  \
-                  upm change watch c-42 --until verified\n  upm change pause c-42 --reason \"the pager rings\""
+                  upm change watch c-42 --until verified\n  upm change pause c-42 --reason \"the pager rings\" --by olga\n  \
+                  upm change resume c-42 --by olga\n  upm change cancel c-42 --reason \"another way was found\" --by olga"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -37,10 +38,21 @@ enum Action {
     /// Show a change as it happens
     Watch(watch::Args),
     /// Start nothing more of it until it is resumed
+    #[command(after_help = "What runs ends; nothing else begins.\n\n\
+                            Examples:\n  upm change pause c-42 --reason \"the pager rings\" --by olga\n\n\
+                            Exit codes: 0 the order is on record, 1 refused, 2 could not find out.")]
     Pause(order::Args),
     /// Go on with one that was paused, or that paused itself
+    #[command(
+        after_help = "A gate that did not hold is asked again. With waves that are promoted by hand, this is what promotes.\n\n\
+                            Examples:\n  upm change resume c-42 --by olga\n\n\
+                            Exit codes: 0 the order is on record, 1 refused, 2 could not find out."
+    )]
     Resume(order::Args),
     /// End what runs of it, and start nothing more; what was done stands
+    #[command(after_help = "One of which nothing began is closed. What was done is taken back by upm rollback.\n\n\
+                            Examples:\n  upm change cancel c-42 --reason \"another way was found\" --by olga\n\n\
+                            Exit codes: 0 the order is on record, 1 refused, 2 could not find out.")]
     Cancel(order::Args),
     /// List the logs that its steps refer to by digest, and whether the ledger has them
     Logs(One),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use pipeline::work::own;
 use schemas::ids::ChangeId;
 use serde_json::{Value, json};
 use workers::course::{Course, Entry};
@@ -76,7 +77,8 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
 fn check(globals: &Globals, args: &Check) -> Result<ExitCode, CliError> {
     let given = order::record(globals, Kind::DriftCheck, &args.order)?;
     let change = &args.order.change;
-    let read = |event: &Event| (event.said["answers"] == given.id.as_str()).then(|| event.clone());
+    let read =
+        |event: &Event| (event.is_by(own::DRIFT) && event.said["answers"] == given.id.as_str()).then(|| event.clone());
     let answer = answered::wait(globals, &given.tenant, change, given.index, args.wait, read)?;
     let verification = &answer.said["verification"];
     let nothing = answer.said["drift_check"]["message"].as_str();
@@ -96,16 +98,19 @@ fn repair(globals: &Globals, args: &Repair) -> Result<ExitCode, CliError> {
     let tenant = tenant_of(&client, globals, &args.change)?;
     let options = options::read(args.workers.as_deref())?;
     let events = of_change(&client, &tenant, &args.change)?;
-    let payloads: Vec<(u64, schemas::ids::Phase, Vec<u8>)> = events
+    let payloads: Vec<Vec<u8>> =
+        events.iter().map(|event| json!({"provisioning_event": event.said}).to_string().into_bytes()).collect();
+    let entries: Vec<Entry<'_>> = events
         .iter()
-        .filter_map(|event| {
+        .zip(&payloads)
+        .filter_map(|(event, payload)| {
             let phase = schemas::ids::Phase::parse(event.said["phase"].as_str()?).ok()?;
-            Some((event.index, phase, json!({"provisioning_event": event.said}).to_string().into_bytes()))
+            let takes_back = event
+                .producer
+                .as_deref()
+                .is_some_and(|name| name == own::ROLLBACK || options.config.rollback.producers.contains(name));
+            Some(Entry { index: event.index, at_ms: 0, phase, takes_back, payload })
         })
-        .collect();
-    let entries: Vec<Entry<'_>> = payloads
-        .iter()
-        .map(|(index, phase, payload)| Entry { index: *index, at_ms: 0, phase: *phase, payload })
         .collect();
     let course = Course::read(&entries, &options.catalogue);
     let course = course.ok_or_else(|| CliError::no("the change says nothing that can be read"))?;
@@ -161,7 +166,7 @@ fn of_change(client: &Client, tenant: &schemas::ids::Tenant, change: &ChangeId) 
     let mut all = Vec::new();
     if first == 0 {
         let stored = client.get(&format!("/v1/tenants/{}/events/0", segment(tenant.as_str())))?;
-        all.push(Event { index: 0, said: stored["event"]["provisioning_event"].clone() });
+        all.push(Event::of(0, &stored));
     }
     all.extend(answered::behind(client, tenant, change, first.saturating_sub(1))?);
     Ok(all)

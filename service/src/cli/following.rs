@@ -77,7 +77,7 @@ pub async fn serve(
     };
     let disk = limits.disk(home.dir.root().to_owned());
     let config = (Arc::clone(&home.kv), home.dir.views(), home.keys.clone(), disk);
-    let app = Arc::new(App::following(home, source.shown()));
+    let app = Arc::new(App::following(home, source.shown()).watched_by(limits.watchers));
     app.publish(file).map_err(|error| CliError::of(&error))?;
     let following = follow(config, source, trust, args.follow_as.clone(), &app)?;
     app.engage(following);

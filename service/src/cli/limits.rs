@@ -26,9 +26,12 @@ pub struct LimitArgs {
     /// How far signs of life are apart in every log (such as 1h, 15m); there is one at midnight UTC too. 0 writes none
     #[arg(long, value_name = "TIME", default_value = "1h", env = "UPM_HEARTBEAT", value_parser = time)]
     heartbeat: Duration,
-    /// How long the body of a request may take to arrive (such as 60s, 5m); whoever takes longer gets 408
+    /// How long the headers of a request, and then its body, may take to arrive (such as 60s, 5m); whoever takes longer is left, or gets 408
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = some_time)]
     pub body_time: Duration,
+    /// How many may watch changes at once, half of them those of one tenant; whoever comes then gets 503
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub watchers: usize,
     /// The largest log that is taken in where an event refers to one (such as 256M); 0 takes none, and makes no object stores
     #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = bytes)]
     object_bytes: u64,

@@ -4,13 +4,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use schemas::ids::ChangeId;
+use pipeline::work::own;
 use serde_json::{Value, json};
 
 use super::change::order::{self, Given, Kind};
 use super::client::answered::{self, Event};
-use super::client::http::{Client, segment};
-use super::client::lookup::tenant_of;
 use super::client::print;
 use super::{CliError, Globals, limits};
 
@@ -18,7 +16,8 @@ use super::{CliError, Globals, limits};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "What is taken back is what the steps of the change really did, in reverse, by the commands of the plan that was approved. --dry-run proves that each of them parses,\n\
-                  is allowed, exists and is of the pinned version; the proof stands in the log and in the evidence pack.\n\n\
+                  is allowed, exists and is of the pinned version; the proof stands in the log and in the evidence pack.\n\
+                  Of what was never executed nothing is taken back, and nothing is recorded: upm change cancel.\n\n\
                   Examples:\n  upm rollback c-42 --dry-run\n  upm rollback c-42 --reason \"orders fail since\" --by olga\n  upm rollback c-42 --no-wait\n\n\
                   Exit codes: 0 taken back (--dry-run: it could be), 1 not, or not all of it, 2 could not find out."
 )]
@@ -42,9 +41,6 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode, CliError> {
     if args.no_wait {
         return order::give(globals, kind, &args.order);
     }
-    if !args.dry_run {
-        open(globals, &args.order.change)?;
-    }
     let given = order::record(globals, kind, &args.order)?;
     let read = |event: &Event| if args.dry_run { proof(event, &given) } else { end(event) };
     let (ok, rollback) = answered::wait(globals, &given.tenant, &args.order.change, given.index, args.wait, read)?;
@@ -59,21 +55,9 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode, CliError> {
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// What is closed is not taken back.
-fn open(globals: &Globals, change: &ChangeId) -> Result<(), CliError> {
-    let client = Client::new(globals);
-    let tenant = tenant_of(&client, globals, change)?;
-    let path = format!("/v1/tenants/{}/changes/{}", segment(tenant.as_str()), segment(change.as_str()));
-    if client.get(&path)?["state"] == "closed" {
-        return Err(CliError::no(format!("change {} is closed", print::clean(change.as_str())))
-            .with_detail("what it made is taken back by a change of its own: upm request \"delete …\""));
-    }
-    Ok(())
-}
-
 /// The answer to a dry run.
 fn proof(event: &Event, given: &Given) -> Option<(bool, Value)> {
-    (event.said["answers"] == given.id.as_str()).then(|| {
+    (event.is_by(own::ROLLBACK) && event.said["answers"] == given.id.as_str()).then(|| {
         let rollback = event.said["rollback"].clone();
         (rollback["dry_run"]["ok"] == true, rollback)
     })
@@ -81,12 +65,15 @@ fn proof(event: &Event, given: &Given) -> Option<(bool, Value)> {
 
 /// The end of a rollback, or why there is none.
 fn end(event: &Event) -> Option<(bool, Value)> {
+    if event.said["governance"]["closed"] == true {
+        return Some((false, json!({"refused": "the change was closed, and nothing of it was taken back"})));
+    }
+    if !event.is_by(own::ROLLBACK) {
+        return None;
+    }
     let rollback = &event.said["rollback"];
     if let Some(outcome) = rollback["executed"]["outcome"].as_str() {
         return Some((!schemas::rules::is_failure(outcome), rollback.clone()));
-    }
-    if event.said["governance"]["closed"] == true {
-        return Some((false, json!({"refused": "the change was closed, and nothing of it had been executed"})));
     }
     rollback["refused"].is_string().then(|| (false, rollback.clone()))
 }
@@ -150,11 +137,18 @@ mod tests {
 
     #[test]
     fn an_end_is_an_outcome_or_a_refusal() {
-        let event = |rollback: Value| Event { index: 7, said: json!({ "rollback": rollback }) };
+        let event = |rollback: Value| Event {
+            index: 7,
+            said: json!({ "rollback": rollback }),
+            producer: Some("rollback".to_owned()),
+        };
         let ok = |rollback| end(&event(rollback)).map(|(ok, _)| ok);
         assert_eq!(ok(json!({"executed": {"steps": []}})), None);
         assert_eq!(ok(json!({"executed": {"outcome": "rolled_back"}})), Some(true));
         assert_eq!(ok(json!({"executed": {"outcome": "partial"}})), Some(false));
         assert_eq!(ok(json!({"refused": "why"})), Some(false));
+        let forged =
+            Event { producer: Some("mallory".to_owned()), ..event(json!({"executed": {"outcome": "rolled_back"}})) };
+        assert_eq!(end(&forged), None);
     }
 }

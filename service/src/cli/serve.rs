@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use axum::Router;
 use ledger::birth::LEDGER_LOG;
 use ledger::note::VerifierKey;
 use ledger::policy::Policy;
@@ -192,6 +191,7 @@ fn work(app: &Arc<App>, options: Options) -> Result<JoinHandle<()>, CliError> {
         client: app.client().map_err(refused)?,
         producer: app.producer().map_err(refused)?.clone(),
         workdir: app.workdir(),
+        tally: Arc::clone(&app.tally),
         stop: app.ending().clone(),
     };
     let kinds = Kind::ALL.into_iter().collect();
@@ -229,7 +229,7 @@ async fn start(
     let sweep = Sweep { after: limits.sweep_after, followers: followers.hook(&home.kv) };
     let disk = limits.disk(home.dir.root().to_owned());
     let heartbeat = limits.heartbeat();
-    let body_time = limits.body_time;
+    let (body_time, watchers) = (limits.body_time, limits.watchers);
     let taking = limits.objects();
     let limits = limits.streams(child.is_some());
     let setups = set_up(&home, &target, &limits, &tenants).await?;
@@ -259,7 +259,7 @@ async fn start(
     let own = home.verifier().map_err(|error| could_not(&error))?;
     let file = serve_file(&home, listen, nats_url, &open, &own);
     let banner = if json { as_json(&file) } else { banner(&home, &file, &open, &own) };
-    let app = Arc::new(App::new(home, followers, running, producer, limits, open));
+    let app = Arc::new(App::new(home, followers, running, producer, limits, open).watched_by(watchers));
     let (http, stop_http) = answer_in_background(listener, &app, body_time);
     ready(&app).await;
     if let Some(taking) = taking {
@@ -332,7 +332,7 @@ pub async fn drain(serving: Serving) -> Result<(), CliError> {
     unpublished.map_err(|error| could_not(&error))
 }
 
-/// Answers requests, whose bodies may take `body_time` to arrive, until it is told to stop.
+/// Answers requests, whose headers and then whose bodies may take `body_time` to arrive, until it is told to stop.
 pub fn answer_in_background(
     listener: TcpListener,
     app: &Arc<App>,
@@ -341,14 +341,12 @@ pub fn answer_in_background(
     let loopback = listener.local_addr().is_ok_and(|listen| listen.ip().is_loopback());
     let (stop_http, stopped) = watch::channel(false);
     let router = http::router(Arc::clone(app), Guard { loopback }, body_time);
-    (tokio::spawn(answer(listener, router, stopped)), stop_http)
-}
-
-async fn answer(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = http::Patient(tokio::net::TcpListener::from_std(listener)?);
-    let stopping = async move { drop(stopped.wait_for(|stop| *stop).await) };
-    axum::serve(listener, router).with_graceful_shutdown(stopping).await
+    let answering = async move {
+        listener.set_nonblocking(true)?;
+        let listener = http::Patient(tokio::net::TcpListener::from_std(listener)?);
+        http::answer(listener, router, body_time, stopped).await
+    };
+    (tokio::spawn(answering), stop_http)
 }
 
 async fn ready(app: &App) {

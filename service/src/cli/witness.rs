@@ -18,6 +18,7 @@ use super::client::print;
 use super::limits::some_time;
 use super::{CliError, Globals};
 use crate::data_dir::{DataDir, Lock};
+use crate::http;
 use crate::keys_on_disk::{cosigner_or_new, write_private};
 use crate::stop::Stop;
 use crate::witness::{Limits, Memory, Witness, router};
@@ -117,12 +118,15 @@ async fn serve(
     if let Err(error) = print::line(banner) {
         tracing::warn!(%error, "nobody was told that it is ready");
     }
-    let stopping = async move {
+    let (stopping, stopped) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
         let name = stop.wait().await;
         tracing::info!("{name}: stopping");
         stop.hurry();
-    };
-    axum::serve(listener, router(witness, limits)).with_graceful_shutdown(stopping).await.map_err(could_not)
+        stopping.send_replace(true);
+    });
+    let header_time = limits.body_time;
+    http::answer(listener, router(witness, limits), header_time, stopped).await.map_err(could_not)
 }
 
 /// The witness of a directory; where there is none, one is born.

@@ -7,18 +7,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pipeline::NatsTarget;
 use pipeline::produce::{Patience, Producer};
 use pipeline::work::Policies;
-use pipeline::{NatsTarget, server};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use workers::drift;
 use workers::rollback::Automatic;
 
-use super::client::print;
 use super::client::send::{NatsFlags, Route};
+use super::client::{login, print};
 use super::{CliError, Globals};
-use crate::keys_on_disk::Keys;
 use crate::logging;
 use crate::stop::Stop;
 use crate::work::remote::Remote;
@@ -163,9 +162,10 @@ fn serve(globals: &Globals, args: &Run, kinds: &[Kind]) -> Result<ExitCode, CliE
     runtime.block_on(async {
         let mut signals = Stop::listen().map_err(|error| CliError::because("can't listen for signals", &error))?;
         let target = target(globals, &args.nats)?;
-        let client = target.connect("upm work").await.map_err(|error| CliError::because("no road to read", &error))?;
+        let connected = target.connect_hearing("upm work").await;
+        let (client, refusals) = connected.map_err(|error| CliError::because("no road to read", &error))?;
         let patience = Patience { answer: Duration::from_secs(10), ..Patience::default() };
-        let producer = Producer::new(client.clone(), patience).await;
+        let producer = Producer::hearing(client.clone(), refusals, patience).await;
         let producer = producer.map_err(|error| CliError::because("can't publish", &error))?;
         let stop = CancellationToken::new();
         let place = Place {
@@ -173,6 +173,7 @@ fn serve(globals: &Globals, args: &Run, kinds: &[Kind]) -> Result<ExitCode, CliE
             client,
             producer,
             workdir: args.workdir.clone().unwrap_or_else(|| globals.data.join("work")),
+            tally: Arc::default(),
             stop: stop.clone(),
         };
         tracing::info!(server = globals.server_url(), workers = ?kinds, "working");
@@ -188,16 +189,18 @@ fn serve(globals: &Globals, args: &Run, kinds: &[Kind]) -> Result<ExitCode, CliE
     Ok(ExitCode::SUCCESS)
 }
 
-/// The NATS whose roads are read: the one named, else that of the server on the data directory, whose key for it lies there.
+/// The NATS whose roads are read: the one named, else that of the server on the data directory, where the login of its workers lies.
 fn target(globals: &Globals, flags: &NatsFlags) -> Result<NatsTarget, CliError> {
     let Route::Nats { target, data } = Route::find(globals, flags) else {
         let error = CliError::could_not("workers read the road, and only a server's URL is known");
         return Err(error.with_detail(
-            "name the ledger's data directory with --data DIR (UPM_DATA), or its NATS with --nats URL (UPM_NATS)",
+            "name the ledger's data directory with --data DIR (UPM_DATA), or its NATS with --nats-file FILE or --nats URL (UPM_NATS)",
         ));
     };
     let Some(data) = data else { return Ok(target) };
-    let key = Keys::at(data.join("keys")).nats().map_err(|error| CliError::of(&error))?;
-    // Without a key the server has joined somebody else's NATS, which lets us in or not.
-    Ok(key.map_or(target.clone(), |key| server::service_target(&target.url, &key)))
+    // Without one the server has joined somebody else's NATS, which lets us in or not.
+    let own = login::of_workers(&data, &target.url).map_err(|why| CliError::could_not(why).with_detail(LOGIN))?;
+    Ok(own.unwrap_or(target))
 }
+
+const LOGIN: &str = "it holds the workers' login, and `upm serve` writes it at each start";

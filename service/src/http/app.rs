@@ -20,6 +20,7 @@ use pipeline::produce::Producer;
 use pipeline::stats::Stats;
 use pipeline::streams::{self, StreamLimits};
 use pipeline::work::requests::Door;
+use pipeline::work::tally::Tally;
 use pipeline::{Following, Health, Progress, Running, TenantSetup};
 use projector_sqlite::{Reader, ViewError, Views};
 use schemas::ids::{ChangeId, Tenant};
@@ -30,6 +31,7 @@ use super::logs::LogName;
 use super::problem::Problem;
 use super::room::Room;
 use super::turns::Turns;
+use super::watchers::Watchers;
 use crate::cosigning::{Cosigning, Released, WitnessStatus};
 use crate::data_dir::ServeFile;
 use crate::follow::Followers;
@@ -65,6 +67,10 @@ pub struct App {
     pub questions: Turns,
     /// Room for the events of changes that are judged.
     pub room: Room,
+    /// Places for whoever watches changes.
+    pub watchers: Watchers,
+    /// What the workers of this process did; nothing where it has none.
+    pub tally: Arc<Tally>,
     /// None where no witness is asked.
     cosigning: Mutex<Option<Cosigning>>,
     /// None where objects are not taken in: on a follower, and where that is not wanted.
@@ -228,6 +234,8 @@ impl App {
             adding: tokio::sync::Mutex::default(),
             questions: Turns::new(),
             room: Room::new(),
+            watchers: Watchers::new(0),
+            tally: Arc::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
             ending: CancellationToken::new(),
@@ -246,10 +254,18 @@ impl App {
             adding: tokio::sync::Mutex::default(),
             questions: Turns::new(),
             room: Room::new(),
+            watchers: Watchers::new(0),
+            tally: Arc::default(),
             cosigning: Mutex::default(),
             taking: Mutex::default(),
             ending: CancellationToken::new(),
         }
+    }
+
+    /// With so many places for whoever watches changes.
+    #[must_use]
+    pub fn watched_by(self, most: usize) -> Self {
+        Self { watchers: Watchers::new(most), ..self }
     }
 
     /// From now on what `following` copies is here.

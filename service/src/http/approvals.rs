@@ -32,7 +32,7 @@ mod scene;
 use scene::{Scene, whole_seconds};
 
 /// Who the road says sent what is posted here.
-const PRODUCER: &str = "approvals";
+const PRODUCER: &str = pipeline::work::own::APPROVALS;
 /// Bytes of a signature, and of a comment, at most.
 const SIGNATURE_MAX: usize = 8_192;
 const COMMENT_MAX: usize = 4_096;
@@ -70,7 +70,7 @@ pub async fn list(
 ) -> Result<Json<Value>, Problem> {
     let open = app.tenant(&tenant)?;
     blocking(move || {
-        let recorded = Recorded::known(&app, &open, &change)?;
+        let recorded = Recorded::believed(&app, &open, &change)?;
         let mut told = Scene::of(&open)?.told(&change, &recorded)?;
         let governance = open.log.governance().map_err(|error| log_failed(&error))?;
         let signers = signers(governance.facts());
@@ -92,7 +92,7 @@ pub async fn statement(
 ) -> Result<Response, Problem> {
     let open = app.tenant(&tenant)?;
     let bytes = blocking(move || {
-        let recorded = Recorded::known(&app, &open, &change)?;
+        let recorded = Recorded::believed(&app, &open, &change)?;
         let scene = Scene::of(&open)?;
         let said = asked_for(&scene, &change, &recorded, query)?;
         let attempt = scene.standing(&change, &recorded)?.attempt;
@@ -142,7 +142,7 @@ pub async fn give(
     };
     let mut answer = answer;
     let worth =
-        blocking(move || Scene::of(&open)?.worth(&change, &Recorded::known(&app, &open, &change)?, index)).await?;
+        blocking(move || Scene::of(&open)?.worth(&change, &Recorded::believed(&app, &open, &change)?, index)).await?;
     if let (Some(answer), Value::Object(worth)) = (answer.as_object_mut(), worth) {
         answer.remove("line");
         answer.extend(worth);
@@ -171,7 +171,7 @@ enum Made {
 }
 
 fn prepare(app: &App, open: &OpenTenant, change: &ChangeId, said: &Statement, given: &Given) -> Result<Made, Problem> {
-    let recorded = Recorded::known(app, open, change)?;
+    let recorded = Recorded::believed(app, open, change)?;
     let scene = Scene::of(open)?;
     let origin = &scene.context.rules.origin;
     let mut elsewhere = Vec::new();

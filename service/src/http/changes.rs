@@ -11,6 +11,7 @@ use bytes::Bytes;
 use evidence::KeptLog;
 use ledger::entry::EventHeader;
 use ledger::read::ReadError;
+use pipeline::work::Case;
 use projector::anomaly::Code;
 use projector::document::{Context, Entry, Telling};
 use projector::fold::State as ChangeState;
@@ -27,6 +28,7 @@ use super::problem::Problem;
 use super::room::{Found, Held};
 use crate::objects_dir::{Record, Standing};
 use crate::packs;
+use crate::work::local;
 
 /// Rows of a page where nobody says how many, and at most.
 const PAGE_ROWS: usize = 50;
@@ -279,7 +281,7 @@ fn time_ms(name: &str, text: &str) -> Result<u64, Problem> {
     })
 }
 
-fn change_json(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Bytes, Problem> {
+pub(super) fn change_json(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Bytes, Problem> {
     let found = known(app, open, change)?;
     let _room = app.room.take(&found)?;
     let context = circumstances(open)?;
@@ -326,6 +328,17 @@ impl Recorded {
             }
         }
         Ok(Self { entries, _room: room })
+    }
+
+    /// As workers read it, of a change that has to be known: what somebody else publishes into it neither hides what is to be approved nor moves it to an attempt
+    /// that nobody asked for. Blocking.
+    pub fn believed(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<Self, Problem> {
+        let (stored, room) = local::read(app, open, change)?;
+        let case = Case::new(open.tenant.clone(), change.clone(), stored);
+        let entries = case.entries.into_iter();
+        let entries: Vec<_> =
+            entries.filter_map(|stored| Some((stored.index, stored.header, stored.payload?.into()))).collect();
+        if entries.is_empty() { Err(unknown(&open.tenant, change)) } else { Ok(Self { entries, _room: room }) }
     }
 
     /// Of a change that has to be known. Blocking.

@@ -3,6 +3,7 @@
 //! Every figure is read when it is asked for; nothing is kept here. Names begin with `upm_`; a log's carry its tenant.
 //! `docs/operations.md` says which to watch.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use pipeline::Health;
 use pipeline::stats::{COMMIT_BOUNDS_S, LogStats, Stats};
+use pipeline::work::tally::{CASE_BOUNDS_S, Counts};
 use projector::kpi::figure::{Band, Figure};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
@@ -53,6 +55,8 @@ struct Snapshot {
     store: Vec<(&'static str, u64)>,
     /// The KPIs of each tenant over the last days.
     kpis: Vec<(String, Vec<Figure>)>,
+    /// What the workers of this process did; nothing where it has none.
+    workers: BTreeMap<&'static str, Counts>,
 }
 
 impl Snapshot {
@@ -63,7 +67,7 @@ impl Snapshot {
         // A tenant whose views cannot be asked has none: /readyz says why.
         let of = |open: Arc<OpenTenant>| Some((open.tenant.to_string(), kpis::recent(&open, now_ms).ok()?));
         let kpis = app.tenants().into_iter().filter_map(of).collect();
-        Self { health: app.health(), stats: app.stats(), now_ms, store, kpis }
+        Self { health: app.health(), stats: app.stats(), now_ms, store, kpis, workers: app.tally.counts() }
     }
 }
 
@@ -73,6 +77,7 @@ impl Collector for Snapshot {
         self.encode_whole(&mut page)?;
         self.encode_commits(&mut page)?;
         self.encode_logs(&mut page)?;
+        self.encode_workers(&mut page)?;
         self.encode_kpis(&mut page)
     }
 }
@@ -148,6 +153,35 @@ impl Snapshot {
         Ok(())
     }
 
+    fn encode_workers(&self, page: &mut Page<'_>) -> fmt::Result {
+        let counters: [(&str, &str, CountFigure); 4] = [
+            ("upm_worker_cases", "Times that workers of this process took a change in hand", |counts| counts.cases),
+            ("upm_worker_failures", "Those that ended in an error of the worker, which is tried again", |counts| {
+                counts.failures
+            }),
+            ("upm_worker_steps", "Commands of steps and of ways back that were run", |counts| counts.steps),
+            ("upm_worker_steps_failed", "Those that did not end well", |counts| counts.steps_failed),
+        ];
+        for (name, help, figure) in counters {
+            let all = self.workers.iter();
+            page.counters(
+                name,
+                help,
+                all.map(|(worker, counts)| ([("worker", (*worker).to_owned())], figure(counts))),
+            )?;
+        }
+        let help = "How long workers of this process had a change in hand";
+        let mut metric = page.0.encode_descriptor("upm_worker_case_seconds", help, None, MetricType::Histogram)?;
+        for (worker, counts) in &self.workers {
+            let bounds = CASE_BOUNDS_S.into_iter().chain([f64::INFINITY]);
+            let buckets: Vec<(f64, u64)> = bounds.zip(counts.took.buckets.iter().copied()).collect();
+            let labels = [("worker", *worker)];
+            let mut of_worker = metric.encode_family(&labels)?;
+            of_worker.encode_histogram::<NoLabelSet>(counts.took.sum_s, counts.cases, &buckets, None)?;
+        }
+        Ok(())
+    }
+
     fn encode_kpis(&self, page: &mut Page<'_>) -> fmt::Result {
         let help = "A KPI over the last 90 days, in its unit; absent where nothing was measured";
         page.kpis("upm_kpi", help, &self.kpis, |figure| figure.value)?;
@@ -172,6 +206,8 @@ impl Snapshot {
 
 /// A figure of one log, with the clock in milliseconds; none where it is not known.
 type LogFigure = fn(&LogStats, u64) -> Option<u64>;
+/// A figure of one kind of worker.
+type CountFigure = fn(&Counts) -> u64;
 type Labels = [(&'static str, String); 1];
 
 /// The page as it is being written.
@@ -261,6 +297,13 @@ mod tests {
         }
     }
 
+    /// Three changes in hand, two of them for long; one of four commands failed.
+    fn worked() -> Counts {
+        let mut buckets = vec![0; CASE_BOUNDS_S.len() + 1];
+        (buckets[0], buckets[6]) = (1, 2);
+        Counts { cases: 3, failures: 1, steps: 4, steps_failed: 1, took: Latency { buckets, sum_s: 7.5 } }
+    }
+
     /// Half of two changes succeeded; nothing else was measured.
     fn figures() -> Vec<Figure> {
         let mut sums = projector::kpi::figure::Sums::default();
@@ -288,6 +331,7 @@ mod tests {
             now_ms: 100_000,
             store: vec![("ledger", 77)],
             kpis: vec![("acme".to_owned(), figures())],
+            workers: BTreeMap::from([("execute", worked())]),
         };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(snapshot));
@@ -312,6 +356,14 @@ mod tests {
             r#"upm_newest_entry_age_seconds{tenant="acme"} 5"#,
             r#"upm_duplicates_total{tenant="acme"} 2"#,
             r#"upm_swept_messages_total{tenant="acme"} 2"#,
+            r#"upm_worker_cases_total{worker="execute"} 3"#,
+            r#"upm_worker_failures_total{worker="execute"} 1"#,
+            r#"upm_worker_steps_total{worker="execute"} 4"#,
+            r#"upm_worker_steps_failed_total{worker="execute"} 1"#,
+            r#"upm_worker_case_seconds_sum{worker="execute"} 7.5"#,
+            r#"upm_worker_case_seconds_count{worker="execute"} 3"#,
+            r#"upm_worker_case_seconds_bucket{le="0.005",worker="execute"} 1"#,
+            r#"upm_worker_case_seconds_bucket{le="+Inf",worker="execute"} 3"#,
             r#"upm_kpi{tenant="acme",kpi="change_success"} 50.0"#,
             r#"upm_kpi_count{tenant="acme",kpi="change_success"} 2.0"#,
             r#"upm_kpi_count{tenant="acme",kpi="mttr"} 0.0"#,

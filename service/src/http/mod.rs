@@ -3,6 +3,7 @@
 //!
 //! Left out until tokens and TLS exist: who asks. See `guard` for what stands in its place on a loopback socket.
 
+mod answering;
 mod app;
 mod approvals;
 mod assert;
@@ -20,6 +21,7 @@ mod logs;
 mod maturity;
 mod metrics;
 mod notes;
+mod orders;
 mod pages;
 mod patience;
 mod population;
@@ -36,15 +38,18 @@ mod streaming;
 mod tenants;
 mod turns;
 mod watch;
+mod watchers;
 
+pub use answering::answer;
 pub use app::{App, OpenTenant, blocking, log_failed};
 pub use body_time::in_time;
-pub use changes::{Recorded, circumstances};
+pub use changes::circumstances;
 pub use evidence::segment;
 pub use guard::Guard;
 pub use patience::Patient;
 pub use problem::Problem;
 pub use replica::{Report, ReportedLog};
+pub use room::Held;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +80,7 @@ pub fn router(app: Arc<App>, guard: Guard, body_time: Duration) -> Router {
         .route("/changes/{id}/events", get(changes::events))
         .route("/changes/{id}/evidence.zip", get(evidence::zip))
         .route("/changes/{id}/logs", get(changes::logs))
+        .route("/changes/{id}/orders", post(orders::give))
         .route("/changes/{id}/watch", get(watch::watch))
         .route("/kpis", get(kpis::list))
         .route("/kpis/{kpi}", get(kpis::one))

@@ -57,6 +57,11 @@ impl Problem {
         self
     }
 
+    /// Whether it is of this type.
+    pub fn is(&self, kind: &str) -> bool {
+        self.kind == kind
+    }
+
     /// The document.
     pub fn to_json(&self) -> Value {
         let mut document = self.extra.clone();

@@ -21,12 +21,18 @@ use crate::work::local;
 /// How long a message is waited for; whoever asks asks again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `GET …/record/changes/{id}`: `{"entries": [{index, entry, payload}]}`, oldest first; both base64. Without entries where it is not known.
+/// `GET …/record/changes/{id}`: `{"entries": [{index, entry, payload}]}`, oldest first; both base64. Without entries where it is not known; `{"too_large": why}` where
+/// there are too many of the workers' own.
 pub async fn change(
     State(app): State<Arc<App>>,
     UrlPath((tenant, change)): UrlPath<(Tenant, ChangeId)>,
 ) -> Result<Json<Value>, Problem> {
-    let stored = local::stored(&app, &tenant, &change).await?;
+    let stored = match local::stored(&app, &tenant, &change).await {
+        Err(problem) if problem.is(local::TOO_LARGE) => {
+            return Ok(Json(json!({ "too_large": problem.to_json()["detail"] })));
+        }
+        stored => stored?,
+    };
     let entries: Result<Vec<Value>, Problem> = stored
         .into_iter()
         .map(|stored| {

@@ -52,6 +52,9 @@ fn problem(error: &RequestError) -> Problem {
         }
         RequestError::UnknownTenant(_) => Problem::not_found(detail),
         RequestError::Record(RecordError::Away(_)) | RequestError::Produce(_) => Problem::unavailable(detail),
+        RequestError::Record(RecordError::TooLarge(_)) => {
+            Problem::new(StatusCode::CONFLICT, "change_too_large", "The change is too large", detail)
+        }
         RequestError::Record(RecordError::Unreadable(_)) => Problem::internal("the change could not be read", error),
     }
 }

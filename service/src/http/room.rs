@@ -92,12 +92,16 @@ impl Room {
 
     /// Waits for room for a change's payloads. Blocking; on a thread that may block.
     pub fn take(&self, found: &Found) -> Result<Held, Problem> {
-        let count = found.headers.len();
-        let bytes = found.bytes + count as u64 * EVENT_BYTES;
-        if bytes > BYTES_MAX {
-            return Err(too_large(&found.change, count, Some(found.bytes)));
+        self.hold(&found.change, found.headers.len(), found.bytes)
+    }
+
+    /// Waits for room for what workers read of a change: `count` events with `bytes` of payloads. Blocking; on a thread that may block.
+    pub fn hold(&self, change: &ChangeId, count: usize, bytes: u64) -> Result<Held, Problem> {
+        let needed = bytes + count as u64 * EVENT_BYTES;
+        if needed > BYTES_MAX {
+            return Err(too_large(change, count, Some(bytes)));
         }
-        wait(&self.events, bytes)
+        wait(&self.events, needed)
     }
 
     /// An answer that is kept no longer than until it is sent, with room for it where it is large. Nobody waits for that with what is to be said in hand.

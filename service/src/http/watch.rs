@@ -2,7 +2,7 @@
 //!
 //! `entry` for each entry, with its index as id and its moment of the timeline as data, and with `notes` where something stands in its way; `state` with `{"state", "attempt"}` whenever that is another one.
 //! Whoever comes back says what he has seen (`Last-Event-ID`, or `?after=INDEX`) and is told the rest. It goes on until the client leaves or the
-//! server stops: a change that is closed may be opened again.
+//! server stops: a change that is closed may be opened again. So many may watch at once (`watchers`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -27,6 +27,7 @@ use super::changes::{circumstances, unknown};
 use super::extract::{UrlPath, UrlQuery};
 use super::notes;
 use super::problem::Problem;
+use super::watchers::Place;
 
 /// Headers that are looked through for the change; where the log grew by more, the change itself is read.
 const HEADERS_MAX: u64 = 4_096;
@@ -51,6 +52,7 @@ pub async fn watch(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let open = app.tenant(&tenant)?;
+    let place = app.watchers.take(&tenant)?;
     let progress = app.watched(&tenant).ok_or_else(|| Problem::unavailable("the server is stopping"))?;
     let seen = headers.get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse().ok());
     let mut watcher = Watcher {
@@ -62,6 +64,7 @@ pub async fn watch(
         after: seen.or(query.after),
         said: None,
         ready: VecDeque::new(),
+        _place: place,
     };
     // Whoever asks for what is not there is told so at once.
     if !watcher.look().await? {
@@ -83,6 +86,8 @@ struct Watcher {
     /// The state that was told last, with its attempt.
     said: Option<(String, u64)>,
     ready: VecDeque<Event>,
+    /// Given back when the client leaves.
+    _place: Place,
 }
 
 async fn next(mut watcher: Watcher) -> Option<(Result<Event, Infallible>, Watcher)> {

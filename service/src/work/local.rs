@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use ledger::entry::{Header, Road};
 use ledger::kv::Kv;
@@ -14,7 +13,8 @@ use projector::fold::State;
 use projector_sqlite::Filter;
 use schemas::ids::{ChangeId, Tenant};
 
-use crate::http::{App, Problem, Recorded, blocking, circumstances, log_failed};
+use super::believed::{self, By, Known};
+use crate::http::{App, Held, OpenTenant, Problem, blocking, circumstances, log_failed};
 
 /// Changes of one state that whoever starts looks at.
 const OPEN_OF_A_STATE: usize = 500;
@@ -87,25 +87,46 @@ impl Record for Local {
 
 fn failed(problem: &Problem) -> RecordError {
     let document = problem.to_json();
+    if problem.is(TOO_LARGE) {
+        return RecordError::TooLarge(document["detail"].as_str().unwrap_or_default().to_owned());
+    }
     let said = document["detail"].as_str().unwrap_or_default().to_owned();
     if document["status"] == 503 { RecordError::Away(said) } else { RecordError::Unreadable(said) }
 }
 
-/// The events of a change.
+/// The type of the problem of a change of which even the workers' own events are too many to be read.
+pub const TOO_LARGE: &str = "too_large";
+
+/// The events of a change that workers read.
 pub async fn stored(app: &Arc<App>, tenant: &Tenant, change: &ChangeId) -> Result<Vec<Stored>, Problem> {
     let (open, app, change) = (app.tenant(tenant)?, Arc::clone(app), change.clone());
-    blocking(move || {
-        let recorded = Recorded::of(&app, &open, &change)?;
-        let entries = recorded.entries.iter();
-        Ok(entries
-            .map(|(index, header, payload)| Stored {
-                index: *index,
-                header: header.clone(),
-                payload: Some(Bytes::copy_from_slice(payload)),
-            })
-            .collect())
-    })
-    .await
+    blocking(move || Ok(read(&app, &open, &change)?.0)).await
+}
+
+/// The same (`believed`), with the room that they take. Blocking.
+pub fn read(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<(Vec<Stored>, Held), Problem> {
+    let size = open.log.head().map_err(|error| log_failed(&error))?.size;
+    let mut all = Vec::new();
+    for index in open.change_indices(change, size)? {
+        if let Some(Header::Event(header)) = open.log.header(index).map_err(|error| log_failed(&error))? {
+            all.push(Known { index, bytes: header.size, by: By::of(header.producer.as_ref()) });
+        }
+    }
+    let wanted = believed::read(&all);
+    if wanted.len() < all.len() {
+        let left_out = all.len() - wanted.len();
+        tracing::debug!(tenant = %open.tenant, %change, left_out, "events of others are not read: there are too many");
+    }
+    let room = app.room.hold(change, wanted.len(), wanted.iter().map(|known| known.bytes).sum())?;
+    let mut stored = Vec::with_capacity(wanted.len());
+    for Known { index, .. } in wanted {
+        let header = open.log.header(index).map_err(|error| log_failed(&error))?;
+        let payload = open.log.stored(index).map_err(|error| log_failed(&error))?;
+        if let (Some(Header::Event(header)), Some(payload)) = (header, payload) {
+            stored.push(Stored { index, header, payload: Some(payload.payload.into()) });
+        }
+    }
+    Ok((stored, room))
 }
 
 /// Waits until a message of the road is decided, and says which change it is an event of.

@@ -1,9 +1,11 @@
 //! Workers beside the ledger: what they are given. The frame and the workers themselves are `pipeline::work`'s.
 //!
+//! - [`believed`]: which events of a change are read;
 //! - [`local`]: the ledger of this process, as workers see it;
 //! - [`remote`]: that of a server, over HTTP;
 //! - [`options`]: their one file of options, with what it names.
 
+pub mod believed;
 pub mod local;
 pub mod options;
 pub mod remote;
@@ -19,6 +21,7 @@ use pipeline::work::execute::Execute;
 use pipeline::work::plan::Planner;
 use pipeline::work::preflight::Preflight;
 use pipeline::work::rollback::RollingBack;
+use pipeline::work::tally::Tally;
 use pipeline::work::verify::Verifier;
 use pipeline::work::{Record, Shop, Worker, wake};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +72,8 @@ pub struct Place {
     pub producer: Producer,
     /// Where commands run.
     pub workdir: PathBuf,
+    /// Counts what they do.
+    pub tally: Arc<Tally>,
     /// Ends them.
     pub stop: CancellationToken,
 }
@@ -92,6 +97,7 @@ pub async fn run(place: Place, options: Options, kinds: &BTreeSet<Kind>) -> Resu
         variables: Arc::new(env::variables()),
         worker: "",
         instance: workers::build::uuid_v7(clock::unix_ms(), random).into(),
+        tally: place.tally,
         fresh: Arc::default(),
         stop: place.stop,
     };

@@ -91,6 +91,9 @@ impl Record for Remote {
     ) -> BoxFuture<'a, Result<Vec<Stored>, RecordError>> {
         Box::pin(async move {
             let answer = self.get(of(tenant, &format!("changes/{}", segment(change.as_str())))).await?;
+            if let Some(why) = answer["too_large"].as_str() {
+                return Err(RecordError::TooLarge(why.to_owned()));
+            }
             let rows = answer["entries"].as_array().ok_or_else(|| unlike("entries"))?.iter();
             rows.map(|row| stored(row).ok_or_else(|| unlike("entry"))).collect()
         })

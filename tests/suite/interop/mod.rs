@@ -9,6 +9,7 @@ mod kubernetes;
 mod kubernetes_changed;
 mod litewitness;
 mod opa;
+mod opentofu;
 mod pack;
 mod published;
 

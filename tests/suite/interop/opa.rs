@@ -1,9 +1,9 @@
-//! Policies at a real OPA server: preflight asks it by URL, and gets the answers that it gets from the same file read here.
+//! Policies at a real OPA server: preflight asks it by URL, and gets the answers that it gets from the same file read here, or out of a bundle that `opa build` made.
 
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use upm_tests::wait_for;
+use upm_tests::{ok, wait_for};
 
 use super::judge;
 use crate::house::{House, request, verdict};
@@ -50,4 +50,26 @@ fn policies_are_asked_at_an_opa_server() {
     let answered = results(&remote, "halt");
     assert_eq!(answered, results(&local, "halt"), "the same policies say the same");
     assert!(answered.to_string().contains("tmp1 is no name") && answered[0]["name"] == "NAMES-1", "{answered}");
+}
+
+#[test]
+#[ignore = "make interop"]
+fn a_bundle_that_opa_builds_says_the_same() {
+    let house = House::new("[policy]\nbundle = \"house.tar.gz\"\n");
+    let policies = house.path().join("policies");
+    std::fs::create_dir_all(policies.join("lists")).expect("made");
+    let rego =
+        REGO.replace("startswith(r.name, \"tmp\")", "some word in data.lists.forbidden\n\tstartswith(r.name, word)");
+    std::fs::write(policies.join("names.rego"), rego).expect("written");
+    std::fs::write(policies.join("lists/data.json"), "{\"forbidden\": [\"tmp\"]}").expect("written");
+    let mut build = Command::new(judge("OPA", "opa-1.22.2"));
+    build.args(["build", "--bundle", "policies", "--output", "house.tar.gz"]).current_dir(house.path());
+    ok(&mut build);
+    let server = house.working();
+    request(&server, "c-1", "create area tmp1 and area north");
+    let said = verdict(&server, "c-1", "halt")["preflight"]["policies"].clone();
+    assert_eq!((&said[0]["name"], &said[0]["decision"]), (&Value::from("NAMES-1"), &Value::from("denied")), "{said}");
+    assert_eq!(said[0]["message"], "tmp1 is no name", "{said}");
+    request(&server, "c-2", "create area north");
+    assert_eq!(verdict(&server, "c-2", "wait")["preflight"]["policies"][0]["ok"], true);
 }

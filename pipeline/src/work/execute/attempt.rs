@@ -194,7 +194,9 @@ impl Tryout<'_> {
             ..Place::new(directory, environment(self.tool(), hand, manner.verified), self.job.shop.clock.clone())
         };
         let limits = Limits::of_steps(options, options.time_limit_s);
-        process::run(&self.commands(manner.verified), &place, &limits, self.cancel).await
+        let ran = process::run(&self.commands(manner.verified), &place, &limits, self.cancel).await;
+        self.job.shop.count_step(ran.as_ref());
+        ran
     }
 
     /// Says how it ended.

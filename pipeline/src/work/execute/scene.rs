@@ -88,7 +88,7 @@ impl<'a> Job<'a> {
     /// Says something in phase execute.
     pub(super) async fn say(&self, case: &Case, what: &str, sections: Sections) -> Result<Emitted, WorkError> {
         let id = case.event_id(self.attempt, &format!("{NAME}.{what}"));
-        self.shop.emit(case, Emit { id, phase: Phase::Execute, attempt: self.attempt, sections }).await
+        self.shop.emit_news(case, Emit { id, phase: Phase::Execute, attempt: self.attempt, sections }).await
     }
 
     /// What is due between steps, when none runs.

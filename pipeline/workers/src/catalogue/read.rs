@@ -271,9 +271,6 @@ fn exists(entry: &Entry<'_>) -> Read<Exists> {
         (Some(_), Some(_)) => return inner.wrong("prints", "this and prints_other_than", "one of the two"),
     };
     let absent = Absent { code: inner.number("absent_code")?, says: inner.text("absent_says")? };
-    if when != When::Success && absent != Absent::default() {
-        return inner.wrong("absent_code", "this or absent_says beside prints", "one way to tell that it is not there");
-    }
     Ok(Exists { command: inner.needed_command("command")?, when, absent })
 }
 

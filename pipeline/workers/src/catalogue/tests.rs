@@ -124,10 +124,6 @@ fn mistakes_are_named() {
             changed("exists = {", "exists = { prints = \"a\", prints_other_than = \"b\","),
             "exists, prints: found this and",
         ),
-        (
-            changed("exists = {", "exists = { prints = \"a\", absent_code = 3,"),
-            "exists, absent_code: found this or absent_says beside prints",
-        ),
         (format!("{WHOLE}runs_on = \"cloud\"\n"), "runs_on: found \"cloud\", expected a role"),
         (format!("{WHOLE}[types.gcp_bucket.fields.x]\nphrases = [\"in\"]\n"), "field x, phrases: found \"in\""),
         (format!("{WHOLE}[types.gcp_bucket.fields.x]\npattern = \"(\"\n"), "field x, pattern: found \"(\""),

@@ -44,7 +44,8 @@ impl Course {
 
     fn take(&mut self, entry: &Entry<'_>, event: &Value) {
         match event.pointer("/rollback/executed") {
-            Some(executed) => self.rollback(entry, executed),
+            Some(executed) if entry.takes_back => self.rollback(entry, executed),
+            Some(_) => {}
             None => self.execution(entry, event.get("execution").unwrap_or(&Value::Null)),
         }
         if let Some(verification) = event.get("verification") {

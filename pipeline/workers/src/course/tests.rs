@@ -38,11 +38,22 @@ impl Log {
     }
 
     pub(crate) fn course(&self) -> Course {
+        self.course_where(true)
+    }
+
+    /// As it is where all of it is by whoever takes changes back, or none of it.
+    pub(crate) fn course_where(&self, takes_back: bool) -> Course {
         let entries: Vec<Entry<'_>> = self
             .0
             .iter()
             .enumerate()
-            .map(|(at, (phase, payload))| Entry { index: at as u64, at_ms: 1_000 * at as u64, phase: *phase, payload })
+            .map(|(at, (phase, payload))| Entry {
+                index: at as u64,
+                at_ms: 1_000 * at as u64,
+                phase: *phase,
+                takes_back,
+                payload,
+            })
             .collect();
         Course::read(&entries, catalogue::shipped()).unwrap()
     }
@@ -151,6 +162,21 @@ fn what_is_due_follows_from_the_record() {
 }
 
 #[test]
+fn that_it_was_taken_back_is_nobody_elses_word() {
+    let mut log = Log::planned();
+    for id in STEPS {
+        log.step(id, Some(0));
+    }
+    for executed in [json!({"steps": [{"id": STEPS[2]}]}), json!({"steps": [], "outcome": "rolled_back"})] {
+        let log = Log(log.0.clone()).with(Phase::Execute, json!({"rollback": {"executed": executed}}));
+        let others = log.course_where(false);
+        assert_eq!(others.undone, Undone::default());
+        assert_eq!(due(&others, House { automatic: &Automatic::default(), closes: true }), Due::Verify);
+        assert_ne!(log.course().undone, Undone::default());
+    }
+}
+
+#[test]
 fn a_rollback_that_failed_is_tried_again_only_when_it_is_ordered() {
     let mut log = Log::planned();
     log.step(STEPS[0], Some(1));
@@ -253,7 +279,13 @@ proptest! {
         let entries: Vec<Entry<'_>> = texts
             .iter()
             .enumerate()
-            .map(|(at, text)| Entry { index: at as u64, at_ms: 0, phase: Phase::Execute, payload: text.as_bytes() })
+            .map(|(at, text)| Entry {
+                index: at as u64,
+                at_ms: 0,
+                phase: Phase::Execute,
+                takes_back: true,
+                payload: text.as_bytes(),
+            })
             .collect();
         let _ = Course::read(&entries, catalogue::shipped());
     }

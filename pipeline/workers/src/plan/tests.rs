@@ -127,7 +127,10 @@ fn words_give_commands() {
              --key-schema AttributeName=order_id,KeyType=HASH --billing-mode PAY_PER_REQUEST --region us-east-1 --output json",
         ],
     );
-    check("Deploy stack network/prod", &["tofu -chdir=network/prod apply -input=false -no-color -auto-approve"]);
+    check(
+        "Deploy stack network/prod below /srv/live",
+        &["tofu -chdir=/srv/live/network/prod apply -input=false -no-color -auto-approve"],
+    );
     check(
         "set image nginx:1.27 on deployment web",
         &["kubectl-1.29 set image deployment web --namespace default \"*=nginx:1.27\""],

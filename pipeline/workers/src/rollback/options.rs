@@ -1,5 +1,7 @@
 //! `[rollback]`: when a change is taken back without being asked, and how patiently.
 
+use std::collections::BTreeSet;
+
 use crate::scope::{self, Scope};
 use crate::table::{Entry, Read};
 
@@ -14,6 +16,8 @@ pub struct Options {
     pub retries: u64,
     /// Milliseconds before the first try again; each pause is twice the one before.
     pub pause_ms: u64,
+    /// Producers beside the rollback worker whose word for what was taken back counts: the house's own.
+    pub producers: BTreeSet<String>,
 }
 
 /// When a rollback starts by itself.
@@ -29,13 +33,19 @@ pub struct Automatic {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { automatic: Automatic::default(), time_limit_s: 600, retries: 2, pause_ms: 1_000 }
+        Self {
+            automatic: Automatic::default(),
+            time_limit_s: 600,
+            retries: 2,
+            pause_ms: 1_000,
+            producers: BTreeSet::new(),
+        }
     }
 }
 
 impl Options {
     pub(crate) fn read(entry: &Entry<'_>) -> Read<Self> {
-        entry.only(&[&["automatic", "time_limit_s", "retries", "pause_ms"][..], &scope::KEYS].concat())?;
+        entry.only(&[&["automatic", "time_limit_s", "retries", "pause_ms", "producers"][..], &scope::KEYS].concat())?;
         let default = Self::default();
         let mut automatic = Automatic { scope: Scope::read(entry)?, ..Automatic::default() };
         for word in entry.names("automatic")?.into_iter().flatten() {
@@ -57,6 +67,7 @@ impl Options {
             time_limit_s: entry.number_within("time_limit_s", 1, 86_400)?.unwrap_or(default.time_limit_s),
             retries: entry.number_within("retries", 0, 20)?.unwrap_or(default.retries),
             pause_ms: entry.number_within("pause_ms", 1, 600_000)?.unwrap_or(default.pause_ms),
+            producers: entry.names("producers")?.unwrap_or_default(),
         })
     }
 

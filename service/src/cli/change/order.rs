@@ -1,14 +1,15 @@
-//! `upm change pause|resume|cancel`: an order to whoever executes, as an event of phase audit, so that it is on record who gave it and why.
+//! `upm change pause|resume|cancel`: an order to whoever executes. What it says, and when it is refused, is `workers::order`'s, as for the door over HTTP.
 
 use std::process::ExitCode;
 
 use pipeline::answer::Status;
 use pipeline::produce::Patience;
 use schemas::admit::{self, Scratch};
-use schemas::ids::{ChangeId, Phase, Tenant};
+use schemas::ids::{ChangeId, Tenant};
 use serde_json::json;
-use workers::build::{self, Fields, Sections};
+use workers::build;
 use workers::ci;
+use workers::order::{NO_REASON, Naming, Order};
 
 use crate::cli::client::flags;
 use crate::cli::client::http::{Client, segment};
@@ -18,36 +19,7 @@ use crate::cli::client::send::{self, Event, Item, NatsFlags, Outcome, Route};
 use crate::cli::{CliError, Globals, emit};
 use crate::{clock, env};
 
-/// What is ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Nothing more is started.
-    Pause,
-    /// It goes on.
-    Resume,
-    /// What runs is ended, and nothing more is started.
-    Cancel,
-    /// What was done is taken back.
-    Rollback,
-    /// It is proved that what was done, or would be, can be taken back.
-    RollbackDryRun,
-    /// What was verified is compared with what is there.
-    DriftCheck,
-}
-
-impl Kind {
-    /// Its word in the event: `order.kind`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Cancel => "cancel",
-            Self::Rollback => "rollback",
-            Self::RollbackDryRun => "rollback_dry_run",
-            Self::DriftCheck => "drift_check",
-        }
-    }
-}
+pub use workers::order::Kind;
 
 /// Options of an order.
 #[derive(Debug, clap::Args)]
@@ -56,7 +28,7 @@ pub struct Args {
     #[arg(value_name = "ID")]
     pub change: ChangeId,
     /// Why
-    #[arg(long, value_name = "TEXT", default_value = "no reason was given")]
+    #[arg(long, value_name = "TEXT", default_value = NO_REASON)]
     pub reason: String,
     /// Who says so [default: whom the CI's variables name, else $USER]
     #[arg(long, value_name = "NAME")]
@@ -103,29 +75,18 @@ pub fn record(globals: &Globals, kind: Kind, args: &Args) -> Result<Given, CliEr
         .clone()
         .or_else(|| ci::defaults(&env::variables()).initiator)
         .ok_or_else(|| CliError::could_not(format!("nobody is named who says {}: add --by NAME", kind.as_str())))?;
-    let attempts = known["attempts"].as_array().map_or(&[][..], Vec::as_slice);
-    let attempt = attempts.iter().filter_map(|attempt| attempt["number"].as_u64()).max().filter(|number| *number > 1);
-    let text = |name: &str| known[name].as_str().map(str::to_owned);
+    let order = Order { kind, by, reason: args.reason.clone() };
+    if let Some(why) = order.objection(&known) {
+        return Err(CliError::no(print::clean(&why)));
+    }
     let now_ms = clock::unix_ms();
-    let fields = Fields {
-        id: format!("order-{}", flags::new_id(now_ms)?),
-        timestamp: build::rfc3339(i64::try_from(now_ms).unwrap_or(i64::MAX)),
-        phase: Phase::Audit,
-        change: Some(args.change.to_string()),
-        environment: text("environment"),
-        class: text("class"),
-        attempt: attempt.and_then(|number| u32::try_from(number).ok()),
-        probe: known["probe"] == true,
-        request: None,
-        source: text("source").unwrap_or_else(|| "api".to_owned()),
-        // Whoever pauses a change did not ask for it.
-        initiator: text("initiator").unwrap_or_else(|| by.clone()),
-        tenant: tenant.to_string(),
-        reason: None,
-        ticket: None,
+    let naming = Naming {
+        id: &format!("order-{}", flags::new_id(now_ms)?),
+        change: &args.change,
+        tenant: tenant.as_str(),
+        timestamp: &build::rfc3339(i64::try_from(now_ms).unwrap_or(i64::MAX)),
     };
-    let mut sections = Sections::new();
-    sections.add("order", json!({"kind": kind.as_str(), "by": by, "reason": args.reason}));
+    let (fields, sections) = order.event(&known, &naming);
     let bytes = build::event(&fields, &sections);
     let (subject, admitted) = admit::admit_unaddressed(&bytes, &mut Scratch::default()).map_err(|rejection| {
         CliError::no(format!(

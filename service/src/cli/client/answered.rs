@@ -21,6 +21,21 @@ pub struct Event {
     pub index: u64,
     /// What `provisioning_event` holds.
     pub said: Value,
+    /// Who the road says sent it.
+    pub producer: Option<String>,
+}
+
+impl Event {
+    /// Whether it is by this producer. What anybody else says is no answer.
+    pub fn is_by(&self, name: &str) -> bool {
+        self.producer.as_deref() == Some(name)
+    }
+
+    /// Of an entry as the server shows it.
+    pub fn of(index: u64, stored: &Value) -> Self {
+        let producer = stored["header"]["producer"].as_str().map(str::to_owned);
+        Self { index, said: stored["event"]["provisioning_event"].clone(), producer }
+    }
 }
 
 /// Waits for the first event behind `since` of which `read` makes something.
@@ -65,7 +80,7 @@ pub fn behind(client: &Client, tenant: &Tenant, change: &ChangeId, since: u64) -
         let listed = client.get(&format!("{path}/changes/{}/events?from={from}", segment(change.as_str())))?;
         for index in listed["events"].as_array().into_iter().flatten().filter_map(|row| row["index"].as_u64()) {
             let stored = client.get(&format!("{path}/events/{index}"))?;
-            all.push(Event { index, said: stored["event"]["provisioning_event"].clone() });
+            all.push(Event::of(index, &stored));
         }
         match listed["next"].as_u64() {
             Some(next) => from = next,

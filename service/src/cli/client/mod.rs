@@ -6,6 +6,7 @@ pub mod answered;
 pub mod flags;
 pub mod http;
 pub mod input;
+pub mod login;
 pub mod lookup;
 pub mod print;
 pub mod send;

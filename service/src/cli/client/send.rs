@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,14 +13,14 @@ use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
 use pipeline::answer::{Answer, Problem, Status};
 use pipeline::produce::{Lanes, Outgoing, Patience, ProduceError, Producer, Turn};
-use pipeline::{NatsAuth, NatsTarget};
+use pipeline::{NatsAuth, NatsTarget, Refusals};
 use schemas::admit::Rejection;
 use schemas::ids::{Subject, Tenant};
 use schemas::object::ObjectRef;
 use serde_json::Value;
 
 use super::http::{Client, segment};
-use super::print;
+use super::{login, print};
 use crate::cli::{CliError, Globals};
 use crate::clock;
 use crate::data_dir::ServeFile;
@@ -37,6 +38,9 @@ pub struct NatsFlags {
     /// Certificate authority of that NATS, PEM
     #[arg(long, value_name = "FILE", requires = "nats", help_heading = "Connection")]
     pub nats_ca: Option<PathBuf>,
+    /// File with the URL, user and password of a NATS in one line: to publish as a worker, nats/workers.url in the server's data directory
+    #[arg(long, value_name = "FILE", value_parser = login::read, help_heading = "Connection")]
+    pub nats_file: Option<Arc<NatsTarget>>,
 }
 
 /// The way that events take.
@@ -57,6 +61,9 @@ impl Route {
     /// From the most to the least explicit: `--nats`, the NATS of the server on the data directory (unless `--server` names
     /// another one), HTTP.
     pub fn find(globals: &Globals, flags: &NatsFlags) -> Self {
+        if let Some(target) = &flags.nats_file {
+            return Self::Nats { target: NatsTarget::clone(target), data: None };
+        }
         if let Some(url) = &flags.nats {
             let mut target = NatsTarget::plain(url);
             target.ca.clone_from(&flags.nats_ca);
@@ -245,15 +252,20 @@ const OWN_POLL: Duration = Duration::from_millis(200);
 const CLIENT_NAME: &str = "upm emit";
 
 async fn client(target: &NatsTarget, data: Option<&Path>) -> Result<async_nats::Client, CliError> {
+    Ok(reach(target, data).await?.0)
+}
+
+async fn reach(target: &NatsTarget, data: Option<&Path>) -> Result<(async_nats::Client, Refusals), CliError> {
     match data {
-        Some(data) => reach_own(data, OWN_PATIENCE, || target.connect(CLIENT_NAME)).await,
-        None => target.connect(CLIENT_NAME).await.map_err(|error| nobody(&error)),
+        Some(data) => reach_own(data, OWN_PATIENCE, || target.connect_hearing(CLIENT_NAME)).await,
+        None => target.connect_hearing(CLIENT_NAME).await.map_err(|error| nobody(&error)),
     }
 }
 
 async fn connect(target: &NatsTarget, data: Option<&Path>, patience: &Patience) -> Result<Producer, CliError> {
-    let client = client(target, data).await?;
-    Producer::new(client, patience.clone()).await.map_err(|error| CliError::because("can't publish", &error))
+    let (client, refusals) = reach(target, data).await?;
+    let producer = Producer::hearing(client, refusals, patience.clone()).await;
+    producer.map_err(|error| CliError::because("can't publish", &error))
 }
 
 /// Tries again while the server on the data directory lives: it starts its NATS anew where that died.
