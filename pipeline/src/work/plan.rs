@@ -19,16 +19,15 @@ use workers::plan::{Existing, Plan, PlanError, plan};
 use workers::preflight::{Answers, Question, Requested};
 use workers::request::{Request, json as request_json};
 
-use super::aftermath::{self, look};
 use super::process::{self, Limits, Place};
-use super::{Case, Emit, Next, Shop, WorkError, Worker};
+use super::{Case, Emit, Next, Shop, WorkError, Worker, aftermath, ask};
 
 /// The worker. See the module.
 #[derive(Debug, Clone, Copy)]
 pub struct Planner;
 
-/// How long a simulation may look.
-const SIMULATION_TIME: Duration = Duration::from_secs(20);
+/// How long a simulation may look: so many seconds, one more for each look, and never more than the last.
+const LOOKING_S: (u64, u64) = (10, 120);
 
 /// What an external compiler or inventory may take.
 const COMPILER_TIME: Duration = Duration::from_mins(2);
@@ -146,8 +145,7 @@ async fn known(shop: &Shop, case: &Case, event: &Value, request: &Request) -> Re
     }
     let twins = glance::of_twins(&shop.catalogue, request);
     if !twins.is_empty() {
-        let environment = request.environment.as_deref();
-        known.sight.see(&twins, &looked(shop, case, environment, &twins).await?);
+        known.sight.see(&twins, &looked(shop, case, &twins).await?);
         known.decides = true;
         if let Some((id, why)) = known.sight.unknown.first_key_value() {
             let reason =
@@ -161,10 +159,11 @@ async fn known(shop: &Shop, case: &Case, event: &Value, request: &Request) -> Re
 /// Goes through the plan over what is there. Where nothing can be said of anything, nothing is said.
 async fn simulate(shop: &Shop, case: &Case, made: &mut Plan, sight: &mut Sight) -> Result<(), WorkError> {
     let glances = glance::of_plan(made);
-    let look = looked(shop, case, made.environment.as_deref(), &glances);
+    let look = looked(shop, case, &glances);
     // Preflight waits for each of these questions as long as it has to. A plan does not have to.
-    let Ok(answers) = tokio::time::timeout(SIMULATION_TIME, look).await else {
-        tracing::info!(change = %case.change, "the plan is not simulated: looking takes longer than {} s", SIMULATION_TIME.as_secs());
+    let limit = Duration::from_secs((LOOKING_S.0 + glances.len() as u64).min(LOOKING_S.1));
+    let Ok(answers) = tokio::time::timeout(limit, look).await else {
+        tracing::info!(change = %case.change, "the plan is not simulated: looking takes longer than {} s", limit.as_secs());
         return Ok(());
     };
     sight.see(&glances, &answers?);
@@ -175,16 +174,17 @@ async fn simulate(shop: &Shop, case: &Case, made: &mut Plan, sight: &mut Sight) 
 }
 
 /// Puts looks as questions, and hands the answers on to preflight.
-async fn looked(shop: &Shop, case: &Case, environment: Option<&str>, glances: &[Glance]) -> Result<Answers, WorkError> {
+async fn looked(shop: &Shop, case: &Case, glances: &[Glance]) -> Result<Answers, WorkError> {
     let question = |glance: &Glance| Question { id: glance.id(), argv: glance.look.argv.clone() };
-    let looked = look(shop, environment, glances.iter().map(question).collect()).await?;
+    // Who does not show a good certificate is not asked again here: preflight does that, and says so.
+    let answers = ask::all(shop, glances.iter().map(question).collect()).await?;
     aftermath::goes_on(shop, "plan")?;
     let good = |glance: &Glance| {
-        let answer = looked.answers.get(&glance.id()).filter(|answer| answer.code.is_some())?;
-        (!looked.insecure.contains(&glance.id())).then(|| (glance.look.argv.clone(), answer.clone()))
+        let answer = answers.get(&glance.id()).filter(|answer| answer.presence(&glance.look).is_known())?;
+        Some((glance.look.argv.clone(), answer.clone()))
     };
     shop.fresh.put(case, shop.now_ms(), glances.iter().filter_map(good).collect());
-    Ok(looked.answers)
+    Ok(answers)
 }
 
 /// Has a program turn the words into resources. Its answer is read like any request, and passes the same checks.

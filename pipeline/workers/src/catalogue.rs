@@ -74,6 +74,8 @@ pub struct Type {
     pub delete: Template,
     /// What `create` would do, without doing it.
     pub dry_run: Option<Template>,
+    /// Ends well when what was made or changed is rolled out: there is not yet at work.
+    pub rollout: Option<Template>,
     /// Points those who use it at its twin (blue-green); `{twin}` is the twin's name.
     pub switch: Option<Template>,
     /// Why a rollback leaves it standing.

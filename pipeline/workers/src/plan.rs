@@ -117,6 +117,8 @@ pub struct Step {
     pub check: Check,
     /// Reads the state afterwards.
     pub read_back: Vec<String>,
+    /// Says whether it is at work.
+    pub rollout: Option<Vec<String>>,
     /// Tries it.
     pub dry_run: Option<Vec<String>>,
     /// Steps that come first, with the field that says so.

@@ -107,6 +107,7 @@ fn check(globals: &Globals, args: &Check) -> Result<ExitCode, CliError> {
             "ok": true, "types": types, "catalogue": read.catalogue.digest(), "policies": packages,
             "windows": config.calendar.windows.len(), "freezes": config.calendar.freezes.len(),
             "approvals": config.approvals.len(), "lanes": config.lanes.len(), "budgets": config.budgets.len(),
+            "blast_radius": config.blast_radius.len(),
             "probes": config.verify.probes.len(), "slos": config.verify.slos.len(),
             "rolls_back": rolls_back(&config.rollback.automatic), "drift": watches(&config.drift),
         }))?;
@@ -119,6 +120,7 @@ fn check(globals: &Globals, args: &Check) -> Result<ExitCode, CliError> {
         ("approvals asked for", config.approvals.len().to_string()),
         ("lanes", config.lanes.len().to_string()),
         ("budgets", config.budgets.len().to_string()),
+        ("blast radius", config.blast_radius.len().to_string()),
         ("probes, service levels", format!("{}, {}", config.verify.probes.len(), config.verify.slos.len())),
         ("rolls back by itself", rolls_back(&config.rollback.automatic)),
         ("looks for drift", watches(&config.drift)),

@@ -79,3 +79,70 @@ fn a_namespace_is_made_past_a_certificate_that_nobody_knows() {
     event_that(&server, "c-2", "a halt", |event| event["preflight"]["verdict"] == "halt");
     assert!(!there("team-beta"));
 }
+
+/// What may be done by whom, and how much of it, on a real API: made by a change, read back, verified; and a quota that is full halts the next change before anybody is asked.
+#[test]
+#[ignore = "make interop"]
+fn an_account_a_binding_and_a_quota_are_made_and_a_full_quota_halts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start(folder.path().join("cluster"));
+    let house = house("", &cluster);
+    let config = house.path().join("kubeconfig");
+    let mut trusting: Value = serde_json::from_slice(&std::fs::read(&config).expect("a file")).expect("JSON");
+    trusting["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = true.into();
+    std::fs::write(&config, trusting.to_string()).expect("written");
+    let server = house.idle();
+    let config = config.display().to_string();
+    let _worker = Worker::start_with(&house, &server, "all", &[("KUBECONFIG", &config)]);
+    let ask = |change: &str, resources: Value| {
+        let asked = json!({"change_id": change, "initiator": "ines", "environment": "test", "resources": resources});
+        let (status, body) = server.post("/v1/tenants/acme/requests", "application/json", asked.to_string().as_bytes());
+        assert_eq!(status, 202, "{body}");
+    };
+    ask(
+        "c-1",
+        json!([
+            {"type": "k8s_resource_quota", "name": "small", "namespace": "shop", "pods": 3},
+            {"type": "k8s_role_binding", "name": "bots", "namespace": "shop", "role": "view", "service_account": "bot"},
+            {"type": "k8s_service_account", "name": "bot", "namespace": "shop"},
+            {"type": "k8s_namespace", "name": "shop"},
+        ]),
+    );
+    let waits = verdict(&server, "c-1", "wait");
+    let tried = waits["preflight"]["checks"].as_array().expect("checks").iter();
+    let tried: Vec<&Value> = tried.filter(|check| check["type"] == "dry_run" && check["ok"] == true).collect();
+    assert_eq!(tried.len(), 1, "the server tries what stands on nothing that is still to be made: {waits}");
+    crate::house::approve(&server, "c-1", "olga", "owner");
+    ok(&mut server.upm(&["change", "watch", "c-1", "--until", "closed", "--for", "120", "--tenant", "acme"]));
+    let bound =
+        ok(&mut cluster.kubectl("ines", &["get", "rolebinding", "bots", "--namespace", "shop", "--output", "json"]));
+    let bound: Value = serde_json::from_str(&bound).expect("JSON");
+    assert_eq!((&bound["roleRef"]["name"], &bound["subjects"][0]["name"]), (&json!("view"), &json!("bot")), "{bound}");
+
+    // No controller counts pods here, so what is in use is said for it.
+    let used = r#"{"status": {"hard": {"pods": "3"}, "used": {"pods": "2"}}}"#;
+    let patch = [
+        "patch",
+        "resourcequota",
+        "small",
+        "--namespace",
+        "shop",
+        "--subresource=status",
+        "--type=merge",
+        "--patch",
+        used,
+    ];
+    ok(&mut cluster.kubectl("ines", &patch));
+    let deployment = |replicas: u64| json!([{"type": "k8s_deployment", "name": "web", "namespace": "shop", "image": "nginx:1.27", "replicas": replicas}]);
+    ask("c-2", deployment(2));
+    let halts = verdict(&server, "c-2", "halt");
+    let full = halts["preflight"]["checks"].as_array().expect("checks").iter().find(|check| check["type"] == "quota");
+    let message = full.expect("a check of the quota")["message"].as_str().expect("a message");
+    assert!(
+        message.starts_with("2 more, 2 in use, 3 the limit; looked with: kubectl-real get resourcequota"),
+        "{message}"
+    );
+    ask("c-3", deployment(1));
+    let fits = verdict(&server, "c-3", "wait")["preflight"]["checks"].to_string();
+    assert!(fits.contains("1 more, 2 in use, 3 the limit"), "{fits}");
+}

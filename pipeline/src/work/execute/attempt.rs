@@ -411,13 +411,28 @@ async fn unhealthy(job: &Job<'_>, wave: &Wave) -> Result<Vec<(String, Option<Str
 
 async fn does_not_hold(job: &Job<'_>, place: usize, cancel: &CancellationToken) -> Result<Option<String>, WorkError> {
     let step = &job.runnable.steps[place];
-    let Some(argv) = &step.read_back else { return Ok(None) };
+    for argv in step.read_back.iter().chain(&step.rollout) {
+        if let Some(why) = does_not_say_so(job, place, argv, cancel).await? {
+            return Ok(Some(why));
+        }
+    }
+    Ok(None)
+}
+
+/// Why a command that looks does not say that a step's resource is as it should be.
+async fn does_not_say_so(
+    job: &Job<'_>,
+    place: usize,
+    argv: &[String],
+    cancel: &CancellationToken,
+) -> Result<Option<String>, WorkError> {
+    let step = &job.runnable.steps[place];
     let directory = job.step_directory(place)?;
     let hand = match Hand::of(job, &argv[0], &directory).await {
         Ok(hand) => hand,
         Err(why) => return Ok(Some(why)),
     };
-    let look: Look = steps::read_back(argv.clone());
+    let look: Look = steps::read_back(argv.to_vec());
     let allowed = job.shop.config.execute.may_fall_back(job.planned.environment.as_deref());
     let fallback = job.shop.catalogue.tool_of(&argv[0]).and_then(|tool| tool.tls_fallback.as_ref());
     let mut eyes = Eyes { job, hand: &hand, directory: &directory, verified: true, cancel };

@@ -53,6 +53,7 @@ impl Catalogue {
             ("read_back", Some(shown(&kind.read_back))),
             ("delete", Some(shown(&kind.delete))),
             ("dry_run", kind.dry_run.as_ref().map(shown)),
+            ("rollout", kind.rollout.as_ref().map(shown)),
             ("switch", kind.switch.as_ref().map(shown)),
             ("keep", kind.keep.as_deref().map(Into::into)),
             ("fields", Some(fields.into())),

@@ -190,7 +190,7 @@ fn role(entry: &Entry<'_>) -> Read<Role> {
     })
 }
 
-const OF_A_TYPE: [&str; 20] = [
+const OF_A_TYPE: [&str; 21] = [
     "title",
     "words",
     "prefixes",
@@ -202,6 +202,7 @@ const OF_A_TYPE: [&str; 20] = [
     "read_back",
     "delete",
     "dry_run",
+    "rollout",
     "switch",
     "keep",
     "fields",
@@ -246,6 +247,7 @@ fn kind(name: &str, entry: &Entry<'_>) -> Read<Type> {
         read_back: entry.needed_command("read_back")?,
         delete: entry.needed_command("delete")?,
         dry_run: entry.command("dry_run")?,
+        rollout: entry.command("rollout")?,
         switch: entry.command("switch")?,
         keep: entry.text("keep")?,
         fields,
@@ -448,6 +450,7 @@ fn check_type(read: &Catalogue, kind: &Type) -> Read<()> {
         ("read_back", Some(&kind.read_back)),
         ("delete", Some(&kind.delete)),
         ("dry_run", kind.dry_run.as_ref()),
+        ("rollout", kind.rollout.as_ref()),
         ("quota", kind.quota.as_ref().map(|quota| &quota.read)),
     ];
     for (key, command) in commands {

@@ -7,7 +7,7 @@ use super::template::Template;
 use super::{Catalogue, Field, Type};
 
 impl Catalogue {
-    /// Whether this is a command of the catalogue that changes nothing: a check, a read-back, a quota's, a role's, a tool's version, a dry run.
+    /// Whether this is a command of the catalogue that changes nothing: a check, a read-back, a quota's, a role's, a tool's version, a dry run, a rollout's.
     pub fn reads(&self, argv: &[String]) -> bool {
         let Some((program, arguments)) = argv.split_first() else { return false };
         let version = || {
@@ -20,7 +20,11 @@ impl Catalogue {
             let allows =
                 |name: &str, value: &str| kind.fields.get(name).is_some_and(|field| field.check(value).is_ok());
             let quota = kind.quota.as_ref().map(|quota| &quota.read);
-            let all = [&kind.exists.command, &kind.read_back].into_iter().chain(&kind.dry_run).chain(quota);
+            let all = [&kind.exists.command, &kind.read_back]
+                .into_iter()
+                .chain(&kind.dry_run)
+                .chain(&kind.rollout)
+                .chain(quota);
             all.into_iter().any(|template| is(template, &allows))
         };
         version()

@@ -46,6 +46,7 @@ fn every_template_passes_the_guard() {
             Some(&kind.read_back),
             Some(&kind.delete),
             kind.dry_run.as_ref(),
+            kind.rollout.as_ref(),
             kind.switch.as_ref(),
             kind.quota.as_ref().map(|quota| &quota.read),
         ];

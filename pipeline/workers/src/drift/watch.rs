@@ -63,7 +63,7 @@ pub fn watched(course: &Course, catalogue: &Catalogue, options: &Options) -> Vec
     let mut all: Vec<Watched> = Vec::new();
     for look in verify::looks(course, catalogue) {
         let kind = look.resource.split('/').next().unwrap_or_default();
-        if matches!(look.wanted, Wanted::Absent(_)) || !known.0.contains_key(&look.resource) {
+        if matches!(look.wanted, Wanted::Absent(_) | Wanted::RolledOut) || !known.0.contains_key(&look.resource) {
             continue;
         }
         let Some(every_s) = options.every_s(kind, plan.case()) else { continue };
@@ -158,7 +158,7 @@ fn look(watched: &[Watched], found: &verify::Found, options: &verify::Options) -
                 },
                 Wanted::State if answer.code == Some(0) => state.add(&one.resource, &answer.stdout, &options.ignore),
                 Wanted::State => unknown.push((one.resource.clone(), answer.shown())),
-                Wanted::Absent(_) => {}
+                Wanted::Absent(_) | Wanted::RolledOut => {}
             }
         }
         if gone {

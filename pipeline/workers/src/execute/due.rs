@@ -102,7 +102,7 @@ fn between(runnable: &Runnable, at: usize, progress: &Progress, options: &WaveOp
     }
     match progress.gates.get(&wave.name) {
         None if !wave.gate.is_empty() => return Some(Due::Gate(at)),
-        Some(false) => return Some(Due::Pause(at + 1, format!("the read-backs of wave {:?} do not hold", wave.name))),
+        Some(false) => return Some(Due::Pause(at + 1, format!("the gate of wave {:?} does not hold", wave.name))),
         _ => {}
     }
     // It was paused before this wave already, and somebody said "resume".

@@ -38,6 +38,8 @@ pub struct Step {
     pub check: Option<Look>,
     /// Reads the state afterwards.
     pub read_back: Option<Vec<String>>,
+    /// Says whether it is at work.
+    pub rollout: Option<Vec<String>>,
     /// Places of steps that come first.
     pub after: BTreeSet<usize>,
 }
@@ -67,6 +69,7 @@ struct PlanPart {
 struct StepPart {
     id: String,
     read_back: Option<String>,
+    rollout: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -128,14 +131,16 @@ impl Runnable {
                 after
                     .insert(*place.ok_or_else(|| format!("{} waits for {id:?}, which is no step before it", step.id))?);
             }
-            let line = part.steps.get(at).filter(|part| part.id == step.id).and_then(|part| part.read_back.as_ref());
+            let own = part.steps.get(at).filter(|part| part.id == step.id);
+            let look = |line: Option<&String>| line.map(|line| reading(&step.id, line, catalogue)).transpose();
             steps.push(Step {
                 id: step.id.clone(),
                 action: step.action.clone(),
                 line: step.command.clone(),
                 pipeline,
                 check: step.check.clone(),
-                read_back: line.map(|line| reading(&step.id, line, catalogue)).transpose()?,
+                read_back: look(own.and_then(|part| part.read_back.as_ref()))?,
+                rollout: look(own.and_then(|part| part.rollout.as_ref()))?,
                 after,
             });
         }
@@ -153,6 +158,7 @@ impl Runnable {
             pipeline: Pipeline { commands: Vec::new() },
             check: None,
             read_back: None,
+            rollout: None,
             after: BTreeSet::new(),
         };
         let wave = Wave { name: "all".to_owned(), percent: 100, steps: vec![0], gate: Vec::new() };
@@ -163,7 +169,9 @@ impl Runnable {
 fn reading(step: &str, line: &str, catalogue: &Catalogue) -> Result<Vec<String>, String> {
     let parsed = argv::parse(line, catalogue).ok().filter(|pipeline| pipeline.commands.len() == 1);
     let argv = parsed.and_then(|mut pipeline| pipeline.commands.pop()).filter(|argv| catalogue.reads(argv));
-    argv.ok_or_else(|| format!("{step}: {line:?} as its read-back is no command of the catalogue that only looks"))
+    argv.ok_or_else(|| {
+        format!("{step}: {line:?}, which is to look at it, is no command of the catalogue that only looks")
+    })
 }
 
 /// How a read-back is read: it ends well.

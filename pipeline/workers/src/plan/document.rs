@@ -223,6 +223,7 @@ fn step(step: &Step) -> Value {
         ("argv", Some(step.argv.clone().into())),
         ("check", Some(check(&step.check))),
         ("read_back", Some(argv::render(&step.read_back).into())),
+        ("rollout", step.rollout.as_deref().map(|argv| argv::render(argv).into())),
         ("dry_run", step.dry_run.as_deref().map(|argv| argv::render(argv).into())),
         ("depends_on", Some(Value::Array(depends_on)).filter(|list| list != &json!([]))),
     ])

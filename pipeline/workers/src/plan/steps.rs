@@ -77,6 +77,7 @@ impl Maker<'_> {
         };
         let check = self.rendered(&kind.exists.command, values, &resource.id, "exists");
         let dry_run = kind.dry_run.as_ref().filter(|_| resource.action == Action::Create);
+        let rollout = kind.rollout.as_ref().filter(|_| resource.action != Action::Delete);
         let argv = command(kind, &resource.action)
             .map(|template| self.rendered(template, values, &resource.id, resource.action.as_str()))
             .unwrap_or_default();
@@ -86,6 +87,7 @@ impl Maker<'_> {
             argv,
             check: Check { argv: check, when: kind.exists.when.clone(), absent: kind.exists.absent.clone(), then },
             read_back: self.rendered(&kind.read_back, values, &resource.id, "read_back"),
+            rollout: rollout.map(|template| self.rendered(template, values, &resource.id, "rollout")),
             dry_run: dry_run.map(|template| self.rendered(template, values, &resource.id, "dry_run")),
             depends_on: Vec::new(),
         }
@@ -168,6 +170,7 @@ impl Maker<'_> {
             argv,
             check: Check { then: "halt if it is not there", ..new.check.clone() },
             read_back: new.read_back.clone(),
+            rollout: new.rollout.clone(),
             dry_run: None,
             depends_on: vec![(new.id.clone(), "twin".to_owned())],
         });

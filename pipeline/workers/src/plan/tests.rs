@@ -394,6 +394,14 @@ fn blue_green_makes_a_twin_switches_and_retires() {
             "kubectl-1.29 delete deployment web-green --namespace shop",
         ]
     );
+    let rollouts: Vec<Option<String>> =
+        second.steps.iter().map(|step| step.rollout.as_deref().map(crate::argv::render)).collect();
+    let at_work = "kubectl-1.29 rollout status deployment web-blue --namespace shop --timeout 10s";
+    assert_eq!(
+        rollouts,
+        [Some(at_work.to_owned()), Some(at_work.to_owned()), None],
+        "of what is deleted nothing is at work"
+    );
     let waves: Vec<&str> = second.waves.iter().map(|wave| wave.name.as_str()).collect();
     assert_eq!(waves, ["twin", "switch", "retire"]);
     assert_eq!(second.rollback_commands()[0], "kubectl-1.29 set selector service web app=web-green --namespace shop");

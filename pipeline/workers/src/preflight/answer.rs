@@ -34,6 +34,11 @@ pub enum Presence {
 }
 
 impl Presence {
+    /// Whether somebody knows.
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Self::Unknown(_))
+    }
+
     /// `there`, `absent` or `unknown`.
     pub fn as_str(&self) -> &'static str {
         match self {

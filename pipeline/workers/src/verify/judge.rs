@@ -198,6 +198,8 @@ impl Round {
                 self.state.add(&look.resource, &answer.stdout, &options.ignore);
                 (true, "read_back", "its state was read back".to_owned())
             }
+            Wanted::RolledOut if answer.code == Some(0) => (true, "rollout_status", "it is rolled out".to_owned()),
+            Wanted::RolledOut => (false, "rollout_status", format!("{}; looked with: {with}", answer.shown())),
             Wanted::State => (false, "read_back", format!("{}; read with: {with}", answer.shown())),
         };
         self.checks.push(check(kind, &look.resource, good, &message));

@@ -36,6 +36,8 @@ pub enum Wanted {
     Absent(preflight::Look),
     /// Whatever its state is.
     State,
+    /// It is at work: the command ends well.
+    RolledOut,
 }
 
 /// One probe of the house, with a resource's fields in their places.
@@ -62,7 +64,12 @@ pub fn looks(course: &Course, catalogue: &Catalogue) -> Vec<Look> {
             let resource = resource_of(&step.id);
             let stays = step.action != "delete";
             all.extend(step.check.as_ref().map(|look| presence(&step.id, resource, look, stays)));
-            all.extend(read_back(plan, at, catalogue).filter(|_| stays).map(|argv| state(&step.id, resource, argv)));
+            all.extend(
+                reading(plan, at, "read_back", catalogue).filter(|_| stays).map(|argv| state(&step.id, resource, argv)),
+            );
+            all.extend(
+                reading(plan, at, "rollout", catalogue).filter(|_| stays).map(|argv| rollout(&step.id, resource, argv)),
+            );
         }
     }
     once(all)
@@ -77,7 +84,7 @@ pub fn looks_after_rollback(course: &Course, way: &rollback::Way, catalogue: &Ca
         let resource = resource_of(&step.id);
         let stays = step.action != "create";
         all.extend(step.check.as_ref().map(|look| presence(&step.id, resource, look, stays)));
-        let argv = undo.at.and_then(|at| read_back(plan, at, catalogue)).filter(|_| stays);
+        let argv = undo.at.and_then(|at| reading(plan, at, "read_back", catalogue)).filter(|_| stays);
         all.extend(argv.map(|argv| state(&step.id, resource, argv)));
     }
     once(all)
@@ -151,9 +158,9 @@ pub(crate) fn fields(plan: &Planned) -> BTreeMap<String, BTreeMap<String, String
     all
 }
 
-/// The command that reads a step's state back, where it is one of the catalogue that only looks.
-fn read_back(plan: &Planned, at: usize, catalogue: &Catalogue) -> Option<Vec<String>> {
-    let line = plan.event.pointer(&format!("/plan/steps/{at}/read_back")).and_then(Value::as_str)?;
+/// A step's command of this name, where it is one of the catalogue that only looks.
+fn reading(plan: &Planned, at: usize, name: &str, catalogue: &Catalogue) -> Option<Vec<String>> {
+    let line = plan.event.pointer(&format!("/plan/steps/{at}/{name}")).and_then(Value::as_str)?;
     let mut pipeline = argv::parse(line, catalogue).ok().filter(|pipeline| pipeline.commands.len() == 1)?;
     pipeline.commands.pop().filter(|argv| catalogue.reads(argv))
 }
@@ -165,6 +172,10 @@ fn presence(step: &str, resource: &str, look: &preflight::Look, there: bool) -> 
 
 fn state(step: &str, resource: &str, argv: Vec<String>) -> Look {
     Look { id: format!("state:{step}"), resource: resource.to_owned(), argv, wanted: Wanted::State }
+}
+
+fn rollout(step: &str, resource: &str, argv: Vec<String>) -> Look {
+    Look { id: format!("rollout:{step}"), resource: resource.to_owned(), argv, wanted: Wanted::RolledOut }
 }
 
 /// The last word about a resource counts: a twin that is switched to is looked at once.

@@ -37,6 +37,7 @@ fn healthy(looks: &[Look]) -> Found {
             Wanted::State => {
                 answer(0, &json!({"name": look.resource, "metadata": {"resourceVersion": "7"}}).to_string(), "")
             }
+            Wanted::RolledOut => answer(0, "successfully rolled out", ""),
         };
         found.answers.insert(look.id.clone(), said);
     }
@@ -88,6 +89,30 @@ fn what_is_missing_fails_with_where_it_was_looked() {
         found.round(plan, &looks, &[], &Options::default()).holds(),
         Some(false),
         "what was not looked at does not hold"
+    );
+}
+
+#[test]
+fn what_is_not_at_work_does_not_hold() {
+    let course = executed().course();
+    let plan = course.plan.as_ref().unwrap();
+    let argv: Vec<String> = ["kubectl-1.29", "rollout", "status", "deployment", "web"].map(str::to_owned).into();
+    let looks = [Look {
+        id: "rollout:k8s_deployment/web".to_owned(),
+        resource: "k8s_deployment/web".to_owned(),
+        argv,
+        wanted: Wanted::RolledOut,
+    }];
+    let mut found = healthy(&looks);
+    let round = found.round(plan, &looks, &[], &Options::default());
+    assert_eq!((round.holds(), round.state.0.len()), (Some(true), 0), "a rollout is no state");
+    found.answers.insert(looks[0].id.clone(), answer(1, "", "error: timed out waiting for the condition"));
+    let round = found.round(plan, &looks, &[], &Options::default());
+    assert_eq!(
+        round.broken(),
+        [
+            "k8s_deployment/web: exit code 1: error: timed out waiting for the condition; looked with: kubectl-1.29 rollout status deployment web"
+        ]
     );
 }
 
