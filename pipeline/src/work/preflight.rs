@@ -14,7 +14,7 @@ use schemas::ids::Phase;
 use serde_json::{Value, json};
 use workers::build::Sections;
 use workers::policy::PolicyResult;
-use workers::preflight::{self as decides, Answers, Check, Inputs, Kind, Outcome, Planned, PlannedError, Seen};
+use workers::preflight::{self as decides, Answers, Check, Inputs, Kind, Outcome, PlannedError, Seen};
 
 use super::aftermath::look;
 use super::{Case, Emit, Next, Shop, WorkError, Worker};
@@ -116,8 +116,9 @@ fn same(one: &Value, other: &Value) -> bool {
 
 /// Looks at everything, and decides.
 pub(super) async fn judged(shop: &Shop, case: &Case, payload: &Bytes) -> Result<(Sections, Outcome), WorkError> {
+    let attempt = case.attempt();
     let planned = match shop.planned(payload) {
-        Ok(planned) => case.held(case.attempt(), Arc::unwrap_or_clone(planned)),
+        Ok(planned) => case.held(attempt, Arc::unwrap_or_clone(planned)),
         Err(error) => return Ok((unreadable(payload, &error), Outcome::Halt)),
     };
     let environment = planned.environment.as_deref();

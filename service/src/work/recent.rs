@@ -282,7 +282,7 @@ pub fn road_of(header: &Header) -> Option<Road> {
 
 #[cfg(test)]
 mod tests {
-    use ledger::entry::{Has, Outcome};
+    use schemas::admit::{Has, Outcome};
     use ledger::hash::Hash;
     use schemas::ids::{EventId, Phase};
 
