@@ -59,9 +59,12 @@ def raw_member(payload, *path):
 
 
 def plan_of(event):
-    """What the plan's digest is taken of (schemas/vectors/plan_digest.json), or None without a plan."""
+    """What the plan's digest is taken of (schemas/vectors/plan_digest.json), or None without a plan, or with a version of it that is not known."""
     if not isinstance(event.get("plan"), dict):
         return None
+    version = event["plan"].get("digest_version")
+    if version is not None:
+        return whole_plan_of(event) if type(version) is int and version == 2 else None
     target = {name: at(event, "target", name) for name in ("cloud", "cluster_endpoint_id", "resources")}
     target = {name: value for name, value in target.items() if value is not None}
     artifacts = at(event, "plan", "artifacts")
@@ -75,6 +78,16 @@ def plan_of(event):
         "artifacts": None if artifacts is None else [at(artifact, "digest") for artifact in artifacts],
     }
     return {name: value for name, value in parts.items() if value is not None}
+
+
+BESIDE = ("catalogue", "compile_ms", "digest", "inputs_digest", "simulation")
+
+
+def whole_plan_of(event):
+    """The same of a plan that is covered whole."""
+    parts = {name: event.get(name) for name in ("change_class", "environment", "rollback", "target")}
+    parts["plan"] = {name: value for name, value in event["plan"].items() if name not in BESIDE}
+    return {"v": 2} | {name: value for name, value in parts.items() if value is not None}
 
 
 def plan_digest(plan):
@@ -93,12 +106,33 @@ def plan_lines(plan):
         ("artifact", ("artifacts",)),
         ("rollback", ("rollback_plan",)),
     ]
+    if plan["v"] == 2:
+        moved = {"command": "commands", "graph": "dependency_graph", "artifact": "artifacts"}
+        places = [(label, ("plan", moved[label]) if label in moved else path) for label, path in places]
+        places[-1] = ("rollback", ("rollback", "plan"))
+        known = [path for _, path in places]
+        places.append(("class", ("change_class",)))
+        for section in ("plan", "rollback", "target"):
+            value = plan.get(section)
+            if isinstance(value, dict):
+                rest = sorted((name for name in value if (section, name) not in known), key=str.encode)
+                places += [(f"{section}.{name}", (section, name)) for name in rest]
+            else:
+                places.append((section, (section,)))
     out = []
     for label, path in places:
-        value = at(plan, *path)
-        for item in value if isinstance(value, list) else [] if value is None else [value]:
+        for item in values(plan, *path):
             out.append(f"{label}: " + (item if isinstance(item, str) else jcs(item)))
     return out
+
+
+def values(value, *path):
+    """The items of a list, or what else stands there, null too."""
+    for name in path:
+        if not isinstance(value, dict) or name not in value:
+            return []
+        value = value[name]
+    return value if isinstance(value, list) else [value]
 
 
 def difference(old, new):
@@ -144,9 +178,9 @@ def cut_out(entry, event, payload, origin):
     n, files = f"{entry['index']:010d}", {}
     raw = lambda *path: raw_member(payload, "provisioning_event", *path)
     plan = plan_of(event)
-    if plan is not None:
+    if isinstance(event.get("plan"), dict):
         files[f"plan/{n}-plan.json"], files[f"plan/{n}-target.json"] = raw("plan"), raw("target")
-        files[f"plan/{n}-digest.txt"] = (plan_digest(plan) + "\n").encode()
+        files[f"plan/{n}-digest.txt"] = None if plan is None else (plan_digest(plan) + "\n").encode()
         if at(event, "plan", "commands") is not None:
             files[f"plan/{n}-commands.txt"] = commands_file(event["plan"]["commands"])
     for name, path in (
