@@ -33,8 +33,8 @@ build: setup ## compile everything; leaves `upm` and `upm-verify` in the target 
 	cargo build --release --workspace --locked
 
 verifier: ## upm-verify alone, without a C++ compiler: one static file (Linux; once: rustup target add MACHINE-unknown-linux-musl)
-	cargo build --release --locked -p upm-evidence --bin upm-verify --target $(shell uname -m)-unknown-linux-musl
-	@ls -l $(TARGET)/$(shell uname -m)-unknown-linux-musl/release/upm-verify
+	cargo build --profile verifier --locked -p upm-evidence --bin upm-verify --target $(shell uname -m)-unknown-linux-musl
+	@ls -l $(TARGET)/$(shell uname -m)-unknown-linux-musl/verifier/upm-verify
 
 install: build ## put upm, upm-verify and nats-server into PREFIX/bin (default ~/.local)
 	install -d $(PREFIX)/bin

@@ -68,11 +68,8 @@ impl<'a> Event<'a> {
     /// Reads a stored payload.
     pub fn parse(payload: &'a [u8]) -> Result<Self, serde_json::Error> {
         // Looked through once, and not each text by itself.
-        let document = match std::str::from_utf8(payload) {
-            Ok(text) => serde_json::from_str::<Document<'a>>(text),
-            Err(_) => serde_json::from_slice(payload),
-        };
-        document.map(|document| document.provisioning_event)
+        let text = std::str::from_utf8(payload).map_err(serde::de::Error::custom)?;
+        serde_json::from_str::<Document<'a>>(text).map(|document| document.provisioning_event)
     }
 }
 

@@ -58,11 +58,8 @@ pub fn digest(payload: &[u8]) -> Option<String> {
 
 /// What the digest is taken of, RFC 8785; `None` as for [`digest`].
 pub fn subject(payload: &[u8]) -> Option<Vec<u8>> {
-    let document = match std::str::from_utf8(payload) {
-        Ok(text) => serde_json::from_str::<Document>(text),
-        Err(_) => serde_json::from_slice(payload),
-    };
-    let event = document.ok()?.provisioning_event;
+    let document: Document = serde_json::from_str(std::str::from_utf8(payload).ok()?).ok()?;
+    let event = document.provisioning_event;
     let plan = event.plan?;
     let artifacts = plan.artifacts.map(|list| list.into_iter().map(|artifact| artifact.digest.map(Value::String)));
     let artifacts = artifacts.map(|digests| digests.map(Option::unwrap_or_default).collect());

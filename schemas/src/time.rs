@@ -1,11 +1,19 @@
-//! RFC 3339 date-times, to seconds since 1970, floored.
+//! RFC 3339 date-times, to seconds since 1970, floored, and back.
 //!
 //! All of RFC 3339's grammar and nothing else: `t` and `z` may be small, any number of digits of a fraction, offsets to
 //! ±23:59, the day must exist. A 60th second is allowed at any minute (RFC 3339 leaves the table of leap seconds to
 //! the reader) and counts as the next minute's first, as POSIX time does. The JSON Schema says the same as a pattern.
 
+/// The last millisecond that [`text`] writes: that of the last hour whose year has four digits at every offset.
+const LAST_MS: u64 = 253_402_207_200_999;
+
 /// Seconds since 1970-01-01T00:00:00Z; `None` if the text is no RFC 3339 date-time.
 pub fn seconds(text: &str) -> Option<i64> {
+    seconds_and_fraction(text).map(|(seconds, _)| seconds)
+}
+
+/// The same, and the digits of its fraction of a second as they were written; empty without one.
+pub fn seconds_and_fraction(text: &str) -> Option<(i64, &str)> {
     let bytes = text.as_bytes();
     let (date_time, rest) = bytes.split_at_checked(19)?;
     for (at, allowed) in [(4, &b"-"[..]), (7, b"-"), (10, b"Tt"), (13, b":"), (16, b":")] {
@@ -22,8 +30,23 @@ pub fn seconds(text: &str) -> Option<i64> {
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let offset = offset(after_fraction(rest)?)?;
-    Some(days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset)
+    let after = after_fraction(rest)?;
+    let fraction = text[19..text.len() - after.len()].trim_start_matches('.');
+    let days = days_since_1970(year, month, day);
+    Some((days * 86_400 + hour * 3_600 + minute * 60 + second - offset(after)?, fraction))
+}
+
+/// Milliseconds since 1970 as RFC 3339, UTC, with no more of a fraction than there is; `None` where the year would need more than four digits.
+pub fn text(ms: u64) -> Option<String> {
+    if ms > LAST_MS {
+        return None;
+    }
+    let (seconds, fraction) = (ms / 1_000, ms % 1_000);
+    let (year, month, day) = date(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    let fraction = if fraction > 0 { format!(".{fraction:03}") } else { String::new() };
+    let fraction = fraction.trim_end_matches('0');
+    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z"))
 }
 
 fn digits(bytes: &[u8]) -> Option<i64> {
@@ -66,6 +89,18 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     era * 146_097 + day_of_era - 719_468
+}
+
+/// Year, month and day of a number of days since 1970-01-01; Howard Hinnant's `civil_from_days`.
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
@@ -125,7 +160,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn fractions_are_kept_as_written() {
+        assert_eq!(seconds_and_fraction("1970-01-01T00:00:01.0250+00:00"), Some((1, "0250")));
+        assert_eq!(seconds_and_fraction("1970-01-01T00:00:01Z"), Some((1, "")));
+    }
+
+    #[test]
+    fn what_has_no_text() {
+        assert_eq!(text(0).as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(text(LAST_MS).as_deref(), Some("9999-12-30T22:00:00.999Z"));
+        assert_eq!((text(LAST_MS + 1), text(u64::MAX)), (None, None));
+    }
+
     proptest::proptest! {
+        /// jiff, an implementation that is not ours, writes the same text.
+        #[test]
+        fn writes_what_jiff_writes(ms in 0..=LAST_MS) {
+            for ms in [ms, ms / 1_000 * 1_000, ms / 86_400_000 * 86_400_000] {
+                let theirs = jiff::Timestamp::from_millisecond(i64::try_from(ms).unwrap()).unwrap().to_string();
+                proptest::prop_assert_eq!(text(ms), Some(theirs));
+            }
+        }
+
         /// jiff, an implementation that is not ours, reads the same instant.
         #[test]
         fn agrees_with_jiff(second in -62_135_596_800_i64..253_402_207_200, offset in -86_340_i64..86_340) {

@@ -229,6 +229,7 @@ fn what_cannot_be_packed_says_why_and_leaves_nothing() {
         assert_eq!(answer("c-theirs").0, 404, "{query}");
     }
     let folder = temp.path().to_str().expect("text");
+    let in_folder = format!("{folder} is a folder: name a file with -o, for example {folder}/pack.zip");
     for (arguments, code, says) in [
         (&["", "--tenant", "acme", "-o", pack][..], 2, "change id: expected 1 to 128 bytes"),
         (&["c-mine", "--tenant", "nobody", "-o", pack], 1, "`upm tenant add nobody` makes it"),
@@ -243,7 +244,8 @@ fn what_cannot_be_packed_says_why_and_leaves_nothing() {
             2,
             "name a file in a folder that exists with -o",
         ),
-        (&["c-mine", "--tenant", "acme", "-o", folder], 2, "exists"),
+        (&["c-mine", "--tenant", "acme", "-o", folder], 2, in_folder.as_str()),
+        (&["c-mine", "--tenant", "acme", "--force", "-o", folder], 2, in_folder.as_str()),
         (&["c-mine", "--tenant", "acme"], 2, "--output"),
     ] {
         let (found, told) = asked(arguments);

@@ -273,3 +273,56 @@ fn the_clouds_own_log_is_held_against_the_changes() {
 fn member(zip: &Path, name: &str) -> String {
     ok(Command::new("unzip").arg("-p").arg(zip).arg(name))
 }
+
+/// A person at a terminal sees how far it is, and what moves does not stay; a pipe, a file and a program see nothing of it.
+#[test]
+fn how_far_it_is_is_shown_to_people_only() {
+    let ledger = Ledger::start();
+    ledger.change("c-1", "staging");
+    let from = now();
+    let from = from.as_str();
+    let population = ledger.population("2020-01-01T00:00:00Z", from, "population.zip", &[]);
+    let pack = ledger.at("pack.zip");
+    // `script` runs it on a terminal of its own, and says what was shown there.
+    let shown = |on_terminal: bool, arguments: &[&str]| {
+        let upm = program("upm");
+        let words = [&[path(&upm)], arguments].concat();
+        let line = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+        let mut command = Command::new(if on_terminal { "script" } else { "sh" });
+        let asked = if on_terminal { &["-qec", line.as_str(), "/dev/null"][..] } else { &["-c", line.as_str()] };
+        command.args(asked).env("TERM", "xterm-256color").env("UPM_SERVER", ledger.server.http());
+        let (code, out, err) = run(&mut command);
+        assert_eq!(code, 0, "{line}: {out}{err}");
+        out + &err
+    };
+    let fetches = [
+        vec!["pack", "c-1", "--tenant", "acme", "--force", "-o", path(&pack)],
+        vec![
+            "population",
+            "--from",
+            "2020-01-01T00:00:00Z",
+            "--to",
+            from,
+            "--tenant",
+            "acme",
+            "--force",
+            "-o",
+            path(&population),
+        ],
+    ];
+    for fetch in &fetches {
+        let seen = shown(true, fetch);
+        let cleared = seen.rfind("\u{1b}[2K").unwrap_or_else(|| panic!("nothing that moves: {seen:?}"));
+        assert!(seen[..cleared].contains('█') && seen[cleared..].contains("wrote "), "{seen:?}");
+    }
+    let verify = vec!["verify", path(&population), "--key", ledger.key.as_str()];
+    assert!(shown(true, &verify).contains("headers (100 %)"));
+    for words in [&fetches[0], &fetches[1], &verify] {
+        let as_json = [&words[..], &["--json"]].concat();
+        for (on_terminal, words) in [(true, &as_json), (false, &as_json), (false, words)] {
+            let seen = shown(on_terminal, words);
+            assert!(!seen.contains('\u{1b}') && !seen.contains("headers ("), "{words:?}: {seen:?}");
+            assert!(seen.contains(".zip") || seen.contains("population"), "{words:?}: {seen:?}");
+        }
+    }
+}

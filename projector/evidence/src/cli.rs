@@ -164,7 +164,7 @@ pub enum CliError {
 ///
 /// An `Err` means that nothing was decided: print it and exit with 2.
 pub fn run(args: &VerifyArgs, json: bool, out: &mut impl Write) -> Result<u8, CliError> {
-    let report = check(args)?;
+    let report = check(args, json)?;
     if json {
         serde_json::to_writer_pretty(&mut *out, &report)?;
         writeln!(out)?;
@@ -174,8 +174,7 @@ pub fn run(args: &VerifyArgs, json: bool, out: &mut impl Write) -> Result<u8, Cl
     Ok(report.exit_code())
 }
 
-/// Verifies what `args` names.
-pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
+fn check(args: &VerifyArgs, json: bool) -> Result<Report, CliError> {
     let policy = args.witness_policy.as_deref().map(read_policy).transpose()?;
     // A policy that accepts exactly one log says which key is the log's.
     let of_policy = match policy.as_ref().map(Policy::logs) {
@@ -216,7 +215,7 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
         return Err(CliError::EventWithPack);
     }
     if is_population(&start) {
-        return Ok(verify_population(file, &trust, &mut progress()));
+        return Ok(verify_population(file, &trust, &mut progress(json)));
     }
     let Some(path) = &args.population else {
         // Read from its beginning, and never more of it than a pack may have.
@@ -227,7 +226,7 @@ pub fn check(args: &VerifyArgs) -> Result<Report, CliError> {
     if !is_population(&beginning(&mut population).map_err(unread)?) {
         return Err(CliError::PopulationWithOther);
     }
-    Ok(verify_pack_with(file, population, &trust, &mut progress()))
+    Ok(verify_pack_with(file, population, &trust, &mut progress(json)))
 }
 
 /// The first bytes of a file, by which its kind is recognised.
@@ -243,9 +242,9 @@ fn is_population(start: &[u8]) -> bool {
     start.get(at..) == Some(name)
 }
 
-/// Says on a terminal how far a long verification is.
-pub fn progress() -> impl FnMut(u64, u64) {
-    let shown = io::stderr().is_terminal();
+/// Says to a person at a terminal how far a long verification is; to nobody where the answer is `json`, for a program.
+pub fn progress(json: bool) -> impl FnMut(u64, u64) {
+    let shown = !json && io::stderr().is_terminal();
     let mut last = 0;
     move |done, total| {
         let percent = done.saturating_mul(100) / total.max(1);

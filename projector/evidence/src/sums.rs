@@ -1,10 +1,9 @@
 //! `SHA256SUMS` as `sha256sum -c` reads it, and `files_root`, the RFC 6962 root over its lines.
 //!
-//! The tree over the files of a pack is `rs_merkle` with an RFC 6962 hasher: small, in memory, and not the log's own code,
-//! so that the two hold each other (FORMATS, "Receipt, pack, population").
+//! The tree over the files of a pack is hashed like a log's.
 
-use rs_merkle::{Hasher, MerkleTree};
-use sha2::{Digest, Sha256};
+use ledger::frontier::Frontier;
+use ledger::hash;
 
 use crate::zip;
 
@@ -65,38 +64,22 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Line<'_>>, SumsError> {
 
 /// RFC 6962 root over the lines of the text, each without its line feed.
 pub(crate) fn files_root(text: &[u8]) -> [u8; 32] {
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    let leaves: Vec<[u8; 32]> = text.split(|c| *c == b'\n').map(|line| digest(&[&[0x00], line])).collect();
-    // A tree of at least one leaf has a root; of none it is SHA-256 of nothing (RFC 6962, section 2.1).
-    MerkleTree::<Rfc6962>::from_leaves(&leaves).root().unwrap_or_else(|| Rfc6962::hash(b""))
-}
-
-#[derive(Clone)]
-struct Rfc6962;
-
-impl Hasher for Rfc6962 {
-    type Hash = [u8; 32];
-
-    fn hash(data: &[u8]) -> [u8; 32] {
-        digest(&[data])
+    let mut tree = Frontier::default();
+    for line in text.strip_suffix(b"\n").unwrap_or(text).split(|c| *c == b'\n') {
+        tree.push(hash::leaf(line));
     }
-
-    fn concat_and_hash(left: &[u8; 32], right: Option<&[u8; 32]>) -> [u8; 32] {
-        right.map_or(*left, |right| digest(&[&[0x01], left, right]))
-    }
-}
-
-fn digest(parts: &[&[u8]]) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update(part);
-    }
-    hasher.finalize().into()
+    tree.root().0
 }
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
+
+    fn digest(parts: &[&[u8]]) -> [u8; 32] {
+        Sha256::digest(parts.concat()).into()
+    }
 
     #[test]
     fn text_and_parse_are_inverse() {

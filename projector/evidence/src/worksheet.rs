@@ -4,6 +4,8 @@
 //! `pass` and `exception` rest on what an event says; `not evidenced` means that none says it. A person decides what follows: the sheet saves
 //! the looking up, not the judgement. Of a pack no more is in memory than one of its events.
 
+mod tests_done;
+
 use std::io::{self, Read, Seek};
 
 use ledger::entry::{EventHeader, Header};
@@ -22,6 +24,7 @@ use crate::report::Verdict;
 use crate::sample::{Drawn, Sample, line};
 use crate::trust::Trust;
 use crate::verify::{Files, verify_pack};
+use tests_done::{Failed, Place, Standing, TestsDone};
 
 /// What a test of an attribute found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -118,7 +121,7 @@ pub fn sheet<P: Read + Seek>(
 ) -> Vec<Sheet> {
     let rows = |drawn: &Drawn| {
         let (verdict, tested) = match pack(drawn) {
-            Ok(pack) => examined(pack, &drawn.change, trust),
+            Ok(pack) => examined(pack, &drawn.change, sample, trust),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 (None, Err("there is no evidence pack of it here".to_owned()))
             }
@@ -132,12 +135,13 @@ pub fn sheet<P: Read + Seek>(
 fn examined<P: Read + Seek>(
     mut pack: P,
     change: &Change,
+    sample: &Sample,
     trust: &Trust,
 ) -> (Option<Verdict>, Result<Vec<Tested>, String>) {
     let verdict = verify_pack(&mut pack, trust).verdict;
     let tested = match verdict {
         Verdict::Refuted => Err("its evidence pack is refuted".to_owned()),
-        Verdict::Ok | Verdict::Undecided => Evidence::read(&mut pack, change).map(|evidence| evidence.tested()),
+        Verdict::Ok | Verdict::Undecided => Evidence::read(&mut pack, change, sample).map(|evidence| evidence.tested()),
     };
     (Some(verdict), tested)
 }
@@ -202,21 +206,19 @@ fn row(number: usize, found: Found, seen: String, at: Option<(u64, &str)>) -> Te
 enum What {
     Reason,
     Impact,
-    Tests,
     Executor,
     BackOut,
     Checks,
 }
 
 impl What {
-    const ALL: [What; 6] = [What::Reason, What::Impact, What::Tests, What::Executor, What::BackOut, What::Checks];
+    const ALL: [What; 5] = [What::Reason, What::Impact, What::Executor, What::BackOut, What::Checks];
 
     /// Where it may stand, the place that says most first.
     fn pointers(self) -> &'static [&'static str] {
         match self {
             What::Reason => &["/intent/reason", "/intent/ticket"],
             What::Impact => &["/plan/impact/security", "/plan/impact/description"],
-            What::Tests => &["/preflight/checks", "/plan/simulation", "/preflight/policies"],
             What::Executor => &["/execution/executor", "/execution/agent"],
             What::BackOut => &["/rollback/plan"],
             What::Checks => &["/verification/checks", "/verification/slo", "/verification/drift"],
@@ -227,8 +229,7 @@ impl What {
     fn said_by(self, entry: u64, event: &Value) -> Option<Said> {
         self.pointers().iter().find_map(|pointer| {
             let value = event.pointer(pointer).filter(|value| says_something(value))?;
-            let failed = value.as_array().is_some_and(|list| list.iter().any(|one| one["ok"] == false));
-            Some(Said { entry, pointer, shown: shown(value), failed })
+            Some(Said { entry, pointer, shown: shown(value) })
         })
     }
 }
@@ -238,8 +239,6 @@ struct Said {
     entry: u64,
     pointer: &'static str,
     shown: String,
-    /// A list in which an item says `ok: false`.
-    failed: bool,
 }
 
 impl Said {
@@ -252,10 +251,11 @@ impl Said {
 struct Evidence {
     document: ChangeDocument,
     said: [Option<Said>; What::ALL.len()],
+    tests: TestsDone,
 }
 
 impl Evidence {
-    fn read(pack: impl Read + Seek, change: &Change) -> Result<Evidence, String> {
+    fn read(pack: impl Read + Seek, change: &Change, sample: &Sample) -> Result<Evidence, String> {
         let files = Files::scan(pack).map_err(|error| format!("its evidence pack cannot be read: {error}"))?;
         let missing = |name: &str| format!("its evidence pack has no {name}");
         let described = files.get(files::PACK).ok_or_else(|| missing(files::PACK))?;
@@ -265,6 +265,7 @@ impl Evidence {
             return Err(format!("its evidence pack is of {}", described.change));
         }
         holds_all(&described, change)?;
+        of_same_tree(&described, sample)?;
         let mut headers: Vec<(u64, EventHeader)> = Vec::new();
         for entry in &described.entries {
             let name = files::entry_name(entry.index);
@@ -276,20 +277,22 @@ impl Evidence {
         let context = Context { rules, as_of_ms: described.as_of_ms };
         let mut telling = Telling::new(&id, &context);
         let mut said = [const { None }; What::ALL.len()];
+        let mut tests = TestsDone::default();
         for (index, header) in &headers {
             // An event that was erased says nothing any more.
             let Some(payload) = files.get(&files::event_name(*index, header.phase)) else { continue };
-            telling.add(*index, header, Some(&payload));
+            let attempt = telling.add(*index, header, Some(&payload));
             let mut document: Value = serde_json::from_slice(&payload).unwrap_or_default();
             let event = document["provisioning_event"].take();
             for (what, said) in What::ALL.into_iter().zip(&mut said).filter(|(_, said)| said.is_none()) {
                 *said = what.said_by(*index, &event);
             }
+            tests.add(*index, attempt, &event);
         }
         if files.broke() {
             return Err("its evidence pack could not be read a second time".to_owned());
         }
-        Ok(Evidence { document: telling.document(), said })
+        Ok(Evidence { document: telling.document(), said, tests })
     }
 
     fn tested(&self) -> Vec<Tested> {
@@ -329,22 +332,46 @@ impl Evidence {
         self.document.approvals.iter().find(|given| given.decided == Decision::Approved).map(|given| given.index)
     }
 
+    /// Asked of each approval, of which the worst answer counts: an exception, then none, then a pass.
     fn tested_before(&self) -> Tested {
-        let Some(tests) = self.first(What::Tests) else {
+        let Some(last) = self.tests.last() else {
             return row(2, Found::NotEvidenced, "no checks, policies or simulation are on record".to_owned(), None);
         };
-        let (entry, at) = (tests.entry, Some(tests.at()));
-        match self.approved_at() {
-            None => row(2, Found::NotEvidenced, format!("tested in entry {entry}; no approval is on record"), at),
-            // Within one event the checks stand before the approvals.
-            Some(approved) if approved < entry => {
-                row(2, Found::Exception, format!("approved in entry {approved}, tested in entry {entry}"), at)
+        let at = |place: &Place, found: Found, seen: String| row(2, found, seen, Some((place.entry, &place.pointer)));
+        let mut worst: Option<Tested> = None;
+        for given in self.document.approvals.iter().filter(|given| given.decided == Decision::Approved) {
+            let (approved, attempt) = (given.index, given.attempt);
+            let standing = self.tests.when_approved(attempt, approved);
+            let tested = match (standing, self.tests.first_of(attempt)) {
+                (Standing { failed: Some(failed), .. }, _) => {
+                    let Failed { place, name } = failed;
+                    let seen = format!("{name} failed in entry {}, and entry {approved} approves", place.entry);
+                    at(&place, Found::Exception, seen)
+                }
+                (Standing { last: Some(last), .. }, _) => {
+                    let seen = format!("tested in entry {}, approved in entry {approved}", last.entry);
+                    at(&last, Found::Pass, seen)
+                }
+                (Standing { last: None, .. }, Some(first)) => {
+                    let seen = format!("approved in entry {approved}, tested in entry {}", first.entry);
+                    at(first, Found::Exception, seen)
+                }
+                (Standing { last: None, .. }, None) => {
+                    let seen =
+                        format!("attempt {attempt} was approved in entry {approved}, and no test of it is on record");
+                    row(2, Found::NotEvidenced, seen, Some((approved, "/preflight/approvals")))
+                }
+            };
+            let rank = |found: Found| {
+                [Found::Exception, Found::NotEvidenced].iter().position(|bad| *bad == found).unwrap_or(2)
+            };
+            if worst.as_ref().is_none_or(|worst| rank(tested.found) < rank(worst.found)) {
+                worst = Some(tested);
             }
-            Some(approved) if tests.failed => {
-                row(2, Found::Exception, format!("a test failed, and entry {approved} approves"), at)
-            }
-            Some(approved) => row(2, Found::Pass, format!("tested in entry {entry}, approved in entry {approved}"), at),
         }
+        worst.unwrap_or_else(|| {
+            at(last, Found::NotEvidenced, format!("tested in entry {}; no approval is on record", last.entry))
+        })
     }
 
     fn separation(&self) -> Tested {
@@ -430,6 +457,22 @@ fn holds_all(pack: &PackDocument, change: &Change) -> Result<(), String> {
         "its evidence pack leaves out entries: it has {held} of the {events} that the population counts from {first} to {last}; make it anew \
          (`upm pack --sample`)"
     ))
+}
+
+/// Whether a pack is of the tree that the population is proved under: of another one, it may be of a history that was made up for it.
+fn of_same_tree(pack: &PackDocument, sample: &Sample) -> Result<(), String> {
+    if (&pack.origin, pack.size, &pack.root) == (&sample.origin, sample.tree_size, &sample.root) {
+        return Ok(());
+    }
+    let (size, expected) = (pack.size, sample.tree_size);
+    let whose = if pack.origin != sample.origin {
+        format!("of the log {}, the population is of {}", pack.origin, sample.origin)
+    } else if size == expected {
+        format!("of another history than the population: at size {size} they have two roots")
+    } else {
+        format!("of the tree of size {size}, the population of {expected}, and nothing ties them together")
+    };
+    Err(format!("its evidence pack is {whose}; make it anew (`upm pack --sample`)"))
 }
 
 fn says_something(value: &Value) -> bool {

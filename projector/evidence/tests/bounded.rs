@@ -140,7 +140,7 @@ fn log(origin: &Origin, signer: &Signer, events: usize) -> Long {
 }
 
 /// A sample of that one change.
-fn sample(size: u64) -> Sample {
+fn sample(size: u64, root: &Hash) -> Sample {
     let events = size - 1;
     let change = json!({
         "change": "a", "classes": [], "closed": false, "environments": ["prod"], "events": events, "executed": false, "first": 1, "first_at": 0,
@@ -148,7 +148,7 @@ fn sample(size: u64) -> Sample {
     });
     serde_json::from_value(json!({
         "drawn": [{"change": change, "number": 1, "rank": "00", "stratum": ""}], "format": 1, "from": "2025-10-09", "origin": "test-ledger/acme",
-        "population": 1, "root": "00", "seed": "s", "size": 1, "strata": [], "to": "2025-10-09", "tree_size": size,
+        "population": 1, "root": root.to_string(), "seed": "s", "size": 1, "strata": [], "to": "2025-10-09", "tree_size": size,
     }))
     .unwrap()
 }
@@ -221,7 +221,7 @@ fn a_pack_takes_far_less_memory_than_it_is_long() {
     let trust = Trust { key: Some(KeyFile::Vkey(signer.verifier())), ..Trust::default() };
     let report = verify_pack(File::open(&path).unwrap(), &trust);
     assert_eq!(report.verdict, Verdict::Ok, "{report}");
-    let sheets = worksheet::sheet(&sample(size), &trust, |_| File::open(&path));
+    let sheets = worksheet::sheet(&sample(size, &root), &trust, |_| File::open(&path));
     assert_eq!(sheets[0].pack, Some(Verdict::Ok));
     assert!(sheets[0].tested.iter().any(|row| row.seen.contains("it is ")), "{:?}", sheets[0].tested);
     let peak = peak_kib();

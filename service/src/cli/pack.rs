@@ -59,8 +59,8 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     if to_stdout && io::stdout().is_terminal() {
         return Err(CliError::could_not("a pack is a zip file, not for a terminal: name a file with -o FILE"));
     }
-    if !to_stdout && !args.force && fs::symlink_metadata(&args.output).is_ok() {
-        return Err(exists(&args.output));
+    if !to_stdout {
+        takes_file(&args.output, args.force, "pack.zip")?;
     }
     let tenant = tenant_of(&client, globals, change)?;
     let at = match args.at {
@@ -71,12 +71,12 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let path = path(&tenant, change.as_str(), at, args.with_headers);
     if to_stdout {
         let body = client.download(&path)?;
-        let mut body = bar(body.length).wrap_read(body);
+        let mut body = bar(globals, body.length).wrap_read(body);
         io::copy(&mut body, &mut io::stdout().lock())
             .map_err(|error| CliError::because("the pack broke off", &error))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let bytes = fetch(&client, &path, &args.output, args.force, bar)?;
+    let bytes = fetch(&client, &path, &args.output, args.force, |length| bar(globals, length))?;
     if globals.json {
         print::json_line(
             &json!({"file": args.output, "bytes": bytes, "change": change.as_str(), "tenant": tenant.as_str()}),
@@ -99,7 +99,7 @@ fn fetch(
     path: &str,
     target: &Path,
     force: bool,
-    bar: fn(Option<u64>) -> ProgressBar,
+    bar: impl Fn(Option<u64>) -> ProgressBar,
 ) -> Result<u64, CliError> {
     let mut fetched = 1;
     loop {
@@ -131,8 +131,7 @@ fn of_sample(globals: &Globals, client: &Client, file: &Path, args: &Args) -> Re
     };
     fs::create_dir_all(&args.output)
         .map_err(|error| CliError::because(format!("can't make {}", args.output.display()), &error))?;
-    let bar =
-        if io::stderr().is_terminal() { ProgressBar::new(sample.drawn.len() as u64) } else { ProgressBar::hidden() };
+    let bar = if watched(globals) { ProgressBar::new(sample.drawn.len() as u64) } else { ProgressBar::hidden() };
     let mut bytes = 0;
     for drawn in &sample.drawn {
         let at = Some(format!("at={}", sample.tree_size));
@@ -151,9 +150,14 @@ fn of_sample(globals: &Globals, client: &Client, file: &Path, args: &Args) -> Re
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shown on a terminal only.
-pub(super) fn bar(length: Option<u64>) -> ProgressBar {
-    if !io::stderr().is_terminal() {
+/// Whether a person sees how far it is: never where standard error goes into a file, or a program asks with `--json`.
+fn watched(globals: &Globals) -> bool {
+    !globals.json && io::stderr().is_terminal()
+}
+
+/// How far a download is.
+pub(super) fn bar(globals: &Globals, length: Option<u64>) -> ProgressBar {
+    if !watched(globals) {
         return ProgressBar::hidden();
     }
     if let Some(length) = length {
@@ -166,7 +170,20 @@ pub(super) fn bar(length: Option<u64>) -> ProgressBar {
     }
 }
 
-pub(super) fn exists(path: &Path) -> CliError {
+/// Whether a file may come to stand there: asked before anything is fetched. `example` is a name for it.
+pub(super) fn takes_file(path: &Path, force: bool, example: &str) -> Result<(), CliError> {
+    if path.is_dir() {
+        let file = path.join(example);
+        let (path, file) = (path.display(), file.display());
+        return Err(CliError::could_not(format!("{path} is a folder: name a file with -o, for example {file}")));
+    }
+    if !force && fs::symlink_metadata(path).is_ok() {
+        return Err(exists(path));
+    }
+    Ok(())
+}
+
+fn exists(path: &Path) -> CliError {
     CliError::could_not(format!("{} exists; --force replaces it", path.display()))
 }
 

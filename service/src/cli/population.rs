@@ -1,6 +1,5 @@
 //! `upm population`: fetch the population of a period. The file is there whole or not at all.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use serde_json::json;
 
 use super::client::http::{Client, segment};
 use super::client::print;
-use super::pack::{bar, exists, write};
+use super::pack::{bar, takes_file, write};
 use super::{CliError, Globals};
 
 /// Options of `upm population`.
@@ -39,13 +38,11 @@ pub struct Args {
 /// Runs the command.
 pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let period = Period::parse(&args.from, &args.to).map_err(|error| CliError::of(&error))?;
-    if !args.force && fs::symlink_metadata(&args.output).is_ok() {
-        return Err(exists(&args.output));
-    }
+    takes_file(&args.output, args.force, "population.zip")?;
     let tenant = globals.tenant_or_default()?;
     let client = Client::new(globals);
     let body = client.download(&path(tenant.as_str(), &period, !args.no_details))?;
-    let bytes = write(&args.output, args.force, &mut bar(body.length).wrap_read(body))?;
+    let bytes = write(&args.output, args.force, &mut bar(globals, body.length).wrap_read(body))?;
     let (from, to) = (period.from_text(), period.to_text());
     if globals.json {
         print::json_line(

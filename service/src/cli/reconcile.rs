@@ -67,11 +67,11 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let (document, changes) = match (&args.population, args.from.as_deref().zip(args.to.as_deref())) {
         (Some(path), _) => {
             let file = File::open(path).map_err(|error| unread(path, &error))?;
-            compared_with(file, &trust)?
+            compared_with(file, &trust, globals.json)?
         }
         (None, Some((from, to))) => {
             let period = Period::parse(from, to).map_err(|error| CliError::of(&error))?;
-            compared_with(Cursor::new(fetched(globals, &period)?), &trust)?
+            compared_with(Cursor::new(fetched(globals, &period)?), &trust, globals.json)?
         }
         // clap asks for one of them.
         (None, None) => return Err(CliError::could_not("name a period with --from and --to, or a population")),
@@ -151,8 +151,9 @@ fn fetched(globals: &Globals, period: &Period) -> Result<Vec<u8>, CliError> {
 fn compared_with<R: Read + Seek>(
     mut source: R,
     trust: &Trust,
+    json: bool,
 ) -> Result<(PopulationDocument, Vec<(Change, Details)>), CliError> {
-    let population = read_changes(&mut source, trust, &mut cli::progress());
+    let population = read_changes(&mut source, trust, &mut cli::progress(json));
     let report = &population.report;
     let document = population.document.clone().filter(|_| report.verdict != Verdict::Refuted);
     let Some(document) = document else {

@@ -57,7 +57,8 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let trust = cli::trust_in(args.key.as_deref()).map_err(|error| CliError::of(&error))?;
     let path = &args.population;
     let cannot = |error: &std::io::Error| CliError::because(format!("can't read {}", path.display()), error);
-    let population = read_changes(File::open(path).map_err(|error| cannot(&error))?, &trust, &mut cli::progress());
+    let population =
+        read_changes(File::open(path).map_err(|error| cannot(&error))?, &trust, &mut cli::progress(globals.json));
     let report = &population.report;
     let document = population.document.as_ref().filter(|_| report.verdict != Verdict::Refuted);
     let Some(document) = document else {

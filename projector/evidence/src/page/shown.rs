@@ -40,8 +40,8 @@ impl<T> From<Vec<T>> for Cut<T> {
 
 /// Milliseconds since 1970 as `2025-10-09 12:00:00 UTC`; the number itself beyond the calendar's range.
 pub(super) fn time(ms: u64) -> String {
-    let timestamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    timestamp.map_or_else(|| format!("{ms} ms"), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+    let text = schemas::time::text(ms);
+    text.map_or_else(|| format!("{ms} ms"), |text| format!("{} {} UTC", &text[..10], &text[11..19]))
 }
 
 #[cfg(test)]

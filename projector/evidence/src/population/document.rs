@@ -126,6 +126,16 @@ pub struct Details {
 }
 
 impl Details {
+    /// Whether a line, with its line feed, is the one form of details of this change.
+    pub(super) fn is_of(line: &[u8], change: &str) -> bool {
+        let sorted = |list: &[String]| list.windows(2).all(|pair| pair[0] < pair[1]);
+        let Ok(details) = serde_json::from_slice::<Details>(line) else { return false };
+        details.change == change
+            && sorted(&details.executors)
+            && sorted(&details.resources)
+            && serde_json::to_vec(&details).is_ok_and(|bytes| line.strip_suffix(b"\n") == Some(&bytes))
+    }
+
     /// Of the payloads of a change, oldest first, those that were erased left out.
     pub fn of(change: &str, payloads: &[Vec<u8>]) -> Details {
         let mut details = Details { change: change.to_owned(), ..Details::default() };

@@ -18,6 +18,7 @@ use crate::verify::{Files, verify_pack};
 
 /// What a pack claims, read before anything is checked: only to know what to ask the population for.
 struct Claim {
+    origin: String,
     change: String,
     /// Index and leaf hash of each entry.
     entries: Vec<(u64, Hash)>,
@@ -64,6 +65,7 @@ fn claim(pack: &mut (impl Read + Seek)) -> Option<Claim> {
     let root = files.text(files::CHECKPOINT).and_then(|note| checkpoint::peek(&note).ok());
     Some(Claim {
         entries: entries.collect::<Option<_>>()?,
+        origin: document.origin,
         change: document.change,
         size: document.size,
         root: root.map(|head| head.root),
@@ -82,6 +84,11 @@ fn population_holds(shown: &Population, log: &mut Log) -> bool {
 /// Compares, and says what follows about later entries.
 fn compare(claim: &Claim, shown: &Population, require: Option<Reach>, log: &mut Log) -> String {
     let Some(document) = &shown.document else { return not_proved(shown) };
+    if document.origin != claim.origin {
+        let (theirs, ours) = (&document.origin, &claim.origin);
+        log.refute(Id::PopulationPack, format!("the population is of {theirs}, the pack of {ours}"));
+        return not_proved(shown);
+    }
     let (first, size) = (document.first.size, document.last.size);
     let fork =
         shown.roots.iter().find(|(at, root)| *at == claim.size && claim.root.is_some_and(|claimed| claimed != *root));

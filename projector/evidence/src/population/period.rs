@@ -1,8 +1,9 @@
 //! A period: from one instant to another, UTC, by the log's own time (`at`). The end is not part of it.
 
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use schemas::time;
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
 
 /// From `from_ms` to just before `to_ms`, milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,25 +75,23 @@ impl Period {
 
 /// Milliseconds since 1970 as RFC 3339, UTC; as they are where no calendar has them.
 pub(crate) fn text_of(ms: u64) -> String {
-    let timestamp = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    timestamp.map_or_else(|| format!("millisecond {ms}"), |timestamp| timestamp.to_string())
+    time::text(ms).unwrap_or_else(|| format!("millisecond {ms}"))
 }
 
 fn instant(text: &str, whole_day: bool) -> Result<u64, PeriodError> {
     let refused = || PeriodError::Time { found: text.chars().take(40).collect() };
-    let timestamp = if text.len() == 10 {
-        let date: Date = text.parse().map_err(|_| refused())?;
-        let date = if whole_day { date.checked_add(1.day()).map_err(|_| refused())? } else { date };
-        date.to_zoned(TimeZone::UTC).map_err(|_| refused())?.timestamp()
+    let (seconds, fraction) = if text.len() == 10 {
+        let begin = time::seconds(&format!("{text}T00:00:00Z")).ok_or_else(refused)?;
+        (if whole_day { begin + DAY } else { begin }, "")
     } else {
-        text.parse::<Timestamp>().map_err(|_| refused())?
+        time::seconds_and_fraction(text).ok_or_else(refused)?
     };
-    let since = timestamp.duration_since(Timestamp::UNIX_EPOCH);
     // What is finer than the log's own time would cut an instant in two.
-    if since.subsec_nanos() % 1_000_000 != 0 || since < SignedDuration::ZERO {
-        return Err(refused());
-    }
-    u64::try_from(since.as_millis()).map_err(|_| refused())
+    let fraction = format!("{:0<3}", fraction.trim_end_matches('0'));
+    let ms = fraction.parse::<u64>().ok().filter(|_| fraction.len() == 3).ok_or_else(refused)?;
+    let ms = u64::try_from(seconds).map_err(|_| refused())? * 1_000 + ms;
+    // Both ends have a text: the population names them.
+    time::text(ms).map(|_| ms).ok_or_else(refused)
 }
 
 #[cfg(test)]
@@ -124,5 +123,14 @@ mod tests {
         check("yesterday", "2026-12-31", Err("not a day"));
         check("1969-12-31", "2026-12-31", Err("after 1970"));
         check("2026-01-01T00:00:00.0001Z", "2026-12-31", Err("not a day"));
+        check(
+            "2026-01-01T00:00:00.0120Z",
+            "9999-12-30T22:00:00Z",
+            Ok(("2026-01-01T00:00:00.012Z", "9999-12-30T22:00:00Z")),
+        );
+        check("2026-01-01", "9999-12-31", Err("\"9999-12-31\" is not a day"));
+        check("2026-01-01", "2026-01-01T24:00:00Z", Err("not a day"));
+        check("2026-1-1T00", "2026-12-31", Err("not a day"));
+        check("2026-01-0\u{661}", "2026-12-31", Err("not a day"));
     }
 }

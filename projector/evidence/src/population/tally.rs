@@ -288,7 +288,7 @@ impl Environments {
     }
 
     fn number(&mut self, name: Option<&str>) -> u32 {
-        let name = name.unwrap_or_default();
+        let Some(name) = name else { return 0 };
         if *self.last.0 == *name {
             return self.last.1;
         }

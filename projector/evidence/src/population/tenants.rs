@@ -76,7 +76,7 @@ pub(crate) fn files(input: &TenantsInput) -> Result<Vec<PackFile>, serde_json::E
     let mut files = vec![
         (NOTE.to_owned(), input.checkpoint.clone().into_bytes()),
         (ENTRIES.to_owned(), input.entries.iter().flat_map(|entry| [entry, &b"\n"[..]].concat()).collect()),
-        (VKEY.to_owned(), format!("{}\n", input.verifier.to_vkey()).into_bytes()),
+        (VKEY.to_owned(), vkey_text(&input.verifier).into_bytes()),
     ];
     if let Some(own) = &input.own {
         let file = OwnFile {
@@ -90,6 +90,10 @@ pub(crate) fn files(input: &TenantsInput) -> Result<Vec<PackFile>, serde_json::E
     }
     files.sort();
     Ok(files)
+}
+
+fn vkey_text(key: &VerifierKey) -> String {
+    format!("{}\n", key.to_vkey())
 }
 
 /// What `population.json` says of the files.
@@ -110,7 +114,11 @@ pub(crate) fn check<'a>(
         let bytes = get(name).ok_or_else(|| format!("{name} is missing"))?;
         std::str::from_utf8(bytes).map_err(|_| format!("{name} is not text"))
     };
-    let key = VerifierKey::parse(text(VKEY)?.trim_end()).map_err(|error| format!("{VKEY}: {error}"))?;
+    let vkey = text(VKEY)?;
+    let key = VerifierKey::parse(vkey.trim_end()).map_err(|error| format!("{VKEY}: {error}"))?;
+    if vkey != vkey_text(&key) {
+        return Err(format!("{VKEY} is not a vkey and a line feed"));
+    }
     let head = checkpoint::open(text(NOTE)?, &key).map_err(|error| format!("{NOTE}: {error}"))?;
     let own_log = Origin::of(origin.ledger(), LEDGER_LOG).map_err(|error| error.to_string())?;
     if head.origin != own_log {

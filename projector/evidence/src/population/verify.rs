@@ -21,8 +21,8 @@ use super::tally::{Change, Tallied, Tally};
 use super::tenants::{self, Listing};
 use super::write::{Predicate, change_files, sums_of};
 use super::{
-    CHANGES, CONSISTENCY, DETAILS, DOCUMENT, FIRST, FRONTIER, GUIDE, GUIDE_TEXT, HEADERS, PREDICATE_TYPE, frontier_of,
-    header_files, lines_name,
+    CHANGES, CHANGES_PER_FILE, CONSISTENCY, DETAILS, DOCUMENT, FIRST, FRONTIER, GUIDE, GUIDE_TEXT, HEADERS,
+    PREDICATE_TYPE, frontier_of, header_files, lines_name,
 };
 use crate::attest::{self, Attestation};
 use crate::document::DocumentError;
@@ -314,7 +314,7 @@ fn agrees(document: &PopulationDocument, head: &Checkpoint, keys: &Keys, note: &
     }
     let note = SignedNote::parse(note).map_err(|error| error.to_string())?;
     let named: Vec<Value> = document.cosignatures.iter().cloned().map(Value::String).collect();
-    cosigned::lines_match(&named, &note, keys.signing_count(head.size))
+    cosigned::lines_match(&named, &note, Some(&keys.all_signing(head.size)))
         .map_err(|error| error.replace("pack.json", DOCUMENT))
 }
 
@@ -535,9 +535,11 @@ fn check_lists<R: Read + Seek>(
     match tallied {
         None => log.not_done(Id::PopulationChanges, "the headers were refuted"),
         Some(tallied) => {
-            let made = match_changes(reader, tallied, &mut expected, &mut digests);
-            let details = if document.details { tallied.changes().len() } else { 0 };
-            expected.extend((0..details).step_by(super::CHANGES_PER_FILE).map(|at| lines_name(DETAILS, at as u64)));
+            let mut made = match_changes(reader, tallied, &mut expected, &mut digests);
+            if document.details {
+                let formed = match_details(reader, tallied, &mut expected, &mut digests);
+                made = made.and_then(|words| formed.map(|()| words));
+            }
             match tallied.unknown.filter(|_| made.is_ok()) {
                 // Whoever writes a later version could hide a change's entry in it.
                 Some(index) => log.not_done(
@@ -589,6 +591,37 @@ fn match_changes<R: Read + Seek>(
         expected.push(name);
     }
     all.map(|()| format!("{} changes, derived again, the same bytes", tallied.changes().len()))
+}
+
+/// Whether `details/` has a line for each change, in their order and in its one form. What the lines say nothing here can know.
+fn match_details<R: Read + Seek>(
+    reader: &mut Reader<R>,
+    tallied: &Tallied,
+    expected: &mut Vec<String>,
+    digests: &mut Digests,
+) -> Result<(), String> {
+    let mut changes = tallied.changes();
+    let mut all = Ok(());
+    for at in (0..changes.len()).step_by(CHANGES_PER_FILE) {
+        let (name, number) = (lines_name(DETAILS, at as u64), expected.len());
+        expected.push(name.clone());
+        let there = reader.records().get(number).is_some_and(|record| record.name == name);
+        let bytes = if there { reader.read(number).map_err(|error| error.to_string())? } else { Vec::new() };
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        for (line, change) in (1..).zip(changes.by_ref().take(CHANGES_PER_FILE)) {
+            if all.is_ok() && !lines.next().is_some_and(|found| Details::is_of(found, &change.change)) {
+                all = Err(format!(
+                    "{name}: line {line} is not in the one form of what payloads say of {}",
+                    change.change
+                ));
+            }
+        }
+        if all.is_ok() && lines.next().is_some() {
+            all = Err(format!("{name} has more lines than changes"));
+        }
+        digests.insert(name, Sha256::digest(&bytes).into());
+    }
+    all
 }
 
 /// Digests of the files that nothing has looked at yet.

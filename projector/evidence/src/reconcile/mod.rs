@@ -380,8 +380,9 @@ pub(crate) fn records(text: &[u8], list: &str, expected: &'static str) -> Result
 
 /// Milliseconds since 1970 of an RFC 3339 text.
 pub(crate) fn time_ms(text: &str) -> Option<u64> {
-    let time: jiff::Timestamp = text.parse().ok()?;
-    u64::try_from(time.as_millisecond()).ok()
+    let (seconds, fraction) = schemas::time::seconds_and_fraction(text)?;
+    let ms: String = fraction.chars().chain("000".chars()).take(3).collect();
+    u64::try_from(seconds).ok()?.checked_mul(1_000)?.checked_add(ms.parse().ok()?)
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@
 //! and they are as many as the verifier's policy asks for (C2SP tlog-policy). Nothing here comes out of what is verified but
 //! the lines themselves.
 
-use jiff::Timestamp;
 use ledger::checkpoint::{Checkpoint, Verified};
 use ledger::cosignature::{Cosignature, CosignerKey, cosignatures};
-use ledger::note::{NoteSignature, SignedNote};
+use ledger::note::{NoteSignature, SignedNote, VerifierKey};
 use ledger::policy::{Policy, Standing};
 use serde_json::Value;
 
@@ -75,9 +74,16 @@ fn judge(policy: &Policy, found: &[Cosignature<'_>], log: &mut Log) -> Option<Wi
     }
 }
 
-/// Whether the lines of a checkpoint beyond the log's `own` are those that `pack.json` names, in its order.
-pub(crate) fn lines_match(named: &[Value], note: &SignedNote, own: usize) -> Result<(), String> {
-    let mut lines = note.signatures().iter().skip(own).map(NoteSignature::to_line);
+/// Whether a checkpoint begins with the lines of the keys that sign it, and those beyond are what `pack.json` names, in its order. Where no key
+/// is at hand the first line is taken for the log's.
+pub(crate) fn lines_match(named: &[Value], note: &SignedNote, own: Option<&[VerifierKey]>) -> Result<(), String> {
+    let count = own.map_or(1, <[_]>::len);
+    let by = |line: &NoteSignature, key: &VerifierKey| (key.name(), key.id()) == (&line.name, line.id);
+    let is_own = |line: &NoteSignature| own.is_none_or(|own| own.iter().any(|key| by(line, key)));
+    if let Some(line) = note.signatures().iter().take(count).find(|line| !is_own(line)) {
+        return Err(format!("a line of {} stands before the log's", line.name));
+    }
+    let mut lines = note.signatures().iter().skip(count).map(NoteSignature::to_line);
     for value in named {
         let line = lines.next().ok_or("pack.json names a cosignature that the checkpoint does not carry")?;
         if value.as_str() != Some(line.trim_end_matches('\n')) {
@@ -114,6 +120,6 @@ fn name(policy: &Policy, key: &CosignerKey) -> String {
 
 /// Seconds since 1970 as a date; as they are where no calendar has them.
 fn time(seconds: u64) -> String {
-    let timestamp = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    timestamp.map_or_else(|| format!("second {seconds}"), |timestamp| timestamp.to_string())
+    let text = seconds.checked_mul(1_000).and_then(schemas::time::text);
+    text.unwrap_or_else(|| format!("second {seconds}"))
 }

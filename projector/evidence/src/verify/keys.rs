@@ -1,7 +1,7 @@
 //! From the key that was given to the key that signs: over the changes of keys that a pack carries, or that the verifier brought.
 
 use ledger::checkpoint::{self, Checkpoint, Verified};
-use ledger::governance::{KeyChain, KeyEnd, LogKeys, LogKeysError};
+use ledger::governance::{KeyChain, KeyEnd, LogKey, LogKeys, LogKeysError};
 use ledger::note::VerifierKey;
 
 use crate::files;
@@ -56,9 +56,12 @@ impl Keys {
         newest.map_or_else(|| self.signing.clone(), |key| VerifierKey::new(self.signing.name().clone(), key))
     }
 
-    /// How many keys sign a tree size.
-    pub(crate) fn signing_count(&self, size: u64) -> usize {
-        self.all.as_ref().map_or(1, |all| all.signing(size).count())
+    /// The keys that sign a tree size.
+    pub(crate) fn all_signing(&self, size: u64) -> Vec<VerifierKey> {
+        let named = |all: &LogKeys| {
+            all.signing(size).map(|key| VerifierKey::new(self.signing.name().clone(), key.key)).collect()
+        };
+        self.all.as_ref().map_or_else(|| vec![self.signing.clone()], named)
     }
 }
 
@@ -122,8 +125,12 @@ fn agreed(
             return None;
         }
     };
+    // Up to which size a key counts, a later recovery may have lowered; whether and by which entry it ended, never.
+    let ended = |key: &LogKey| key.end.map(|end| (end.status, end.index));
+    let other_end = |a: &LogKey, b: &LogKey| ended(a).zip(ended(b)).is_some_and(|(a, b)| a != b);
+    let differ = |a: &LogKey, b: &LogKey| (&a.key, a.since) != (&b.key, b.since) || other_end(a, b);
     let mut both = all.history().iter().zip(history.history());
-    if brought.first_entry() != chain.first_entry() || both.any(|(a, b)| (&a.key, a.since) != (&b.key, b.since)) {
+    if brought.first_entry() != chain.first_entry() || both.any(|(a, b)| differ(a, b)) {
         log.refute(
             Id::TrustKeys,
             format!("{} tells another history than the chain of keys that was given", files::CHAIN),

@@ -176,8 +176,8 @@ fn head_matches(document: &PackDocument, note: &str, keys: Option<&Keys>) -> Res
         }
     }
     // A line that pack.json does not name could be anything; it must not ride along under the operator's name.
-    let own = keys.map_or(1, |keys| keys.signing_count(document.size));
-    cosigned::lines_match(&document.cosignatures, &signed, own)?;
+    let own = keys.map(|keys| keys.all_signing(document.size));
+    cosigned::lines_match(&document.cosignatures, &signed, own.as_deref())?;
     Ok(match document.cosignatures.len() {
         0 => format!("size {}", head.size),
         count => format!("size {}, with {count} cosignatures", head.size),

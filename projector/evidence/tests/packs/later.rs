@@ -2,12 +2,12 @@
 
 use std::io::Cursor;
 
-use evidence::population::verify_pack_with;
-use evidence::{PackInput, Reach, Report, Status, Trust, Verdict};
+use evidence::population::{Period, verify_pack_with};
+use evidence::{KeyFile, PackInput, Reach, Report, Status, Trust, Verdict};
 use ledger::frontier::Frontier;
 use ledger::hash;
 
-use crate::population::{honest, input, made, period};
+use crate::population::{BORN_MS, honest, input, made, period};
 use crate::witnessed::{cosigner, lines, policy};
 use crate::world::{Files, World, event, files_of, zipped};
 
@@ -74,6 +74,38 @@ fn a_population_of_another_time_another_key_or_a_fork_proves_nothing() {
     let forked = made(&fork, &input(&fork, period(), 2, 11)).unwrap();
     let report = with(&cut(&world, "a", 11), &forked, &world);
     assert!(report.refuted().contains(&"population.pack"), "{report}");
+}
+
+/// A key without a name (PEM) fits every log that it signs. A header does not say of which log it is, so an operator could write the same
+/// entries into a second log, in which the change never goes on.
+#[test]
+fn a_population_of_another_log_under_the_same_key_proves_nothing() {
+    let log = |origin: &str, goes_on: bool| {
+        let mut world = World::of(origin);
+        world.beat();
+        world.add(&event("plan", "a", r#""plan":{"commands":["true"]}"#));
+        world.beat();
+        if goes_on {
+            world.add(&event("execute", "a", r#""execution":{"steps":[{"cmd":"true","rc":1}]}"#));
+            world.beat();
+        }
+        world
+    };
+    let (honest, other) = (log("test-ledger/acme", true), log("test-ledger/other", false));
+    let nameless = KeyFile::parse(&honest.signer.verifier().spki_pem()).unwrap();
+    let trust = Trust { key: Some(nameless), ..Trust::default() };
+    let period = Period::between(BORN_MS + 1_500, BORN_MS + 2_500).unwrap();
+    let population = made(&other, &input(&other, period, 1, 4)).unwrap();
+    assert_eq!(crate::population::check(&population, &trust).verdict, Verdict::Ok);
+    let pack = short(&honest, "a", 1);
+    assert_eq!(crate::world::verify(&pack, &trust).verdict, Verdict::Ok);
+    let report = verify_pack_with(Cursor::new(pack), Cursor::new(population), &trust, &mut |_, _| {});
+    assert_eq!(report.refuted(), ["population.pack"], "{report}");
+    assert!(
+        report.to_string().contains("the population is of test-ledger/other, the pack of test-ledger/acme"),
+        "{report}"
+    );
+    assert!(report.later_entries.unwrap().ends_with("NOT PROVED"));
 }
 
 /// Witnesses saw the pack's tree. Of a larger one that the operator signs beside it they said nothing, and it could be another history.

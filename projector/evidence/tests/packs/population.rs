@@ -107,7 +107,7 @@ fn tenants(world: &World) -> TenantsInput {
     });
     let first = first.encode().unwrap();
     let opening = json!({
-        "first": hash::leaf(&world.bytes(1)[0]).to_string(), "log_key": "-", "origin": world.origin.as_str(), "tenant": "acme",
+        "first": hash::leaf(&world.bytes(1)[0]).to_string(), "log_key": "-", "origin": world.origin.as_str(), "tenant": world.origin.log(),
     });
     let opening = serde_json_canonicalizer::to_vec(&opening).unwrap();
     let (opening_salt, envelope_salt) = (Salt([1; 16]), Salt([2; 16]));

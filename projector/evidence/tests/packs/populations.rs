@@ -221,20 +221,63 @@ fn whatever_else_is_changed_is_refuted_by_its_own_check() {
         set(&mut changed, name, &bytes);
         assert_eq!(check(&zipped(&changed), &world.trust()).verdict, Verdict::Refuted, "{name}");
         refuted(&resigned(changed, &world.signer), &world.trust(), id);
+        if name == "tenants/checkpoint" {
+            let mut bare = honest.clone();
+            let key = text(&honest, "tenants/ledger.vkey");
+            set(&mut bare, "tenants/ledger.vkey", key.trim_end().as_bytes());
+            refuted(&resigned(bare, &world.signer), &world.trust(), "population.tenants");
+        }
         let mut without = honest.clone();
         without.retain(|(found, _)| found != name);
         let report = check(&resigned(without, &world.signer), &world.trust());
         // The own listing may be absent: then it is not opened.
         assert_eq!(report.verdict == Verdict::Ok, name == "tenants/own.json", "{name}: {report}");
     }
-    // Details are the operator's word: unsigned they are refuted, signed they are what was signed.
-    let mut changed = honest.clone();
-    set(&mut changed, "details/0000000000.ndjson", b"{}\n");
-    refuted(&zipped(&changed), &world.trust(), "sums.digests");
-    assert_eq!(check(&resigned(changed, &world.signer), &world.trust()).verdict, Verdict::Ok);
     let mut extra = honest;
     extra.insert(0, ("headers/0000000001.ndjson".to_owned(), b"x\n".to_vec()));
     assert_eq!(check(&resigned(extra, &world.signer), &world.trust()).verdict, Verdict::Refuted);
+}
+
+/// Details are the operator's word, and whatever the operator signs counts; but they are of these changes, line by line, in their one form.
+#[test]
+fn details_have_one_form_whatever_they_say() {
+    let (world, zip) = honest();
+    let honest = files(&zip);
+    let name = "details/0000000000.ndjson";
+    let details = text(&honest, name);
+    let with = |bytes: &[u8]| {
+        let mut changed = honest.clone();
+        set(&mut changed, name, bytes);
+        assert_ne!(changed, honest);
+        changed
+    };
+    let told = details.replacen("aws_vpc/main", "aws_vpc/other", 1);
+    refuted(&zipped(&with(told.as_bytes())), &world.trust(), "sums.digests");
+    assert_eq!(check(&resigned(with(told.as_bytes()), &world.signer), &world.trust()).verdict, Verdict::Ok);
+
+    let mut lines: Vec<&str> = details.lines().collect();
+    assert!(lines.len() > 1);
+    let without_last = lines[..lines.len() - 1].join("\n") + "\n";
+    lines.swap(0, 1);
+    let swapped = lines.join("\n") + "\n";
+    for (case, bytes) in [
+        ("garbage", b"\xff garbage".to_vec()),
+        ("nothing", Vec::new()),
+        ("another object", b"{}\n".to_vec()),
+        ("a line left out", without_last.into_bytes()),
+        ("two lines swapped", swapped.into_bytes()),
+        ("a line more", format!("{details}{{}}\n").into_bytes()),
+        ("no line feed at the end", details.trim_end().as_bytes().to_vec()),
+        ("a space", details.replacen("{\"change\"", "{ \"change\"", 1).into_bytes()),
+        ("a member more", details.replacen("{\"change\"", "{\"a\":1,\"change\"", 1).into_bytes()),
+        (
+            "the same twice",
+            details.replacen(r#"["aws_vpc/main"]"#, r#"["aws_vpc/main","aws_vpc/main"]"#, 1).into_bytes(),
+        ),
+    ] {
+        let report = check(&resigned(with(&bytes), &world.signer), &world.trust());
+        assert_eq!(report.refuted(), ["population.changes"], "{case}: {report}");
+    }
 }
 
 #[test]
@@ -423,6 +466,33 @@ fn kinds_of_later_versions_are_counted_never_refuted() {
     let period = Period::between(BORN_MS + 1_500, BORN_MS + 2_500).unwrap();
     let zip = made(&world, &input(&world, period, 0, 4)).unwrap();
     assert_eq!(document(&files(&zip))["totals"]["unknown"], 0);
+}
+
+/// What stands before an event without an environment has no say in how it is told.
+#[test]
+fn no_environment_is_told_in_one_way() {
+    let mut world = World::new();
+    world.beat();
+    let named = |change: &str| event("execute", change, r#""execution":{"steps":[{"cmd":"true","rc":0}]}"#);
+    let bare = |change: &str| {
+        let event = String::from_utf8(named(change)).unwrap();
+        event.replacen(r#""environment":"prod","#, "", 1).into_bytes()
+    };
+    for event in [bare("a"), named("b"), bare("c"), bare("b")] {
+        world.add(&event);
+    }
+    world.beat();
+    let size = world.size();
+    let period = Period::between(BORN_MS + 1_500, BORN_MS + (size - 1) * 1_000).unwrap();
+    let zip = made(&world, &input(&world, period, 1, size)).unwrap();
+    assert_eq!(check(&zip, &world.trust()).verdict, Verdict::Ok);
+    let files = files(&zip);
+    let changes = text(&files, "changes/0000000000.ndjson");
+    let environments: Vec<Value> =
+        changes.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["environments"].take()).collect();
+    assert_eq!(environments, [serde_json::json!([]), serde_json::json!(["prod"]), serde_json::json!([])]);
+    let executed = &document(&files)["totals"]["executed"];
+    assert_eq!(*executed, serde_json::json!([{"changes": 3}, {"changes": 1, "environment": "prod"}]));
 }
 
 /// `docs/examples` holds this population and its key.

@@ -15,7 +15,7 @@ fn real(name: &str) -> Vec<u8> {
 }
 
 fn ms(time: &str) -> u64 {
-    u64::try_from(time.parse::<jiff::Timestamp>().unwrap().as_millisecond()).unwrap()
+    u64::try_from(schemas::time::seconds(time).unwrap()).unwrap() * 1_000
 }
 
 /// An executed change at this time.

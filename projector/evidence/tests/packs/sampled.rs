@@ -190,6 +190,92 @@ fn a_change_that_did_everything_passes_and_one_that_did_not_is_an_exception() {
     assert_eq!(of(&late, "tested").1, Found::Exception);
 }
 
+#[test]
+fn every_test_that_stands_before_an_approval_is_looked_at() {
+    let preflight = |sections: &str| ("preflight", format!(r#""preflight":{{{sections}}}"#));
+    let checks = |list: &str| preflight(&format!(r#""checks":[{list}]"#));
+    let approved = || preflight(r#""approvals":[{"approver":"eve","decision":"approved"}]"#);
+    let plan = || ("plan", r#""plan":{"commands":["true"]}"#.to_owned());
+    let again = |(phase, sections): (&'static str, String)| (phase, format!(r#""attempt":2,{sections}"#));
+    let (good, bad) = (r#"{"type":"quota","ok":true}"#, r#"{"type":"quota","ok":false}"#);
+    let first = || vec![plan(), checks(good), approved()];
+    let and = |mut events: Vec<(&'static str, String)>, more: Vec<(&'static str, String)>| {
+        events.extend(more);
+        events
+    };
+    for (case, events, found, at) in [
+        ("one", first(), Found::Pass, Some((3, "/preflight/checks"))),
+        (
+            "a second list",
+            vec![plan(), checks(good), checks(&format!(r#"{{"type":"dry-run","ok":true}},{bad}"#)), approved()],
+            Found::Exception,
+            Some((4, "/preflight/checks/1")),
+        ),
+        (
+            "done again",
+            vec![plan(), checks(bad), checks(good), approved()],
+            Found::Pass,
+            Some((4, "/preflight/checks")),
+        ),
+        (
+            "another one done",
+            vec![plan(), checks(bad), checks(r#"{"type":"quota","target":"eu","ok":true}"#), approved()],
+            Found::Exception,
+            Some((3, "/preflight/checks/0")),
+        ),
+        (
+            "done again too late",
+            vec![plan(), checks(bad), approved(), checks(good)],
+            Found::Exception,
+            Some((3, "/preflight/checks/0")),
+        ),
+        ("failed afterwards", and(first(), vec![checks(bad)]), Found::Pass, Some((3, "/preflight/checks"))),
+        (
+            "failed before another approval",
+            and(first(), vec![checks(bad), approved()]),
+            Found::Exception,
+            Some((5, "/preflight/checks/0")),
+        ),
+        (
+            "a policy's word",
+            vec![plan(), preflight(r#""policies":[{"name":"p","decision":"deny"}]"#), approved()],
+            Found::Exception,
+            Some((3, "/preflight/policies/0")),
+        ),
+        (
+            "a policy that may say no",
+            vec![plan(), preflight(r#""policies":[{"name":"p","ok":false,"mandatory":false}]"#), approved()],
+            Found::Pass,
+            Some((3, "/preflight/policies")),
+        ),
+        (
+            "a simulation",
+            vec![("plan", r#""plan":{"commands":["true"],"simulation":{"ok":false}}"#.to_owned()), approved()],
+            Found::Exception,
+            Some((2, "/plan/simulation")),
+        ),
+        ("not before", vec![plan(), approved(), checks(good)], Found::Exception, Some((4, "/preflight/checks"))),
+        (
+            "an attempt of which no test is on record",
+            and(first(), vec![again(plan()), again(approved())]),
+            Found::NotEvidenced,
+            Some((6, "/preflight/approvals")),
+        ),
+        (
+            "an attempt whose test failed",
+            and(first(), vec![again(plan()), again(checks(bad)), again(approved())]),
+            Found::Exception,
+            Some((6, "/preflight/checks/0")),
+        ),
+        ("nobody approved", vec![plan(), checks(bad)], Found::NotEvidenced, Some((3, "/preflight/checks"))),
+        ("nothing", vec![plan(), approved()], Found::NotEvidenced, None),
+    ] {
+        let row = tested(&events).into_iter().find(|row| row.0 == "tested").unwrap();
+        let at = at.map(|(entry, pointer)| (entry, format!("/provisioning_event{pointer}")));
+        assert_eq!((row.1, row.2.zip(row.3)), (found, at), "{case}");
+    }
+}
+
 /// The pack of a change whose verification failed, made as of the tree before that: sound, signed, and not all of it.
 #[test]
 fn a_pack_that_was_cut_short_fills_no_row() {
@@ -222,6 +308,41 @@ fn a_pack_that_was_cut_short_fills_no_row() {
     let sheets =
         worksheet::sheet(&sample, &world.trust(), |_| Err::<Cursor<Vec<u8>>, _>(io::Error::other("permission denied")));
     assert!(sheets[0].tested[0].seen.contains("cannot be read: permission denied"), "{:?}", sheets[0].tested[0]);
+}
+
+/// Packs of a history that the same key signed, in which everything went well, beside a population of the one in which it did not.
+#[test]
+fn a_pack_of_another_history_fills_no_row() {
+    let history = |ok: &str, more: bool| {
+        let mut world = World::new();
+        world.beat();
+        world.add(&event("plan", "a", r#""plan":{"commands":["true"],"impact":{"security":"none"}}"#));
+        world.add(&event("verify", "a", &format!(r#""verification":{{"checks":[{{"type":"x","ok":{ok}}}]}}"#)));
+        world.beat();
+        if more {
+            world.beat();
+        }
+        world
+    };
+    let world = history("false", false);
+    let size = world.size();
+    let period = evidence::population::Period::between(BORN_MS + 1_500, BORN_MS + (size - 1) * 1_000).unwrap();
+    let zip = made(&world, &input(&world, period, 1, size)).unwrap();
+    let sample = sample(&zip, &world, "seed", 1, None).unwrap();
+    let sheet = |other: &World| {
+        let sheets = worksheet::sheet(&sample, &world.trust(), |_| Ok(Cursor::new(other.pack("a"))));
+        assert_eq!(sheets[0].pack, Some(evidence::Verdict::Ok));
+        sheets[0].tested.iter().map(|row| (row.found, row.seen.clone())).collect::<Vec<_>>()
+    };
+    assert!(sheet(&world).iter().any(|(found, _)| *found == Found::Exception));
+    for (other, why) in [
+        (history("true", false), "of another history than the population: at size 5 they have two roots"),
+        (history("false", true), "of the tree of size 6, the population of 5, and nothing ties them together"),
+    ] {
+        for (found, seen) in sheet(&other) {
+            assert!(found == Found::NotEvidenced && seen.contains(why), "{found:?} {seen}");
+        }
+    }
 }
 
 #[test]

@@ -44,7 +44,12 @@ struct Stored {
 impl World {
     /// A log with its first entry.
     pub(crate) fn new() -> Self {
-        let origin = Origin::parse("test-ledger/acme").unwrap();
+        Self::of("test-ledger/acme")
+    }
+
+    /// The same of another name, under the same key.
+    pub(crate) fn of(origin: &str) -> Self {
+        let origin = Origin::parse(origin).unwrap();
         let signer = Signer::from_seed(&origin, [7; 32]);
         let first = Header::First(First {
             at: 1_760_011_200_000,

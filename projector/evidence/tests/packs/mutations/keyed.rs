@@ -1,7 +1,7 @@
 //! A log that has had two keys, and a verifier who holds the first: every way of leading it astray.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use evidence::{PackInput, Status};
+use evidence::{PackInput, Status, Trust};
 use ledger::checkpoint::Origin;
 use ledger::control::ControlOp;
 use ledger::entry::{ControlHeader, Header, Salt, commitment};
@@ -22,8 +22,13 @@ struct Rekeyed {
 }
 
 impl Rekeyed {
-    /// The recovery key signs the change, or whoever pretends to have it.
+    /// The first key retires.
     fn new(recovery: &Signer) -> Self {
+        Self::with(recovery, KeyStatus::Retired)
+    }
+
+    /// The recovery key signs the change, or whoever pretends to have it.
+    fn with(recovery: &Signer, status: KeyStatus) -> Self {
         let mut world = World::new();
         let (origin, old) = (world.origin.clone(), Signer::from_seed(&world.origin, [7; 32]));
         let new = Signer::from_seed(&origin, [17; 32]);
@@ -31,12 +36,13 @@ impl Rekeyed {
         let released = world.checkpoint(2);
         let (old_key, new_key) = (old.public_key(), new.public_key());
         let root = world.input_at("a", 2).root;
-        let change = KeyChange { new: new_key, old: old_key, status: KeyStatus::Retired, from: 2, size: 2, root };
+        let change = KeyChange { new: new_key, old: old_key, status, from: 2, size: 2, root };
         let place = |origin: Origin, prev: Hash| Place { origin, counter: 0, prev };
         let ledger = Origin::of("test-ledger", "_ledger").unwrap();
         let lister = Signer::from_seed(&ledger, [8; 32]);
         let (on, of) = (place(origin, hash::leaf(&world.bytes(1)[0])), place(ledger, Hash([5; 32])));
-        let made = message(&Act::Key(change), &on, &[recovery, &old], &of, &lister, Salt([6; 16])).unwrap().print();
+        let signers: &[&Signer] = if status == KeyStatus::Retired { &[recovery, &old] } else { &[recovery] };
+        let made = message(&Act::Key(change), &on, signers, &of, &lister, Salt([6; 16])).unwrap().print();
         let salt = Salt([2; 16]);
         world.add_header(Header::Control(ControlHeader {
             at: 1_760_011_202_000,
@@ -68,7 +74,7 @@ impl Rekeyed {
     }
 
     fn honest() -> Self {
-        Self::new(&Signer::from_seed(&World::new().origin, [9; 32]))
+        Self::new(&recovery())
     }
 
     /// A pack, with this text as its chain.
@@ -76,6 +82,23 @@ impl Rekeyed {
         let mut files = self.world.files("a");
         files.insert(CHAIN.into(), chain.as_bytes().to_vec());
         self.world.resigned(files)
+    }
+}
+
+fn recovery() -> Signer {
+    Signer::from_seed(&World::new().origin, [9; 32])
+}
+
+/// Whoever knows from elsewhere that a key was stolen is not told that it retired.
+#[test]
+fn a_chain_that_ends_a_key_otherwise_than_the_one_from_elsewhere_is_refuted() {
+    let retired = Rekeyed::honest();
+    let pack = zipped(&retired.files(&retired.chain.to_string()));
+    for (status, code) in [(KeyStatus::Retired, 0), (KeyStatus::Compromised, 1), (KeyStatus::Lost, 1)] {
+        let brought = Rekeyed::with(&recovery(), status).chain.to_string().into_bytes();
+        let report = verify(&pack, &Trust { keys: Some(brought), ..World::new().trust() });
+        assert_eq!(report.exit_code(), code, "{status:?}: {report}");
+        assert_eq!(report.refuted().contains(&"trust.keys"), code == 1, "{report}");
     }
 }
 

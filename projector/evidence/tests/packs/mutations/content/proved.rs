@@ -73,6 +73,23 @@ pub(super) const CHECKPOINT: &[Row] = &[
     ),
     (
         By::Operator,
+        "a stranger's line before the log's, which pack.json names instead",
+        |world, files| {
+            let origin = Origin::parse("test-ledger/other").unwrap();
+            let stranger = Signer::from_seed(&origin, [66; 32]);
+            let text = head(world).text();
+            let line = |note: &str| SignedNote::parse(note).unwrap().signatures()[0].to_line();
+            let theirs = line(&stranger.sign_checkpoint(&Checkpoint { origin, ..head(world) }));
+            let own = line(&world.signer.sign_checkpoint(&head(world)));
+            note(files, |_| format!("{text}\n{theirs}{own}"));
+            let named = format!("\"cosignatures\":[{}]", serde_json::Value::from(own.trim_end()));
+            replace(files, "pack.json", "\"cosignatures\":[]", &named);
+        },
+        "checkpoint.head",
+        "checkpoint",
+    ),
+    (
+        By::Operator,
         "a signature twice",
         |_, files| note(files, |old| format!("{old}{}", old.split_once("\n\n").unwrap().1)),
         "checkpoint.head",
