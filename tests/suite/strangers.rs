@@ -136,7 +136,7 @@ fn an_attempt_that_nobody_asked_for_moves_no_change() {
         &json!({"attempt": 9, "request": {"request": "create area south", "initiator": "mallory"}}),
     );
     published(&server, "mallory", &[asks]);
-    approve(&server, "c-1", "olga", "owner");
+    published(&server, "review", &[approval(&server, "c-1")]);
     closed(&server, "c-1");
     assert!(house.land().join("north").exists());
     let ours = |event: &&Value| event["id"].as_str().is_some_and(|id| id.starts_with("c-1."));
@@ -169,7 +169,7 @@ fn more_than_can_be_read_stops_no_change() {
     wait_for("its end", || (on_record(&server, "c-1.closed") == 1).then_some(()));
 }
 
-/// An approval of the newest plan by olga, to be published later.
+/// An approval of the first attempt's plan by olga, to be published later.
 fn approval(server: &Server, change: &str) -> Value {
     let shown = server.json(&format!("/v1/tenants/acme/changes/{change}"));
     let digest = &shown["attempts"][0]["plan_digest"];
