@@ -64,7 +64,7 @@ enum Command {
     /// Make and verify the evidence pack of a change of six events, without a store.
     #[command(after_help = "Example:\n  upm-bench pack --packs 2000 --json pack.json")]
     Pack(PackArguments),
-    /// Take changes of the smallest real commands through all phases of a real `upm serve --workers`: one after the other, then many at once.
+    /// Take changes of the smallest real commands through all phases of a real `upm serve --workers`, no-ops and others: one after the other, then many at once.
     #[command(after_help = "Example:\n  upm-bench work --changes 500 --at-once 100 --json work.json")]
     Work(WorkArguments),
     /// Becomes the nats-server; for the other commands alone.
@@ -247,10 +247,10 @@ struct PackArguments {
 /// How many changes to take through all phases.
 #[derive(clap::Args, Clone)]
 struct WorkArguments {
-    /// Changes one after the other.
+    /// Changes of each kind one after the other.
     #[arg(long, default_value_t = 200)]
     changes: u64,
-    /// Changes at once, after them.
+    /// Changes of each kind at once, after them, five times.
     #[arg(long, default_value_t = 100)]
     at_once: u64,
     /// The nats-server to run.

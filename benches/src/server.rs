@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::usage;
 use crate::world::Failure;
 
 /// How long the server may take to start, or to catch up.
@@ -110,6 +111,11 @@ impl Server {
         let entries = gauge("upm_entries")?;
         let behind = |name: &str| gauge(name).map(|lag| entries.saturating_sub(lag));
         Ok(Standing { entries, core: behind("upm_views_lag_entries")?, detail: behind("upm_detail_lag_entries")? })
+    }
+
+    /// CPU seconds of it and of all that it has started.
+    pub(crate) fn cpu_s(&self) -> f64 {
+        usage::of_tree(self.child.id())
     }
 
     pub(crate) fn stop(mut self) -> Result<(), Failure> {

@@ -36,6 +36,19 @@ pub(crate) fn of_process(pid: u32) -> f64 {
     parse(&stat).map_or(0.0, |(_, cpu_s)| cpu_s)
 }
 
+/// CPU seconds of a process, of all that it has started, and so on: as far as they run still, or have been waited for.
+pub(crate) fn of_tree(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let waited_for = fields(&stat).map_or(0.0, |(_, fields)| cpu_s(&fields, WAITED_FOR));
+    of_process(pid) + waited_for + children(pid).into_iter().map(of_tree).sum::<f64>()
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect()
+}
+
 /// Starts a new measurement of peak memory.
 pub(crate) fn forget_peak() {
     // 5 resets the high-water mark (proc_pid_clear_refs); without that right, the peak is the process's whole life's.
@@ -61,19 +74,34 @@ fn memory_mib(pid: u32, name: &str) -> f64 {
 
 /// Name and CPU seconds (user and system) of a line of `stat`; the name may hold spaces and parentheses.
 fn parse(stat: &str) -> Option<(&str, f64)> {
+    let (name, fields) = fields(stat)?;
+    Some((name, cpu_s(&fields, OWN)))
+}
+
+/// Where user and system time stand behind the name.
+const OWN: usize = 11;
+const WAITED_FOR: usize = 13;
+
+fn fields(stat: &str) -> Option<(&str, Vec<&str>)> {
     let (name, rest) = (stat.find('(')?, stat.rfind(')')?);
     let fields: Vec<&str> = stat.get(rest + 2..)?.split(' ').collect();
-    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-    Some((stat.get(name + 1..rest)?, ticks / TICKS_PER_S))
+    Some((stat.get(name + 1..rest)?, fields))
+}
+
+fn cpu_s(fields: &[&str], at: usize) -> f64 {
+    let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or_default();
+    (ticks(at) + ticks(at + 1)) / TICKS_PER_S
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{WAITED_FOR, cpu_s, fields, parse};
 
     #[test]
     fn a_thread_name_may_hold_anything() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 150 50 0 0 20 0 1 0 100 1000 10";
         assert_eq!(parse(stat), Some(("a) b", 2.0)));
+        let waited_for = "7 (a) S 1 7 7 0 -1 4194304 100 0 0 0 150 50 30 10 20 0 1 0 100 1000 10";
+        assert!((cpu_s(&fields(waited_for).expect("fields").1, WAITED_FOR) - 0.4).abs() < 1e-9);
     }
 }

@@ -227,6 +227,9 @@ impl CosignerKey {
         if i64::try_from(time).is_err() {
             return Err(malformed("its time is past 2^63 - 1"));
         }
+        if time == 0 && self.algorithm() == Algorithm::Ed25519 {
+            return Err(malformed("it has no time, which only an ML-DSA-44 cosignature may leave out"));
+        }
         let expected = self.algorithm().signature_bytes();
         if signature.len() != expected {
             return Err(malformed("its length is not that of a signature of its type"));

@@ -3,15 +3,26 @@
 //! `sha256:` + hex SHA-256 of RFC 8785 of `{v:1, environment, target:{cloud, cluster_endpoint_id, resources}, commands,
 //! dependency_graph, artifacts:[digests in order], rollback_plan}` of the event *as stored*. What the event does not have
 //! is absent (a target without any of the three, too); an artifact without a digest holds its position as null.
+//!
+//! That leaves out what workers act on beside the commands: checks, waves, window, class, what a rollback leaves. A plan that states `digest_version: 2`
+//! is covered whole: RFC 8785 of `{v:2, change_class, environment, plan, rollback, target}`, each as stored and absent where it is, of `plan` all but
+//! [`BESIDE`]. The version is hashed, so no plan of one version has the digest of one of the other. A plan that states another version has no digest.
 //! Vectors with the canonical text: `vectors/plan_digest.json`.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+/// `plan.digest_version` of a plan that its digest covers whole.
+pub const WHOLE: u64 = 2;
+
+/// Members of `plan` that stand beside it, which [`WHOLE`] leaves out: its digest itself, how long it took and from what it was made, and what was seen of the world
+/// when it was gone through. The same commands, run alike, have the same digest, whatever is there.
+pub const BESIDE: [&str; 5] = ["catalogue", "compile_ms", "digest", "inputs_digest", "simulation"];
+
 #[derive(Deserialize)]
-struct Document {
-    provisioning_event: Event,
+struct Document<E> {
+    provisioning_event: E,
 }
 
 #[derive(Deserialize)]
@@ -30,7 +41,17 @@ struct Target {
 }
 
 #[derive(Deserialize)]
+struct Whole {
+    change_class: Option<Value>,
+    environment: Option<Value>,
+    plan: Map<String, Value>,
+    rollback: Option<Value>,
+    target: Option<Value>,
+}
+
+#[derive(Deserialize)]
 struct Plan {
+    digest_version: Option<Value>,
     commands: Option<Value>,
     dependency_graph: Option<Value>,
     artifacts: Option<Vec<Artifact>>,
@@ -58,9 +79,11 @@ pub fn digest(payload: &[u8]) -> Option<String> {
 
 /// What the digest is taken of, RFC 8785; `None` as for [`digest`].
 pub fn subject(payload: &[u8]) -> Option<Vec<u8>> {
-    let document: Document = serde_json::from_str(std::str::from_utf8(payload).ok()?).ok()?;
-    let event = document.provisioning_event;
+    let event: Event = read(payload)?;
     let plan = event.plan?;
+    if let Some(version) = &plan.digest_version {
+        return if is_whole(version) { whole(read(payload)?) } else { None };
+    }
     let artifacts = plan.artifacts.map(|list| list.into_iter().map(|artifact| artifact.digest.map(Value::String)));
     let artifacts = artifacts.map(|digests| digests.map(Option::unwrap_or_default).collect());
     let mut out = Vec::with_capacity(512);
@@ -82,6 +105,31 @@ pub fn subject(payload: &[u8]) -> Option<Vec<u8>> {
     }
     name(&mut out, "v");
     out.extend_from_slice(b"1}");
+    Some(out)
+}
+
+/// Whether `plan.digest_version` says that the digest covers the whole plan.
+pub fn is_whole(version: &Value) -> bool {
+    version.as_u64() == Some(WHOLE)
+}
+
+fn read<E: for<'de> Deserialize<'de>>(payload: &[u8]) -> Option<E> {
+    let document: Document<E> = serde_json::from_str(std::str::from_utf8(payload).ok()?).ok()?;
+    Some(document.provisioning_event)
+}
+
+fn whole(event: Whole) -> Option<Vec<u8>> {
+    let mut plan = event.plan;
+    plan.retain(|name, _| !BESIDE.contains(&name.as_str()));
+    let mut out = Vec::with_capacity(4096);
+    out.push(b'{');
+    member(&mut out, "change_class", event.change_class.as_ref())?;
+    member(&mut out, "environment", event.environment.as_ref())?;
+    member(&mut out, "plan", Some(&plan.into()))?;
+    member(&mut out, "rollback", event.rollback.as_ref())?;
+    member(&mut out, "target", event.target.as_ref())?;
+    name(&mut out, "v");
+    out.extend_from_slice(b"2}");
     Some(out)
 }
 
@@ -174,6 +222,59 @@ mod tests {
         );
         assert_ne!(plain, of(r#"{"provisioning_event":{"environment":"staging","plan":{"commands":["a-b"]}}}"#));
         assert_ne!(plain, of(r#"{"provisioning_event":{"plan":{"commands":["a-b"]}}}"#));
+    }
+
+    /// Whatever an approver has not seen is another plan; how and when it was made is not.
+    #[test]
+    fn a_whole_plan_is_covered_whole() {
+        let plain = serde_json::json!({"environment": "prod", "change_class": "normal", "target": {"cloud": "aws", "zone": "a"},
+            "plan": {"digest_version": 2, "commands": ["a"], "steps": [{"id": "x/a", "check": {"command": "b", "then": "skip"}}],
+                     "waves": [{"name": "one", "steps": ["x/a"]}], "window": {"start": "s", "end": "e"}, "approvals": ["owners"]},
+            "rollback": {"plan": ["u"], "left": [{"step": "x/b", "reason": "r"}]}});
+        let of = |event: &Value| digest(serde_json::json!({ "provisioning_event": event }).to_string().as_bytes());
+        let covered = of(&plain);
+        assert!(covered.is_some());
+        let check = |pointer: &str, value: Value, covers: bool| {
+            let mut event = plain.clone();
+            let (parent, member) = pointer.rsplit_once('/').unwrap();
+            event.pointer_mut(parent).unwrap()[member] = value;
+            assert_eq!(of(&event) == covered, !covers, "{pointer}");
+        };
+        for pointer in [
+            "/environment",
+            "/change_class",
+            "/target/zone",
+            "/plan/commands",
+            "/plan/steps/0/check/command",
+            "/plan/steps/0/read_back",
+            "/plan/steps/0/depends_on",
+            "/plan/waves/0/steps",
+            "/plan/window/end",
+            "/plan/approvals",
+            "/plan/anything",
+            "/rollback/plan",
+            "/rollback/left/0/step",
+        ] {
+            check(pointer, "other".into(), true);
+        }
+        for pointer in [
+            "/plan/digest",
+            "/plan/catalogue",
+            "/plan/compile_ms",
+            "/plan/inputs_digest",
+            "/plan/simulation",
+            "/id",
+            "/intent",
+        ] {
+            check(pointer, "other".into(), false);
+        }
+        // Another version is none that anybody could have approved, and the first covers less.
+        for version in [serde_json::json!(3), serde_json::json!("2"), serde_json::json!(1), serde_json::json!({})] {
+            let mut event = plain.clone();
+            event["plan"]["digest_version"] = version;
+            assert_eq!(of(&event), None);
+        }
+        check("/plan/digest_version", Value::Null, true);
     }
 
     fn anything() -> impl Strategy<Value = Value> {

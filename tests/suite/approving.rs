@@ -242,6 +242,29 @@ fn a_person_at_a_terminal_is_shown_the_plan_and_asked() {
     assert_eq!(house.is_approved("c-1"), 0);
 }
 
+/// The same commands in another window are another plan: whoever read the one is shown what became of it, and an approval of that one is none of this.
+#[test]
+fn what_became_another_in_a_plan_is_shown() {
+    let house = House::new();
+    let plan = |window: &str| json!({"plan": {"digest_version": 2, "commands": ["make it"], "window": window}});
+    let old = house.plan("c-1", "c-1-plan", &plan("sunday"));
+    let (code, answer, err) = house.approve("c-1", "bob", &[]);
+    assert_eq!((code, &answer["approved"]), (0, &json!(true)), "{err}");
+    assert_eq!(house.is_approved("c-1"), 0);
+
+    let new = house.plan("c-1", "c-1-other", &plan("any day"));
+    assert_ne!(old, new);
+    assert_eq!(house.is_approved("c-1"), 1, "the signature is of another window");
+    let mut shown = house.server.upm(&["approve", "c-1", "--role", "owners", "--tenant", "acme", "--key"]);
+    let (code, out, err) = run(shown.arg(house.at("bob")));
+    assert!(code == 2 && err.contains("no terminal to ask on"), "{out}{err}");
+    assert!(out.contains("which is another one:\n     plan.window: sunday → any day"), "{out}");
+    let (code, _, err) = house.approve("c-1", "bob", &["--plan-digest", &old]);
+    assert!(code == 1 && err.contains("the newest plan is"), "{err}");
+    assert_eq!(house.approve("c-1", "bob", &[]).0, 0);
+    assert_eq!(house.is_approved("c-1"), 0);
+}
+
 /// A real ssh-agent, killed with the value.
 struct Agent {
     child: Child,

@@ -13,6 +13,7 @@ mod executing;
 mod faults;
 mod following;
 mod foreign;
+mod forged;
 mod gate;
 mod house;
 mod interop;

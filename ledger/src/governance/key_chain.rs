@@ -247,7 +247,7 @@ impl KeyChain {
             let (Some(message), Some(salt)) = (message, salt) else {
                 return Err(KeyChainError::Order(format!("entry {index} changes keys, and its message is missing")));
             };
-            if commitment(&salt, message) != header.commit {
+            if commitment(&salt, message) != header.commit || header.size != message.len() as u64 {
                 return Err(KeyChainError::Order(format!("entry {index} commits to another message")));
             }
             let decided = governance.decide(message, index, Roots::Compared);

@@ -137,6 +137,12 @@ fn a_wrong_line_of_a_known_witness_refuses_the_note() {
         other.id[0] ^= 1;
         assert_eq!(cosignatures(&with_lines(&[other]), &keys), Ok(Vec::new()));
         assert!(cosigner.cosign(&statement, 1 << 63).is_err());
+        // Only one of a subtree may say nothing of time.
+        let timeless = cosignatures(&with_lines(&[cosigner.cosign(&statement, 0).unwrap()]), &keys);
+        match cosigner.verifier().algorithm() {
+            Algorithm::Ed25519 => assert!(timeless.unwrap_err().to_string().contains("has no time")),
+            Algorithm::MlDsa44 => assert_eq!(timeless.unwrap()[0].time, 0),
+        }
     }
 }
 

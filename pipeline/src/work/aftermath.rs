@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use schemas::ids::Phase;
 use serde_json::json;
 use workers::build::Sections;
@@ -9,27 +10,26 @@ use workers::course::{Course, Entry, House};
 use workers::execute::tls::Fallback;
 use workers::preflight::{Answers, Question};
 
-use super::{Case, Emit, Shop, WorkError, ask, own};
+use super::{Case, Emit, Shop, Stored, WorkError, ask, own};
 
 /// The course of its newest attempt; none of a change that did not come in by a request.
 pub(crate) fn course(shop: &Shop, case: &Case) -> Option<Course> {
     case.request(case.attempt())?;
-    let entries: Vec<Entry<'_>> = case
-        .entries
-        .iter()
-        .filter_map(|stored| {
-            let payload = stored.payload.as_deref()?;
-            let takes_back = stored.is_by(own::ROLLBACK)
-                || stored
-                    .header
-                    .producer
-                    .as_ref()
-                    .is_some_and(|name| shop.config.rollback.producers.contains(name.as_str()));
-            let (index, at_ms, phase) = (stored.index, stored.header.at, stored.header.phase);
-            Some(Entry { index, at_ms, phase, takes_back, payload })
-        })
-        .collect();
-    Course::read(&entries, &shop.catalogue)
+    let payloads: Vec<(&Stored, &Bytes)> =
+        case.entries.iter().filter_map(|stored| Some((stored, stored.payload.as_ref()?))).collect();
+    let entries: Vec<Entry<'_>> = payloads.iter().map(|(stored, payload)| entry(shop, stored, payload)).collect();
+    let read = entries.iter().zip(&payloads).map(|(entry, (stored, _))| (entry, stored.event())).collect();
+    Course::of(read, |entry| {
+        let (_, payload) = payloads.iter().find(|(stored, _)| stored.index == entry.index)?;
+        shop.planned(payload).ok()
+    })
+}
+
+fn entry<'a>(shop: &Shop, stored: &Stored, payload: &'a [u8]) -> Entry<'a> {
+    let others = &shop.config.rollback.producers;
+    let is_theirs = stored.header.producer.as_ref().is_some_and(|name| others.contains(name.as_str()));
+    let takes_back = is_theirs || stored.is_by(own::ROLLBACK);
+    Entry { index: stored.index, at_ms: stored.header.at, phase: stored.header.phase, takes_back, payload }
 }
 
 /// Answers of commands that look.

@@ -11,6 +11,7 @@ use workers::command::Ending;
 use workers::preflight::{Answer, Answers, Question};
 
 use super::process::{self, Limits, Place, Ran};
+use super::programs::Identity;
 use super::{Shop, WorkError};
 
 /// Commands that look at once.
@@ -22,14 +23,37 @@ const OUTPUT_BYTES: u64 = 8 << 20;
 pub(crate) async fn all(shop: &Shop, questions: Vec<Question>) -> Result<Answers, WorkError> {
     let directory = shop.workdir.join("look");
     std::fs::create_dir_all(&directory).map_err(|error| WorkError::failed(directory.display().to_string(), &error))?;
-    let put = |question: Question| {
+    let put_one = |question: Question| {
         let directory = &directory;
         async move {
-            let answer = one(shop, directory, &question.argv).await;
+            let answer = put(shop, directory, &question.argv).await;
             (question.id, answer)
         }
     };
-    Ok(futures::stream::iter(questions.into_iter().map(put)).buffer_unordered(AT_ONCE).collect().await)
+    Ok(futures::stream::iter(questions.into_iter().map(put_one)).buffer_unordered(AT_ONCE).collect().await)
+}
+
+/// Asks, but for a version that a program has said not long ago and since when it is the same file.
+async fn put(shop: &Shop, directory: &Path, argv: &[String]) -> Answer {
+    let Some(file) = versioned(shop, directory, argv) else { return one(shop, directory, argv).await };
+    let now_ms = shop.now_ms();
+    if let Some(answer) = shop.programs.version(&file, argv, now_ms) {
+        return answer;
+    }
+    let answer = one(shop, directory, argv).await;
+    shop.programs.keep_version(&file, argv, &answer, now_ms);
+    answer
+}
+
+/// The program's file, where the question is what the catalogue calls its version check.
+fn versioned(shop: &Shop, directory: &Path, argv: &[String]) -> Option<Identity> {
+    let (program, arguments) = argv.split_first()?;
+    let tool = shop.catalogue.tool_of(program)?;
+    if tool.version_check.is_empty() || arguments != tool.version_check {
+        return None;
+    }
+    let path = shop.environment(directory).remove("PATH").unwrap_or_default();
+    Identity::of(&process::resolve(program, &path)?).ok()
 }
 
 async fn one(shop: &Shop, directory: &Path, argv: &[String]) -> Answer {

@@ -1,9 +1,12 @@
 //! A change as it stands when a worker is woken.
 
+use std::collections::BTreeMap;
+
 use projector::document::{ChangeDocument, Context, Entry, document};
 use schemas::ids::{ChangeId, EventId, Tenant};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use workers::preflight::{Planned, Requested};
 
 use super::{Record, RecordError, Stored, own};
 
@@ -16,24 +19,19 @@ pub struct Case {
     pub change: ChangeId,
     /// Its events, oldest first.
     pub entries: Vec<Stored>,
-    events: Vec<Value>,
 }
 
 impl Case {
     /// Of a change's events, oldest first. Events of attempts beyond the last one that was asked for say nothing: whoever may publish must not move a change to an
     /// attempt that nobody has asked for.
     pub fn new(tenant: Tenant, change: ChangeId, entries: Vec<Stored>) -> Self {
-        let read = |stored: Stored| {
-            let event = stored.event();
-            (stored, event)
-        };
-        let mut read: Vec<(Stored, Value)> = entries.into_iter().map(read).collect();
-        let asked = read.iter().filter(|(stored, event)| is_request(stored, event)).map(|(_, event)| attempt_of(event));
-        if let Some(last) = asked.filter(|attempt| *attempt <= ATTEMPT_MAX).max() {
-            read.retain(|(_, event)| attempt_of(event) <= last);
+        let asked = entries.iter().filter(|stored| is_request(stored, stored.event()));
+        let asked = asked.map(|stored| attempt_of(stored.event())).filter(|attempt| *attempt <= ATTEMPT_MAX).max();
+        let mut entries = entries;
+        if let Some(last) = asked {
+            entries.retain(|stored| attempt_of(stored.event()) <= last);
         }
-        let (entries, events) = read.into_iter().unzip();
-        Self { tenant, change, entries, events }
+        Self { tenant, change, entries }
     }
 
     /// A change as the ledger has it now; without entries where it has none.
@@ -48,7 +46,7 @@ impl Case {
 
     /// Each entry with its event (what `provisioning_event` holds), oldest first.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = (&Stored, &Value)> {
-        self.entries.iter().zip(&self.events)
+        self.entries.iter().map(|stored| (stored, stored.event()))
     }
 
     /// The same of one attempt.
@@ -58,7 +56,7 @@ impl Case {
 
     /// The highest attempt: the one that is under way.
     pub fn attempt(&self) -> u64 {
-        self.events.iter().map(attempt_of).max().unwrap_or(1)
+        self.events().map(|(_, event)| attempt_of(event)).max().unwrap_or(1)
     }
 
     /// The first request with this id. Ids are not unique, and an event of somebody else that has taken one is none.
@@ -78,10 +76,39 @@ impl Case {
         self.of_attempt(attempt).rev().find(|(_, event)| event["plan"].is_object())
     }
 
-    /// The newest request of an attempt, else of any: what came in by the door for requests. Changes without one are none of the workers'.
+    /// The plan that an attempt is executed by: the newest one before the executor's first word. A later one is not what was approved and begun.
+    pub fn plan_in_force(&self, attempt: u64) -> Option<(&Stored, &Value)> {
+        let begins =
+            |(stored, event): &(&Stored, &Value)| event["execution"].is_object() && stored.is_by(super::execute::NAME);
+        let began = self.of_attempt(attempt).find(begins).map_or(u64::MAX, |(stored, _)| stored.index);
+        self.of_attempt(attempt).rev().find(|(stored, event)| stored.index < began && event["plan"].is_object())
+    }
+
+    /// The first request of an attempt, else the newest of any: what came in by the door for requests, which takes one for each attempt. What somebody says
+    /// afterwards to have been asked for changes neither who asked nor where. Changes without one are none of the workers'.
     pub fn request(&self, attempt: u64) -> Option<(&Stored, &Value)> {
         let asks = |(stored, event): &(&Stored, &Value)| is_request(stored, event);
-        self.of_attempt(attempt).rev().find(asks).or_else(|| self.events().rev().find(asks))
+        self.of_attempt(attempt).find(asks).or_else(|| self.events().rev().find(asks))
+    }
+
+    /// The same as preflight reads it, with the class of an earlier attempt where it names none.
+    pub fn requested(&self, attempt: u64) -> Option<Requested<'_>> {
+        let (_, event) = self.request(attempt)?;
+        let mut firsts = BTreeMap::new();
+        for (_, asking) in self.events().filter(|(stored, event)| is_request(stored, event)) {
+            firsts.entry(attempt_of(asking)).or_insert(asking);
+        }
+        let earlier = firsts.range(..attempt).rev().filter_map(|(_, &asking)| Requested::of(asking));
+        Some(earlier.fold(Requested::of(event)?, Requested::or_class_of))
+    }
+
+    /// A plan of an attempt, held against all that the record says of it beside the plan.
+    pub fn held(&self, attempt: u64, planned: Planned) -> Planned {
+        let planned = match self.requested(attempt) {
+            Some(requested) => planned.asked_by(requested),
+            None => planned,
+        };
+        planned.affecting(self.of_attempt(attempt).map(|(_, event)| event))
     }
 
     /// Whether an attempt is at its end.

@@ -104,6 +104,8 @@ async fn may_not(job: &Job<'_>, case: &Case, verdict: &Value) -> Result<Option<N
     let standing = standing(&case.change, &views, &context.rules, now_ms, &[]);
     let reasons = gate::against(&Asking {
         planned: &job.planned,
+        requested: case.requested(job.attempt),
+        catalogue: &shop.catalogue,
         verdict,
         config: &shop.config,
         standing: standing.as_ref(),
@@ -113,7 +115,7 @@ async fn may_not(job: &Job<'_>, case: &Case, verdict: &Value) -> Result<Option<N
     if reasons.is_empty() {
         return Ok(None);
     }
-    // Counted as if each step had something to do. Preflight knows better which have.
+    // Preflight says for how long, and whether what is missing has come since it began.
     match preflight::judged(shop, case, &job.payload).await?.1 {
         Outcome::Go => Ok(None),
         Outcome::Wait { until_s: Some(at), .. } => {

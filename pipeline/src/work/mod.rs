@@ -34,23 +34,29 @@ mod ask;
 mod emit;
 mod fresh;
 mod machine;
+mod plans;
 mod policies;
 mod probe;
+mod programs;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use schemas::ids::{ChangeId, Phase, Tenant};
 use tokio_util::sync::CancellationToken;
 use workers::catalogue::Catalogue;
 use workers::config::Config;
+use workers::preflight::{Planned, PlannedError};
 
 pub use case::Case;
 pub use emit::{Emit, Emitted};
 pub use fresh::Fresh;
+pub use plans::Plans;
 pub use policies::{Policies, PoliciesError};
+pub use programs::Programs;
 pub use record::{Record, RecordError, Stored};
 
 use crate::config::Clock;
@@ -146,6 +152,10 @@ pub struct Shop {
     pub catalogue: Arc<Catalogue>,
     /// The policies that the options name; none where they name none.
     pub policies: Option<Arc<Policies>>,
+    /// Plans that were read over this catalogue.
+    pub plans: Arc<Plans>,
+    /// What is known of programs.
+    pub programs: Arc<Programs>,
     /// Where paths of the options start: the directory of their file.
     pub base: PathBuf,
     /// Where commands run, each in a directory of its own below it.
@@ -174,6 +184,11 @@ impl Shop {
     /// The whole environment of a command that works in `directory`: clean, with what the options let through.
     pub fn environment(&self, directory: &Path) -> BTreeMap<String, String> {
         self.config.guard.environment(&self.variables, &directory.display().to_string())
+    }
+
+    /// A stored event as a plan.
+    pub(crate) fn planned(&self, payload: &Bytes) -> Result<Arc<Planned>, PlannedError> {
+        self.plans.read(payload, &self.catalogue)
     }
 
     /// Counts a command of a step, or of its way back.

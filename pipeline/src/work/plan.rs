@@ -16,7 +16,7 @@ use workers::build::{Sections, milliseconds};
 use workers::command::Ending;
 use workers::plan::glance::{self, Glance, Sight};
 use workers::plan::{Existing, Plan, PlanError, plan};
-use workers::preflight::{Answers, Question};
+use workers::preflight::{Answers, Question, Requested};
 use workers::request::{Request, json as request_json};
 
 use super::process::{self, Limits, Place};
@@ -55,11 +55,13 @@ impl Worker for Planner {
 
 async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
     let attempt = case.attempt();
-    let Some((_, event)) = case.request(attempt) else { return Ok(Next::Nothing) };
+    let (Some((_, event)), Some(requested)) = (case.request(attempt), case.requested(attempt)) else {
+        return Ok(Next::Nothing);
+    };
     if case.plan(attempt).is_some() || case.is_closed(attempt) {
         return Ok(Next::Nothing);
     }
-    let (what, phase, sections) = match compiled(shop, case, event).await? {
+    let (what, phase, sections) = match compiled(shop, case, event, requested).await? {
         Ok(sections) => ("plan", Phase::Plan, sections),
         Err(no) => ("refused", Phase::Audit, refusal(&no)),
     };
@@ -68,14 +70,17 @@ async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
 }
 
 /// The sections of the plan. The environment, which its digest covers, is one of them.
-async fn compiled(shop: &Shop, case: &Case, event: &Value) -> Result<Result<Sections, NoPlan>, WorkError> {
+async fn compiled(
+    shop: &Shop,
+    case: &Case,
+    event: &Value,
+    requested: Requested<'_>,
+) -> Result<Result<Sections, NoPlan>, WorkError> {
     let began = Instant::now();
-    let mut request = match request_json::read(event["request"].to_string().as_bytes()) {
+    let mut request = match requested.request() {
         Ok(request) => request,
         Err(error) => return Ok(Err(NoPlan::of(error.to_string()))),
     };
-    // Whoever asked may have said it to the event alone.
-    request.environment = request.environment.or_else(|| event["environment"].as_str().map(str::to_owned));
     let words = request.words.clone();
     if let (Some(program), Some(_)) = (&shop.config.plan.compiler, &request.words) {
         request = match by_program(shop, program, event, request).await? {
@@ -91,6 +96,7 @@ async fn compiled(shop: &Shop, case: &Case, event: &Value) -> Result<Result<Sect
         Ok(made) => made,
         Err(error) => return Ok(Err(NoPlan::from(error))),
     };
+    made.class = requested.class();
     let took_ms = milliseconds(began.elapsed());
     if shop.config.plan.simulate {
         simulate(shop, case, &mut made, &mut known.sight).await?;

@@ -5,13 +5,16 @@
 //!
 //! It looks only at changes that came in by a request, and at none of which anything was executed.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use projector::approval::standing;
 use schemas::ids::Phase;
 use serde_json::{Value, json};
 use workers::build::Sections;
 use workers::policy::PolicyResult;
-use workers::preflight::{self as decides, Answers, Check, Inputs, Kind, Outcome, Planned, PlannedError, Seen};
+use workers::preflight::{self as decides, Answers, Check, Inputs, Kind, Outcome, PlannedError, Seen};
 
 use super::aftermath::look;
 use super::{Case, Emit, Next, Shop, WorkError, Worker};
@@ -63,7 +66,7 @@ async fn act(shop: &Shop, case: &Case) -> Result<Next, WorkError> {
 }
 
 /// The stored plan that is to be looked at, if there is one.
-fn due(case: &Case, attempt: u64) -> Option<&[u8]> {
+fn due(case: &Case, attempt: u64) -> Option<&Bytes> {
     case.request(attempt)?;
     if case.is_closed(attempt) || case.order(attempt).is_some_and(|(_, kind)| kind == "cancel") {
         return None;
@@ -72,7 +75,7 @@ fn due(case: &Case, attempt: u64) -> Option<&[u8]> {
     if case.of_attempt(attempt).any(|(_, event)| event["execution"].is_object()) {
         return None;
     }
-    case.plan(attempt)?.0.payload.as_deref()
+    case.plan(attempt)?.0.payload.as_ref()
 }
 
 /// Verdicts of ours in an attempt, oldest first.
@@ -112,9 +115,10 @@ fn same(one: &Value, other: &Value) -> bool {
 }
 
 /// Looks at everything, and decides.
-pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(Sections, Outcome), WorkError> {
-    let planned = match Planned::read(payload, &shop.catalogue) {
-        Ok(planned) => planned,
+pub(super) async fn judged(shop: &Shop, case: &Case, payload: &Bytes) -> Result<(Sections, Outcome), WorkError> {
+    let attempt = case.attempt();
+    let planned = match shop.planned(payload) {
+        Ok(planned) => case.held(attempt, Arc::unwrap_or_clone(planned)),
         Err(error) => return Ok((unreadable(payload, &error), Outcome::Halt)),
     };
     let environment = planned.environment.as_deref();
@@ -144,6 +148,7 @@ pub(super) async fn judged(shop: &Shop, case: &Case, payload: &[u8]) -> Result<(
     let standing = standing(&case.change, &case.views(), &context.rules, now_ms, &[]);
     let inputs = Inputs {
         planned: &planned,
+        requested: case.requested(attempt),
         seen: &seen,
         config: &shop.config,
         catalogue: &shop.catalogue,

@@ -1,5 +1,7 @@
 //! The ledger as workers see it. `service` implements it twice: over the open logs in one process, and over HTTP for `upm work` beside a server.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use ledger::entry::EventHeader;
@@ -50,27 +52,36 @@ pub enum RecordError {
     TooLarge(String),
 }
 
-/// One accepted event of a change.
+/// One accepted event of a change. Cheap to clone; clones share what was read of it.
 #[derive(Debug, Clone)]
 pub struct Stored {
     /// Index of its entry.
     pub index: u64,
     /// The entry's header.
-    pub header: EventHeader,
+    pub header: Arc<EventHeader>,
     /// The event as stored; none where it was erased.
     pub payload: Option<Bytes>,
+    /// What the payload says, once somebody has asked.
+    event: Arc<OnceLock<Value>>,
 }
 
 impl Stored {
+    /// An event as the log has it.
+    pub fn new(index: u64, header: EventHeader, payload: Option<Bytes>) -> Self {
+        Self { index, header: Arc::new(header), payload, event: Arc::default() }
+    }
+
     /// Whether its subject names this producer. On a road without credentials that is a claim.
     pub fn is_by(&self, producer: &str) -> bool {
         self.header.producer.as_ref().is_some_and(|name| name.as_str() == producer)
     }
 
-    /// The event: what `provisioning_event` holds. Null where it is gone or can't be read.
-    pub fn event(&self) -> Value {
-        let mut document: Value =
-            self.payload.as_ref().and_then(|payload| serde_json::from_slice(payload).ok()).unwrap_or_default();
-        document.get_mut("provisioning_event").map(Value::take).unwrap_or_default()
+    /// The event: what `provisioning_event` holds. Null where it is gone or can't be read. Read once, however many workers ask.
+    pub fn event(&self) -> &Value {
+        self.event.get_or_init(|| {
+            let mut document: Value =
+                self.payload.as_ref().and_then(|payload| serde_json::from_slice(payload).ok()).unwrap_or_default();
+            document.get_mut("provisioning_event").map(Value::take).unwrap_or_default()
+        })
     }
 }

@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use projector::account::Account;
+use projector::approval::{Rules, standing};
 use schemas::ids::Phase;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 use workers::build::Sections;
 use workers::course::{Because, Course, Due, due};
+use workers::execute::gate;
 use workers::preflight::{Planned, Presence, Question};
 use workers::rollback::{self as decides, Decision, DryRun, Next as Step, Undo, Way, event};
 
@@ -26,7 +28,7 @@ use super::execute::hand::Hand;
 use super::execute::keep;
 use super::process::{self, Limits, Place, Ran};
 use super::verify::answered;
-use super::{Case, Emit, Emitted, Next, Shop, WorkError, Worker, machine, own};
+use super::{Case, Emit, Emitted, Next, Shop, WorkError, Worker, machine, own, preflight};
 
 /// The worker. See the module.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +98,11 @@ async fn roll_back(shop: &Shop, case: &Case, course: &Course, because: Because) 
         Ok(way) => way,
         Err(why) => return refuse(shop, case, course, None, &why.to_string()).await,
     };
+    if !plan.uncovered.is_empty() {
+        let reason =
+            format!("the plan has {}, which no approval covers: take back by hand what ran", plan.uncovered.join(", "));
+        return refuse(shop, case, course, None, &reason).await;
+    }
     // Two workers of this machine never go the same way at once.
     let Some(lock) = alone(shop, case)? else { return Ok(later(shop, BUSY_MS)) };
     let scene = event::Scene {
@@ -115,7 +122,7 @@ async fn roll_back(shop: &Shop, case: &Case, course: &Course, because: Because) 
         looked_unverified: AtomicBool::new(false),
     };
     // Asked of one that is under way, too: that it began is an event like any other.
-    if let Some(missing) = unapproved(shop, case, course.attempt).await? {
+    if let Some(missing) = unapproved(shop, case, course.attempt, plan).await? {
         let reason = format!("the plan never had the approvals that it needed, so nothing is undone by it: {missing}");
         return refuse(shop, case, course, None, &reason).await;
     }
@@ -148,8 +155,9 @@ fn later(shop: &Shop, ms: u64) -> Next {
     Next::Again { at_ms: shop.now_ms().saturating_add(ms) }
 }
 
-/// What the executed attempt lacked of the approvals that it needed, by the log and the tenant's rule; none where it had them.
-async fn unapproved(shop: &Shop, case: &Case, attempt: u64) -> Result<Option<String>, WorkError> {
+/// What the executed attempt lacked of the approvals that it needed: by the log and the tenant's rule, and by the house's options, as before an execution. None
+/// where it had them. They are of the plan's digest, which covers its way back, so whoever approved the plan approved what is run here.
+async fn unapproved(shop: &Shop, case: &Case, attempt: u64, plan: &Planned) -> Result<Option<String>, WorkError> {
     let context = shop.record.context(&case.tenant).await?;
     let account = Account::of(&case.change, &case.views(), &context.rules);
     let account = account.ok_or_else(|| WorkError::Failed {
@@ -157,11 +165,49 @@ async fn unapproved(shop: &Shop, case: &Case, attempt: u64) -> Result<Option<Str
         reason: "the change has no entries".to_owned(),
     })?;
     let coverage = account.executed_attempts().find(|coverage| coverage.attempt == attempt);
-    Ok(match coverage {
-        Some(coverage) if !coverage.needed || coverage.approved => None,
-        Some(coverage) if coverage.missing.is_empty() => Some("it was refused".to_owned()),
-        Some(coverage) => Some(coverage.missing.join("; ")),
-        None => Some("nothing was executed".to_owned()),
+    let executed = match coverage {
+        Some(coverage) if coverage.needed && !coverage.approved => {
+            let refused = coverage.missing.is_empty();
+            return Ok(Some(if refused { "it was refused".to_owned() } else { coverage.missing.join("; ") }));
+        }
+        Some(coverage) => coverage.executed,
+        None => None,
+    };
+    let Some(index) = executed else { return Ok(Some("nothing was executed".to_owned())) };
+    let at_ms = case.entries.iter().find(|stored| stored.index == index).map_or(0, |stored| stored.header.at);
+    let mut missing = lacking(shop, case, attempt, plan, &context.rules, (index, at_ms));
+    if !missing.is_empty() {
+        // An emergency's may have come afterwards.
+        missing = lacking(shop, case, attempt, plan, &context.rules, (u64::MAX, shop.now_ms()));
+    }
+    Ok((!missing.is_empty()).then(|| missing.join("; ")))
+}
+
+/// What was missing by the house's `[[approvals]]` and lanes, the plan and the tenant's rule, over what was on record before an entry; nothing where the plan had
+/// all that it needed.
+fn lacking(
+    shop: &Shop,
+    case: &Case,
+    attempt: u64,
+    plan: &Planned,
+    rules: &Rules,
+    (before, at_ms): (u64, u64),
+) -> Vec<String> {
+    let rules = rules.until(before);
+    let views: Vec<_> = case.views().into_iter().filter(|entry| entry.index < before).collect();
+    let standing = standing(&case.change, &views, &rules, at_ms, &[]);
+    let verdicts =
+        case.of_attempt(attempt).filter(|(stored, _)| stored.index < before && stored.is_by(preflight::NAME));
+    let verdict = verdicts.map(|(_, event)| &event["preflight"]).rfind(|said| said["verdict"].is_string());
+    gate::missing(&gate::Asking {
+        planned: &case.held(attempt, plan.clone()),
+        requested: case.requested(attempt),
+        catalogue: &shop.catalogue,
+        verdict: verdict.unwrap_or(&Value::Null),
+        config: &shop.config,
+        standing: standing.as_ref(),
+        rule: rules.at(u64::MAX),
+        now_s: i64::try_from(at_ms / 1_000).unwrap_or(i64::MAX),
     })
 }
 

@@ -220,13 +220,16 @@ impl Desk {
             done => return done,
         };
         let key = (tenant.clone(), change.clone());
-        if lock(&self.given_up).contains(&key) {
+        // Before it is said: other messages of the change are in hand, too.
+        if !lock(&self.given_up).insert(key.clone()) {
             return Ok(());
         }
         tracing::warn!(worker = self.worker.name(), %tenant, %change, %why, "nothing more is done about this change");
-        self.shop.give_up(tenant, change, &why).await?;
-        lock(&self.given_up).insert(key);
-        Ok(())
+        let said = self.shop.give_up(tenant, change, &why).await;
+        if said.is_err() {
+            lock(&self.given_up).remove(&key);
+        }
+        said
     }
 
     /// Acts on a change as it stands, alone.

@@ -10,6 +10,8 @@
 mod due;
 mod read;
 
+use std::sync::Arc;
+
 use schemas::ids::Phase;
 
 use crate::preflight::Planned;
@@ -57,7 +59,7 @@ pub struct Course {
     /// Every entry calls itself a probe.
     pub probe: bool,
     /// The plan in force.
-    pub plan: Option<Planned>,
+    pub plan: Option<Arc<Planned>>,
     /// Of each step of the plan.
     pub fates: Vec<Fate>,
     /// Positions of steps in the order in which they were begun.

@@ -3,6 +3,10 @@
 //! A lane approves as `lane:NAME` in the role `lane`, bound to the plan's digest, so that the record never shows a person who was not there.
 //! It stands in for the house's own requirements, and for the tenant's rule only where that asks for one approver in no role and without a
 //! signature. Whatever halts, halts a lane's change too; what a policy only advises against is no low risk.
+//!
+//! Nothing that a plan says of itself opens a lane: the plan has to be the one that the catalogue makes of the request ([`Requested::differs`]), so that types,
+//! actions, cost and way back are the catalogue's word, and initiator and environment those of whoever asked. Every step is judged, also one that had
+//! nothing to do when it was looked at: by the time it runs it may have.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::approval::LANE;
 use crate::calendar::rfc3339;
-use crate::preflight::Planned;
+use crate::catalogue::Catalogue;
+use crate::preflight::{Planned, Requested};
 use crate::risk::{MOST, Score};
 use crate::scope::{self, Case, Scope};
 use crate::table::{Entry, Read};
@@ -31,13 +36,13 @@ pub struct Lane {
     pub actions: BTreeSet<String>,
     /// At most so many points.
     pub max_risk: u64,
-    /// At most so many steps that run.
+    /// At most so many steps.
     pub max_steps: Option<u64>,
     /// At most so much a month, known, in hundredths of a US dollar.
     pub max_monthly_cents: Option<u64>,
     /// Only what these ask for.
     pub initiators: Option<BTreeSet<String>>,
-    /// Whether each step that runs has to have its way back.
+    /// Whether each step has to have its way back.
     pub needs_rollback: bool,
     /// Hours after which its approval is over.
     pub valid_hours: u64,
@@ -89,15 +94,9 @@ impl Lane {
         })
     }
 
-    /// Why it does not take the change; empty where it does. `advised` are policies that advise against it.
-    pub fn against(
-        &self,
-        planned: &Planned,
-        score: &Score,
-        advised: &[String],
-        runs: &dyn Fn(&str) -> bool,
-    ) -> Vec<String> {
-        let mut against = Vec::new();
+    /// Why it does not take the change; empty where it does. `advised` are policies that advise against it, `foreign` is what [`foreign`] says.
+    pub fn against(&self, planned: &Planned, score: &Score, advised: &[String], foreign: Option<&str>) -> Vec<String> {
+        let mut against: Vec<String> = foreign.map(str::to_owned).into_iter().collect();
         let case = planned.case();
         if !self.scope.admits(case) {
             against.push(elsewhere(case));
@@ -105,8 +104,7 @@ impl Lane {
         if score.points > self.max_risk {
             against.push(format!("its risk is {}, at most {} is low here", score.points, self.max_risk));
         }
-        let steps = || planned.steps.iter().filter(|step| runs(&step.id));
-        for step in steps() {
+        for step in &planned.steps {
             if !self.actions.contains(&step.action) {
                 against.push(format!("{} is a step of action {}", step.id, step.action));
             }
@@ -117,10 +115,11 @@ impl Lane {
                 against.push(format!("{} is of another type", step.id));
             }
         }
+        let count = planned.steps.len();
         if let Some(most) = self.max_steps
-            && steps().count() as u64 > most
+            && count as u64 > most
         {
-            against.push(format!("{} steps run, at most {most} here", steps().count()));
+            against.push(format!("{count} steps run, at most {most} here"));
         }
         if let Some(most) = self.max_monthly_cents {
             match planned.monthly_cents {
@@ -137,9 +136,9 @@ impl Lane {
             against.push(format!("{} may not use it", planned.initiator.as_deref().unwrap_or("nobody")));
         }
         if self.needs_rollback {
-            let left = planned.left.iter().filter(|(step, _)| runs(step));
+            let left = planned.left.iter();
             against.extend(left.map(|(step, reason)| format!("nothing takes {step} back: {reason}")));
-            if planned.rollback.is_empty() && steps().next().is_some() {
+            if planned.rollback.is_empty() && count > 0 {
                 against.push("the plan has no rollback".to_owned());
             }
         }
@@ -158,6 +157,14 @@ impl Lane {
             "expires": rfc3339(now_s.saturating_add(hours.saturating_mul(3600))),
             "plan_digest": plan_digest,
         })
+    }
+}
+
+/// Why no lane takes a plan, whatever its rails: it is not the one that the catalogue makes of what was asked for. None where it is.
+pub fn foreign(planned: &Planned, requested: Option<Requested<'_>>, catalogue: &Catalogue) -> Option<String> {
+    match requested {
+        Some(requested) => requested.differs(planned, catalogue),
+        None => Some("nobody's request is on record".to_owned()),
     }
 }
 

@@ -24,6 +24,7 @@ pub mod waves;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemas::ids::ChangeClass;
 use serde_json::Value;
 
 use crate::catalogue::{Absent, Catalogue, Tool, When};
@@ -41,6 +42,8 @@ pub struct Plan {
     pub words: Option<String>,
     /// For instance `production`.
     pub environment: Option<String>,
+    /// The class of the change. A request says it to the event, so whoever publishes the plan puts it here.
+    pub class: Option<ChangeClass>,
     /// `target.cluster_endpoint_id`.
     pub endpoint: Option<String>,
     /// The one cloud of all resources that have one.
@@ -247,6 +250,7 @@ pub fn plan(catalogue: &Catalogue, request: &Request, existing: Option<&Existing
     let mut plan = Plan {
         words: request.words,
         environment: request.environment,
+        class: None,
         endpoint: request.endpoint,
         cloud: hints.cloud,
         window: request.window,

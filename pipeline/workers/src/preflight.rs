@@ -2,7 +2,7 @@
 //!
 //! In four steps, so that whoever runs commands decides nothing:
 //!
-//! 1. [`Planned::read`]: the stored plan, and what is wrong with it before anything is looked at;
+//! 1. [`Planned::read`]: the stored plan, and what is wrong with it before anything is looked at; [`Planned::asked_by`] holds it against what was asked for;
 //! 2. [`Planned::questions`]: commands that only read, whose answers are [`Seen::of`];
 //! 3. [`Planned::dry_runs`]: tries of the steps that would run and whose predecessors are there;
 //! 4. [`verdict`]: everything together, with policies, calendar, risk, budgets, lanes and approvals.
@@ -16,6 +16,7 @@
 pub mod answer;
 mod facts;
 mod planned;
+mod requested;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use serde_json::{Map, Value};
 pub use answer::{Answer, Presence};
 pub use facts::{Quota, Seen, Tried};
 pub use planned::{Look, Needed, Pinned, Planned, PlannedError, Step, Taken};
+pub use requested::Requested;
 pub use verdict::{Inputs, Outcome, Verdict, policy_input, verdict};
 
 /// Answers by the ids of their questions.

@@ -1,7 +1,7 @@
 //! The risk of a plan: points from 0 to 100, each with its reason. What counts how much is the house's (`[risk]`).
 //!
 //! Points are added up by factor, each factor up to a most of its own, so that many small steps never outweigh one deletion for ever.
-//! Steps that have nothing to do count nothing. It is a rule of thumb that decides who looks, never whether something is safe.
+//! Every step counts, also one that had nothing to do when it was looked at: by the time it runs it may have. It is a rule of thumb that decides who looks, never whether something is safe.
 
 use std::collections::BTreeMap;
 
@@ -113,8 +113,8 @@ impl Score {
     }
 }
 
-/// The risk of a plan of which these steps would run.
-pub fn score(weights: &Weights, planned: &Planned, runs: &dyn Fn(&str) -> bool) -> Score {
+/// The risk of a plan.
+pub fn score(weights: &Weights, planned: &Planned) -> Score {
     let mut score = Score::default();
     let (environment, points) = match planned.environment.as_deref() {
         Some(name) => {
@@ -129,7 +129,7 @@ pub fn score(weights: &Weights, planned: &Planned, runs: &dyn Fn(&str) -> bool) 
         score.reasons.push(("environment", points, environment));
     }
     for (key, _, most, is) in FACTORS {
-        let who = counted(key, planned, runs);
+        let who = counted(key, planned);
         let points = weights.points[key].saturating_mul(who.len() as u64).min(most.max(weights.points[key]));
         if points > 0 {
             let shown: Vec<&str> = who.iter().take(3).map(String::as_str).collect();
@@ -147,14 +147,14 @@ pub fn score(weights: &Weights, planned: &Planned, runs: &dyn Fn(&str) -> bool) 
 }
 
 /// What a factor counts, each by its name.
-fn counted(factor: &str, planned: &Planned, runs: &dyn Fn(&str) -> bool) -> Vec<String> {
+fn counted(factor: &str, planned: &Planned) -> Vec<String> {
     let steps = |wanted: &dyn Fn(&crate::preflight::Step) -> bool| {
-        planned.steps.iter().filter(|step| runs(&step.id) && wanted(step)).map(|step| step.id.clone()).collect()
+        planned.steps.iter().filter(|step| wanted(step)).map(|step| step.id.clone()).collect()
     };
     match factor {
         "delete" | "update" | "create" => steps(&|step| step.action == factor),
         "unchecked" => steps(&|step| step.check.is_none()),
-        "lasting" => planned.left.iter().filter(|(step, _)| runs(step)).map(|(step, _)| step.clone()).collect(),
+        "lasting" => planned.left.iter().map(|(step, _)| step.clone()).collect(),
         "affected" => planned.affected.clone(),
         "security" => planned.security.clone(),
         "emergency" if planned.class == Some(ChangeClass::Emergency) => vec!["the change".to_owned()],
@@ -180,7 +180,7 @@ mod tests {
     fn told(weights: &str, event: &Value) -> (u64, &'static str, Vec<String>) {
         let table = crate::table::parse("test.toml", weights).unwrap();
         let weights = Weights::read(&Entry::whole("test.toml", &table)).unwrap();
-        let score = score(&weights, &planned(event), &|step| step != "s/skipped");
+        let score = score(&weights, &planned(event));
         let reasons = score.reasons.into_iter().map(|(factor, points, why)| format!("{factor} {points}: {why}"));
         (score.points, score.level, reasons.collect())
     }
@@ -193,11 +193,11 @@ mod tests {
             "environment": "production", "change_class": "emergency", "intent": {"risk": "HIGH"},
             "plan": {
                 "commands": [command, command, command, command, command],
-                "steps": [step("s/a", "delete"), step("s/b", "delete"), step("s/c", "delete"), step("s/d", "delete"), step("s/skipped", "delete")],
+                "steps": [step("s/a", "delete"), step("s/b", "delete"), step("s/c", "delete"), step("s/d", "delete"), step("s/e", "create")],
                 "impact": {"security": "Open to all."},
                 "simulation": {"affected": {"shop": ["s/a"]}},
             },
-            "rollback": {"plan": [], "left": [{"step": "s/a", "reason": "gone"}, {"step": "s/skipped", "reason": "gone"}]},
+            "rollback": {"plan": [], "left": [{"step": "s/a", "reason": "gone"}]},
         });
         let (points, level, reasons) = told("", &event);
         assert_eq!((points, level), (100, "high"));
@@ -206,6 +206,7 @@ mod tests {
             [
                 "environment 30: the environment is production",
                 "delete 45: 4 deleted: s/a, s/b, s/c, …",
+                "create 1: 1 made: s/e",
                 "lasting 5: 1 not taken back by the rollback: s/a",
                 "affected 5: 1 affected: shop",
                 "security 10: 1 to note about security: Open to all.",

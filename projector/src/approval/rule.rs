@@ -253,6 +253,13 @@ impl Rules {
         self.since.iter().rev().find(|since| since.entry < index).map_or(&self.first, |since| &since.rule)
     }
 
+    /// These rules as they stood for the entry at `index`: what was changed afterwards is not known yet.
+    #[must_use]
+    pub fn until(&self, index: u64) -> Self {
+        let since = self.since.iter().filter(|since| since.entry < index).cloned().collect();
+        Self { since, ..self.clone() }
+    }
+
     /// The rules that [`Rules::changes`] gave.
     pub fn from_changes(origin: &str, since: Vec<Since>) -> Self {
         Self { origin: origin.to_owned(), since, first: Rule::default() }

@@ -24,6 +24,7 @@ use super::client::ssh::{Signing, agent_keys};
 use super::{CliError, Globals, limits};
 use crate::clock;
 
+mod changed;
 mod shown;
 
 /// What `--key` says of a key that an agent holds.
@@ -88,11 +89,11 @@ fn decide(globals: &Globals, args: &Args, decision: &str) -> Result<ExitCode, Cl
     let tenant = tenant_of(&client, globals, &args.change)?;
     let path = format!("/v1/tenants/{}/changes/{}/approvals", segment(tenant.as_str()), segment(args.change.as_str()));
     let told = client.get(&path)?;
-    let plan = plan(&client, &tenant, args, &told)?;
+    let (plan, payload) = plan(&client, &tenant, args, &told)?;
     let signing = signing(args, &told)?;
     let said = said(args, decision, &told, &plan, &signing)?;
     if !globals.json {
-        print::line(&shown::plan(&told, &plan))?;
+        print::line(&shown::plan(&told, &plan, &since(&client, &tenant, &told, &payload)?))?;
         print::line(&shown::statement(&said, &signing.public.fingerprint()))?;
     }
     if !args.yes && !agrees(decision)? {
@@ -113,8 +114,8 @@ fn decide(globals: &Globals, args: &Args, decision: &str) -> Result<ExitCode, Cl
     }
 }
 
-/// The payload of the entry whose plan is the newest, which has that digest.
-fn plan(client: &Client, tenant: &Tenant, args: &Args, told: &Value) -> Result<Value, CliError> {
+/// The payload of the entry whose plan is the newest, which has that digest; read, and as it stands.
+fn plan(client: &Client, tenant: &Tenant, args: &Args, told: &Value) -> Result<(Value, Vec<u8>), CliError> {
     let (Some(digest), Some(entry)) = (told["plan_digest"].as_str(), told["plan_entry"].as_u64()) else {
         return Err(CliError::no(format!(
             "attempt {} of {} has no plan on record",
@@ -125,8 +126,7 @@ fn plan(client: &Client, tenant: &Tenant, args: &Args, told: &Value) -> Result<V
     if let Some(wanted) = args.plan_digest.as_ref().filter(|wanted| *wanted != digest) {
         return Err(CliError::no(format!("the newest plan is {}, not {}", print::clean(digest), print::clean(wanted))));
     }
-    let document = client.get(&format!("/v1/tenants/{}/events/{entry}", segment(tenant.as_str())))?;
-    let payload = document["payload"].as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
+    let payload = payload(client, tenant, entry)?;
     let own = schemas::plan::digest(&payload);
     if own.as_deref() != Some(digest) {
         return Err(CliError::could_not(format!(
@@ -138,7 +138,26 @@ fn plan(client: &Client, tenant: &Tenant, args: &Args, told: &Value) -> Result<V
             own.as_deref().unwrap_or("none: there is no plan in it")
         )));
     }
-    serde_json::from_slice(&payload).map_err(|error| CliError::because("the plan", &error))
+    let plan = serde_json::from_slice(&payload).map_err(|error| CliError::because("the plan", &error))?;
+    Ok((plan, payload))
+}
+
+fn payload(client: &Client, tenant: &Tenant, entry: u64) -> Result<Vec<u8>, CliError> {
+    let document = client.get(&format!("/v1/tenants/{}/events/{entry}", segment(tenant.as_str())))?;
+    Ok(document["payload"].as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default())
+}
+
+/// What became another since the plan before it, where the attempt had one.
+fn since(client: &Client, tenant: &Tenant, told: &Value, now: &[u8]) -> Result<Vec<String>, CliError> {
+    let Some(entry) = told["plan_before"].as_u64() else { return Ok(Vec::new()) };
+    let before = payload(client, tenant, entry)?;
+    let subject = |payload: &[u8]| -> Value {
+        let bytes = schemas::plan::subject(payload).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    };
+    let mut lines = vec![format!("since the plan of entry {entry}, which is another one:")];
+    lines.extend(changed::changed(&subject(&before), &subject(now)).into_iter().map(|line| format!("     {line}")));
+    Ok(lines)
 }
 
 /// The key, and what signs with it.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use schemas::admit::{self, Scratch};
-use schemas::ids::{Phase, Producer};
+use schemas::ids::{ChangeClass, Phase, Producer};
 use serde_json::json;
 use workers::build::{self, Fields, Said};
 use workers::ci;
@@ -89,6 +89,7 @@ pub fn run(globals: &Globals, args: Args) -> Result<ExitCode, CliError> {
     let mut made = plan(&catalogue, &request, existing.as_ref()).map_err(|error| refusal(&error))?;
     let took_ms = build::milliseconds(began.elapsed());
     made.cloud = args.intent.cloud.clone().or(made.cloud);
+    made.class = fields.as_ref().and_then(|fields| ChangeClass::parse(fields.class.as_deref()?).ok());
     let Some(fields) = fields else {
         print(&made, if globals.json { Format::Json } else { args.format })?;
         return prerequisites(&made).map(|()| ExitCode::SUCCESS);

@@ -40,6 +40,7 @@ use crate::keys_on_disk::{KeyFileError, Keys};
 use crate::objects_dir::ObjectDir;
 use crate::taking::{Roads, Taking, TakingLimits};
 use crate::work::local::Local;
+use crate::work::recent::Recent;
 use crate::{clock, governed};
 
 /// How long a request waits for the views to cover what it asks for.
@@ -67,6 +68,8 @@ pub struct App {
     pub questions: Turns,
     /// Room for the events of changes that are judged.
     pub room: Room,
+    /// The newest entries of the logs.
+    pub recent: Recent,
     /// Places for whoever watches changes.
     pub watchers: Watchers,
     /// What the workers of this process did; nothing where it has none.
@@ -234,6 +237,7 @@ impl App {
             adding: tokio::sync::Mutex::default(),
             questions: Turns::new(),
             room: Room::new(),
+            recent: Recent::default(),
             watchers: Watchers::new(0),
             tally: Arc::default(),
             cosigning: Mutex::default(),
@@ -254,6 +258,7 @@ impl App {
             adding: tokio::sync::Mutex::default(),
             questions: Turns::new(),
             room: Room::new(),
+            recent: Recent::default(),
             watchers: Watchers::new(0),
             tally: Arc::default(),
             cosigning: Mutex::default(),

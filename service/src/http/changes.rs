@@ -336,8 +336,9 @@ impl Recorded {
         let (stored, room) = local::read(app, open, change)?;
         let case = Case::new(open.tenant.clone(), change.clone(), stored);
         let entries = case.entries.into_iter();
-        let entries: Vec<_> =
-            entries.filter_map(|stored| Some((stored.index, stored.header, stored.payload?.into()))).collect();
+        let entries = entries
+            .filter_map(|stored| Some((stored.index, Arc::unwrap_or_clone(stored.header), stored.payload?.into())));
+        let entries: Vec<_> = entries.collect();
         if entries.is_empty() { Err(unknown(&open.tenant, change)) } else { Ok(Self { entries, _room: room }) }
     }
 

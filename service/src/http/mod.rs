@@ -43,7 +43,6 @@ mod watchers;
 pub use answering::answer;
 pub use app::{App, OpenTenant, blocking, log_failed};
 pub use body_time::in_time;
-pub use changes::circumstances;
 pub use evidence::segment;
 pub use guard::Guard;
 pub use patience::Patient;

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ledger::entry::Header;
+use ledger::entry::{EventHeader, Header};
 use schemas::ids::{ChangeId, Tenant};
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ pub async fn change(
     let entries: Result<Vec<Value>, Problem> = stored
         .into_iter()
         .map(|stored| {
-            let entry = Header::Event(stored.header).encode();
+            let entry = Header::Event(EventHeader::clone(&stored.header)).encode();
             let entry = entry.map_err(|error| Problem::internal("an entry could not be written", &error))?;
             let payload = stored.payload.map(|payload| STANDARD.encode(payload));
             Ok(json!({ "index": stored.index, "entry": STANDARD.encode(entry), "payload": payload }))

@@ -1,20 +1,22 @@
 //! The ledger of this process as workers see it: over the open logs. What a server answers to workers elsewhere comes from here too.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::future::BoxFuture;
 use ledger::entry::{Header, Road};
 use ledger::kv::Kv;
 use ledger::read::{Log, ReadError};
 use pipeline::work::{Record, RecordError, Stored};
+use projector::approval::Rules;
 use projector::document::Context;
 use projector::fold::State;
 use projector_sqlite::Filter;
 use schemas::ids::{ChangeId, Tenant};
 
 use super::believed::{self, By, Known};
-use crate::http::{App, Held, OpenTenant, Problem, blocking, circumstances, log_failed};
+use super::recent::{Became, road_of};
+use crate::http::{App, Held, OpenTenant, Problem, blocking, log_failed};
 
 /// Changes of one state that whoever starts looks at.
 const OPEN_OF_A_STATE: usize = 500;
@@ -39,12 +41,30 @@ const UNDER_WAY: [State; 11] = [
 pub struct Local {
     /// Weak: workers must not keep the store open.
     app: Weak<App>,
+    /// Each tenant's rules, with the control entries that they were read from: to decide about those again checks their signatures.
+    rules: Mutex<BTreeMap<Tenant, (Vec<u64>, Rules)>>,
 }
 
 impl Local {
     /// That of `app`.
     pub fn new(app: &Arc<App>) -> Self {
-        Self { app: Arc::downgrade(app) }
+        Self { app: Arc::downgrade(app), rules: Mutex::default() }
+    }
+
+    /// What approvals are graded by. A few rows that are in memory: on the thread that asks.
+    fn circumstances(&self, open: &OpenTenant) -> Result<Context, ReadError> {
+        let head = open.log.head()?;
+        let last = head.size.checked_sub(1).map(|index| open.log.header(index)).transpose()?.flatten();
+        let as_of_ms = last.and_then(|header| header.at()).unwrap_or_default();
+        let mut acts = open.log.control_indices()?;
+        acts.retain(|index| *index < head.size);
+        let known = lock(&self.rules).get(&open.tenant).filter(|(read_from, _)| *read_from == acts).cloned();
+        if let Some((_, rules)) = known {
+            return Ok(Context { rules, as_of_ms });
+        }
+        let rules = Rules::of(head.origin.as_str(), &open.log.facts_over_time(head.size)?);
+        lock(&self.rules).insert(open.tenant.clone(), (acts, rules.clone()));
+        Ok(Context { rules, as_of_ms })
     }
 
     fn app(&self) -> Result<Arc<App>, RecordError> {
@@ -72,7 +92,7 @@ impl Record for Local {
     fn context<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<Context, RecordError>> {
         Box::pin(async move {
             let open = self.app()?.tenant(tenant).map_err(|problem| failed(&problem))?;
-            blocking(move || circumstances(&open)).await.map_err(|problem| failed(&problem))
+            self.circumstances(&open).map_err(|error| failed(&log_failed(&error)))
         })
     }
 
@@ -83,6 +103,11 @@ impl Record for Local {
     fn tenants(&self) -> BoxFuture<'_, Result<Vec<Tenant>, RecordError>> {
         Box::pin(async move { Ok(self.app()?.tenants().iter().map(|open| open.tenant.clone()).collect()) })
     }
+}
+
+/// A lock whose holder panicked still guards plain values.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(problem: &Problem) -> RecordError {
@@ -100,7 +125,18 @@ pub const TOO_LARGE: &str = "too_large";
 /// The events of a change that workers read.
 pub async fn stored(app: &Arc<App>, tenant: &Tenant, change: &ChangeId) -> Result<Vec<Stored>, Problem> {
     let (open, app, change) = (app.tenant(tenant)?, Arc::clone(app), change.clone());
-    blocking(move || Ok(read(&app, &open, &change)?.0)).await
+    // Where nobody says how far the log is, it is asked.
+    let committed = app.watched(tenant).map_or(u64::MAX, |progress| progress.borrow().committed);
+    if let Some(entries) = app.recent.change(&open, committed, &change).map_err(|error| log_failed(&error))? {
+        return Ok(entries);
+    }
+    blocking(move || {
+        let size = open.log.head().map_err(|error| log_failed(&error))?.size;
+        let entries = read(&app, &open, &change)?.0;
+        app.recent.keep(&open, &change, &entries, size);
+        Ok(entries)
+    })
+    .await
 }
 
 /// The same (`believed`), with the room that they take. Blocking.
@@ -123,7 +159,7 @@ pub fn read(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<(Vec<Stor
         let header = open.log.header(index).map_err(|error| log_failed(&error))?;
         let payload = open.log.stored(index).map_err(|error| log_failed(&error))?;
         if let (Some(Header::Event(header)), Some(payload)) = (header, payload) {
-            stored.push(Stored { index, header, payload: Some(payload.payload.into()) });
+            stored.push(Stored::new(index, header, Some(payload.payload.into())));
         }
     }
     Ok((stored, room))
@@ -133,7 +169,12 @@ pub fn read(app: &App, open: &OpenTenant, change: &ChangeId) -> Result<(Vec<Stor
 pub async fn decided(app: &Arc<App>, tenant: &Tenant, sequence: u64) -> Result<Option<ChangeId>, Problem> {
     let open = app.tenant(tenant)?;
     let mut progress = app.watched(tenant).ok_or_else(stopping)?;
-    progress.wait_for(|progress| progress.road >= sequence).await.map_err(|_| stopping())?;
+    let reached = progress.wait_for(|progress| progress.road >= sequence).await.map_err(|_| stopping())?.committed;
+    match app.recent.decided(&open, reached, sequence).map_err(|error| log_failed(&error))? {
+        Became::Event(change) => return Ok(Some(change)),
+        Became::Nothing => return Ok(None),
+        Became::Forgotten => {}
+    }
     blocking(move || {
         let found = by_road(&open.log, sequence).map_err(|error| log_failed(&error))?;
         Ok(found.and_then(|header| match header {
@@ -166,7 +207,7 @@ pub async fn open(app: &Arc<App>, tenant: &Tenant) -> Result<Vec<ChangeId>, Prob
 /// What a log was told about its tenant, by the entry that said it.
 pub type Facts = Vec<(u64, BTreeMap<String, String>)>;
 
-/// Origin, time of the newest entry and facts over the log's life: what [`circumstances`] is made of.
+/// Origin, time of the newest entry and facts over the log's life: what `packs::circumstances` is made of.
 pub fn facts<K: Kv>(log: &Log<K>) -> Result<(String, u64, Facts), ReadError> {
     let head = log.head()?;
     let last = head.size.checked_sub(1).map(|index| log.header(index)).transpose()?.flatten();
@@ -198,13 +239,4 @@ fn by_road<K: Kv>(log: &Log<K>, sequence: u64) -> Result<Option<Header>, ReadErr
         }
     }
     Ok(from(low)?.filter(|(_, road)| road.epoch == head.epoch && road.sequence == sequence).map(|(header, _)| header))
-}
-
-fn road_of(header: &Header) -> Option<Road> {
-    match header {
-        Header::Event(event) => Some(event.road),
-        Header::Rejection(rejection) => Some(rejection.road),
-        Header::Control(control) => control.road,
-        _ => None,
-    }
 }

@@ -3,11 +3,13 @@
 //! - [`believed`]: which events of a change are read;
 //! - [`local`]: the ledger of this process, as workers see it;
 //! - [`remote`]: that of a server, over HTTP;
+//! - [`recent`]: the newest entries of its logs, in memory;
 //! - [`options`]: their one file of options, with what it names.
 
 pub mod believed;
 pub mod local;
 pub mod options;
+pub mod recent;
 pub mod remote;
 
 use std::collections::BTreeSet;
@@ -91,6 +93,8 @@ pub async fn run(place: Place, options: Options, kinds: &BTreeSet<Kind>) -> Resu
         config: Arc::new(config),
         catalogue: Arc::new(catalogue),
         policies: policies.map(Arc::new),
+        plans: Arc::default(),
+        programs: Arc::default(),
         base,
         // Commands have working directories of their own, and are told paths below it.
         workdir: std::path::absolute(&place.workdir).unwrap_or(place.workdir),

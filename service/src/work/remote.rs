@@ -80,7 +80,7 @@ fn stored(row: &Value) -> Option<Stored> {
         Some(text) => Some(Bytes::from(STANDARD.decode(text).ok()?)),
         None => None,
     };
-    Some(Stored { index: row["index"].as_u64()?, header, payload })
+    Some(Stored::new(row["index"].as_u64()?, header, payload))
 }
 
 impl Record for Remote {

@@ -32,7 +32,10 @@ pub(super) struct Job<'a> {
     pub(super) scene: Scene,
     /// Why it can't be run as it is; said at its first step.
     pub(super) trouble: Option<String>,
-    pub(super) directory: PathBuf,
+    /// Where steps run.
+    steps: PathBuf,
+    /// How what belongs to this attempt begins there.
+    name: String,
 }
 
 /// What the events of an attempt say was done.
@@ -52,8 +55,10 @@ impl<'a> Job<'a> {
         attempt: u64,
         verdict: &Value,
     ) -> Result<Option<Self>, WorkError> {
-        let Some(payload) = case.plan(attempt).and_then(|(stored, _)| stored.payload.clone()) else { return Ok(None) };
-        let Ok(planned) = Planned::read(&payload, &shop.catalogue) else { return Ok(None) };
+        let plan = case.plan_in_force(attempt).and_then(|(stored, _)| stored.payload.clone());
+        let Some(payload) = plan else { return Ok(None) };
+        let Ok(planned) = shop.planned(&payload) else { return Ok(None) };
+        let planned = case.held(attempt, Arc::unwrap_or_clone(planned));
         if verdict["plan_digest"].as_str() != Some(&planned.digest) {
             return Ok(None);
         }
@@ -64,7 +69,7 @@ impl<'a> Job<'a> {
                 None => return Ok(None),
             },
         };
-        let directory = directory(&shop.workdir, case, attempt)?;
+        let (steps, name) = (directory(&shop.workdir)?, name(case, attempt));
         let (found, other) = tools::found(shop, &runnable).await;
         let trouble = wrong.or(other);
         let scene = Scene {
@@ -77,7 +82,7 @@ impl<'a> Job<'a> {
             gate_s: shop.config.execute.waves.gate_s,
             telemetry: format!("/v1/tenants/{}/changes/{}/watch", case.tenant, segment(case.change.as_str())),
         };
-        Ok(Some(Self { shop, woken: case, attempt, payload, planned, runnable, scene, trouble, directory }))
+        Ok(Some(Self { shop, woken: case, attempt, payload, planned, runnable, scene, trouble, steps, name }))
     }
 
     /// The change as it stands.
@@ -134,11 +139,8 @@ impl<'a> Job<'a> {
             // Elsewhere; nobody here can tell whether it still runs.
             return Ok(Claim::Others);
         }
-        let path = self.directory.join(format!("{}.lock", start.step));
+        let path = self.path(start.step, ".lock");
         let failed = |error: &dyn std::error::Error| WorkError::failed(path.display().to_string(), error);
-        // Somebody who saw the end before us may have removed it.
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
-        made.map_err(|error| failed(&error))?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(|error| failed(&error))?;
         match file.try_lock() {
@@ -153,17 +155,27 @@ impl<'a> Job<'a> {
 
     /// Removes what a step left in its directory.
     pub(super) fn clear(&self, step: usize) {
-        remove(&self.directory.join(step.to_string()));
+        removed(&self.path(step, ""), std::fs::remove_dir_all);
+    }
+
+    /// What belongs to a step. A path each, so that a step makes and removes no more files than it needs.
+    fn path(&self, step: usize, end: &str) -> PathBuf {
+        self.steps.join(format!("{}-{step}{end}", self.name))
     }
 
     /// Removes what all steps left, locks too: nothing of this attempt is run any more.
     pub(super) fn leave(&self) {
-        remove(&self.directory);
+        for step in 0..self.runnable.steps.len() {
+            self.clear(step);
+            // Of a worker that was killed.
+            removed(&self.path(step, ".credentials"), std::fs::remove_dir_all);
+            removed(&self.path(step, ".lock"), std::fs::remove_file);
+        }
     }
 
     /// A directory of its own for a step, empty.
     pub(super) fn step_directory(&self, step: usize) -> Result<PathBuf, WorkError> {
-        let path = self.directory.join(step.to_string());
+        let path = self.path(step, "");
         let failed = |error| WorkError::failed(path.display().to_string(), &error);
         match std::fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
@@ -174,10 +186,10 @@ impl<'a> Job<'a> {
     }
 }
 
-fn remove(path: &Path) {
-    match std::fs::remove_dir_all(path) {
+fn removed<'p>(path: &'p Path, remove: impl FnOnce(&'p Path) -> std::io::Result<()>) {
+    match remove(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "the directory of steps is left");
+            tracing::warn!(path = %path.display(), %error, "what a step left can't be removed");
         }
         _ => {}
     }
@@ -200,14 +212,20 @@ pub(super) async fn close_cancelled(
     Ok(())
 }
 
-/// Where steps of an attempt run: the same path for every worker over one directory.
-fn directory(workdir: &Path, case: &Case, attempt: u64) -> Result<PathBuf, WorkError> {
-    let name = Sha256::digest(format!("{}\0{}\0{attempt}", case.tenant, case.change).as_bytes());
-    let path = workdir.join("steps").join(hex::encode(&name[..16]));
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+/// Where steps run: the same path for every worker over one directory.
+fn directory(workdir: &Path) -> Result<PathBuf, WorkError> {
+    let path = workdir.join("steps");
+    let made =
+        if path.is_dir() { Ok(()) } else { std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path) };
     // Commands are run in it by its whole path.
     let whole = made.and_then(|()| path.canonicalize());
     whole.map_err(|error| WorkError::failed(path.display().to_string(), &error))
+}
+
+/// Names an attempt, for every worker the same.
+fn name(case: &Case, attempt: u64) -> String {
+    let digest = Sha256::digest(format!("{}\0{}\0{attempt}", case.tenant, case.change).as_bytes());
+    hex::encode(&digest[..16])
 }
 
 /// A text as one segment of a URL's path (RFC 3986).

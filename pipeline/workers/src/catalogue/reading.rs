@@ -1,7 +1,7 @@
 //! Which commands only read: those that the catalogue has for looking, trying and asking versions, with values that its fields allow.
 //!
-//! They are run before anybody has approved anything, and a stored plan's checks are not covered by its digest. So what a plan says
-//! about its checks is believed only as far as the catalogue says the same.
+//! They are run before anybody has approved anything. So what a plan says about its checks is believed only as far as the catalogue says
+//! the same.
 
 use super::template::Template;
 use super::{Catalogue, Field, Type};

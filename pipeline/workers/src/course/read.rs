@@ -1,5 +1,7 @@
 //! Reading a course off stored events.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{Course, Drift, Ended, Entry, Fate, Order, Round, Undone, UndoneStep};
@@ -10,12 +12,19 @@ use crate::preflight::Planned;
 impl Course {
     /// The newest attempt of a change. Entries in the order of the log; what can't be read says nothing. `None` without any that can.
     pub fn read(entries: &[Entry<'_>], catalogue: &Catalogue) -> Option<Self> {
-        let read: Vec<(&Entry<'_>, Value)> =
+        let events: Vec<(&Entry<'_>, Value)> =
             entries.iter().filter_map(|entry| Some((entry, event(entry.payload)?))).collect();
+        let told = events.iter().map(|(entry, event)| (*entry, event)).collect();
+        Self::of(told, |entry| Planned::read(entry.payload, catalogue).ok().map(Arc::new))
+    }
+
+    /// The same of events that were read before, each with its entry; `planned` reads one as a plan, where it is one.
+    pub fn of(read: Vec<(&Entry<'_>, &Value)>, planned: impl Fn(&Entry<'_>) -> Option<Arc<Planned>>) -> Option<Self> {
+        let read: Vec<_> = read.into_iter().filter(|(_, event)| event.is_object()).collect();
         let newest = read.iter().map(|(_, event)| attempt(event)).max()?;
         let probe = read.iter().all(|(_, event)| event.get("probe") == Some(&Value::Bool(true)));
         let own: Vec<_> = read.into_iter().filter(|(_, event)| attempt(event) == newest).collect();
-        let plan = plan_in_force(&own, catalogue);
+        let plan = plan_in_force(&own, planned);
         let mut course = Self {
             attempt: newest,
             probe,
@@ -163,11 +172,14 @@ impl Course {
 }
 
 /// The last plan before anything was executed, else the last.
-fn plan_in_force(own: &[(&Entry<'_>, Value)], catalogue: &Catalogue) -> Option<Planned> {
+fn plan_in_force(
+    own: &[(&Entry<'_>, &Value)],
+    planned: impl Fn(&Entry<'_>) -> Option<Arc<Planned>>,
+) -> Option<Arc<Planned>> {
     let executes = |event: &Value| !items_at(event, "/execution/steps").is_empty();
     let first = own.iter().position(|(entry, event)| entry.phase == schemas::ids::Phase::Execute || executes(event));
     let before = &own[..first.map_or(own.len(), |at| at + 1)];
-    before.iter().rev().find_map(|(entry, _)| Planned::read(entry.payload, catalogue).ok())
+    before.iter().rev().filter(|(_, event)| event.get("plan").is_some()).find_map(|(entry, _)| planned(entry))
 }
 
 fn read_order(entry: &Entry<'_>, event: &Value, order: &Value) -> Option<Order> {
@@ -196,7 +208,7 @@ fn fate(step: &Value) -> Fate {
 
 fn event(payload: &[u8]) -> Option<Value> {
     let mut document: Value = serde_json::from_slice(payload).ok()?;
-    document.get_mut("provisioning_event").map(Value::take).filter(Value::is_object)
+    document.get_mut("provisioning_event").map(Value::take)
 }
 
 fn attempt(event: &Value) -> u64 {

@@ -1,14 +1,16 @@
 //! Whether what preflight let go may still start: asked again right before, because approvals lapse and windows close.
 //!
-//! Nothing is looked at in the world here, so the risk is counted as if each step had something to do: it is never less than what preflight counted. Where that
-//! asks for more than is there, preflight is asked again as a whole.
+//! Nothing is looked at in the world here. What the record says of lanes is not believed: the lane is worked out again, over the plan that the catalogue makes of
+//! what was asked for.
 
 use projector::approval::{Rule, Standing};
 use serde_json::Value;
 
 use crate::approval::{self, Asked};
+use crate::catalogue::Catalogue;
 use crate::config::Config;
-use crate::preflight::Planned;
+use crate::lane;
+use crate::preflight::{Planned, Requested};
 use crate::risk;
 
 use super::event::EXECUTOR;
@@ -18,6 +20,10 @@ use super::event::EXECUTOR;
 pub struct Asking<'a> {
     /// The stored plan.
     pub planned: &'a Planned,
+    /// What was asked for.
+    pub requested: Option<Requested<'a>>,
+    /// The house's catalogue.
+    pub catalogue: &'a Catalogue,
     /// Section `preflight` of the verdict.
     pub verdict: &'a Value,
     /// The house's options.
@@ -44,14 +50,23 @@ pub fn against(asking: &Asking<'_>) -> Vec<String> {
     if !opening.open {
         reasons.push(opening.text);
     }
-    let all = |_: &str| true;
-    let score = risk::score(&config.risk, planned, &all);
+    reasons.extend(missing(asking));
+    reasons
+}
+
+/// What is missing of the approvals that the house's options, the tenant's rule and the plan ask for. A lane stands in where it takes the plan.
+pub fn missing(asking: &Asking<'_>) -> Vec<String> {
+    let Asking { planned, verdict, config, .. } = asking;
+    let score = risk::score(&config.risk, planned);
     let decided = verdict["policies"].as_array().into_iter().flatten();
     let advised: Vec<String> = decided
         .filter(|result| !matches!(result["decision"].as_str(), Some("allowed")))
         .map(|result| result["name"].as_str().unwrap_or_default().to_owned())
         .collect();
-    let lane = config.lanes.iter().find(|lane| lane.against(planned, &score, &advised, &all).is_empty());
+    let foreign =
+        if config.lanes.is_empty() { None } else { lane::foreign(planned, asking.requested, asking.catalogue) };
+    let takes = |lane: &&lane::Lane| lane.against(planned, &score, &advised, foreign.as_deref()).is_empty();
+    let lane = config.lanes.iter().find(takes).filter(|_| planned.violations.is_empty());
     let judgement = approval::judge(
         &config.requirements(planned.case(), &score),
         &Asked {
@@ -64,6 +79,5 @@ pub fn against(asking: &Asking<'_>) -> Vec<String> {
             now_ms: u64::try_from(asking.now_s).unwrap_or_default().saturating_mul(1000),
         },
     );
-    reasons.extend(judgement.missing);
-    reasons
+    judgement.missing
 }

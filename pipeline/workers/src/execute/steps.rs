@@ -1,7 +1,7 @@
 //! The stored plan as what runs: steps with their commands, checks and read-backs, in waves.
 //!
-//! Waves and read-backs are not covered by the digest that approvals bind to. So a read-back has to be a command of the catalogue that only reads, and waves
-//! are only an order: each step in one of them, none before what it depends on.
+//! A plan with steps or waves is let through only where the digest that approvals bind to covers them. A read-back has to be a command of the catalogue that only
+//! reads all the same, and waves are only an order: each step in one of them, none before what it depends on.
 
 use std::collections::{BTreeMap, BTreeSet};
 

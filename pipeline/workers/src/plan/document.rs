@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemas::ids::ChangeClass;
 use serde_json::{Map, Value, json};
 
 use crate::argv;
@@ -31,12 +32,10 @@ impl Plan {
         self.placeholders.is_empty()
     }
 
-    /// `sha256:…` over environment, target, commands, graph and rollback, as the ledger computes it of the event.
+    /// `sha256:…` over the whole plan, as the ledger computes it of the event.
     pub fn digest(&self) -> String {
         let mut event = self.undigested();
-        if let Some(environment) = &self.environment {
-            event.insert("environment".to_owned(), environment.as_str().into());
-        }
+        event.extend(self.fields());
         let payload = json!({ "provisioning_event": event }).to_string();
         // There is a plan in it, so there is a digest.
         schemas::plan::digest(payload.as_bytes()).unwrap_or_default()
@@ -51,13 +50,17 @@ impl Plan {
         sections
     }
 
-    /// The plan as one JSON document: its sections, with the environment that its digest covers.
+    /// The plan as one JSON document: its sections, with the event's environment and class, which its digest covers.
     pub fn document(&self) -> Value {
         let mut document = self.members();
-        if let Some(environment) = &self.environment {
-            document.insert("environment".to_owned(), environment.as_str().into());
-        }
+        document.extend(self.fields());
         Value::Object(document)
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (String, Value)> {
+        let class = self.class.map(ChangeClass::as_str);
+        let fields = [("environment", self.environment.as_deref()), ("change_class", class)];
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
     }
 
     fn members(&self) -> Map<String, Value> {
@@ -119,6 +122,7 @@ impl Plan {
             })
             .collect();
         object([
+            ("digest_version", Some(schemas::plan::WHOLE.into())),
             ("commands", Some(self.commands().into())),
             ("resources_needed", Some(self.needed.iter().map(prerequisite).collect())),
             ("approvals", list(&self.approvals)),

@@ -1,8 +1,11 @@
 //! A plan as preflight reads it: out of the stored event, whoever sent it.
 //!
-//! The digest that approvals bind to covers environment, target, commands, graph and rollback, not the steps beside them. So a step is
-//! believed only where it says what the command of its place says; and what it wants to be run before an approval has to be a command of the
+//! Approvals bind to its digest. Where that covers the whole plan (`digest_version` 2, `schemas::plan`), what is read here is what was approved. Where it does not,
+//! the plan may have nothing beside its commands that is acted upon: steps, waves, a window and the like could be exchanged behind the approval. A step has
+//! to say what the command of its place says and wait for what the graph says; and what it wants to be run before an approval has to be a command of the
 //! catalogue that only reads.
+
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,7 +17,10 @@ use crate::scope::Case;
 
 use schemas::ids::ChangeClass;
 
-use super::{Kind, Violation};
+use super::{Kind, Requested, Violation};
+
+/// Members of a plan that are acted upon, and that only the digest of a whole plan covers.
+const UNCOVERED: [&str; 7] = ["cost", "placeholders", "quota", "steps", "tools", "waves", "window"];
 
 /// Why a payload can't be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +72,8 @@ pub struct Planned {
     pub security: Vec<String>,
     /// Who is affected, by its simulation.
     pub affected: Vec<String>,
+    /// What of it is acted upon and not covered by its digest, so by no approval.
+    pub uncovered: Vec<String>,
     /// What is wrong with it before anything is looked at.
     pub violations: Vec<Violation>,
 }
@@ -159,6 +167,7 @@ struct Intent {
 
 #[derive(Deserialize)]
 struct PlanPart {
+    dependency_graph: Option<Value>,
     #[serde(default)]
     commands: Vec<String>,
     #[serde(default)]
@@ -188,6 +197,12 @@ struct StepPart {
     dry_run: Option<String>,
     #[serde(default)]
     depends_on: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct EdgePart {
+    from: String,
+    to: String,
 }
 
 #[derive(Deserialize)]
@@ -275,7 +290,13 @@ impl Planned {
         let plan = event.plan.filter(|plan| !plan.commands.is_empty()).ok_or(PlannedError::NoPlan)?;
         let digest = schemas::plan::digest(payload).ok_or(PlannedError::NoPlan)?;
         let mut reader = Reader { catalogue, violations: Vec::new() };
+        let uncovered = uncovered(&document.provisioning_event);
+        reader.covered(&uncovered);
+        let has_steps = plan.steps.len() == plan.commands.len();
         let steps = reader.steps(&plan.commands, plan.steps);
+        if has_steps {
+            reader.graph(plan.dependency_graph.as_ref(), &steps);
+        }
         let needed = plan.resources_needed.into_iter().map(|part| reader.needed(part)).collect();
         let quotas = plan.quota.into_iter().map(|part| reader.quota(part)).collect();
         let tools = plan.tools.into_iter().map(|part| reader.tool(part)).collect();
@@ -306,15 +327,60 @@ impl Planned {
             left: event.rollback.left.into_iter().map(|left| (left.step, left.reason)).collect(),
             security: plan.impact.and_then(|impact| impact.security).into_iter().collect(),
             affected: plan.simulation.map(|told| told.affected.into_keys().collect()).unwrap_or_default(),
+            uncovered,
             violations: reader.violations,
             event: document.provisioning_event,
         })
+    }
+
+    /// The same, held against what was asked for. Who asked, how urgently and at what risk is the request's to say; a plan that calls itself more urgent, or of
+    /// another environment, halts.
+    #[must_use]
+    pub fn asked_by(mut self, requested: Requested<'_>) -> Self {
+        let how = "plan again for what was asked for, or ask for the other";
+        if self.class.is_some() && self.class != requested.class() {
+            let shown = |class: Option<ChangeClass>| class.map_or("none", ChangeClass::as_str);
+            let found = format!("the class {}, and the request's is {}", shown(self.class), shown(requested.class()));
+            self.violations.push(Violation::new(Kind::Plan, "change_class", found, how));
+        }
+        if let (Some(own), Some(asked)) = (&self.environment, requested.environment())
+            && own != asked
+        {
+            let found = format!("the environment {own}, and the request's is {asked}");
+            self.violations.push(Violation::new(Kind::Plan, "environment", found, how));
+        }
+        self.class = requested.class();
+        self.initiator = requested.initiator().map(str::to_owned);
+        self.asked_risk = requested.risk().map(str::to_owned);
+        self
+    }
+
+    /// The same, with whomever any plan of the attempt says to be affected: a simulation stands beside a plan, where no digest covers it, and leaving it out makes
+    /// nothing less of a risk.
+    #[must_use]
+    pub fn affecting<'e>(mut self, events: impl Iterator<Item = &'e Value>) -> Self {
+        let told = events.filter_map(|event| event.pointer("/plan/simulation/affected")?.as_object());
+        let known: BTreeSet<String> = told.flat_map(|affected| affected.keys().cloned()).chain(self.affected).collect();
+        self.affected = known.into_iter().collect();
+        self
     }
 
     /// What scopes are asked about.
     pub fn case(&self) -> Case<'_> {
         Case { environment: self.environment.as_deref(), class: self.class }
     }
+}
+
+/// See [`Planned::uncovered`].
+fn uncovered(event: &Value) -> Vec<String> {
+    let plan = &event["plan"];
+    if schemas::plan::is_whole(&plan["digest_version"]) {
+        return Vec::new();
+    }
+    let is_there = |value: &Value| !value.is_null() && *value != Value::Array(Vec::new());
+    let of_plan = UNCOVERED.iter().filter(|name| is_there(&plan[**name])).map(|name| format!("plan.{name}"));
+    let left = is_there(&event["rollback"]["left"]).then(|| "rollback.left".to_owned());
+    of_plan.chain(left).collect()
 }
 
 struct Reader<'a> {
@@ -325,6 +391,38 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn wrong(&mut self, kind: Kind, subject: &str, found: impl Into<String>, how: &str) {
         self.violations.push(Violation::new(kind, subject, found, how));
+    }
+
+    /// What is acted upon has to be what approvals bind to.
+    fn covered(&mut self, uncovered: &[String]) {
+        if !uncovered.is_empty() {
+            let found = format!("{}, which its digest does not cover, so no approval does", uncovered.join(", "));
+            let how = "plan again with \"digest_version\": 2 in the plan, which covers all of it";
+            self.wrong(Kind::Plan, "the plan", found, how);
+        }
+    }
+
+    /// The graph says the same as the steps, where both say something: whoever approves reads the one, and the other is what runs. A graph in another form
+    /// than the planner's own can't be compared; commands without steps run one after the other.
+    fn graph(&mut self, graph: Option<&Value>, steps: &[Step]) {
+        let Some(edges) = graph.and_then(|graph| Vec::<EdgePart>::deserialize(graph.get("edges")?).ok()) else {
+            return;
+        };
+        let drawn: BTreeSet<(&str, &str)> = edges.iter().map(|edge| (edge.from.as_str(), edge.to.as_str())).collect();
+        let waits = steps.iter().flat_map(|step| step.depends_on.iter().map(|on| (step.id.as_str(), on.as_str())));
+        let said: BTreeSet<(&str, &str)> = waits.collect();
+        let how = "plan again; what is approved as a graph is the order in which it runs";
+        if let Some((from, to)) = drawn.difference(&said).next() {
+            self.wrong(
+                Kind::Plan,
+                from,
+                format!("it comes after {to} by the graph, and its step does not wait for it"),
+                how,
+            );
+        }
+        if let Some((from, to)) = said.difference(&drawn).next() {
+            self.wrong(Kind::Plan, from, format!("its step waits for {to}, and the graph does not say so"), how);
+        }
     }
 
     /// The commands, each with the step of its place where the plan has steps.

@@ -122,8 +122,22 @@ fn approved_by(payload: &[u8], approvals: &[&str]) -> Standing {
     standing(&ChangeId::parse("c").unwrap(), &entries, &Rules::default(), now_ms, &[]).unwrap()
 }
 
+/// The event that asks for the plan of another one, as its door makes it.
+fn asking(payload: &[u8]) -> Value {
+    let event: Value = serde_json::from_slice(payload).unwrap();
+    let mut asking = event["provisioning_event"].clone();
+    let words = asking["intent"]["request"].clone();
+    for section in ["plan", "rollback", "target"] {
+        asking.as_object_mut().unwrap().remove(section);
+    }
+    asking["request"] = json!({"request": words});
+    asking
+}
+
 struct World {
     payload: Vec<u8>,
+    /// What was asked for: `provisioning_event`.
+    asked: Value,
     config: Config,
     answers: Option<Answers>,
     policies: Vec<PolicyResult>,
@@ -134,16 +148,23 @@ struct World {
 impl World {
     fn of(payload: Vec<u8>, config: &str) -> Self {
         let config = Config::read("work.toml", config).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-        Self { payload, config, answers: None, policies: Vec::new(), approvers: vec!["bob"], now_s: NOW_S }
+        let asked = asking(&payload);
+        Self { payload, asked, config, answers: None, policies: Vec::new(), approvers: vec!["bob"], now_s: NOW_S }
+    }
+
+    fn planned(&self) -> Planned {
+        let planned = Planned::read(&self.payload, shipped()).unwrap();
+        Requested::of(&self.asked).map_or(planned.clone(), |asked| planned.asked_by(asked))
     }
 
     fn verdict(&self) -> Verdict {
-        let planned = Planned::read(&self.payload, shipped()).unwrap();
+        let planned = self.planned();
         let answers = self.answers.clone().unwrap_or_else(|| good(&planned));
         let seen = see(&planned, &answers);
         let standing = approved_by(&self.payload, &self.approvers);
         let inputs = Inputs {
             planned: &planned,
+            requested: Requested::of(&self.asked),
             seen: &seen,
             config: &self.config,
             catalogue: shipped(),
@@ -307,9 +328,10 @@ fn what_is_there_is_left_out() {
     world.answers = Some(answers);
     let verdict = world.verdict();
     assert_eq!(verdict.violations, []);
-    // Only what runs is a risk.
-    let reasons: Vec<&str> = verdict.score.reasons.iter().map(|(factor, ..)| *factor).collect();
-    assert_eq!(reasons, ["environment", "delete", "lasting", "security"]);
+    // What has nothing to do now may have when it runs: each counts.
+    let reasons: Vec<(&str, u64)> =
+        verdict.score.reasons.iter().map(|(factor, points, _)| (*factor, *points)).collect();
+    assert_eq!(reasons, [("environment", 30), ("delete", 30), ("create", 1), ("lasting", 10), ("security", 10)]);
     // What is to be changed has to be there.
     let words = "scale deployment web in namespace shop to 3 replicas";
     let found = World::of(event(words, &json!({})), "").violations();
@@ -317,7 +339,7 @@ fn what_is_there_is_left_out() {
     assert!(found[0].starts_with("existence, k8s_deployment/web#scale: what is to be changed is not there; looked with: kubectl-1.29 get deployment web"));
 }
 
-/// The digest covers no checks, and nobody has approved anything when they run.
+/// Nobody has approved anything when they run.
 #[test]
 fn a_plans_checks_are_believed_as_far_as_the_catalogue_says_the_same() {
     let payload = |change: &dyn Fn(&mut Value)| {
@@ -501,6 +523,152 @@ fn a_lane_takes_what_is_within_its_rails() {
     assert_eq!((&verdict.outcome, verdict.lane), (&Outcome::Halt, None));
 }
 
+/// Whoever may publish events may publish a plan that says of itself whatever opens the lane: it is held against the catalogue and the request.
+#[test]
+fn a_lane_does_not_believe_what_a_plan_says_of_itself() {
+    let asked = event("create namespace a", &json!({"environment": "test"}));
+    let against = |payload: Vec<u8>, asked: Value| {
+        let planned = Planned::read(&payload, shipped()).unwrap();
+        let answers = planned.questions().into_iter().map(|question| (question.id, answer(0, "", ""))).collect();
+        let mut world = World { asked, approvers: Vec::new(), answers: Some(answers), ..World::of(payload, LANES) };
+        world.config.preflight.dry_run = false;
+        let verdict = world.verdict();
+        assert_eq!(verdict.lane, None);
+        assert!(made(&verdict).get("approvals").is_none(), "{verdict:?}");
+        // And the executor, who asks again, is not told otherwise by a forged verdict.
+        let go = json!({"verdict": "go", "plan_digest": schemas::plan::digest(&world.payload)});
+        let standing = approved_by(&world.payload, &[]);
+        let missing = crate::execute::gate::against(&crate::execute::gate::Asking {
+            planned: &world.planned(),
+            requested: Requested::of(&world.asked),
+            catalogue: shipped(),
+            verdict: &go,
+            config: &world.config,
+            standing: Some(&standing),
+            rule: &Rule::default(),
+            now_s: NOW_S,
+        });
+        assert!(!missing.is_empty());
+        made(&verdict)["lanes"][1]["against"].to_string()
+    };
+    let forged = |change: &dyn Fn(&mut Value)| {
+        let mut event: Value = serde_json::from_slice(&asked).unwrap();
+        change(&mut event["provisioning_event"]);
+        event.to_string().into_bytes()
+    };
+    let says = |change: &dyn Fn(&mut Value), told: &str| {
+        let found = against(forged(change), asking(&asked));
+        assert!(found.contains(told), "{told}: {found}");
+    };
+    // A command that is none of the type and action that the step names.
+    let line = "kubectl-1.29 delete ns prod --ignore-not-found";
+    says(
+        &|event| {
+            event["plan"]["commands"][0] = line.into();
+            event["plan"]["steps"][0]["argv"] = line.split(' ').collect();
+        },
+        "the catalogue makes \\\"kubectl-1.29 create namespace a\\\" of what was asked for",
+    );
+    // The same command under another name and action, with another way back, at another cost, at another place of a longer plan.
+    says(&|event| event["plan"]["steps"][0]["id"] = "k8s_namespace/b".into(), "not the plan that the catalogue makes");
+    says(&|event| event["rollback"]["plan"][0] = line.into(), "not the plan that the catalogue makes");
+    says(&|event| event["plan"]["cost"] = json!({"monthly_usd_cents": 0}), "not the plan that the catalogue makes");
+    let longer = event("create namespace a and namespace b", &json!({"environment": "test"}));
+    let found = against(longer, asking(&asked));
+    assert!(found.contains("it has 2 commands, and the catalogue makes 1 of what was asked for"), "{found}");
+    // Without what its digest would have to cover, it halts as well.
+    says(&|event| drop(event["plan"].as_object_mut().unwrap().remove("digest_version")), "not the plan");
+
+    // Who asked, where and how urgently are the request's word.
+    let mut production = asking(&asked);
+    production["environment"] = "production".into();
+    let found = against(asked.clone(), production.clone());
+    assert!(found.contains("not the plan that the catalogue makes"), "{found}");
+    let world = World { asked: production, ..World::of(asked.clone(), "") };
+    assert_eq!(
+        world.violations(),
+        [
+            "plan, environment: the environment test, and the request's is production; plan again for what was asked for, or ask for the other"
+        ]
+    );
+    let urgent = forged(&|event| event["change_class"] = "emergency".into());
+    let world = World { asked: asking(&asked), ..World::of(urgent, "") };
+    assert!(
+        world.violations()[0].contains("the class emergency, and the request's is none"),
+        "{:?}",
+        world.violations()
+    );
+    assert_eq!(world.planned().class, None);
+    let mallory = forged(&|event| event["intent"]["initiator"] = "ines".into());
+    let config = LANES.replace("max_steps = 2\n", "max_steps = 2\ninitiators = [\"ines\"]\n");
+    let world = World { asked: asking(&asked), ..World::of(mallory, &config) };
+    assert_eq!(made(&world.verdict())["lanes"][1]["against"], json!(["ann may not use it"]));
+
+    // A plan that nobody asked for is nobody's.
+    let found = against(asked.clone(), json!({}));
+    assert!(found.contains("nobody's request is on record"), "{found}");
+}
+
+/// What has nothing to do when it is judged may have something to do when it runs.
+#[test]
+fn a_lane_judges_steps_that_have_nothing_to_do() {
+    let words = "create namespace a and delete namespace prod";
+    let mut world = World::of(event(words, &json!({"environment": "test"})), LANES);
+    world.approvers.clear();
+    let verdict = world.verdict();
+    let planned = world.planned();
+    let seen = see(&planned, &good(&planned));
+    assert!(seen.skipped.contains_key("k8s_namespace/prod#delete"), "nobody has made it yet");
+    assert_eq!(verdict.lane, None);
+    let told = made(&verdict)["lanes"][1]["against"].to_string();
+    assert!(told.contains("k8s_namespace/prod#delete is a step of action delete"), "{told}");
+    assert!(told.contains("nothing takes k8s_namespace/prod#delete back"), "{told}");
+}
+
+/// What is acted upon is covered by the digest that approvals bind to, or the plan halts; and the graph that is approved is the order in which it runs.
+#[test]
+fn what_no_approval_covers_halts() {
+    let whole = event("create namespace a and namespace b", &json!({}));
+    let read = |change: &dyn Fn(&mut Value)| {
+        let mut event: Value = serde_json::from_slice(&whole).unwrap();
+        change(&mut event["provisioning_event"]);
+        Planned::read(event.to_string().as_bytes(), shipped()).unwrap()
+    };
+    assert_eq!(read(&|_| ()).violations, []);
+    let first = |event: &mut Value| drop(event["plan"].as_object_mut().unwrap().remove("digest_version"));
+    let found = read(&first).violations[0].to_string();
+    assert!(
+        found.starts_with("plan, the plan: plan.cost, plan.steps, plan.tools, which its digest does not cover"),
+        "{found}"
+    );
+    assert!(found.ends_with("plan again with \"digest_version\": 2 in the plan, which covers all of it"), "{found}");
+    for (name, value) in [
+        ("waves", json!([{"name": "all", "steps": ["command 1"]}])),
+        ("window", json!({"start": "2026-11-30T00:00:00Z", "end": "2026-12-01T00:00:00Z"})),
+    ] {
+        let bare = json!({"commands": ["kubectl-1.29 create namespace a"], name: value});
+        assert!(planned_of(&bare).violations[0].to_string().contains(&format!("plan.{name}, which")), "{name}");
+    }
+    let left = json!({"provisioning_event": {"plan": {"commands": ["kubectl-1.29 create namespace a"]},
+        "rollback": {"left": [{"step": "command 1", "reason": "r"}]}}});
+    let left = Planned::read(left.to_string().as_bytes(), shipped()).unwrap();
+    assert!(left.violations[0].to_string().contains("rollback.left, which"), "{:?}", left.violations);
+    // Whatever of it is exchanged, it is another plan.
+    let digest = read(&|_| ()).digest;
+    assert_ne!(read(&|event| event["plan"]["steps"][0]["check"]["prints_other_than"] = "x".into()).digest, digest);
+    assert_ne!(read(&|event| event["plan"]["waves"] = json!([])).digest, digest);
+
+    let edge = json!({"from": "k8s_namespace/a", "to": "k8s_namespace/b", "by": "depends_on"});
+    let drawn = read(&|event| event["plan"]["dependency_graph"]["edges"] = json!([edge]));
+    let found = drawn.violations[0].to_string();
+    assert!(found.contains("k8s_namespace/a: it comes after k8s_namespace/b by the graph"), "{found}");
+    let waits = read(&|event| event["plan"]["steps"][1]["depends_on"] = json!(["k8s_namespace/a"]));
+    let found = waits.violations[0].to_string();
+    assert!(found.contains("k8s_namespace/b: its step waits for k8s_namespace/a"), "{found}");
+    let options = crate::config::Config::default().execute.waves;
+    assert!(crate::execute::Runnable::read(&drawn, shipped(), &options).is_err());
+}
+
 #[test]
 fn a_closed_window_waits() {
     let config = "[[windows]]\nname = \"evenings\"\nzone = \"Europe/Berlin\"\nfrom = \"20:00\"\nto = \"22:00\"\n";
@@ -591,6 +759,7 @@ fn policies_get_the_documented_members() {
     let seen = see(&planned, &good(&planned));
     let inputs = Inputs {
         planned: &planned,
+        requested: Requested::of(&world.asked),
         seen: &seen,
         config: &world.config,
         catalogue: shipped(),
@@ -657,7 +826,7 @@ proptest! {
             answers.sort_by_key(|(id, _)| id.len() as u64 ^ seed);
             let seen = see(&planned, &answers.into_iter().collect());
             let standing = approved_by(payload.as_bytes(), &["bob"]);
-            let inputs = Inputs { planned: &planned, seen: &seen, config: &config, catalogue: shipped(), standing: Some(&standing), rule: &Rule::default(), executor: None, now_s: now };
+            let inputs = Inputs { planned: &planned, requested: None, seen: &seen, config: &config, catalogue: shipped(), standing: Some(&standing), rule: &Rule::default(), executor: None, now_s: now };
             let policies = Policies::compile(&files, &BTreeSet::new(), STEPS).unwrap();
             let results = policies.evaluate(&policy_input(&inputs), now);
             let verdict = verdict(&inputs, &results, Some(policies.digest()));
@@ -694,11 +863,13 @@ fn what_was_let_go_may_start_as_long_as_that_is_true() {
     let said = made(&world.verdict());
     assert_eq!(said["verdict"], "go");
     let asked = |world: &World, said: &Value, now_s: i64| {
-        let planned = Planned::read(&world.payload, shipped()).unwrap();
+        let planned = world.planned();
         let standing = approved_by(&world.payload, &world.approvers);
         let rule = Rule::default();
         against(&Asking {
             planned: &planned,
+            requested: Requested::of(&world.asked),
+            catalogue: shipped(),
             verdict: said,
             config: &world.config,
             standing: Some(&standing),

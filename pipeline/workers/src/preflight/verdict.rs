@@ -1,6 +1,7 @@
 //! The verdict: everything that was seen and said about a plan, as one answer and as the preflight section of an event.
 
 use projector::approval::{Rule, Standing};
+use schemas::ids::ChangeClass;
 use serde_json::{Map, Value, json};
 
 use crate::approval::{self, Asked, Judgement, Requirement};
@@ -10,16 +11,19 @@ use crate::build::Sections;
 use crate::calendar::{Opening, rfc3339};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
+use crate::lane;
 use crate::policy::{Decision, PolicyResult};
 use crate::risk::{self, Score};
 
-use super::{Check, Kind, Planned, Seen, Violation};
+use super::{Check, Kind, Planned, Requested, Seen, Violation};
 
 /// Everything that a verdict depends on, beside the policies' results.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
     /// The stored plan.
     pub planned: &'a Planned,
+    /// What was asked for; without it no lane takes the plan.
+    pub requested: Option<Requested<'a>>,
     /// What was seen.
     pub seen: &'a Seen,
     /// The house's configuration.
@@ -95,15 +99,17 @@ pub fn policy_input(inputs: &Inputs<'_>) -> Value {
     facts.extend(budget::document(planned).map(|cost| ("cost".to_owned(), cost)));
     let part = |name: &str| planned.event.get(name).cloned();
     let section = |name: &str| part(name).and_then(|section| section.as_object().cloned()).unwrap_or_default();
-    let (mut plan, mut request) = (section("plan"), section("intent"));
+    let intent = inputs.requested.map_or_else(|| section("intent"), |requested| requested.intent());
+    let (mut plan, mut request) = (section("plan"), intent);
     for name in ["environment", "change_class", "target", "rollback"] {
         plan.extend(part(name).map(|value| (name.to_owned(), value)));
     }
     // As the ledger computes it, whatever the event says.
     plan.insert("digest".to_owned(), planned.digest.as_str().into());
-    for name in ["change_id", "change_class"] {
-        request.extend(part(name).map(|value| (name.to_owned(), value)));
-    }
+    request.extend(part("change_id").map(|value| ("change_id".to_owned(), value)));
+    // As it was asked for, where that is on record.
+    let class = planned.class.map(ChangeClass::as_str);
+    request.extend(class.map(|class| ("change_class".to_owned(), class.into())));
     json!({"plan": plan, "request": request, "facts": facts})
 }
 
@@ -112,7 +118,7 @@ fn opening(inputs: &Inputs<'_>) -> Opening {
 }
 
 fn score(inputs: &Inputs<'_>) -> Score {
-    risk::score(&inputs.config.risk, inputs.planned, &|step| inputs.seen.runs(step))
+    risk::score(&inputs.config.risk, inputs.planned)
 }
 
 fn window_document(opening: &Opening) -> Value {
@@ -143,10 +149,12 @@ pub fn verdict(inputs: &Inputs<'_>, policies: &[PolicyResult], policies_digest: 
 
     let advised: Vec<String> =
         policies.iter().filter(|result| result.decision != Decision::Allowed).map(|result| result.id.clone()).collect();
+    let foreign =
+        if config.lanes.is_empty() { None } else { lane::foreign(planned, inputs.requested, inputs.catalogue) };
     let lanes: Vec<(&str, Vec<String>)> = config
         .lanes
         .iter()
-        .map(|lane| (lane.name.as_str(), lane.against(planned, &score, &advised, &|step| seen.runs(step))))
+        .map(|lane| (lane.name.as_str(), lane.against(planned, &score, &advised, foreign.as_deref())))
         .collect();
     // What halts, halts; a lane has nothing to say about it.
     let lane = lanes.iter().position(|(_, against)| against.is_empty()).filter(|_| violations.is_empty());

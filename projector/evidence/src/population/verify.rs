@@ -314,8 +314,9 @@ fn agrees(document: &PopulationDocument, head: &Checkpoint, keys: &Keys, note: &
     }
     let note = SignedNote::parse(note).map_err(|error| error.to_string())?;
     let named: Vec<Value> = document.cosignatures.iter().cloned().map(Value::String).collect();
-    cosigned::lines_match(&named, &note, Some(&keys.all_signing(head.size)))
-        .map_err(|error| error.replace("pack.json", DOCUMENT))
+    let own = keys.all_signing(head.size);
+    cosigned::begins_with(&note, &own)?;
+    cosigned::lines_match(&named, &note, &own).map_err(|error| error.replace("pack.json", DOCUMENT))
 }
 
 fn check_attestation(document: &PopulationDocument, keys: Option<&Keys>, files: &Views<'_>, log: &mut Log) {

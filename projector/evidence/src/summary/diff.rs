@@ -131,27 +131,54 @@ impl Change {
     }
 }
 
+/// What has a word of its own: the word, where a digest of version 1 covers it, and where one of the whole plan does.
+const WORDS: [(&str, &str, &str); 8] = [
+    ("environment", "/environment", "/environment"),
+    ("cloud", "/target/cloud", "/target/cloud"),
+    ("endpoint", "/target/cluster_endpoint_id", "/target/cluster_endpoint_id"),
+    ("resource", "/target/resources", "/target/resources"),
+    ("command", "/commands", "/plan/commands"),
+    ("graph", "/dependency_graph", "/plan/dependency_graph"),
+    ("artifact", "/artifacts", "/plan/artifacts"),
+    ("rollback", "/rollback_plan", "/rollback/plan"),
+];
+
 /// A line for each value, in a fixed order.
 fn lines(subject: &Value) -> Vec<String> {
+    let is_whole = schemas::plan::is_whole(&subject["v"]);
     let mut out = Vec::new();
-    let mut add = |word: &str, value: Option<&Value>| {
-        let items = match value {
-            None => return,
-            Some(Value::Array(items)) => items.as_slice(),
-            Some(one) => std::slice::from_ref(one),
-        };
-        out.extend(items.iter().map(|item| format!("{word}: {}", shown(item))));
-    };
-    let target = subject.get("target");
-    add("environment", subject.get("environment"));
-    add("cloud", target.and_then(|target| target.get("cloud")));
-    add("endpoint", target.and_then(|target| target.get("cluster_endpoint_id")));
-    add("resource", target.and_then(|target| target.get("resources")));
-    add("command", subject.get("commands"));
-    add("graph", subject.get("dependency_graph"));
-    add("artifact", subject.get("artifacts"));
-    add("rollback", subject.get("rollback_plan"));
+    for (word, first, whole) in WORDS {
+        add(&mut out, word, subject.pointer(if is_whole { whole } else { first }));
+    }
+    if is_whole {
+        add(&mut out, "class", subject.get("change_class"));
+        for section in ["plan", "rollback", "target"] {
+            rest(&mut out, section, &subject[section]);
+        }
+    }
     out
+}
+
+/// What else a section of a whole plan has, in the order of the names.
+fn rest(out: &mut Vec<String>, section: &str, value: &Value) {
+    let Value::Object(members) = value else { return add(out, section, Some(value).filter(|value| !value.is_null())) };
+    let mut names: Vec<&String> = members.keys().collect();
+    names.sort();
+    for name in names {
+        let pointer = format!("/{section}/{name}");
+        if WORDS.iter().all(|(_, _, known)| *known != pointer) {
+            add(out, &format!("{section}.{name}"), members.get(name));
+        }
+    }
+}
+
+fn add(out: &mut Vec<String>, word: &str, value: Option<&Value>) {
+    let items = match value {
+        None => return,
+        Some(Value::Array(items)) => items.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+    };
+    out.extend(items.iter().map(|item| format!("{word}: {}", shown(item))));
 }
 
 /// A text as it is, anything else as RFC 8785.
@@ -239,6 +266,13 @@ mod tests {
             r#""environment":"stage","target":{"cloud":"azure","resources":[{"a":"x","b":2}]},"plan":{"commands":["b","a","c"]},"rollback":{"plan":["u"]}"#,
             "-environment: prod\n+environment: stage\n cloud: azure\n-resource: {\"a\":\"x\",\"b\":1}\n-command: a\n\
              +resource: {\"a\":\"x\",\"b\":2}\n command: b\n+command: a\n command: c\n+rollback: u\n",
+        );
+        // A plan that is covered whole, where an approval binds all of it.
+        check(
+            r#""change_class":"normal","target":{"zone":"a"},"plan":{"digest_version":2,"commands":["a"],"steps":[{"id":"a"},{"id":"b"}],"compile_ms":1},"rollback":{"plan":["u"]}"#,
+            r#""target":{"zone":"a"},"plan":{"digest_version":2,"commands":["a"],"steps":[{"id":"a"},{"id":"c"}],"compile_ms":2,"window":"w"},"rollback":{"plan":["u"],"left":[]}"#,
+            " command: a\n rollback: u\n-class: normal\n plan.digest_version: 2\n plan.steps: {\"id\":\"a\"}\n-plan.steps: {\"id\":\"b\"}\n\
+             +plan.steps: {\"id\":\"c\"}\n+plan.window: w\n target.zone: a\n",
         );
         check(
             r#""plan":{"commands":["x\u202e"]}"#,

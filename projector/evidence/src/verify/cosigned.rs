@@ -74,16 +74,10 @@ fn judge(policy: &Policy, found: &[Cosignature<'_>], log: &mut Log) -> Option<Wi
     }
 }
 
-/// Whether a checkpoint begins with the lines of the keys that sign it, and those beyond are what `pack.json` names, in its order. Where no key
-/// is at hand the first line is taken for the log's.
-pub(crate) fn lines_match(named: &[Value], note: &SignedNote, own: Option<&[VerifierKey]>) -> Result<(), String> {
-    let count = own.map_or(1, <[_]>::len);
-    let by = |line: &NoteSignature, key: &VerifierKey| (key.name(), key.id()) == (&line.name, line.id);
-    let is_own = |line: &NoteSignature| own.is_none_or(|own| own.iter().any(|key| by(line, key)));
-    if let Some(line) = note.signatures().iter().take(count).find(|line| !is_own(line)) {
-        return Err(format!("a line of {} stands before the log's", line.name));
-    }
-    let mut lines = note.signatures().iter().skip(count).map(NoteSignature::to_line);
+/// Whether the lines of a checkpoint beyond those of the log's `own` keys are those that `pack.json` names, in its order. Where no key is at
+/// hand the first line is taken for the log's.
+pub(crate) fn lines_match(named: &[Value], note: &SignedNote, own: &[VerifierKey]) -> Result<(), String> {
+    let mut lines = note.signatures().iter().skip(own.len().max(1)).map(NoteSignature::to_line);
     for value in named {
         let line = lines.next().ok_or("pack.json names a cosignature that the checkpoint does not carry")?;
         if value.as_str() != Some(line.trim_end_matches('\n')) {
@@ -96,6 +90,16 @@ pub(crate) fn lines_match(named: &[Value], note: &SignedNote, own: Option<&[Veri
     match lines.count() {
         0 => Ok(()),
         more => Err(format!("it has {more} signatures that pack.json does not name")),
+    }
+}
+
+/// Whether a checkpoint that its keys signed begins with their lines.
+pub(crate) fn begins_with(note: &SignedNote, own: &[VerifierKey]) -> Result<(), String> {
+    let by = |line: &NoteSignature, key: &VerifierKey| (key.name(), key.id()) == (&line.name, line.id);
+    let stranger = |line: &&NoteSignature| !own.iter().any(|key| by(line, key));
+    match note.signatures().iter().take(own.len()).find(stranger) {
+        Some(line) => Err(format!("a line of {} stands before the log's", line.name)),
+        None => Ok(()),
     }
 }
 

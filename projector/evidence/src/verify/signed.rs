@@ -148,7 +148,8 @@ pub(super) fn check_checkpoint(
             None
         }
     };
-    let matches = head_matches(document, note, keys).map_err(|why| format!("{}: {why}", files::CHECKPOINT));
+    let matches =
+        head_matches(document, note, keys, head.is_some()).map_err(|why| format!("{}: {why}", files::CHECKPOINT));
     log.result(Id::CheckpointHead, matches);
     head
 }
@@ -163,7 +164,8 @@ fn unsigned(error: &LogKeysError) -> bool {
     matches!(error, NoteError::Unsigned { .. })
 }
 
-fn head_matches(document: &PackDocument, note: &str, keys: Option<&Keys>) -> Result<String, String> {
+/// Whether the checkpoint is the one that `pack.json` names. `opened` says that those signed it who have to.
+fn head_matches(document: &PackDocument, note: &str, keys: Option<&Keys>, opened: bool) -> Result<String, String> {
     let signed = SignedNote::parse(note).map_err(|e| e.to_string())?;
     let head = Checkpoint::parse_text(signed.text()).map_err(|e| e.to_string())?;
     for (field, found, expected) in [
@@ -176,8 +178,11 @@ fn head_matches(document: &PackDocument, note: &str, keys: Option<&Keys>) -> Res
         }
     }
     // A line that pack.json does not name could be anything; it must not ride along under the operator's name.
-    let own = keys.map(|keys| keys.all_signing(document.size));
-    cosigned::lines_match(&document.cosignatures, &signed, own.as_deref())?;
+    let own = keys.map_or_else(Vec::new, |keys| keys.all_signing(document.size));
+    cosigned::lines_match(&document.cosignatures, &signed, &own)?;
+    if opened {
+        cosigned::begins_with(&signed, &own)?;
+    }
     Ok(match document.cosignatures.len() {
         0 => format!("size {}", head.size),
         count => format!("size {}, with {count} cosignatures", head.size),

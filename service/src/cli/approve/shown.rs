@@ -11,8 +11,8 @@ const LINES_MAX: usize = 200;
 /// Characters of a resource without a name that are shown.
 const SHOWN_MAX: usize = 200;
 
-/// The plan with what is asked for.
-pub(super) fn plan(told: &Value, payload: &Value) -> String {
+/// The plan with what is asked for, and with what became another `since` the one before it.
+pub(super) fn plan(told: &Value, payload: &Value, since: &[String]) -> String {
     let event = &payload["provisioning_event"];
     let (plan, target) = (&event["plan"], &event["target"]);
     let mut rows = vec![row(
@@ -23,6 +23,7 @@ pub(super) fn plan(told: &Value, payload: &Value) -> String {
         ("asked", &told["request"]),
         ("by", &told["initiator"]),
         ("environment", &told["environment"]),
+        ("class", &event["change_class"]),
         ("cloud", &target["cloud"]),
         ("endpoint", &target["cluster_endpoint_id"]),
         ("reason", &event["intent"]["reason"]),
@@ -39,8 +40,15 @@ pub(super) fn plan(told: &Value, payload: &Value) -> String {
     // What the digest covers, but for the graph, which is in the order of the commands.
     out.extend(numbered("resources", list_of(target, "resources"), resource));
     out.extend(numbered("commands, in order", list_of(plan, "commands"), text));
+    // Of a plan that is covered whole, how it is run, too. What is not covered is run by nobody.
+    if schemas::plan::is_whole(&plan["digest_version"]) {
+        out.extend(numbered("steps", list_of(plan, "steps"), step));
+        out.extend(numbered("waves", list_of(plan, "waves"), wave));
+    }
     out.extend(numbered("artifacts", list_of(plan, "artifacts"), text));
     out.extend(numbered("rollback", list_of(&event["rollback"], "plan"), text));
+    out.extend(numbered("left by a rollback", list_of(&event["rollback"], "left"), left));
+    out.extend((!since.is_empty()).then(|| since.join("\n")));
     out.push(print::columns(&asked_for(told, plan)));
     out.join("\n\n")
 }
@@ -129,6 +137,28 @@ fn resource(value: &Value) -> String {
     if words.is_empty() { print::short(&value.to_string(), SHOWN_MAX) } else { words.join(" ") }
 }
 
+/// How the command of its place is run.
+fn step(value: &Value) -> String {
+    let check = &value["check"];
+    let parts = [("check", &check["command"]), ("then", &check["then"]), ("read back", &value["read_back"])];
+    let after = list_of(value, "depends_on").iter().map(text).collect::<Vec<_>>().join(", ");
+    let mut told = format!("{} {}", text(&value["action"]), text(&value["id"]));
+    told.extend((!after.is_empty()).then(|| format!(", after {after}")));
+    for (name, value) in parts.into_iter().filter(|(_, value)| !value.is_null()) {
+        told.extend([format!("; {name}: {}", text(value))]);
+    }
+    told
+}
+
+fn wave(value: &Value) -> String {
+    let steps = list_of(value, "steps").iter().map(text).collect::<Vec<_>>().join(", ");
+    format!("{}: {steps}; gate: {}", text(&value["name"]), text(&value["gate"]["read_back"]))
+}
+
+fn left(value: &Value) -> String {
+    format!("{}: {}", text(&value["step"]), text(&value["reason"]))
+}
+
 fn numbered(title: &str, lines: &[Value], told: fn(&Value) -> String) -> Option<String> {
     if lines.is_empty() {
         return None;
@@ -170,7 +200,7 @@ mod tests {
             "given": [{"decided": "approved", "approver": "eve", "role": "owners", "grade": "bound", "index": 5, "lacks": ["no_signature"]}]});
         let payload = json!({"provisioning_event": {"target": {"cloud": "aws", "resources": [{"type": "aws_s3_bucket", "name": "logs"}, {"action": "delete", "type": "aws_sqs", "name": "q"}, 7]}, "rollback": {"plan": ["undo it"]},
             "plan": {"commands": ["make it", "check it"], "impact": {"description": "none"}, "approvals": ["security"]}}});
-        insta::assert_snapshot!(plan(&told, &payload), @r#"
+        insta::assert_snapshot!(plan(&told, &payload, &[]), @r#"
         change  c-1, attempt 1, planned
         asked   make it\u{1b}[2J
         by      ines
@@ -196,6 +226,47 @@ mod tests {
         risk        {"points":30}
         waits for   one; two
         missing     1 of 2 approvals that count (signed or better)
+        "#);
+    }
+
+    #[test]
+    fn of_a_plan_that_is_covered_whole_it_is_shown_how_it_runs() {
+        let told = json!({"change": "c-1", "attempt": 1, "state": "planned", "plan_digest": "sha256:00", "plan_entry": 4, "needed": false});
+        let payload = json!({"provisioning_event": {"change_class": "emergency", "target": {},
+            "plan": {"digest_version": 2, "commands": ["make a", "make b"], "window": {"start": "s"},
+                "steps": [{"id": "x/a", "action": "create", "check": {"command": "look a", "then": "skip if it is there"}, "read_back": "read a"},
+                          {"id": "x/b", "action": "create", "depends_on": ["x/a"]}],
+                "waves": [{"name": "all", "steps": ["x/a", "x/b"], "gate": {"read_back": ["x/a"]}}]},
+            "rollback": {"plan": ["undo a"], "left": [{"step": "x/b", "reason": "it is kept"}]}}});
+        let since =
+            ["since the plan of entry 2, which is another one:".to_owned(), "     plan.window: nothing → s".to_owned()];
+        insta::assert_snapshot!(plan(&told, &payload, &since), @r#"
+        change  c-1, attempt 1, planned
+        class   emergency
+        window  {"start":"s"}
+        plan    sha256:00 (entry 4)
+
+        commands, in order
+          1  make a
+          2  make b
+
+        steps
+          1  create x/a; check: look a; then: skip if it is there; read back: read a
+          2  create x/b, after x/a
+
+        waves
+          1  all: x/a, x/b; gate: x/a
+
+        rollback
+          1  undo a
+
+        left by a rollback
+          1  x/b: it is kept
+
+        since the plan of entry 2, which is another one:
+             plan.window: nothing → s
+
+        needs  no approval
         "#);
     }
 

@@ -98,6 +98,15 @@ impl Scene {
             let planned = |entry: &&Entry<'_>| entry.payload.and_then(schemas::plan::digest).as_ref() == Some(digest);
             entries.iter().rev().find(planned)
         });
+        // The newest one before it that is another, so that whoever read that one sees what became of it.
+        let before = plan.and_then(|plan| {
+            let earlier = entries.iter().rev().filter(|entry| entry.index < plan.index);
+            let is_other = |entry: &&Entry<'_>| {
+                let digest = entry.payload.and_then(schemas::plan::digest);
+                digest.is_some() && digest != found.plan_digest
+            };
+            earlier.into_iter().find(is_other)
+        });
         let (rule, coverage) = (rules.at(u64::MAX), &found.coverage);
         let given: Vec<Value> = found.given.iter().map(|(graded, _)| json!(graded)).collect();
         let mut told = json!({
@@ -109,6 +118,9 @@ impl Scene {
             "rule": {"count": rule.count, "roles": rule.roles, "grade": rule.grade, "holders": rule.holders},
             "now": whole_seconds(self.now_ms),
         });
+        if let Some(before) = before {
+            told["plan_before"] = before.index.into();
+        }
         if let Some(preflight) = found.plan_digest.as_deref().and_then(|digest| preflight(&entries, digest)) {
             told["preflight"] = preflight;
         }

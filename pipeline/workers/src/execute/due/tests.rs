@@ -28,6 +28,8 @@ fn namespaces(names: &[&str]) -> Value {
 }
 
 fn planned(plan: &Value, catalogue: &Catalogue) -> Planned {
+    let mut plan = plan.clone();
+    plan["digest_version"] = schemas::plan::WHOLE.into();
     let event = json!({"provisioning_event": {"plan": plan}});
     Planned::read(event.to_string().as_bytes(), catalogue).unwrap()
 }
