@@ -75,7 +75,9 @@ impl Existing {
 
     /// One more, of which nothing else is known.
     pub fn add(&mut self, kind: &str, name: &str) {
-        self.resources.entry((kind.to_owned(), name.to_owned())).or_default();
+        let fields = BTreeMap::from([("name".to_owned(), name.to_owned())]);
+        let known = Known { fields, ..Known::default() };
+        self.resources.entry((kind.to_owned(), name.to_owned())).or_insert(known);
     }
 
     /// One less.
