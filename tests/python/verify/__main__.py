@@ -8,7 +8,7 @@ and the specifications that those pages name. The section behind a check stands 
 
 Exit code: 0 every check held; 1 refuted; 2 something could not be decided. Of a pack this verifier never derives change.json and index.html again, nor
 masks payloads anew: the pages do not give these byte for byte. It lists them as undecided, so that a sound pack ends with 2; with `--proofs-only` they
-do not count, and a sound pack ends with 0. Populations are decided whole, but for those of 4 GiB and more (zip64).
+do not count, and a sound pack ends with 0. Populations are decided whole.
 """
 
 import argparse

@@ -12,6 +12,7 @@ from notes import key_id
 from strict import Refuted, Undecided, b64, canonical, jcs, need, sha
 from trees import Tree, leaf
 
+FAR = 2**32 - 1
 LONG = {"plan", "approvals", "logs", "verify", "rollback", "change.json", "index.html", "VERIFY.md"}  # files that may have any length
 
 
@@ -27,33 +28,45 @@ class Zip:
             self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         end = self.length - 22
         sign, disk, start, here, count, size, offset, comment = struct.unpack("<IHHHHIIH", self.data[end:])
-        if not ordered and 0xFFFFFFFF in (size, offset):
-            raise Undecided("zip64, which this verifier does not read")
         need(sign == 0x06054B50 and (disk, start, comment) == (0, 0, 0) and here == count, "the end record is not in the one form")
         if count > 65534:
             raise Undecided("the zip has more than 65,534 files")
+        if offset == FAR and not ordered:
+            end, offset = self.far_end(end, count, size)
         need(offset + size == end, "the central directory does not end where the end record begins")
         self.files, folded, at, content, last = {}, set(), offset, 0, b""
         for _ in range(count):
             need(at + 46 <= end, "the central directory is cut off")
-            fields = struct.unpack("<IHHHHHHIIIHHHHHII", self.data[at : at + 46])
-            crc, length, name_length, where = fields[7], fields[8], fields[10], fields[16]
-            raw = self.data[at + 46 : at + 46 + name_length]
+            crc, length, name_length = (struct.unpack("<I", self.data[at + i : at + i + 4])[0] for i in (16, 20, 28))
+            raw = self.data[at + 46 : at + 46 + (name_length & 0xFFFF)]
             name = self.name(raw)
             need(not ordered or raw > last, f"{name}: not in ascending order")
             need(raw.lower() not in folded, f"{name}: twice, or twice but for upper and lower case")
-            common = (10, 0, 0, 0, 0x21, crc, length, length, name_length, 0)
-            need(fields == (0x02014B50, 0x030A, *common, 0, 0, 0, 0o100644 << 16, where), f"{name}: its central header is not in the one form")
-            need(where == content, f"{name}: does not begin where the file before ends")
-            local = struct.pack("<IHHHHHIIIHH", 0x04034B50, *common) + raw
-            content = where + len(local) + length
-            need(content <= offset and self.data[where : where + len(local)] == local, f"{name}: its local header is not in the one form")
+            form, far = (0, 0, 0, 0x21, crc, length, length, len(raw)), content >= FAR and not ordered
+            extra = struct.pack("<HHQ", 1, 8, content) if far else b""
+            place = (len(extra), 0, 0, 0, 0o100644 << 16, FAR if far else content)
+            central = struct.pack("<IHH4H3I5H2I", 0x02014B50, 0x030A, 45 if far else 10, *form, *place) + raw + extra
+            need(self.data[at : at + len(central)] == central, f"{name}: its central header is not in the one form")
+            local = struct.pack("<IH4H3IHH", 0x04034B50, 10, *form, 0) + raw
+            start, content = content, content + len(local) + length
+            need(content <= offset and self.data[start : start + len(local)] == local, f"{name}: its local header is not in the one form")
             need(zlib.crc32(self.data[content - length : content]) == crc, f"{name}: another CRC-32")
-            self.files[name], last, at = (content - length, length), raw, at + 46 + name_length
-            folded.add(raw.lower())
             free = ordered and (name in LONG or name.split("/")[0] in LONG)
             need(free or length <= (40 if ordered else 256) * 2**20, f"{name}: too long")
+            self.files[name], last, at = (content - length, length), raw, at + len(central)
+            folded.add(raw.lower())
         need(content == offset and at == end, "something stands between or behind the files")
+
+    def far_end(self, end, count, size):
+        """population, "What is in it": a directory at 2^32 - 1 or beyond is told by a zip64 end record and its locator."""
+        record, there = end - 76, self.data[max(0, end - 76) : end]
+        need(len(there) == 76, "the zip64 end record is cut off")
+        offset = struct.unpack("<Q", there[48:56])[0]
+        said = struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, 0x032D, 45, 0, 0, count, count, size, offset) + struct.pack(
+            "<IIQI", 0x07064B50, 0, record, 1
+        )
+        need(there == said and offset >= FAR, "the zip64 end record is not in the one form")
+        return record, offset
 
     def name(self, raw):
         """1 to 120 bytes of these letters; no part empty, none begins or ends with a dot."""
