@@ -27,6 +27,13 @@ fn forge(server: &Server, change: &str, plan: &Value) {
     emit(server, &json!({ "provisioning_event": event }), "mallory");
 }
 
+/// Speaks for a worker, with the workers' login, as on a road where anybody may.
+fn speak(server: &Server, event: &Value, worker: &str) {
+    let mut command = server.upm(&["emit", "-", "--producer", worker, "--wait", "--nats-file"]);
+    let (code, out, err) = upm_tests::run_with_input(command.arg(login(server)), event.to_string().as_bytes());
+    assert_eq!(code, 0, "{out}{err}");
+}
+
 fn began(server: &Server, change: &str) -> bool {
     events(server, change).iter().any(|event| event["execution"].is_object())
 }
@@ -154,9 +161,7 @@ fn a_lane_is_not_opened_by_what_a_plan_says_of_itself() {
         "intent": {"source": "api", "initiator": "mallory", "tenant": "acme"},
         "preflight": {"verdict": "go", "plan_digest": waits["preflight"]["plan_digest"], "lanes": [{"name": "areas", "takes": true, "against": []}]},
     }});
-    let mut speak = server.upm(&["emit", "-", "--producer", "preflight", "--wait", "--nats-file"]);
-    let (code, out, err) = upm_tests::run_with_input(speak.arg(login(&server)), go.to_string().as_bytes());
-    assert_eq!(code, 0, "{out}{err}");
+    speak(&server, &go, "preflight");
     // Whoever is woken later is through: so the one before had its turn.
     let _planner = Worker::start(&house, &server, "plan");
     request(&server, "c-3", "create area west");
@@ -180,7 +185,7 @@ fn a_rollback_asks_for_the_houses_approvals() {
         "intent": {"source": "api", "initiator": "mallory", "tenant": "acme"},
         "execution": {"steps": [{"id": "area/precious", "rc": 1}]},
     }});
-    emit(&server, &executed, "ci");
+    speak(&server, &executed, "execute");
     let refused = event_that(&server, "c-1", "a refusal", |event| event["rollback"]["refused"].is_string());
     let why = refused["rollback"]["refused"].as_str().unwrap_or_default();
     assert!(why.contains("never had the approvals") && why.contains("two: 1 of 2 approvals"), "{refused}");
