@@ -54,7 +54,7 @@ test: build ## all tests that must always pass (they run the built programs)
 	@scripts/setup test cloud
 	cargo test --release --workspace --locked
 
-interop: build ## judges that are not ours (cosign, in-toto, OpenSSL, unzip, Tessera's fsck, torchwood, OPA, chromium, a Kubernetes API server): all of them, and it fails where one is missing
+interop: build ## judges that are not ours (cosign, in-toto, OpenSSL, unzip, Tessera's fsck, torchwood, OPA, chromium, a Kubernetes API server, OpenTofu): all of them, and it fails where one is missing
 	@scripts/setup interop
 	cargo test --release --workspace --locked --test suite interop:: -- --include-ignored
 

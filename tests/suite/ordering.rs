@@ -79,16 +79,22 @@ fn what_can_not_be_carried_out_is_refused_at_both_doors() {
     wait_for("the change to be shown as closed", || {
         (server.json("/v1/tenants/acme/changes/c-1")["state"] == "closed").then_some(())
     });
+    // Of this one nothing was executed.
+    request(&server, "c-2", "create area south");
+    verdict(&server, "c-2", "wait");
     let before = events(&server, "c-1").len();
-    for (kind, command) in
-        [("pause", &["change", "pause"][..]), ("cancel", &["change", "cancel"]), ("rollback", &["rollback"])]
-    {
-        let (status, told) = order(&server, "c-1", &json!({"kind": kind, "by": "olga"}));
+    for (change, kind, command, reason) in [
+        ("c-1", "pause", &["change", "pause"][..], "c-1 is closed"),
+        ("c-1", "cancel", &["change", "cancel"], "c-1 is closed"),
+        ("c-1", "rollback", &["rollback"], "c-1 is closed"),
+        ("c-2", "rollback", &["rollback"], "nothing was executed in change c-2"),
+    ] {
+        let (status, told) = order(&server, change, &json!({"kind": kind, "by": "olga"}));
         assert_eq!((status, &told["type"]), (409, &json!("urn:upm-ledger:problem:order_refused")), "{told}");
         let why = told["detail"].as_str().expect("why").to_owned();
-        assert!(why.contains("c-1 is closed"), "{why}");
+        assert!(why.contains(reason), "{why}");
         let mut said = command.to_vec();
-        said.extend(["c-1", "--by", "olga", "--tenant", "acme"]);
+        said.extend([change, "--by", "olga", "--tenant", "acme"]);
         let (code, _, err) = run(&mut server.upm(&said));
         assert!(code == 1 && err.contains(&why), "{code} {err}\n{why}");
     }
@@ -108,6 +114,7 @@ fn what_can_not_be_carried_out_is_refused_at_both_doors() {
     assert_eq!(server.post(path, "text/plain", br#"{"kind": "pause", "by": "olga"}"#).0, 415);
     assert_eq!(server.get(path).0, 405);
     assert_eq!(events(&server, "c-1").len(), before, "nothing of it is on record");
+    assert!(!events(&server, "c-2").iter().any(|event| event["order"].is_object()));
 }
 
 /// An order is of the attempt that is under way, whichever door it came by.
