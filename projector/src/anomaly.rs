@@ -207,7 +207,7 @@ impl Code {
             Self::UnknownAgent => "execution.agent is none of the model's words.",
             Self::UnknownVisibility => "governance.visibility is none of the model's words.",
             Self::PipeAllowListWidened => "execution.pipe_allow_list allows more than the model's default.",
-            Self::TlsNotVerified => "A step ran without checking the certificate of whom it spoke to.",
+            Self::TlsNotVerified => "A command ran without checking the certificate of whom it spoke to.",
             Self::PayloadNotRead => "The payload is gone or could not be read; only the header spoke.",
             Self::ForeignSignatureBad => {
                 "Foreign evidence in an event is signed with none of the keys that the tenant named for it."

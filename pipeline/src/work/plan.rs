@@ -16,7 +16,7 @@ use workers::build::{Sections, milliseconds};
 use workers::command::Ending;
 use workers::plan::glance::{self, Glance, Sight};
 use workers::plan::{Existing, Plan, PlanError, plan};
-use workers::preflight::{Answers, Question, Requested};
+use workers::preflight::{Answer, Answers, Question, Requested};
 use workers::request::{Request, json as request_json};
 
 use super::process::{self, Limits, Place};
@@ -176,8 +176,16 @@ async fn simulate(shop: &Shop, case: &Case, made: &mut Plan, sight: &mut Sight) 
 /// Puts looks as questions, and hands the answers on to preflight.
 async fn looked(shop: &Shop, case: &Case, glances: &[Glance]) -> Result<Answers, WorkError> {
     let question = |glance: &Glance| Question { id: glance.id(), argv: glance.look.argv.clone() };
-    // Who does not show a good certificate is not asked again here: preflight does that, and says so.
-    let answers = ask::all(shop, glances.iter().map(question).collect()).await?;
+    let mut answers = ask::all(shop, glances.iter().map(question).collect()).await?;
+    for glance in glances {
+        // Who does not show a good certificate is not asked again here: preflight does that, and says so. What failed for it says nothing about what is there.
+        if let Some(answer) = answers.get_mut(&glance.id())
+            && met_certificate(shop, &glance.look.argv, answer)
+        {
+            answer.code = None;
+            answer.problem = Some("the certificate of whom was asked is not good".to_owned());
+        }
+    }
     aftermath::goes_on(shop, "plan")?;
     let good = |glance: &Glance| {
         let answer = answers.get(&glance.id()).filter(|answer| answer.presence(&glance.look).is_known())?;
@@ -185,6 +193,13 @@ async fn looked(shop: &Shop, case: &Case, glances: &[Glance]) -> Result<Answers,
     };
     shop.fresh.put(case, shop.now_ms(), glances.iter().filter_map(good).collect());
     Ok(answers)
+}
+
+/// Whether a look failed for a certificate, as its tool's entry in the catalogue tells it.
+fn met_certificate(shop: &Shop, argv: &[String], answer: &Answer) -> bool {
+    let tool = argv.first().and_then(|program| shop.catalogue.tool_of(program));
+    let fallback = tool.and_then(|tool| tool.tls_fallback.as_ref());
+    answer.code != Some(0) && fallback.is_some_and(|fallback| fallback.is_meant(&answer.stderr))
 }
 
 /// Has a program turn the words into resources. Its answer is read like any request, and passes the same checks.

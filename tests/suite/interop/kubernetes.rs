@@ -73,8 +73,7 @@ impl Cluster {
         let store = start(&mut etcd, &at("etcd.log"));
 
         ok(Command::new("openssl").args(["genrsa", "-out"]).arg(at("sa.key")));
-        let people =
-            "tok-ines,ines,ines,\"system:masters\"\ntok-mallory,mallory,mallory,\"system:masters\"\ntok-bea,bea,bea\n";
+        let people = "tok-ines,ines,ines,\"system:masters\"\ntok-mallory,mallory,mallory,\"system:masters\"\n";
         fs::write(at("tokens.csv"), people).expect("written");
         fs::write(at("policy.yaml"), POLICY).expect("written");
         let mut server = Command::new(judge("KUBE_APISERVER", "kube-apiserver-1.34.2"));
@@ -110,11 +109,6 @@ impl Cluster {
         command.args(["--server", &self.url, "--token", &format!("tok-{user}"), "--insecure-skip-tls-verify"]);
         command.args(arguments).env("HOME", &self.folder).env("KUBECONFIG", self.folder.join("none"));
         command
-    }
-
-    /// The certificate that it has made for itself, and signed with an authority that is in the file too.
-    pub(super) fn certificate(&self) -> PathBuf {
-        self.folder.join("certs/apiserver.crt")
     }
 
     fn log(&self) -> PathBuf {

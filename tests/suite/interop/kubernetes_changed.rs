@@ -13,7 +13,7 @@ use crate::house::{House, Worker, event_that, events, request, verdict};
 use crate::workshop::{approved, step_over, workshop_with};
 
 /// A house whose kubectl is the judge's, pinned by the version and digest that it has.
-pub(super) fn house(options: &str, cluster: &Cluster) -> House {
+fn house(options: &str, cluster: &Cluster) -> House {
     let kubectl = judge("KUBECTL", "kubectl-1.34.2");
     let said = ok(Command::new(&kubectl).args(["version", "--client", "--output", "json"]));
     let said: Value = serde_json::from_str(&said).expect("JSON");
@@ -26,20 +26,14 @@ pub(super) fn house(options: &str, cluster: &Cluster) -> House {
     );
     let house = workshop_with(&format!("[guard]\nenvironment = [\"KUBECONFIG\"]\n{options}"), &tool);
     symlink(&kubectl, house.path().join("bin/kubectl-real")).expect("linked");
-    let unknown = json!({"server": cluster.url});
-    std::fs::write(house.path().join("kubeconfig"), kubeconfig(&unknown, "ines")).expect("written");
-    house
-}
-
-/// The file by which kubectl finds a cluster as somebody.
-pub(super) fn kubeconfig(cluster: &Value, user: &str) -> String {
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "here",
-        "clusters": [{"name": "here", "cluster": cluster}],
-        "users": [{"name": user, "user": {"token": format!("tok-{user}")}}],
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": user}}],
+        "clusters": [{"name": "here", "cluster": {"server": cluster.url}}],
+        "users": [{"name": "ines", "user": {"token": "tok-ines"}}],
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "ines"}}],
     });
-    config.to_string()
+    std::fs::write(house.path().join("kubeconfig"), config.to_string()).expect("written");
+    house
 }
 
 #[test]

@@ -7,7 +7,6 @@
 mod browser;
 mod kubernetes;
 mod kubernetes_changed;
-mod kubernetes_rights;
 mod litewitness;
 mod opa;
 mod opentofu;
