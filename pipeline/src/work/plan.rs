@@ -16,7 +16,7 @@ use workers::build::{Sections, milliseconds};
 use workers::command::Ending;
 use workers::plan::glance::{self, Glance, Sight};
 use workers::plan::{Existing, Plan, PlanError, plan};
-use workers::preflight::{Answers, Question, Requested};
+use workers::preflight::{Answer, Answers, Question, Requested};
 use workers::request::{Request, json as request_json};
 
 use super::process::{self, Limits, Place};
@@ -176,8 +176,16 @@ async fn simulate(shop: &Shop, case: &Case, made: &mut Plan, sight: &mut Sight) 
 /// Puts looks as questions, and hands the answers on to preflight.
 async fn looked(shop: &Shop, case: &Case, glances: &[Glance]) -> Result<Answers, WorkError> {
     let question = |glance: &Glance| Question { id: glance.id(), argv: glance.look.argv.clone() };
-    // Who does not show a good certificate is not asked again here: preflight does that, and says so.
-    let answers = ask::all(shop, glances.iter().map(question).collect()).await?;
+    let mut answers = ask::all(shop, glances.iter().map(question).collect()).await?;
+    // Who does not show a good certificate has said nothing, and is not asked again here: preflight does that, and tells.
+    for glance in glances {
+        if let Some(answer) = answers.get_mut(&glance.id())
+            && has_bad_certificate(shop, glance, answer)
+        {
+            let problem = "the certificate of whom was asked is not good".to_owned();
+            *answer = Answer { problem: Some(problem), ..Answer::default() };
+        }
+    }
     aftermath::goes_on(shop, "plan")?;
     let good = |glance: &Glance| {
         let answer = answers.get(&glance.id()).filter(|answer| answer.presence(&glance.look).is_known())?;
@@ -185,6 +193,13 @@ async fn looked(shop: &Shop, case: &Case, glances: &[Glance]) -> Result<Answers,
     };
     shop.fresh.put(case, shop.now_ms(), glances.iter().filter_map(good).collect());
     Ok(answers)
+}
+
+/// Whether an answer is a complaint about a certificate, in its tool's own words.
+fn has_bad_certificate(shop: &Shop, glance: &Glance, answer: &Answer) -> bool {
+    let tool = glance.look.argv.first().and_then(|program| shop.catalogue.tool_of(program));
+    let way = tool.and_then(|tool| tool.tls_fallback.as_ref());
+    answer.code != Some(0) && way.is_some_and(|way| way.is_meant(&answer.stderr))
 }
 
 /// Has a program turn the words into resources. Its answer is read like any request, and passes the same checks.
