@@ -177,13 +177,13 @@ async fn simulate(shop: &Shop, case: &Case, made: &mut Plan, sight: &mut Sight) 
 async fn looked(shop: &Shop, case: &Case, glances: &[Glance]) -> Result<Answers, WorkError> {
     let question = |glance: &Glance| Question { id: glance.id(), argv: glance.look.argv.clone() };
     let mut answers = ask::all(shop, glances.iter().map(question).collect()).await?;
+    // Who does not show a good certificate has said nothing, and is not asked again here: preflight does that, and tells.
     for glance in glances {
-        // Who does not show a good certificate is not asked again here: preflight does that, and says so. What failed for it says nothing about what is there.
         if let Some(answer) = answers.get_mut(&glance.id())
-            && met_certificate(shop, &glance.look.argv, answer)
+            && has_bad_certificate(shop, glance, answer)
         {
-            answer.code = None;
-            answer.problem = Some("the certificate of whom was asked is not good".to_owned());
+            let problem = "the certificate of whom was asked is not good".to_owned();
+            *answer = Answer { problem: Some(problem), ..Answer::default() };
         }
     }
     aftermath::goes_on(shop, "plan")?;
@@ -195,11 +195,11 @@ async fn looked(shop: &Shop, case: &Case, glances: &[Glance]) -> Result<Answers,
     Ok(answers)
 }
 
-/// Whether a look failed for a certificate, as its tool's entry in the catalogue tells it.
-fn met_certificate(shop: &Shop, argv: &[String], answer: &Answer) -> bool {
-    let tool = argv.first().and_then(|program| shop.catalogue.tool_of(program));
-    let fallback = tool.and_then(|tool| tool.tls_fallback.as_ref());
-    answer.code != Some(0) && fallback.is_some_and(|fallback| fallback.is_meant(&answer.stderr))
+/// Whether an answer is a complaint about a certificate, in its tool's own words.
+fn has_bad_certificate(shop: &Shop, glance: &Glance, answer: &Answer) -> bool {
+    let tool = glance.look.argv.first().and_then(|program| shop.catalogue.tool_of(program));
+    let way = tool.and_then(|tool| tool.tls_fallback.as_ref());
+    answer.code != Some(0) && way.is_some_and(|way| way.is_meant(&answer.stderr))
 }
 
 /// Has a program turn the words into resources. Its answer is read like any request, and passes the same checks.
