@@ -47,12 +47,15 @@ fn verdict_on_newest(server: &Server, change: &str) -> Value {
     })
 }
 
+/// Puts something else into a plan.
+type Exchange<'a> = &'a dyn Fn(&mut Value);
+
 /// The same commands, and something else of what is run or judged: approvals of the plan before it are none of it.
 #[test]
 fn an_approval_is_of_all_that_is_run_and_judged() {
     let house = workshop("");
     let server = house.idle();
-    let exchanges: [(&str, &dyn Fn(&mut Value)); 6] = [
+    let exchanges: [(&str, Exchange<'_>); 6] = [
         // A check that always says that there is nothing to do, or that nothing was done.
         ("check", &|plan| plan["plan"]["steps"][0]["check"] = plan["plan"]["steps"][1]["check"].clone()),
         ("read-back", &|plan| plan["plan"]["steps"][0]["read_back"] = plan["plan"]["steps"][1]["read_back"].clone()),
@@ -148,9 +151,9 @@ fn a_lane_is_not_opened_by_what_a_plan_says_of_itself() {
     plan["plan"]["steps"][0]["argv"] = json!(["rmdir", evil]);
     forge(&server, "c-2", &plan);
     let waits = verdict(&server, "c-2", "wait");
-    let lane = &waits["preflight"]["lanes"][0];
-    assert_eq!(lane["takes"], false, "{waits}");
-    let told = lane["against"].to_string();
+    let judged = &waits["preflight"]["lanes"][0];
+    assert_eq!(judged["takes"], false, "{waits}");
+    let told = judged["against"].to_string();
     assert!(
         told.contains("rmdir") && told.contains(&format!("the catalogue makes \\\"mkdir {land}/south\\\"")),
         "{told}"

@@ -479,7 +479,7 @@ impl Drawn {
             events.push(self.teller.event(
                 at,
                 "preflight",
-                "approvals",
+                "itsm",
                 body,
                 What::Approval { counts: false },
                 Vec::new(),
@@ -506,7 +506,7 @@ impl Drawn {
             Word::Runner => format!("{}-bot", self.teller.team),
             _ => format!("{}-lead", self.teller.team),
         };
-        let producer = if self.word == Word::Claimed { "ci" } else { "approvals" };
+        let producer = if self.word == Word::Claimed { "ci" } else { "itsm" };
         // Ahead of the log's time, too, where an old history is played now.
         let given = if self.word == Word::Ahead { at + 4_000 * DAY_MS } else { at };
         let mut body = Teller::approval("approved", &who, given, plan.as_deref());
@@ -567,7 +567,7 @@ impl Drawn {
                     let at = self.after(random, 4);
                     let mut body = Teller::approval("approved", &format!("{}-lead", self.teller.team), at, None);
                     body["attempt"] = 2.into();
-                    events.push(self.teller.event(at, "preflight", "approvals", body, What::Again, Vec::new()));
+                    events.push(self.teller.event(at, "preflight", "itsm", body, What::Again, Vec::new()));
                 }
                 self.execute(random, events, false, 2);
                 self.verify(random, events, true, 2, 0);
