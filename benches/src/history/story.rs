@@ -476,14 +476,7 @@ impl Drawn {
         if self.course == Course::Refused {
             let at = self.after(random, 4);
             let body = Teller::approval("refused", &format!("{}-lead", self.teller.team), at, None);
-            events.push(self.teller.event(
-                at,
-                "preflight",
-                "itsm",
-                body,
-                What::Approval { counts: false },
-                Vec::new(),
-            ));
+            events.push(self.teller.event(at, "preflight", "itsm", body, What::Approval { counts: false }, Vec::new()));
             return;
         }
         if self.approve_after.is_none() && self.word != Word::None {

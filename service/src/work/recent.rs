@@ -282,8 +282,8 @@ pub fn road_of(header: &Header) -> Option<Road> {
 
 #[cfg(test)]
 mod tests {
-    use schemas::admit::{Has, Outcome};
     use ledger::hash::Hash;
+    use schemas::admit::{Has, Outcome};
     use schemas::ids::{EventId, Phase};
 
     use super::*;
