@@ -75,7 +75,9 @@ fn nobody_speaks_in_a_workers_name_without_its_login() {
         assert_eq!(on_record(&server, &format!("by-{name}")), 0);
         let (code, told) = publish(&server, name, &one, true);
         assert_eq!(code, 0, "{name}: {told}");
-        assert_eq!(on_record(&server, &format!("by-{name}")), 1);
+        upm_tests::wait_for(&format!("by-{name} on record"), || {
+            (on_record(&server, &format!("by-{name}")) == 1).then_some(())
+        });
     }
     // Everybody else goes on as before.
     published(&server, "ci", &[event("by-ci", "c-1", "audit", &json!({"notes": "ci"}))]);
