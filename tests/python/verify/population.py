@@ -61,6 +61,7 @@ POPULATION = closed(
     }
 )
 OWN = closed({"index": whole(1), "envelope": TEXT, "envelope_salt": HEX32, "opening": TEXT, "opening_salt": HEX32})
+ENVELOPE = closed({"payload": TEXT, "payloadType": TEXT, "signatures": listed(closed({"keyid": TEXT, "sig": TEXT}))})
 SORTED = lambda x: listed(TEXT)(x) and x == sorted(set(x), key=str.encode)
 DETAILS = closed(
     {"change": TEXT, "owner": TEXT, "initiator": TEXT, "executors": SORTED, "cloud": TEXT, "resources": SORTED}, {"owner", "initiator", "cloud"}
@@ -320,8 +321,9 @@ class Population:
         lists = entry["kind"] == "control" and entry["body"]["op"] == "tenant"
         commits = lists and sha(bytes.fromhex(own["envelope_salt"]), envelope).hex() == entry["body"]["commit"]
         need(commits, "tenants/own.json: not what its entry commits to")
-        payload = at(parse(envelope, "tenants/own.json"), "payload")
-        commit = at(parse(b64(payload, what="tenants/own.json"), "tenants/own.json"), "body", "commit")
+        act = parse(envelope, "tenants/own.json")
+        need(ENVELOPE(act), "tenants/own.json: no envelope")
+        commit = at(parse(b64(act["payload"], what="tenants/own.json"), "tenants/own.json"), "body", "commit")
         need(commit == sha(bytes.fromhex(own["opening_salt"]), opening).hex(), "tenants/own.json: another listing than its entry's")
         birth = canonical(opening, "tenants/own.json")
         members = {"first": HEX64, "log_key": TEXT, "origin": one_of(self.doc["origin"]), "tenant": one_of(tenant)}
