@@ -314,7 +314,7 @@ fn how_far_it_is_is_shown_to_people_only() {
         let seen = shown(true, fetch);
         let cleared = seen.rfind("\u{1b}[2K").unwrap_or_else(|| panic!("nothing that moves: {seen:?}"));
         // A population comes without its length: so much so far instead of a bar.
-        let moved = seen[..cleared].contains('█') || seen[..cleared].contains("KiB/s");
+        let moved = seen[..cleared].contains('█') || seen[..cleared].contains("iB/s");
         assert!(moved && seen[cleared..].contains("wrote "), "{seen:?}");
     }
     let verify = vec!["verify", path(&population), "--key", ledger.key.as_str()];
