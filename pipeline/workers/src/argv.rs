@@ -345,11 +345,12 @@ fn pinned(stage: &Stage, catalogue: &Catalogue) -> Result<(), Refusal> {
         let reason = if is_assignment { Reason::Assignment } else { Reason::NotPinned(known.join(", ")) };
         return refuse(&program.text, program.at, reason);
     };
-    if let Some(first) = arguments.first().filter(|word| !tool.has(&word.text)) {
+    let texts: Vec<&str> = arguments.iter().map(|word| word.text.as_str()).collect();
+    if let Some(found) = tool.stranger(&texts).map(|place| &arguments[place]) {
         let reason = "no command of its own that may be run, and it would look for a program of that name; its command comes first, options behind it";
         return refuse(
-            &first.text,
-            first.at,
+            &found.text,
+            found.at,
             Reason::Tool { program: tool.program.clone(), reason: reason.to_owned() },
         );
     }

@@ -104,7 +104,7 @@ impl Capture {
         Self::default()
     }
 
-    /// Nothing captured; these texts are masked wherever they appear, line by line if they have several, and as programs encode them ([`encoded`]).
+    /// Nothing captured; these texts are masked wherever they appear, line by line if they have several, and as programs encode them.
     pub fn hiding(secrets: &[String]) -> Self {
         let lines = secrets.iter().flat_map(|secret| secret.lines().map(str::trim).chain([secret.trim()]));
         let lines: BTreeSet<&str> = lines.filter(|line| line.len() >= SECRET_BYTES_MIN).collect();

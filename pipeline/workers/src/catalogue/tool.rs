@@ -20,7 +20,7 @@ pub struct Tool {
     pub version_check: Vec<String>,
     /// SHA-256 of the program, where it is pinned too.
     pub sha256: Option<String>,
-    /// What may stand behind its name; anything where it names none. A tool that looks for plugins runs a program of any other word's name.
+    /// What may stand behind its name, one word or two; anything where it names none. A tool that looks for plugins runs a program of any other word's name.
     pub subcommands: BTreeSet<String>,
     /// Options that no command may have, with the reason.
     pub refused_options: Vec<(String, String)>,
@@ -60,9 +60,16 @@ impl Tool {
         self.tls_fallback = self.tls_fallback.take().or_else(|| earlier.tls_fallback.clone());
     }
 
-    /// Whether what stands behind its name is a command of its own.
-    pub fn has(&self, subcommand: &str) -> bool {
-        self.subcommands.is_empty() || self.subcommands.contains(subcommand)
+    /// The place of the word among its arguments that is no command of its own, if one of the first two is.
+    pub fn stranger(&self, arguments: &[&str]) -> Option<usize> {
+        let first =
+            *arguments.first().filter(|first| !self.subcommands.contains(**first) && !self.subcommands.is_empty())?;
+        let seconds: Vec<&str> =
+            self.subcommands.iter().filter_map(|known| known.strip_prefix(first)?.strip_prefix(' ')).collect();
+        if seconds.is_empty() {
+            return Some(0);
+        }
+        arguments.get(1).filter(|second| !seconds.contains(*second)).map(|_| 1)
     }
 
     /// Why an argument must not be given to this tool.
